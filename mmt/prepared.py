@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("id", "image", "source", "target", "has_image")
 _INFO_FILE = "dataset.json"
+_OWN_FILES = (_INFO_FILE, "dataset_dict.json")
 
 
 @dataclass(frozen=True)
@@ -55,50 +56,70 @@ def write_dataset(
 ) -> DatasetInfo:
     """Writes a prepared data set beside ``folder``, then renames it into place.
 
+    A write that is killed leaves the old data set or the new one readable, never a mixture, and never loses
+    an image. Images that lie inside ``folder`` are put there before this is called (a run that redraws them
+    empties their folder first); all of them are carried over, whether a row names them or not.
+
     Args:
-        folder: where it goes; an older prepared data set there is replaced, anything else is refused.
-            A folder that already holds only the image folder named by ``info.images`` keeps it.
+        folder: where it goes. An older prepared data set there is replaced; a folder that holds anything
+            else, except for the image folder that ``info.images`` names, is refused and left as it is.
         info: names and languages; its ``splits`` are filled in here.
-        splits: rows of each split, with at least the columns of ``COLUMNS``; ``image`` is the image's file
-            name in the image folder, or "" for a sentence that never had one.
+        splits: rows of each split, with at least the columns of ``COLUMNS`` and all with the same ones;
+            ``image`` is the image's file name in the image folder, or "" for a sentence that never had one.
     Returns:
         ``info`` with the counts and checksums of what was written.
     Raises:
-        MMTError: a split is empty, a column is missing, or an id stands twice.
+        MMTError: a split is empty, a column is missing, an id stands twice, or the folder cannot be written.
     """
     from datasets import Dataset, DatasetDict, disable_progress_bars
 
+    if not splits:
+        raise MMTError(f"{folder}: expected at least one split, got none. Check the input files.")
     counted = {name: _count(name, rows) for name, rows in splits.items()}
     info = DatasetInfo(info.name, info.source_lang, info.target_lang, info.images, counted)
-    inside = folder / info.images if info.images and not os.path.isabs(info.images) else None
-    foreign = _foreign(folder, inside)
-    if foreign:
+    folder = Path(os.path.abspath(folder))  # a name, even for "."
+    inside = bool(info.images) and not os.path.isabs(info.images)
+    if inside and (Path(info.images).name != info.images or info.images in {*splits, *_OWN_FILES, ".."}):
         raise MMTError(
-            f"{folder}: expected a new folder or a prepared data set, found '{foreign}' in it. "
-            "Name another folder, or remove this one yourself."
+            f"images: an image folder inside the data set must be one folder name that no split has, "
+            f"but is '{info.images}'. Call it 'images', or give an absolute path."
         )
-    disable_progress_bars()
-    beside = folder.with_name(folder.name + ".writing")
-    shutil.rmtree(beside, ignore_errors=True)
-    tables = {name: Dataset.from_list([dict(row) for row in rows]) for name, rows in splits.items()}
-    DatasetDict(tables).save_to_disk(str(beside))
-    (beside / _INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
-    if inside is not None and inside.is_dir():
-        inside.rename(beside / info.images)
-    if folder.exists():
-        shutil.rmtree(folder)
-    beside.rename(folder)
+    beside, replaced = folder.with_name(f".{folder.name}.writing"), _replaced(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)  # what a killed write left
+        foreign = _foreign(folder, info.images if inside else "")
+        if foreign:
+            raise MMTError(
+                f"{folder}: expected a new folder or a prepared data set, found '{foreign}' in it. "
+                "Name another folder, or remove this one yourself."
+            )
+        disable_progress_bars()
+        shutil.rmtree(beside, ignore_errors=True)
+        tables = {name: Dataset.from_list([dict(row) for row in rows]) for name, rows in splits.items()}
+        DatasetDict(tables).save_to_disk(str(beside))
+        (beside / _INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+        if inside and (folder / info.images).is_dir():
+            shutil.copytree(folder / info.images, beside / info.images, copy_function=_link)
+        shutil.rmtree(replaced, ignore_errors=True)
+        if folder.exists():
+            folder.rename(replaced)
+        beside.rename(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except OSError as error:
+        raise MMTError(f"{folder}: cannot be written ({error}). Check the path and the free space.") from None
     return info
 
 
 def read_info(folder: Path) -> DatasetInfo:
     """Reads ``dataset.json``. Raises MMTError where ``folder`` is no prepared data set."""
-    path = folder / _INFO_FILE
+    path = _readable(folder) / _INFO_FILE
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         raw["splits"] = {name: SplitInfo(**split) for name, split in raw["splits"].items()}
         return DatasetInfo(**raw)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise MMTError(
             f"{folder}: expected a prepared data set, found no {_INFO_FILE}. "
             "Make one with python -m data_prep.multi30k or python -m data_prep.pictures."
@@ -109,7 +130,7 @@ def read_info(folder: Path) -> DatasetInfo:
 
 def image_folder(folder: Path, info: DatasetInfo | None = None) -> Path:
     """The image folder of the prepared data set in ``folder``."""
-    return folder / (info or read_info(folder)).images  # an absolute path replaces the folder
+    return _readable(folder) / (info or read_info(folder)).images  # an absolute path replaces the folder
 
 
 def read_split(folder: Path, split: str) -> Dataset:
@@ -121,10 +142,11 @@ def read_split(folder: Path, split: str) -> Dataset:
         raise MMTError(
             f"{folder}: no split '{split}'; it has {', '.join(info.splits)}.{nearest(split, info.splits)}"
         )
+    path = _readable(folder) / split
     try:
-        return load_from_disk(str(folder / split))
+        return load_from_disk(str(path))
     except (OSError, ValueError) as error:
-        raise MMTError(f"{folder / split}: cannot be read ({error}). Prepare the data again.") from None
+        raise MMTError(f"{path}: cannot be read ({error}). Prepare the data again.") from None
 
 
 def print_splits(info: DatasetInfo) -> None:
@@ -149,21 +171,49 @@ def _count(split: str, rows: Sequence[Mapping[str, Any]]) -> SplitInfo:
     digest = hashlib.sha256()
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
-        missing = [column for column in COLUMNS if column not in row]
-        if missing:
-            raise MMTError(f"split '{split}' row {number}: no column {', '.join(missing)}.")
+        missing = [column for column in (*COLUMNS, *rows[0]) if column not in row]
+        extra = [column for column in row if column not in rows[0]]
+        if missing or extra:
+            said = f"no column '{missing[0]}'" if missing else f"a column '{extra[0]}' that row 1 has not"
+            raise MMTError(f"split '{split}' row {number}: {said}. Every row needs the same columns.")
         first = seen.setdefault(row["id"], number)
         if first != number:
             raise MMTError(
                 f"split '{split}': the id '{row['id']}' stands in rows {first} and {number}. Ids must be unique."
             )
-        digest.update(json.dumps([row[c] for c in COLUMNS], ensure_ascii=False).encode())
+        digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True).encode())
     found = sum(bool(row["has_image"]) for row in rows)
     return SplitInfo(len(rows), found, len(rows) - found, digest.hexdigest())
 
 
-def _foreign(folder: Path, inside: Path | None) -> str:
+def _replaced(folder: Path) -> Path:
+    """Where the old data set waits while the new one takes its name."""
+    return folder.with_name(f".{folder.name}.replaced")
+
+
+def _readable(folder: Path) -> Path:
+    """``folder``, or what it held before a write that was killed between its two renames."""
+    if folder.exists():
+        return folder
+    replaced = _replaced(Path(os.path.abspath(folder)))
+    return replaced if replaced.exists() else folder
+
+
+def _link(source: str, target: str) -> None:
+    """Copies a file by a hard link where the file system has them: the images are then never twice on disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _foreign(folder: Path, images: str) -> str:
     """Names something in ``folder`` that this module did not put there, or returns an empty string."""
-    if not folder.exists() or (folder / _INFO_FILE).is_file():
+    if not folder.exists():
         return ""
-    return next((p.name for p in sorted(folder.iterdir()) if p != inside), "")
+    if not folder.is_dir():
+        return folder.name
+    own = {images}
+    if (folder / _INFO_FILE).is_file():
+        own |= {*_OWN_FILES, *read_info(folder).splits}
+    return next((path.name for path in sorted(folder.iterdir()) if path.name not in own), "")

@@ -1,0 +1,211 @@
+"""What a training run is told: one YAML file holding only its differences from the defaults below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from mmt.errors import MMTError, nearest
+
+_STRICT = ConfigDict(extra="forbid", validate_default=False)
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class DataSection:
+    path: Path | None = None
+    """The prepared data set. Required."""
+
+    train_split: str = "train"
+    valid_split: str = "val"
+
+    max_tokens: int = 4096
+    """Sentences times longest side of a batch, padding included."""
+
+    max_length: int = 256
+    """Training pairs with more pieces on either side are left out, and counted. Never applies to other splits."""
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class TextSection:
+    vocab_size: int = 10_000
+    """Pieces of the joint SentencePiece model trained on the training split."""
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class ImagesSection:
+    features: Path | None = None
+    """The feature store that ``mmt features`` wrote. Required unless ``model.fusion`` is ``none``."""
+
+    missing: Literal["text", "refuse"] = "text"
+    """A sentence whose image has no features: train it as text, or refuse the run."""
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class ModelSection:
+    """See ``mmt.model.MMTConfig``; sizes that follow from data (vocabulary, image width) are not set here."""
+
+    fusion: Literal["none", "gated"] = "none"
+    model_dim: int = 128
+    num_encoder_layers: int = 4
+    num_decoder_layers: int = 4
+    num_heads: int = 4
+    ffn_dim: int = 256
+    norm_order: Literal["post", "pre"] = "post"
+    dropout_p: float = 0.3
+    max_length: int = 512
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class OptimizerSection:
+    """Adam with an inverse square root schedule, the papers'."""
+
+    lr: float = 5e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    num_warmup_steps: int = 2000
+    start_lr: float = 1e-7
+    max_grad_norm: float | None = 1.0
+    label_smoothing: float = 0.1
+    num_accumulate: int = 1
+    """Batches an update: 2 x 4,096 tokens are the papers' 8 k."""
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class RegimeSection:
+    num_steps: int = 8000
+    report_every: int = 100
+    """Updates between two lines of the report; ``validate_every`` must be a multiple of it."""
+
+    validate_every: int = 500
+    """Updates between two validations, each followed by a checkpoint."""
+
+    score: Literal["bleu", "loss"] = "bleu"
+    """What ``best`` means, on the validation split."""
+
+    patience: int | None = 10
+    """Validations without a better score before training stops; null never stops early."""
+
+    keep_last: int = 10
+    """Checkpoints kept, and averaged at the end if their average is better on the validation split."""
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class DecodingSection:
+    """How the finished model translates unless told otherwise, and how validation does (greedily)."""
+
+    beam_size: int = 5
+    length_penalty: float = 1.0
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class TrainConfig:
+    data: DataSection = field(default_factory=DataSection)
+    text: TextSection = field(default_factory=TextSection)
+    images: ImagesSection = field(default_factory=ImagesSection)
+    model: ModelSection = field(default_factory=ModelSection)
+    optimizer: OptimizerSection = field(default_factory=OptimizerSection)
+    regime: RegimeSection = field(default_factory=RegimeSection)
+    decoding: DecodingSection = field(default_factory=DecodingSection)
+
+    seed: int = 1
+
+    threads: int | None = None
+    """CPU threads of the training process; null takes all cores."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 pays on GPUs; on CPUs measure first."""
+
+    stack: dict[str, Any] = field(default_factory=dict)
+    """fairseq2's own sections ``trainer``, ``gang``, ``common``, for FSDP, tensor parallelism, profilers and the like."""
+
+
+def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Reads a YAML file, then ``a.b=value`` overrides, over the defaults.
+
+    Raises:
+        MMTError: no such file, no YAML, an unknown key (the nearest is named), or a value of the wrong type.
+    """
+    tree: dict[str, Any] = {}
+    where = "--config"
+    if path is not None:
+        where = str(path)
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise MMTError(f"{path}: the configuration cannot be read ({error.strerror}).") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise MMTError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
+        if not isinstance(loaded, dict | None):
+            raise MMTError(f"{path}: expected sections such as 'data:', found {type(loaded).__name__}.")
+        tree = loaded or {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise MMTError(f"--config {override}: expected KEY=VALUE, e.g. regime.num_steps=100.")
+        _set(tree, key.strip().split("."), yaml.safe_load(value), override)
+    _check_keys(tree, TrainConfig, where, "")
+    try:
+        config = TypeAdapter(TrainConfig).validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise MMTError(f"{where}: {key}: {first['msg']}, found {first['input']!r}.") from None
+    _check_values(config, where)
+    return config
+
+
+def dump_config(config: TrainConfig) -> str:
+    """The whole configuration as YAML, defaults included."""
+    return yaml.safe_dump(TypeAdapter(TrainConfig).dump_python(config, mode="json"), sort_keys=False)
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise MMTError(f"--config {override}: '{key}' is a value, not a section.")
+    tree[keys[-1]] = value
+
+
+def _check_keys(tree: Mapping[str, Any], kls: type, where: str, prefix: str) -> None:
+    known = [f.name for f in fields(kls)]
+    hints = get_type_hints(kls)
+    for key, value in tree.items():
+        if key not in known:
+            raise MMTError(
+                f"{where}: unknown key '{prefix}{key}'.{nearest(str(key), known)} Known: {', '.join(known)}."
+            )
+        kinds = [hint for hint in (hints[key], *get_args(hints[key])) if is_dataclass(hint)]
+        if kinds and isinstance(value, Mapping):
+            _check_keys(value, kinds[0], where, f"{prefix}{key}.")  # type: ignore[arg-type]
+
+
+def _check_values(config: TrainConfig, where: str) -> None:
+    if config.data.path is None:
+        raise MMTError(f"{where}: data.path is missing. Name the prepared data set, e.g. --config data.path=DIR.")
+    if config.model.fusion != "none" and config.images.features is None:
+        raise MMTError(
+            f"{where}: model.fusion is '{config.model.fusion}', but images.features is missing. "
+            "Name the feature store, e.g. --config images.features=DIR, or set model.fusion: none."
+        )
+    if config.regime.validate_every % config.regime.report_every:
+        raise MMTError(
+            f"{where}: regime.validate_every ({config.regime.validate_every}) must be a multiple of "
+            f"regime.report_every ({config.regime.report_every})."
+        )
+    for key in ("num_steps", "report_every", "validate_every", "keep_last"):
+        if getattr(config.regime, key) < 1:
+            raise MMTError(f"{where}: regime.{key} must be at least 1, found {getattr(config.regime, key)}.")
+    unknown = set(config.stack) - {"trainer", "gang", "common"}
+    if unknown:
+        raise MMTError(f"{where}: stack.{min(unknown)}: expected trainer, gang or common.")
+    if config.model.model_dim % (2 * config.model.num_heads):
+        raise MMTError(
+            f"{where}: model.model_dim ({config.model.model_dim}) must be a multiple of twice model.num_heads "
+            f"({config.model.num_heads})."
+        )

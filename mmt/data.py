@@ -1,0 +1,227 @@
+"""Examples, length buckets, batches. Legend: N sentences, S source tokens, T target tokens, R image regions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from fairseq2.datasets import DataReader
+from fairseq2.device import SupportsDeviceTransfer
+from fairseq2.nn import BatchLayout
+from torch import Tensor
+
+import mmt  # before fairseq2: it makes libsndfile available  # noqa: F401
+from mmt.errors import MMTError
+from mmt.features import FeatureStore
+from mmt.prepared import read_split
+from mmt.text import BOS, EOS, PAD, Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One sentence as ids (without bos and eos), with the id of its image or None."""
+
+    source: list[int]
+    target: list[int]
+    image: str | None = None
+
+
+@dataclass
+class Batch(SupportsDeviceTransfer):
+    """Sentences with and without image, padded.
+
+    source: (N, S) ids ending in eos; target: (N, T + 1) ids from bos to eos; image: (N, R, image_dim) features or
+    None in a text-only batch; image_pad: (N, R) bool, True where there is no region, so a row of True is a
+    sentence without image.
+    """
+
+    source: Tensor
+    source_lens: list[int]
+    target: Tensor
+    target_lens: list[int]
+    image: Tensor | None = None
+    image_pad: Tensor | None = None
+    num_images: int = 0
+
+    @property
+    def num_target_tokens(self) -> int:
+        """Target tokens to predict: eos counts, bos and padding do not."""
+        return sum(self.target_lens)
+
+    def source_layout(self) -> BatchLayout:
+        return BatchLayout.of(self.source, self.source_lens)
+
+    def target_layout(self) -> BatchLayout:
+        """Lengths of the decoder's input, ``target[:, :-1]``."""
+        return BatchLayout.of(self.target[:, :-1], self.target_lens)
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
+        self.source = self.source.to(device, non_blocking=non_blocking)
+        self.target = self.target.to(device, non_blocking=non_blocking)
+        if self.image is not None:
+            self.image = self.image.to(device, non_blocking=non_blocking)
+        if self.image_pad is not None:
+            self.image_pad = self.image_pad.to(device, non_blocking=non_blocking)
+
+
+def collate(examples: Sequence[Example], features: FeatureStore | None = None) -> Batch:
+    """Pads ``examples`` to a batch; with ``features``, their images are looked up there by id."""
+    source, source_lens = _pad([[*example.source, EOS] for example in examples])
+    target, target_lens = _pad([[BOS, *example.target, EOS] for example in examples])
+    batch = Batch(source, source_lens, target, [length - 1 for length in target_lens])
+    if features is not None:
+        rows = [row for row, example in enumerate(examples) if example.image is not None]
+        images = [example.image for example in examples if example.image is not None]
+        shape = (len(examples), features.signature.num_regions, features.signature.dim)
+        image, pad = np.zeros(shape, np.float32), np.ones(shape[:2], bool)
+        if rows:
+            image[rows], pad[rows] = features.get(images), False
+        batch.image, batch.image_pad = torch.from_numpy(image), torch.from_numpy(pad)
+        batch.num_images = len(rows)
+    return batch
+
+
+def read_examples(
+    folder: Path, split: str, tokenizer: Tokenizer, features: FeatureStore | None, missing: str = "text"
+) -> list[Example]:
+    """Encodes one split of a prepared data set.
+
+    Args:
+        features: where the images' features are; None reads text only.
+        missing: what becomes of a sentence whose image the data set has but ``features`` lacks: ``text`` keeps
+            the sentence without image, ``refuse`` raises.
+    Raises:
+        MMTError: an image is missing and ``missing`` is ``refuse``, or no image of the split has features.
+    """
+    rows = read_split(folder, split)
+    columns: dict[str, list[Any]] = {name: list(rows[name]) for name in ("image", "source", "target", "has_image")}
+    images: list[str | None] = [None] * len(rows)
+    if features is not None:
+        for number, (image, has_image) in enumerate(zip(columns["image"], columns["has_image"], strict=True)):
+            if has_image and image in features:
+                images[number] = image
+            elif has_image and missing == "refuse":
+                raise MMTError(
+                    f"{split} row {number + 1}: no features for image '{image}' in {features.folder} "
+                    f"({len(features):,} ids). Run mmt features, or set images.missing: text."
+                )
+        if any(columns["has_image"]) and not any(images):
+            raise MMTError(
+                f"{features.folder}: none of the images of {folder} ({split}) is in it, e.g. no "
+                f"'{next(i for i, h in zip(columns['image'], columns['has_image'], strict=True) if h)}'. "
+                f"Run mmt features --images {folder}."
+            )
+    return [
+        Example(tokenizer.encode(source), tokenizer.encode(target), image)
+        for source, target, image in zip(columns["source"], columns["target"], images, strict=True)
+    ]
+
+
+def length_batches(
+    lengths: Sequence[tuple[int, int]], max_tokens: int, generator: np.random.Generator | None = None
+) -> list[list[int]]:
+    """Puts sentences of like length together, so that little is padding.
+
+    Args:
+        lengths: (source, target) tokens of each sentence.
+        max_tokens: sentences times the longest side of a batch stay within it (a longer sentence is a batch of
+            its own).
+        generator: shuffles sentences of equal length, and the batches; None keeps both in order.
+    Returns:
+        Lists of positions in ``lengths``; every position stands in exactly one.
+    """
+    sizes = np.asarray(lengths, dtype=np.int64).reshape(-1, 2)
+    ties = np.arange(len(sizes)) if generator is None else generator.permutation(len(sizes))
+    order = np.lexsort((ties, sizes[:, 0], sizes[:, 1]))
+    batches: list[list[int]] = []
+    widest = 0
+    for position in order.tolist():
+        widest = max(widest, *lengths[position])
+        if not batches or widest * (len(batches[-1]) + 1) > max_tokens:
+            batches.append([])
+            widest = max(lengths[position])
+        batches[-1].append(position)
+    if generator is not None:
+        generator.shuffle(batches)
+    return batches
+
+
+class BatchReader(DataReader[Batch]):
+    """Reads batches in an order that the seed and the epoch alone decide, so that resuming is exact.
+
+    Args:
+        shuffle: a new order each epoch; without it the order is that of the lengths (validation).
+        num_accumulate: batches a step.
+        rank, world_size: of several processes, each reads every ``world_size``-th batch; in training all read
+            equally many, so that none waits for another.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        features: FeatureStore | None,
+        *,
+        max_tokens: int,
+        shuffle: bool,
+        seed: int = 0,
+        num_accumulate: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.examples, self.features = examples, features
+        self._lengths = [(len(example.source) + 1, len(example.target) + 1) for example in examples]
+        self._max_tokens, self._shuffle, self._seed = max_tokens, shuffle, seed
+        self._num_accumulate, self._rank, self._world_size = num_accumulate, rank, world_size
+        self._epoch, self._position = 0, 0
+        self._batches: list[list[int]] | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> list[Batch]:
+        if self._batches is None:
+            self._batches = self._plan()
+        chosen = self._batches[self._position : self._position + self._num_accumulate]
+        if not chosen or (self._shuffle and len(chosen) < self._num_accumulate):
+            raise StopIteration
+        self._position += len(chosen)
+        return [collate([self.examples[i] for i in batch], self.features) for batch in chosen]
+
+    def positions(self) -> Iterator[list[int]]:
+        """The batches as positions in ``examples``, in the order of reading."""
+        yield from self._plan()
+
+    def _plan(self) -> list[list[int]]:
+        generator = np.random.default_rng((self._seed, self._epoch)) if self._shuffle else None
+        batches = length_batches(self._lengths, self._max_tokens, generator)
+        if self._shuffle:
+            batches = batches[: len(batches) // self._world_size * self._world_size]
+        return batches[self._rank :: self._world_size]
+
+    def reset(self) -> None:
+        self._epoch, self._position, self._batches = self._epoch + 1, 0, None
+
+    def state_dict(self) -> dict[str, object]:
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        epoch, position = state_dict["epoch"], state_dict["position"]
+        if not isinstance(epoch, int) or not isinstance(position, int):
+            raise TypeError("the data reader's state is two numbers")
+        self._epoch, self._position, self._batches = epoch, position, None
+
+    @property
+    def num_accumulate(self) -> int:
+        return self._num_accumulate
+
+
+def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
+    lens = [len(row) for row in rows]
+    padded = torch.full((len(rows), max(lens)), PAD, dtype=torch.int64)
+    for number, row in enumerate(rows):
+        padded[number, : len(row)] = torch.tensor(row)
+    return padded, lens

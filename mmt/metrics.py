@@ -1,0 +1,282 @@
+"""Scores of translations, each with the signature that says how it was made.
+
+Heavy imports stay inside the functions, so that ``mmt --help`` does not wait for them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmt.errors import MMTError, nearest
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.base import Metric
+
+PAPERS_BLEU = "BLEU-lc-tok (papers' variant, not sacreBLEU)"
+
+# Koehn (2004) resamples hundreds of sentences. Of a handful, every resample is nearly the same, and the test
+# would call any difference certain.
+FEWEST_SENTENCES = 30
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score, 0 to 100 (TER may pass 100), with the signature that has to travel with it."""
+
+    name: str
+    value: float
+    signature: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much a system's score differs from the baseline's.
+
+    ``p_value`` is that of sacrebleu's paired bootstrap, see ``paired_bootstrap``; None where there are fewer
+    than ``FEWEST_SENTENCES`` sentences to resample.
+    """
+
+    value: float
+    p_value: float | None
+    signature: str
+
+
+def corpus_scores(
+    hypotheses: Sequence[str], references: Sequence[str], *, target_lang: str | None
+) -> dict[str, Score]:
+    """Scores one system's translations.
+
+    Args:
+        hypotheses: raw text, one translation a sentence; "" is a translation (a bad one).
+        references: raw text, the reference of each, in the same order.
+        target_lang: their language, ``de``; None leaves out what needs it, the papers' variant.
+    Returns:
+        ``bleu``, ``chrf`` and ``ter`` by sacrebleu, and ``bleu_lc_tok``, the papers' variant: BLEU on
+        lowercased, normalised and Moses-tokenised text (see ``tokenize_as_papers``).
+    Raises:
+        MMTError: the lengths differ, there is nothing to score, a reference is blank, or the language is
+            not known.
+    """
+    _check_parallel(hypotheses, references)
+    scores = {}
+    for key, metric in _sacrebleu_metrics(target_lang, warn=True).items():
+        result = metric.corpus_score(hypotheses, [references])
+        scores[key] = Score(result.name, result.score, str(metric.get_signature()))
+    if target_lang is not None:
+        metric = _papers_metric()
+        hypotheses = tokenize_as_papers(hypotheses, target_lang)
+        result = metric.corpus_score(hypotheses, [tokenize_as_papers(references, target_lang)])
+        signature = _papers_signature(metric, target_lang)
+        scores["bleu_lc_tok"] = Score(PAPERS_BLEU, result.score, signature)
+    return scores
+
+
+def paired_bootstrap(
+    baseline: Sequence[str],
+    systems: Sequence[Sequence[str]],
+    references: Sequence[str],
+    *,
+    target_lang: str | None,
+    samples: int = 1000,
+    seed: int = 12345,
+) -> list[dict[str, Difference]]:
+    """Compares systems with a baseline by paired bootstrap resampling.
+
+    Koehn 2004, https://aclanthology.org/W04-3250, as ``sacrebleu.significance.PairedTest`` does it, so that the
+    p values are those of ``sacrebleu --paired-bs``. Two things to know about them. PairedTest takes the absolute
+    difference of each resample before it centres them, which in effect leaves one tail: of equally good systems
+    about 1 in 10 pairs gets p < 0.05, so ask for p < 0.025. And it says 1 / (samples + 1) of a system and
+    itself; here p is 1 where two scores are equal.
+
+    Args:
+        baseline: its translations.
+        systems: the translations of each other system.
+        references: of both, in the same order.
+        target_lang: as in ``corpus_scores``.
+        samples: how often to resample.
+        seed: of the resampling, at least 1 (PairedTest takes 0 for no seed).
+    Returns:
+        For each system, by the keys of ``corpus_scores``: system minus baseline.
+    Raises:
+        MMTError: as in ``corpus_scores``; or ``samples`` or ``seed`` is under 1.
+    """
+    if samples < 1 or seed < 1:
+        raise MMTError(f"bootstrap: samples and seed must be at least 1, but are {samples} and {seed}.")
+    for hypotheses in (baseline, *systems):
+        _check_parallel(hypotheses, references)
+    differences: list[dict[str, Difference]] = [{} for _ in systems]
+    everyone = [baseline, *systems]
+    raw_metrics = _sacrebleu_metrics(target_lang, warn=False)
+    for key, metric in raw_metrics.items():
+        _add_differences(differences, key, metric, everyone, references, samples, seed)
+    if target_lang is not None:
+        everyone = [tokenize_as_papers(hypotheses, target_lang) for hypotheses in everyone]
+        tokenized = tokenize_as_papers(references, target_lang)
+        _add_differences(
+            differences, "bleu_lc_tok", _papers_metric(), everyone, tokenized, samples, seed, target_lang
+        )
+    return differences
+
+
+def tokenize_as_papers(sentences: Sequence[str], lang: str) -> list[str]:
+    """Lowercases, normalises punctuation and tokenises, in the order of Multi30K's ``task1-tokenize.sh``.
+
+    With sacremoses in place of the Moses scripts; ``&``, quotes and brackets are not escaped, which changes no
+    word count. The German test_2016_flickr has 12,103 words then, as published (12,102 if not lowercased first).
+
+    Raises:
+        MMTError: sacremoses does not know the language (it would take English rules and not say so).
+    """
+    from sacremoses import MosesPunctNormalizer, MosesTokenizer
+    from sacremoses.corpus import NonbreakingPrefixes
+
+    codes: dict[str, str] = NonbreakingPrefixes().available_langs  # of names too: german is de
+    known = sorted(set(codes.values()))
+    if lang not in known:
+        meant = f" Did you mean '{codes[lang.lower()]}'?" if lang.lower() in codes else nearest(lang, known)
+        raise MMTError(
+            f"target language '{lang}': the Moses tokenizer does not know it; it knows {', '.join(known)}.{meant}"
+        )
+    normalizer, tokenizer = MosesPunctNormalizer(lang), MosesTokenizer(lang)
+    return [
+        tokenizer.tokenize(normalizer.normalize(sentence.lower()), return_str=True, escape=False)
+        for sentence in sentences
+    ]
+
+
+def word_accuracy(hypotheses: Sequence[str], answers: Sequence[str]) -> Score:
+    r"""How many translations have the word that they should have.
+
+    Args:
+        hypotheses: the translations.
+        answers: for each, the word (or several, that must stand together) whose presence makes it right; whole
+            words, in upper or lower case: "Bank" is in "Die Bank." and not in "Die Bankräuber".
+    Returns:
+        The share in percent; words are ``\w+``.
+    Raises:
+        MMTError: the lengths differ, there is nothing to score, or an answer has no word.
+    """
+    _check_parallel(hypotheses, answers, "answers")
+    right = 0
+    for number, (hypothesis, answer) in enumerate(zip(hypotheses, answers, strict=True), 1):
+        words, wanted = _words(hypothesis), _words(answer)
+        if not wanted:
+            raise MMTError(f"answer {number}: expected a word, but is {answer!r}.")
+        right += any(words[i : i + len(wanted)] == wanted for i in range(len(words)))
+    return Score("word accuracy", 100 * right / len(answers), rf"n:{len(answers)}|case:lc|tok:\w+")
+
+
+def choice_accuracy(costs: Sequence[Sequence[float]], answers: Sequence[int]) -> Score:
+    """How often a model that scores several candidates finds the right one cheapest.
+
+    Args:
+        costs: for each item, the cost (perplexity, negative log-probability) of each candidate.
+        answers: for each item, the position of the right candidate.
+    Returns:
+        The share in percent. A tie is wrong, as in CoMMuTE (Futeral et al. 2023,
+        https://aclanthology.org/2023.acl-long.295), so that a model that cannot tell gets nothing; so is a cost
+        that is not a number.
+    Raises:
+        MMTError: the lengths differ, there is nothing to score, or an answer is no candidate of its item.
+    """
+    if len(costs) != len(answers) or not answers:
+        raise MMTError(f"choices: expected as many items as answers, got {len(costs)} and {len(answers)}.")
+    right = 0
+    for number, (item, answer) in enumerate(zip(costs, answers, strict=True), 1):
+        if not 0 <= answer < len(item) or len(item) < 2:
+            raise MMTError(
+                f"choices: item {number} has {len(item)} candidates, but its answer is number {answer}."
+            )
+        right += all(item[answer] < cost for i, cost in enumerate(item) if i != answer)
+    return Score("choice accuracy", 100 * right / len(answers), f"n:{len(answers)}|ties:wrong")
+
+
+def _sacrebleu_metrics(target_lang: str | None, *, warn: bool) -> dict[str, Metric]:
+    """Args: warn: let sacrebleu say that text looks tokenised (once is enough)."""
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+    from sacrebleu.metrics.ter import TER
+
+    # BLEU chooses its tokenizer by the language: 13a for most, another for zh, ja and ko.
+    return {"bleu": BLEU(trg_lang=target_lang or "", force=not warn), "chrf": CHRF(), "ter": TER()}
+
+
+def _papers_metric() -> Metric:
+    from sacrebleu.metrics.bleu import BLEU
+
+    return BLEU(tokenize="none", lowercase=True, force=True)
+
+
+def _papers_signature(metric: Metric, lang: str, **more: int) -> str:
+    import sacremoses
+
+    signature = metric.get_signature()
+    signature.update("tok", f"sacremoses-{sacremoses.__version__}-{lang}-normpunct")
+    for key, value in more.items():
+        signature.update(key, value)
+    return str(signature)
+
+
+def _add_differences(
+    differences: list[dict[str, Difference]],
+    key: str,
+    metric: Metric,
+    everyone: Sequence[Sequence[str]],
+    references: Sequence[str],
+    samples: int,
+    seed: int,
+    papers_lang: str = "",
+) -> None:
+    from sacrebleu.significance import PairedTest, Result
+
+    named = [(str(number), hypotheses) for number, hypotheses in enumerate(everyone)]
+    with _sacrebleu_seed(seed):
+        signatures, results = PairedTest(named, {key: metric}, [references], "bs", samples)()
+    ((name, signature),) = signatures.items()
+    text = _papers_signature(metric, papers_lang, bs=samples, seed=seed) if papers_lang else str(signature)
+    first, *others = [result for result in results[name] if isinstance(result, Result)]
+    for number, other in enumerate(others):
+        value, p_value = other.score - first.score, other.p_value
+        if value == 0:
+            p_value = 1.0
+        if len(references) < FEWEST_SENTENCES:
+            p_value = None
+        differences[number][key] = Difference(value, p_value, text)
+
+
+@contextmanager
+def _sacrebleu_seed(seed: int) -> Iterator[None]:
+    """PairedTest takes its seed from the environment and from nowhere else."""
+    before = os.environ.get("SACREBLEU_SEED")
+    os.environ["SACREBLEU_SEED"] = str(seed)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SACREBLEU_SEED"]
+        else:
+            os.environ["SACREBLEU_SEED"] = before
+
+
+def _check_parallel(hypotheses: Sequence[str], references: Sequence[str], noun: str = "references") -> None:
+    """sacrebleu would score three hypotheses against one reference, and not say so."""
+    if len(hypotheses) != len(references):
+        raise MMTError(
+            f"expected one hypothesis for each of the {len(references):,} {noun}, got {len(hypotheses):,}."
+        )
+    if not references:
+        raise MMTError(f"expected hypotheses and {noun}, got none.")
+    blank = next((number for number, text in enumerate(references, 1) if not text.strip()), 0)
+    if blank:
+        raise MMTError(f"{noun}: number {blank} is blank: there is nothing to compare with.")
+
+
+def _words(text: str) -> list[str]:
+    # Composed, because \w does not match the separate accent of a decomposed letter.
+    return re.findall(r"\w+", unicodedata.normalize("NFC", text).lower())

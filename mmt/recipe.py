@@ -1,0 +1,485 @@
+"""Training: the only place that knows fairseq2's recipe, registry and dependency container.
+
+fairseq2 0.8.1 gives the trainer, optimisers, schedules, checkpoints, metric recorders, DDP and FSDP2; this file
+says what is trained (``mmt.tasks``), with what settings (``mmt.config``), and makes a model folder of the result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq2.composition import register_model_family
+from fairseq2.early_stopper import EarlyStopper
+from fairseq2.metrics.recorders import MetricRecorder
+from fairseq2.recipe import Recipe, RecipeContext  # before fairseq2.evaluator, which imports it in a circle
+from fairseq2.recipe.config import (
+    AdamWConfig,
+    CommonSection,
+    GangSection,
+    LRSchedulerSection,
+    ModelSection,
+    MyleLRConfig,
+    OptimizerSection,
+    RegimeSection,
+    TrainerSection,
+)
+from fairseq2.recipe.run import run as run_recipe
+from fairseq2.runtime.dependency import DependencyContainer
+from fairseq2.task import Task, TaskStopException
+from fairseq2.utils.rich import get_error_console
+from fairseq2.utils.structured import StandardValueConverter
+from torch import nn
+
+from mmt.config import TrainConfig, dump_config
+from mmt.data import BatchReader, Example, collate, length_batches, read_examples
+from mmt.errors import MMTError, nearest
+from mmt.features import FeatureStore
+from mmt.folder import ModelCard, save_model
+from mmt.model import MMTConfig, MMTModel
+from mmt.prepared import DatasetInfo, read_info, read_split
+from mmt.tasks import Translation, TranslationValidation, validation_bleu
+from mmt.text import Tokenizer, train_tokenizer
+
+log = logging.getLogger("mmt")
+
+_RUN_FILE = "run.json"
+_FAMILY = "mmt"
+_STACK_SECTIONS = {"trainer": TrainerSection, "gang": GangSection, "common": CommonSection}
+
+
+def train(output: Path, config: TrainConfig) -> Path:
+    """Trains a model, or goes on where an interrupted training stopped.
+
+    Args:
+        output: the run's folder: checkpoints, logs, TensorBoard files, and at the end ``model/``.
+    Returns:
+        The model folder, ``output / "model"``.
+    Raises:
+        MMTError: the data, features or settings do not fit, or ``output`` holds a run with other settings.
+    """
+    run = _Run.prepare(output, config)
+    with _quiet_fairseq2():
+        # An early stop ends in this exception; it has saved its checkpoint before.
+        with contextlib.suppress(TaskStopException):
+            run_recipe(_TranslationRecipe(run), _stack_config(run), output)
+    if _rank() == 0:
+        _export(run)
+    return output / "model"
+
+
+@dataclass
+class _Run:
+    """What the recipe needs, checked before fairseq2 starts."""
+
+    output: Path
+    config: TrainConfig
+    info: DatasetInfo
+    tokenizer: Tokenizer
+    features: FeatureStore | None
+    train_set: list[Example]
+    valid_set: list[Example]
+
+    @classmethod
+    def prepare(cls, output: Path, config: TrainConfig) -> _Run:
+        data = config.data.path
+        if data is None:
+            raise MMTError("data.path is missing.")
+        info = read_info(data)
+        features = None
+        if config.model.fusion != "none":
+            if config.images.features is None:
+                raise MMTError("images.features is missing.")
+            features = FeatureStore.open(config.images.features)
+        _claim(output, config, info, features)
+        tokenizer = _tokenizer(output, config)
+        splits = [
+            read_examples(data, split, tokenizer, features, config.images.missing)
+            for split in (config.data.train_split, config.data.valid_split)
+        ]
+        train_set = [e for e in splits[0] if max(len(e.source), len(e.target)) < config.data.max_length]
+        valid_set = [e for e in splits[1] if max(len(e.source), len(e.target)) < config.model.max_length]
+        if not train_set:
+            raise MMTError(f"data.max_length: {config.data.max_length} pieces leave no sentence. Set it higher.")
+        run = cls(output, config, info, tokenizer, features, train_set, valid_set)
+        run.announce(len(splits[0]) - len(train_set))
+        return run
+
+    def announce(self, num_long: int) -> None:
+        """Says in two lines what will be trained on what."""
+        if _rank() != 0:
+            return
+        used = sum(example.image is not None for example in self.train_set)
+        long = f", {num_long:,} too long left out" if num_long else ""
+        console = get_error_console()
+        console.print(
+            f"{self.info.name}: {len(self.train_set):,} training sentences{long}, {used:,} with image; "
+            f"{len(self.valid_set):,} for validation"
+        )
+        if self.features is not None:
+            console.print(f"images: {self.features.signature}")
+
+    def model_config(self) -> MMTConfig:
+        sizes = {key: value for key, value in vars(self.config.model).items() if not key.startswith("_")}
+        image_dim = self.features.signature.dim if self.features is not None else 0
+        return MMTConfig(**sizes, vocab_size=self.tokenizer.vocab_size, image_dim=image_dim)
+
+
+@dataclass(kw_only=True)
+class _StackConfig:
+    """fairseq2's sections, filled in from ours."""
+
+    model: ModelSection
+    optimizer: OptimizerSection
+    lr_scheduler: LRSchedulerSection
+    regime: RegimeSection
+    trainer: TrainerSection = field(default_factory=TrainerSection)
+    gang: GangSection = field(default_factory=GangSection)
+    common: CommonSection = field(default_factory=CommonSection)
+
+
+class _TranslationRecipe(Recipe):
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+
+    @property
+    def config_kls(self) -> type[object]:
+        return _StackConfig
+
+    def register(self, container: DependencyContainer) -> None:
+        register_model_family(
+            container,
+            _FAMILY,
+            kls=MMTModel,
+            config_kls=MMTConfig,
+            factory=lambda _: MMTModel(self._run.model_config()),
+            supports_meta=False,
+            fsdp_applier=_apply_fsdp,
+        )
+        container.collection.register(MetricRecorder, lambda _: _ConsoleRecorder(self._run))
+
+    def create_task(self, context: RecipeContext) -> Task:
+        run, config = self._run, self._run.config
+        gangs = context.gangs
+        model, dp_model = context.get_model_as(MMTModel), context.get_data_parallel_model()
+
+        def reader(examples: list[Example], *, shuffle: bool) -> BatchReader:
+            return BatchReader(
+                examples,
+                run.features,
+                max_tokens=config.data.max_tokens,
+                shuffle=shuffle,
+                seed=config.seed,
+                num_accumulate=config.optimizer.num_accumulate if shuffle else 1,
+                rank=gangs.dp.rank,
+                world_size=gangs.dp.size,
+            )
+
+        trainer = context.create_trainer(
+            Translation(dp_model, config.optimizer.label_smoothing),
+            reader(run.train_set, shuffle=True),
+            [TranslationValidation(dp_model, model, run.tokenizer)],
+            [reader(run.valid_set, shuffle=False)],
+        )
+        if config.regime.patience is not None:
+            # fairseq2 0.8.1's trainer can stop early, but its factory always wires that off.
+            trainer._early_stopper = _Patience(run.output / "scores.json", config.regime.patience)
+        return trainer
+
+    def has_static_autograd_graph(self, context: RecipeContext) -> bool:
+        return True
+
+
+class _Patience(EarlyStopper):
+    """Stops after ``patience`` validations without a better score; remembers them over a restart."""
+
+    def __init__(self, path: Path, patience: int) -> None:
+        self._path, self._patience = path, patience
+
+    def should_stop(self, step_nr: int, score: float) -> bool:
+        try:
+            scores = {int(step): value for step, value in json.loads(self._path.read_text()).items()}
+        except FileNotFoundError:
+            scores = {}
+        # What an interrupted run saw after its last checkpoint is seen again.
+        scores = {step: value for step, value in scores.items() if step < step_nr} | {step_nr: score}
+        _write(self._path, json.dumps(scores))
+        steps = sorted(scores)
+        best = max(steps, key=lambda step: scores[step])
+        return len([step for step in steps if step > best]) >= self._patience
+
+
+class _ConsoleRecorder(MetricRecorder):
+    """One calm line a report; the full figures are in ``metrics/*.jsonl``, ``logs/`` and TensorBoard's ``tb/``."""
+
+    def __init__(self, run: _Run) -> None:
+        self._console = get_error_console()
+        self._steps = run.config.regime.num_steps
+
+    def record_metric_values(
+        self, category: str, values: Mapping[str, object], step_nr: int | None = None
+    ) -> None:
+        def value(name: str) -> float:
+            return float(values.get(name, 0.0))  # type: ignore[arg-type]
+
+        head = f"[dim]{time.strftime('%H:%M:%S')}[/] {step_nr or 0:>6,}/{self._steps:,}"
+        images = f"{int(value('num_images')):,} of {int(value('num_sentences')):,} with image"
+        if category == "train":
+            seconds = value("data_time") + value("compute_time")
+            speed = value("num_target_tokens") / seconds if seconds else 0.0
+            line = (
+                f"{head}  train  loss {value('nll_loss'):.3f}  lr {value('lr'):.1e}  "
+                f"{speed:,.0f} target tokens/s  epoch {int(value('data_epoch'))}  {images}"
+            )
+        else:
+            scores = f"loss {value('nll_loss'):.3f}  BLEU {value('bleu'):.2f} (greedy)"
+            line = f"{head}  [bold]valid[/]  {scores}  {images}"
+        self._console.print(line, soft_wrap=True)
+
+    def close(self) -> None:
+        pass
+
+
+def _stack_config(run: _Run) -> _StackConfig:
+    config = run.config
+    optimizer, regime = config.optimizer, config.regime
+    sections: dict[str, Any] = {
+        "trainer": {
+            "max_grad_norm": optimizer.max_grad_norm,
+            "grad_accumulation": {"num_batches": optimizer.num_accumulate},
+            # float32 unless asked: fairseq2's own default, bf16, is no gain on most CPUs.
+            "mixed_precision": {"mode": "off" if config.precision == "float32" else "auto", "dtype": "bfloat16"},
+        },
+        "gang": {},
+        # The folder is the run's name; fairseq2 would add a hash of the settings.
+        "common": {"seed": config.seed, "no_sweep_dir": True, "torch": {"num_threads": config.threads}},
+    }
+    converter = StandardValueConverter()
+    for name, kls in _STACK_SECTIONS.items():
+        tree = converter.unstructure(kls())
+        for changes in (sections[name], config.stack.get(name) or {}):
+            _merge(tree, changes, f"stack.{name}")
+        try:
+            sections[name] = converter.structure(tree, kls)
+        except Exception as error:
+            cause = error.__cause__ or error
+            raise MMTError(f"stack.{name}: {' '.join(str(cause).split())}") from None
+    return _StackConfig(
+        model=ModelSection(family=_FAMILY),
+        optimizer=OptimizerSection(config=AdamWConfig(lr=optimizer.lr, betas=optimizer.betas)),
+        lr_scheduler=LRSchedulerSection(
+            name="myle",
+            config=MyleLRConfig(num_warmup_steps=optimizer.num_warmup_steps, start_lr=optimizer.start_lr),
+        ),
+        regime=RegimeSection(
+            num_steps=regime.num_steps,
+            score_metric={"bleu": "bleu", "loss": "nll_loss"}[regime.score],
+            validate_every_n_steps=regime.validate_every,
+            checkpoint_every_n_steps=regime.validate_every,
+            publish_metrics_every_n_steps=regime.report_every,
+            keep_last_n_checkpoints=regime.keep_last,
+            keep_best_n_checkpoints=1,
+        ),
+        **sections,
+    )
+
+
+def _merge(tree: Any, changes: Mapping[str, Any], where: str) -> None:
+    for key, value in changes.items():
+        if key not in tree:
+            raise MMTError(f"{where}: unknown key '{key}'.{nearest(key, tree)} Known: {', '.join(tree)}.")
+        if isinstance(tree[key], dict) and isinstance(value, Mapping):
+            _merge(tree[key], value, f"{where}.{key}")
+        else:
+            tree[key] = value
+
+
+def _apply_fsdp(model: MMTModel, granularity: str, wrapper: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    from fairseq2.models.transformer.fsdp import apply_fsdp_to_transformer
+
+    # It asks for .encoder and .decoder with .layers, which is all that it takes of a Transformer.
+    return apply_fsdp_to_transformer(model, granularity, wrapper)  # type: ignore[arg-type]
+
+
+def _claim(output: Path, config: TrainConfig, info: DatasetInfo, features: FeatureStore | None) -> None:
+    """Writes down what this run is; refuses to go on with a run that was something else."""
+    now = {
+        "config": json.loads(json.dumps(asdict(config), default=str)),
+        "data": {"name": info.name, "checksums": {name: split.checksum for name, split in info.splits.items()}},
+        "features": features.signature.to_dict() if features is not None else None,
+    }
+    path = output / _RUN_FILE
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        # How long to train and how to report may change; what is trained may not. Folders may have moved: the
+        # checksums say whether their content is the same.
+        free = {"regime", "threads", "stack", "decoding"}
+        for section, old in before["config"].items():
+            new = now["config"].get(section)
+            if section in free or old == new:
+                continue
+            if not isinstance(old, dict):
+                old, new, section = {"": old}, {"": new}, section
+            for key, value in old.items():
+                if (section, key) not in {("data", "path"), ("images", "features")} and new.get(key) != value:
+                    name = f"{section}.{key}".rstrip(".")
+                    raise MMTError(
+                        f"{output}: holds a run with {name} = {value}, now it is {new.get(key)}. "
+                        "Go on with the old value, or name another folder."
+                    )
+        for part in ("data", "features"):
+            if before[part] != now[part]:
+                raise MMTError(
+                    f"{output}: holds a run on other {part}: {before[part]}, now {now[part]}. Name another folder."
+                )
+    if _rank() == 0:
+        output.mkdir(parents=True, exist_ok=True)
+        _write(path, json.dumps(now, indent=2) + "\n")
+        _write(output / "config.mmt.yaml", dump_config(config))
+
+
+def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
+    path = output / "tokenizer.model"
+    if not path.exists():
+        if _rank() == 0:
+            assert config.data.path is not None  # noqa: S101  # checked when the configuration was read
+            rows = read_split(config.data.path, config.data.train_split)
+            lines = (line for side in ("source", "target") for line in rows[side])
+            train_tokenizer(lines, config.text.vocab_size, path)
+        while not path.exists():  # another process is training it
+            time.sleep(0.2)
+    return Tokenizer(path)
+
+
+def _export(run: _Run) -> None:
+    """Chooses between the best checkpoint and the average of the last ones, on the validation split."""
+    checkpoints = {
+        int(folder.name.removeprefix("step_")): folder / "model"
+        for folder in (run.output / "checkpoints").glob("step_*")
+        if folder.name.removeprefix("step_").isdigit()
+    }
+    if not checkpoints:
+        raise MMTError(f"{run.output}: no checkpoint was written. Remove the folder and train again.")
+    steps = sorted(checkpoints)
+    best = _best_step(run.output, steps)
+    candidates = {f"best checkpoint (step {best:,})": [best]}
+    last = steps[-run.config.regime.keep_last :]
+    if len(last) > 1:
+        candidates[f"average of {len(last)} checkpoints (steps {last[0]:,} to {last[-1]:,})"] = last
+    batches = [
+        collate([run.valid_set[i] for i in batch], run.features)
+        for batch in length_batches([(len(e.source) + 1, len(e.target) + 1) for e in run.valid_set], 4096)
+    ]
+    model = MMTModel(run.model_config()).eval()
+    decoding = run.config.decoding
+    scores: dict[str, float] = {}
+    weights: dict[str, dict[str, torch.Tensor]] = {}
+    console = get_error_console()
+    for name, chosen in candidates.items():
+        weights[name] = _average([_load_weights(checkpoints[step]) for step in chosen])
+        model.load_state_dict(weights[name])
+        scores[name] = validation_bleu(
+            model, batches, run.tokenizer, decoding.beam_size, decoding.length_penalty
+        )
+        console.print(f"validation BLEU {scores[name]:.2f} (beam {decoding.beam_size})  {name}")
+    winner = max(scores, key=lambda name: scores[name])
+    used = sum(example.image is not None for example in run.train_set)
+    card = ModelCard(
+        config=asdict(model.config),
+        source_lang=run.info.source_lang,
+        target_lang=run.info.target_lang,
+        features=run.features.signature if run.features is not None else None,
+        decoding=asdict(decoding),
+        training={
+            "data": run.info.name,
+            "data_checksum": run.info.splits[run.config.data.train_split].checksum,
+            "sentences": len(run.train_set),
+            "images_in_use": used,
+            "seed": run.config.seed,
+            "updates": steps[-1],
+            "weights": winner,
+            "validation_bleu": round(scores[winner], 2),
+            "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2")},
+            **_totals(run.output),
+        },
+    )
+    save_model(run.output / "model", weights[winner], run.output / "tokenizer.model", card)
+    console.print(f"model: {run.output / 'model'}  ({winner})")
+
+
+def _best_step(output: Path, steps: list[int]) -> int:
+    """The kept checkpoint with the best validation score; fairseq2 keeps scores with the higher the better."""
+    scores = {}
+    for step in steps:
+        path = output / "checkpoints" / "scores" / f"step_{step}.txt"
+        if path.exists():
+            scores[step] = float(path.read_text())
+    return max(scores, key=lambda step: scores[step]) if scores else steps[-1]
+
+
+def _load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    files = sorted(folder.rglob("*.pt"))
+    if len(files) != 1:
+        raise MMTError(f"{folder}: expected one file of weights, found {len(files)}.")
+    weights: dict[str, torch.Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
+    return weights
+
+
+def _average(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
+
+
+def _totals(output: Path) -> dict[str, Any]:
+    """Wall time and speed over the whole run, restarts included, from fairseq2's metric file."""
+    path = output / "metrics" / "train.jsonl"
+    if not path.exists():
+        return {}
+    by_step = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        report = json.loads(line)
+        by_step[report["Step"]] = report
+    reports = [by_step[step] for step in sorted(by_step)]
+    seconds = sum(report["Data Time"] + report["Compute Time"] for report in reports)
+    tokens = sum(report["num_target_tokens"] for report in reports)
+    return {
+        "target_tokens": int(tokens),
+        "training_seconds": round(seconds),
+        "wall_seconds": round(reports[-1]["Total Time"]),
+        "target_tokens_per_second": round(tokens / seconds) if seconds else 0,
+    }
+
+
+class _quiet_fairseq2:  # noqa: N801  # reads as a statement: with _quiet_fairseq2()
+    """Keeps fairseq2's log out of the terminal and the environment, with its secrets, out of the log file."""
+
+    def __enter__(self) -> None:
+        logger = logging.getLogger("fairseq2")
+        logger.addFilter(_no_environment)
+        logger.propagate = False  # its file handler is its own; the terminal's is the root's
+        logger.setLevel(logging.INFO)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("fairseq2").removeFilter(_no_environment)
+
+
+def _no_environment(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Environment Variables")
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + ".writing")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,143 @@
+"""``mmt score``: scores files of translations, and says whether a difference between systems is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmt.errors import MMTError
+from mmt.lines import read_lines
+from mmt.metrics import FEWEST_SENTENCES, Difference, Score, corpus_scores, paired_bootstrap
+
+_HEADINGS = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER ↓", "bleu_lc_tok": "BLEU-lc-tok *"}
+
+
+@dataclass(frozen=True)
+class SystemScores:
+    """One file's scores and, unless it is the baseline, how far they are from the baseline's."""
+
+    name: str
+    sentences: int
+    scores: Mapping[str, Score]
+    differences: Mapping[str, Difference]
+
+
+def score_files(
+    hypotheses: Sequence[Path], reference: Path, *, lang: str | None, samples: int = 1000, seed: int = 12345
+) -> list[SystemScores]:
+    """Scores files of translations against one reference.
+
+    Args:
+        hypotheses: one file a system, plain or ``.gz``; the first is the baseline of the others.
+        reference: the reference translations, line by line.
+        lang: the target language; None leaves out the papers' BLEU.
+        samples: of the paired bootstrap; 0 for none.
+        seed: of the paired bootstrap.
+    Raises:
+        MMTError: a file cannot be read, or has not as many lines as the reference.
+    """
+    references = read_lines(reference)
+    if "" in references:
+        raise MMTError(f"{reference}: line {references.index('') + 1} is blank: there is nothing to compare with.")
+    systems = [read_lines(path) for path in hypotheses]
+    for path, lines in zip(hypotheses, systems, strict=True):
+        if len(lines) != len(references):
+            raise MMTError(
+                f"{path} has {len(lines):,} lines and {reference} has {len(references):,}: expected one for one."
+            )
+    scores = [corpus_scores(lines, references, target_lang=lang) for lines in systems]
+    differences: list[dict[str, Difference]] = [{} for _ in systems]
+    if samples and len(systems) > 1:
+        differences[1:] = paired_bootstrap(
+            systems[0], systems[1:], references, target_lang=lang, samples=samples, seed=seed
+        )
+    return [
+        SystemScores(str(path), len(references), *both)
+        for path, both in zip(hypotheses, zip(scores, differences, strict=True), strict=True)
+    ]
+
+
+def print_scores(systems: Sequence[SystemScores]) -> None:
+    """Prints the table and, below it, the signatures."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(show_lines=len(systems) > 1)
+    table.add_column("system", overflow="fold")
+    first = systems[0]
+    for key in first.scores:
+        table.add_column(_HEADINGS[key], justify="right")
+    for system in systems:
+        cells = [
+            f"{score.value:.2f}" + _difference(system.differences.get(key)) for key, score in system.scores.items()
+        ]
+        table.add_row(_plain(system.name), *cells)
+    console.print(table)
+    if len(systems) > 1 and systems[1].differences:
+        below = "Below a score: its difference from the first system"
+        if first.sentences < FEWEST_SENTENCES:
+            below += f". No p value for {first.sentences} sentences, it takes {FEWEST_SENTENCES}."
+        else:
+            below += (
+                " and p by sacrebleu's paired bootstrap, in effect one-sided: for a two-sided test at 5 % ask for "
+                "p < 0.025."
+            )
+        console.print(below)
+    console.print("Signatures:")
+    for key, score in first.scores.items():
+        difference = systems[-1].differences.get(key)
+        star = "* " if key == "bleu_lc_tok" else ""
+        signature = difference.signature if difference else score.signature
+        console.print(f"{star}{score.name}\n  {signature}", markup=False, soft_wrap=True)
+    if "bleu_lc_tok" not in first.scores:
+        console.print("Give --lang for the papers' BLEU (lowercased, tokenised).")
+
+
+@click.command("score", context_settings={"show_default": True})
+@click.option("--ref", "reference", required=True, type=click.Path(path_type=Path), help="Reference translations.")
+@click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--lang", help="Target language, such as de; adds the papers' BLEU.")
+@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table")
+@click.option("--bootstrap", type=click.IntRange(min=0), default=1000, help="Resamples; 0: no comparison.")
+@click.option("--seed", type=click.IntRange(min=1), default=12345, help="Of the bootstrap.")
+def score_command(
+    reference: Path, hypotheses: tuple[Path, ...], lang: str | None, output: str, bootstrap: int, seed: int
+) -> None:
+    """Scores translations: BLEU, chrF2, TER and the BLEU of the papers.
+
+    Each HYP is one system's translations, one a line, plain or .gz. The first is the baseline: the others are
+    compared with it by paired bootstrap resampling.
+    """
+    systems = score_files(hypotheses, reference, lang=lang, samples=bootstrap, seed=seed)
+    if output == "json":
+        click.echo(json.dumps(_json(systems, reference), indent=2, ensure_ascii=False))
+    else:
+        print_scores(systems)
+
+
+def _json(systems: Sequence[SystemScores], reference: Path) -> dict[str, Any]:
+    return {
+        "reference": str(reference),
+        "baseline": systems[0].name,
+        "systems": [asdict(system) for system in systems],
+    }
+
+
+def _difference(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    p_value = "" if difference.p_value is None else f"\np {difference.p_value:.3f}"
+    return f"\n{difference.value:+.2f}{p_value}"
+
+
+def _plain(text: str) -> str:
+    """A file name may hold what rich would take for markup."""
+    from rich.markup import escape
+
+    return escape(text)

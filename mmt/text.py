@@ -1,0 +1,117 @@
+"""Text to ids and back: SentencePiece, trained per data set, run by fairseq2's native encoder."""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mmt  # before fairseq2: it makes libsndfile available  # noqa: F401
+from mmt.errors import MMTError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+
+# White space of every kind, control characters, and U+2581, by which SentencePiece marks a space.
+_SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2581]+")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+
+
+def normalize(line: str) -> str:
+    """The one normalisation before encoding; every line that it returns survives encode and decode unchanged.
+
+    Unicode NFC; each run of white space, control characters (categories Zs, Zl, Zp, Cc) and U+2581 becomes one
+    space; none at either end; a lone surrogate, which no file can hold, becomes U+FFFD. Nothing else: case,
+    quotes, zero-width and directional characters stay.
+    """
+    line = _SURROGATES.sub("\ufffd", line)
+    return _SPACES.sub(" ", unicodedata.normalize("NFC", line)).strip(" ")
+
+
+def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path) -> None:
+    """Trains a joint BPE vocabulary with byte fallback, so that no character is ever unknown.
+
+    Args:
+        lines: source and target sentences of the training split.
+        vocab_size: pieces, with 4 control symbols and 256 bytes among them.
+        path: where the model goes; written beside and renamed.
+    Raises:
+        MMTError: the text is too small for ``vocab_size`` pieces.
+    """
+    import sentencepiece
+
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(line for line in map(normalize, lines) if line),
+            model_writer=model,
+            vocab_size=vocab_size,
+            model_type="bpe",
+            character_coverage=1.0,
+            byte_fallback=True,
+            normalization_rule_name="identity",  # ours is normalize() above, at training and use alike
+            remove_extra_whitespaces=False,
+            max_sentence_length=1 << 20,
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            num_threads=1,  # the same model on every machine
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise MMTError(
+            f"text.vocab_size: {vocab_size:,} pieces cannot be learnt from this training text ({reason}). "
+            "Set a smaller text.vocab_size."
+        ) from None
+    beside = path.with_name(path.name + ".writing")
+    beside.write_bytes(model.getvalue())
+    beside.rename(path)
+
+
+class Tokenizer:
+    """SentencePiece by fairseq2's native encoder and decoder.
+
+    Raises:
+        MMTError: ``path`` is missing or holds no SentencePiece model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from fairseq2.data.tokenizers.sentencepiece import (
+            SentencePieceDecoder,
+            SentencePieceEncoder,
+            SentencePieceModel,
+        )
+
+        if not path.is_file():
+            raise MMTError(f"{path}: no tokenizer model there. Is this a whole model folder?")
+        try:
+            model = SentencePieceModel(path)
+        except Exception:
+            raise MMTError(f"{path}: not a SentencePiece model. Copy the model folder again.") from None
+        ids = (model.pad_idx, model.unk_idx, model.bos_idx, model.eos_idx)
+        if ids != (PAD, UNK, BOS, EOS):
+            raise MMTError(f"{path}: expected pad, unk, bos, eos as {(PAD, UNK, BOS, EOS)}, found {ids}.")
+        self.path = path
+        self.vocab_size = model.vocabulary_size
+        self._encoder = SentencePieceEncoder(model)
+        self._decoder = SentencePieceDecoder(model)
+
+    def encode(self, line: str) -> list[int]:
+        """Ids of the normalised line, without bos or eos; an empty list for an empty line."""
+        line = normalize(line)
+        return self._encoder(line).tolist() if line else []
+
+    def decode(self, ids: Sequence[int] | Tensor) -> str:
+        """The text of ``ids``; control symbols print nothing."""
+        import torch
+
+        tensor = torch.as_tensor(ids, dtype=torch.int64)
+        tensor = tensor[tensor > EOS]
+        return str(self._decoder(tensor)) if len(tensor) else ""
