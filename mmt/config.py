@@ -42,8 +42,8 @@ class ImagesSection:
     features: Path | None = None
     """The feature store that ``mmt features`` wrote. Required unless ``model.fusion`` is ``none``."""
 
-    missing: Literal["text", "refuse"] = "text"
-    """A sentence whose image has no features: train it as text, or refuse the run."""
+    missing: Literal["skip", "refuse"] = "skip"
+    """A sentence whose image has no features: skip the image and train it as text, or refuse the run."""
 
 
 @dataclass(kw_only=True, config=_STRICT)
@@ -121,7 +121,7 @@ class TrainConfig:
     """bfloat16 pays on GPUs; on CPUs measure first."""
 
     stack: dict[str, Any] = field(default_factory=dict)
-    """fairseq2's own sections ``trainer``, ``gang``, ``common``, for FSDP, tensor parallelism, profilers and the like."""
+    """fairseq2's own sections ``trainer``, ``gang``, ``common``, for FSDP, profilers and the like."""
 
 
 def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig:

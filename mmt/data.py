@@ -14,7 +14,6 @@ from fairseq2.device import SupportsDeviceTransfer
 from fairseq2.nn import BatchLayout
 from torch import Tensor
 
-import mmt  # before fairseq2: it makes libsndfile available  # noqa: F401
 from mmt.errors import MMTError
 from mmt.features import FeatureStore
 from mmt.prepared import read_split
@@ -86,13 +85,13 @@ def collate(examples: Sequence[Example], features: FeatureStore | None = None) -
 
 
 def read_examples(
-    folder: Path, split: str, tokenizer: Tokenizer, features: FeatureStore | None, missing: str = "text"
+    folder: Path, split: str, tokenizer: Tokenizer, features: FeatureStore | None, missing: str = "skip"
 ) -> list[Example]:
     """Encodes one split of a prepared data set.
 
     Args:
         features: where the images' features are; None reads text only.
-        missing: what becomes of a sentence whose image the data set has but ``features`` lacks: ``text`` keeps
+        missing: what becomes of a sentence whose image the data set has but ``features`` lacks: ``skip`` keeps
             the sentence without image, ``refuse`` raises.
     Raises:
         MMTError: an image is missing and ``missing`` is ``refuse``, or no image of the split has features.
@@ -107,7 +106,7 @@ def read_examples(
             elif has_image and missing == "refuse":
                 raise MMTError(
                     f"{split} row {number + 1}: no features for image '{image}' in {features.folder} "
-                    f"({len(features):,} ids). Run mmt features, or set images.missing: text."
+                    f"({len(features):,} ids). Run mmt features, or set images.missing: skip."
                 )
         if any(columns["has_image"]) and not any(images):
             raise MMTError(

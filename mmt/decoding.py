@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from fairseq2.nn import BatchLayout, IncrementalStateBag
-from torch import Tensor
 
 from mmt.data import Batch
 from mmt.model import MMTModel

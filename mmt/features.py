@@ -232,13 +232,20 @@ class FeatureWriter:
             self.ids, self.left_out = _read_ids(folder)[: meta[2]], meta[3]
         self._num_finished = len(self.ids)
         self._finished_left_out = dict(self.left_out) if meta is not None else None
-        folder.mkdir(parents=True, exist_ok=True)
-        self._journal = open(folder / _JOURNAL, "ab+")  # noqa: SIM115 (held open until close)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._journal = open(folder / _JOURNAL, "ab+")  # noqa: SIM115 (held open until close)
+        except OSError as error:
+            raise MMTError(f"{folder}: cannot be written ({error.strerror}). Name another folder.") from None
         try:
             fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # a writer that ended since we opened the journal has removed it
+            locked = os.path.samestat(os.fstat(self._journal.fileno()), os.stat(folder / _JOURNAL))
         except OSError:
+            locked = False
+        if not locked:
             self._journal.close()
-            raise MMTError(f"{folder}: another mmt features is writing to it. Wait for it to end.") from None
+            raise MMTError(f"{folder}: another mmt features is writing to it. Wait for it to end.")
         self._rows: IO[bytes] | None = None
         try:
             self._take_up()
@@ -286,7 +293,7 @@ class FeatureWriter:
             new.add(image_id)
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(features, dtype=np.dtype(self.dtype).newbyteorder("<"))
-        finite = np.isfinite(rows).reshape(len(rows), -1).all(1)
+        finite = np.isfinite(rows).all((1, 2))
         if not finite.all():
             bad = image_ids[int(np.argmin(finite))]
             raise MMTError(
@@ -378,7 +385,8 @@ class FeatureWriter:
                 f"{self.folder}: features.bin is too short. Remove the folder and run mmt features again."
             )
         self._rows = open(path, "ab")  # noqa: SIM115 (held open until close)
-        self._rows.truncate(len(self.ids) * self._row_bytes)
+        if size > len(self.ids) * self._row_bytes:
+            self._rows.truncate(len(self.ids) * self._row_bytes)
         if not heading:
             signature = self.signature.to_dict()
             self._write_journal({"signature": signature, "dtype": self.dtype, "after": len(self.ids)})

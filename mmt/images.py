@@ -38,7 +38,7 @@ Layer = Literal["pool", "grid"]
 LAYERS: tuple[Layer, ...] = ("pool", "grid")
 DEFAULT_BACKBONE = "efficientnet_lite0"
 BACKBONES = (DEFAULT_BACKBONE, "resnet50", "vgg16", "vit_b_16")
-IMAGE_SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split())
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 
 Key = TypeVar("Key")
 
@@ -178,10 +178,12 @@ class Backbone(nn.Module):
         super().__init__()
         self.transform = pixels.pipeline()
         self._regions = regions
+        network = network.float()  # before the sum: a file of half precision holds the same numbers
         weights = _checksum(network.state_dict())
         if fold:
             _fold_batch_norm(network)
-        self.network = network.float().eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        network = network.eval().requires_grad_(False)
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.register_buffer("mean", 255 * torch.tensor(pixels.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(pixels.std).view(3, 1, 1), persistent=False)
         with torch.inference_mode():
@@ -347,19 +349,20 @@ def _vit_regions(layer: Layer) -> _Regions:
 
 def _load_timm(name: str, layer: Layer, weights: Path | None) -> Backbone:
     import timm
+    from timm.data.config import resolve_model_data_config
 
     full = f"timm:{name}"
     if name.partition(".")[0] not in timm.list_models() and not name.startswith(("hf-hub:", "hf_hub:")):
         raise MMTError(f"timm has no model '{name}'.{nearest(name, timm.list_models())}")
     try:
-        network = timm.create_model(name, pretrained=weights is None, num_classes=0)
+        network: Any = timm.create_model(name, pretrained=weights is None, num_classes=0)
     except Exception as error:  # no network, no pretrained weights of that name, ...
         raise _no_download(full, "timm", error) from None
     if weights is not None:
         head = network.pretrained_cfg.get("classifier") or ()
         heads = tuple(f"{h}." for h in ((head,) if isinstance(head, str) else head))
         _load_state(network, _read_state(weights), heads, str(weights))
-    config = timm.data.resolve_model_data_config(network)
+    config = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     (_, height, width), crop_mode = config["input_size"], config["crop_mode"]
     if height != width or crop_mode not in ("center", "squash"):
         raise MMTError(f"{full}: expected a square, centred crop, found {width} x {height}, {crop_mode}.")
@@ -404,7 +407,7 @@ def _load_clip(name: str, layer: Layer, weights: Path | None) -> Backbone:
             f"clip:{name}: expected a resize of the shorter side and a square crop, found {size}, {crop}."
         )
     interpolation = resamples[int(processor.resample)]
-    mean, std = tuple(processor.image_mean), tuple(processor.image_std)
+    mean, std = (tuple(np.atleast_1d(values).tolist()) for values in (processor.image_mean, processor.image_std))
     pixels = _Pixels(size["shortest_edge"], crop["height"], interpolation, mean, std)
 
     def regions(network: Any, images: Tensor) -> Tensor:
@@ -517,7 +520,7 @@ def find_images(source: Path) -> dict[str, Path]:
     else:
         if not source.is_dir():
             raise MMTError(f"{source}: expected a folder of images or a prepared data set, found no such folder.")
-        folder, what = source, f"images ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        folder, what = source, f"images ({', '.join(IMAGE_SUFFIXES)})"
         ids = {
             Path(parent, name).relative_to(folder).as_posix()
             for parent, _, names in os.walk(folder)

@@ -12,9 +12,7 @@ from torch import Tensor
 _ROWS = 128
 
 
-def label_smoothed_nll(
-    states: Tensor, weight: Tensor, targets: Tensor, smoothing: float
-) -> tuple[Tensor, Tensor]:
+def label_smoothed_nll(states: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """Output projection and label-smoothed cross-entropy in one, without ever holding all the logits.
 
     loss = sum over rows of (1 - e) * -log p(target) + e * mean over V of -log p(v), Szegedy et al. (2016),
@@ -69,6 +67,6 @@ class _FusedLoss(torch.autograd.Function):
         return (1.0 - smoothing) * nll + smoothing * smooth, nll
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_states, grad_weight = ctx.saved_tensors
         return grad_states * grad_loss, (grad_weight * grad_loss).to(ctx.dtypes[1]), None, None

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import mmt  # before fairseq2: it makes libsndfile available  # noqa: F401
 from fairseq2.models.seq2seq import Seq2SeqModel
 from fairseq2.models.transformer import (
     CausalAttentionBias,

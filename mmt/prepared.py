@@ -52,13 +52,16 @@ class DatasetInfo:
 
 
 def write_dataset(
-    folder: Path, info: DatasetInfo, splits: Mapping[str, Sequence[Mapping[str, Any]]]
+    folder: Path,
+    info: DatasetInfo,
+    splits: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    images_from: Path | None = None,
 ) -> DatasetInfo:
     """Writes a prepared data set beside ``folder``, then renames it into place.
 
-    A write that is killed leaves the old data set or the new one readable, never a mixture, and never loses
-    an image. Images that lie inside ``folder`` are put there before this is called (a run that redraws them
-    empties their folder first); all of them are carried over, whether a row names them or not.
+    A write that is killed leaves the old data set or the new one readable, never a mixture. Images that lie
+    inside ``folder`` already are kept, all of them, whether a row names them or not.
 
     Args:
         folder: where it goes. An older prepared data set there is replaced; a folder that holds anything
@@ -66,6 +69,8 @@ def write_dataset(
         info: names and languages; its ``splits`` are filled in here.
         splits: rows of each split, with at least the columns of ``COLUMNS`` and all with the same ones;
             ``image`` is the image's file name in the image folder, or "" for a sentence that never had one.
+        images_from: for a script that makes its images: the folder where it made them, on the same disk. They
+            become ``FOLDER/{info.images}``, in place of an older data set's; the folder itself is the caller's.
     Returns:
         ``info`` with the counts and checksums of what was written.
     Raises:
@@ -77,18 +82,22 @@ def write_dataset(
         raise MMTError(f"{folder}: expected at least one split, got none. Check the input files.")
     counted = {name: _count(name, rows) for name, rows in splits.items()}
     info = DatasetInfo(info.name, info.source_lang, info.target_lang, info.images, counted)
-    folder = Path(os.path.abspath(folder))  # a name, even for "."
+    folder = Path(os.path.realpath(folder))  # has a name even for "."; a link is followed, not replaced
     inside = bool(info.images) and not os.path.isabs(info.images)
     if inside and (Path(info.images).name != info.images or info.images in {*splits, *_OWN_FILES, ".."}):
         raise MMTError(
             f"images: an image folder inside the data set must be one folder name that no split has, "
             f"but is '{info.images}'. Call it 'images', or give an absolute path."
         )
+    if images_from and not inside:
+        raise MMTError(f"images: made images go inside the data set, but the folder is '{info.images}'.")
     beside, replaced = folder.with_name(f".{folder.name}.writing"), _replaced(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if replaced.exists() and not folder.exists():
-            replaced.rename(folder)  # what a killed write left
+        shutil.rmtree(beside, ignore_errors=True)
+        if replaced.exists():  # a killed write left it
+            replaced.rename(beside if folder.exists() else folder)
+            shutil.rmtree(beside, ignore_errors=True)
         foreign = _foreign(folder, info.images if inside else "")
         if foreign:
             raise MMTError(
@@ -96,17 +105,19 @@ def write_dataset(
                 "Name another folder, or remove this one yourself."
             )
         disable_progress_bars()
-        shutil.rmtree(beside, ignore_errors=True)
         tables = {name: Dataset.from_list([dict(row) for row in rows]) for name, rows in splits.items()}
         DatasetDict(tables).save_to_disk(str(beside))
         (beside / _INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
-        if inside and (folder / info.images).is_dir():
-            shutil.copytree(folder / info.images, beside / info.images, copy_function=_link)
-        shutil.rmtree(replaced, ignore_errors=True)
-        if folder.exists():
+        images = images_from or folder / info.images
+        if inside and (images_from or images.is_dir()):
+            shutil.copytree(images, beside / info.images, copy_function=_link)
+        old = folder.exists()
+        if old:
             folder.rename(replaced)
         beside.rename(folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        if old:
+            replaced.rename(beside)  # so that what bears a name that is read is always whole
+            shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise MMTError(f"{folder}: cannot be written ({error}). Check the path and the free space.") from None
     return info
@@ -195,7 +206,7 @@ def _readable(folder: Path) -> Path:
     """``folder``, or what it held before a write that was killed between its two renames."""
     if folder.exists():
         return folder
-    replaced = _replaced(Path(os.path.abspath(folder)))
+    replaced = _replaced(Path(os.path.realpath(folder)))
     return replaced if replaced.exists() else folder
 
 

@@ -68,10 +68,9 @@ def train(output: Path, config: TrainConfig) -> Path:
         MMTError: the data, features or settings do not fit, or ``output`` holds a run with other settings.
     """
     run = _Run.prepare(output, config)
-    with _quiet_fairseq2():
-        # An early stop ends in this exception; it has saved its checkpoint before.
-        with contextlib.suppress(TaskStopException):
-            run_recipe(_TranslationRecipe(run), _stack_config(run), output)
+    # An early stop ends in this exception; it has saved its checkpoint before.
+    with _quiet_fairseq2(), contextlib.suppress(TaskStopException):
+        run_recipe(_TranslationRecipe(run), _stack_config(run), output)
     if _rank() == 0:
         _export(run)
     return output / "model"
@@ -165,7 +164,10 @@ class _TranslationRecipe(Recipe):
             supports_meta=False,
             fsdp_applier=_apply_fsdp,
         )
-        container.collection.register(MetricRecorder, lambda _: _ConsoleRecorder(self._run))
+        container.collection.register(
+            MetricRecorder,  # type: ignore[type-abstract]
+            lambda _: _ConsoleRecorder(self._run),
+        )
 
     def create_task(self, context: RecipeContext) -> Task:
         run, config = self._run, self._run.config
@@ -387,9 +389,7 @@ def _export(run: _Run) -> None:
     for name, chosen in candidates.items():
         weights[name] = _average([_load_weights(checkpoints[step]) for step in chosen])
         model.load_state_dict(weights[name])
-        scores[name] = validation_bleu(
-            model, batches, run.tokenizer, decoding.beam_size, decoding.length_penalty
-        )
+        scores[name] = validation_bleu(model, batches, run.tokenizer, decoding.beam_size, decoding.length_penalty)
         console.print(f"validation BLEU {scores[name]:.2f} (beam {decoding.beam_size})  {name}")
     winner = max(scores, key=lambda name: scores[name])
     used = sum(example.image is not None for example in run.train_set)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.lines import read_lines
 from mmt.metrics import FEWEST_SENTENCES, Difference, Score, corpus_scores, paired_bootstrap
@@ -99,7 +100,7 @@ def print_scores(systems: Sequence[SystemScores]) -> None:
         console.print("Give --lang for the papers' BLEU (lowercased, tokenised).")
 
 
-@click.command("score", context_settings={"show_default": True})
+@click.command("score", cls=Command, context_settings={"show_default": True})
 @click.option("--ref", "reference", required=True, type=click.Path(path_type=Path), help="Reference translations.")
 @click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--lang", help="Target language, such as de; adds the papers' BLEU.")

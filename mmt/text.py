@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import mmt  # before fairseq2: it makes libsndfile available  # noqa: F401
 from mmt.errors import MMTError
 
 if TYPE_CHECKING:

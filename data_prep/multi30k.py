@@ -1,0 +1,408 @@
+"""Prepares Multi30K (Elliott et al. 2016, https://aclanthology.org/W16-3210): raw text and images -> Arrow.
+
+With everything in one folder, as in the Multi30K repository (https://github.com/multi30k/dataset) with the
+photographs in ``DIR/images``::
+
+    python -m data_prep.multi30k OUT --multi30k DIR --source en --target de
+
+or with the parts named one by one (``--raw``, ``--image-splits``, ``--images``), or with the text from the
+Hugging Face hub::
+
+    python -m data_prep.multi30k OUT --hub bentrevett/multi30k --no-images \
+        --split train --split validation=val --split test=test_2016_flickr
+
+Raw text is ``{split}.{language}`` or ``{split}.{language}.gz``, one sentence a line; an image split is
+``{split}.txt``, the image's file name for each line (``#caption`` after it is dropped; a blank line means that
+this sentence has no image). Other data in these formats is prepared in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import click
+
+from mmt.command import Command
+from mmt.errors import MMTError, nearest
+from mmt.lines import read_lines
+from mmt.prepared import DatasetInfo, print_splits, write_dataset
+
+LANGUAGES = ("en", "de", "fr", "cs")
+_RAW_NAME = re.compile(r"(?P<split>\w+)\.(?P<language>[a-z]{2})(\.gz)?")
+_CAPTION = re.compile(r"#\d+$")  # COCO's split names the caption too: COCO_val2014_000000398076.jpg#657409
+_ORDER = ("train", "val", "validation", "test")
+
+
+class Pairs(NamedTuple):
+    """One split before its images were looked at; the three lists are parallel, a missing image is ""."""
+
+    sources: list[str]
+    targets: list[str]
+    images: list[str]
+
+
+def prepare(
+    out: Path,
+    splits: Mapping[str, Pairs],
+    *,
+    name: str,
+    source: str,
+    target: str,
+    images: Path | None,
+    unreadable: Literal["refuse", "skip"] = "refuse",
+) -> DatasetInfo:
+    """Looks at every image, then writes the prepared data set.
+
+    Args:
+        out: the folder to write, see ``mmt.prepared.write_dataset``.
+        splits: what ``read_raw`` or ``read_hub`` returned.
+        images: the image folder, None for text alone.
+        unreadable: what to do with an image that is there but does not decode: refuse the run, or count it
+            as missing.
+    Returns:
+        What was written.
+    Raises:
+        MMTError: no image folder, none of the images in it, or images that do not decode.
+    """
+    found = _find_images(images, splits, unreadable) if images is not None else frozenset[str]()
+    rows = {
+        split: [
+            {"id": f"{split}-{line:05d}", "image": image, "source": s, "target": t, "has_image": image in found}
+            for line, (s, t, image) in enumerate(zip(*pairs, strict=True))
+        ]
+        for split, pairs in splits.items()
+    }
+    info = DatasetInfo(name, source, target, _images_entry(out, images))
+    return write_dataset(out, info, rows)
+
+
+def read_raw(
+    raw: Path, image_splits: Path | None, *, source: str, target: str, wanted: Sequence[str] = ()
+) -> dict[str, Pairs]:
+    """Reads parallel text files and, line by line, the image of each sentence.
+
+    Args:
+        raw: folder of ``{split}.{language}[.gz]``.
+        image_splits: folder of ``{split}.txt``, None for text alone.
+        wanted: the splits to take, each ``NAME`` or ``NAME=NEW_NAME``; all that both languages have, if empty.
+    Raises:
+        MMTError: a folder, language or split is not there; line counts differ; a line is blank or no UTF-8.
+    """
+    files = _raw_files(raw)
+    known = [s for s in sorted(files, key=_by_order) if source in files[s] and target in files[s]]
+    if not known:
+        names = sorted(path.name for languages in files.values() for path in languages.values())
+        raise MMTError(
+            f"{raw}: no split has both '{source}' and '{target}'; looked for SPLIT.{source}[.gz] and "
+            f"SPLIT.{target}[.gz], found {_some(names) or 'no such file of any language'}."
+        )
+    if not wanted:
+        for split in sorted(set(files) - set(known)):
+            lacking = [f"no {split}.{language}" for language in (source, target) if language not in files[split]]
+            click.echo(f"left out: {split} ({', '.join(lacking)})", err=True)
+    splits = {}
+    for split, new_name in _chosen(wanted, known, str(raw)).items():
+        source_file, target_file = files[split][source], files[split][target]
+        sources, targets = _sentences(source_file), _sentences(target_file)
+        _check_parallel(source_file, sources, target_file, targets)
+        images = [""] * len(sources)
+        if image_splits is not None:
+            image_file = image_splits / f"{split}.txt"
+            if not image_file.is_file():
+                there = [path.name for path in sorted(image_splits.glob("*.txt"))]
+                raise MMTError(
+                    f"{image_file}: no such file; it names the image of each line of {source_file.name}. "
+                    f"{image_splits} has {_some(there) or 'no .txt file'}. Leave this split out with --split, "
+                    "or take the text alone with --no-images."
+                )
+            images = [_image_name(line, f"{image_file}:{n}") for n, line in enumerate(read_lines(image_file), 1)]
+            _check_parallel(source_file, sources, image_file, images)
+        splits[new_name] = Pairs(sources, targets, images)
+    return splits
+
+
+def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ()) -> dict[str, Pairs]:
+    """Reads a data set of the Hugging Face hub, or a local folder, with ``datasets.load_dataset``.
+
+    It needs a text column for each language (``en``, ``de``) or one ``translation`` column that holds both;
+    a column ``image``, if there is one, holds file names in the image folder.
+
+    Args:
+        name: its name there, ``bentrevett/multi30k``, or a folder.
+        wanted: as in ``read_raw``; the hub's splits are often called ``validation`` and ``test``.
+    Raises:
+        MMTError: it cannot be fetched, or its columns or splits are not those.
+    """
+    from datasets import load_dataset
+
+    try:
+        loaded = load_dataset(name)
+    except ConnectionError:
+        raise MMTError(
+            f"--hub {name}: cannot be fetched, the Hugging Face hub does not answer (and it is not in the cache). "
+            "Check the network, or fetch the files elsewhere and give them with --raw."
+        ) from None
+    except Exception as error:  # the reader of a hub data set may fail in any way, none of them a bug of ours
+        reason = str(error).strip().split("\n")[0]
+        raise MMTError(f"--hub {name}: cannot be loaded ({type(error).__name__}: {reason}).") from None
+    splits = {}
+    for split, new_name in _chosen(wanted, sorted(loaded, key=_by_order), name).items():
+        table, columns = loaded[split], loaded[split].column_names
+        if "translation" in columns:
+            both = table["translation"]
+            table = {language: [row.get(language) for row in both] for language in (source, target)}
+            texts = list(both[0]) if len(both) else []
+        else:
+            texts = columns
+        lacking = [language for language in (source, target) if language not in texts]
+        if lacking:
+            raise MMTError(
+                f"--hub {name}: split '{split}' has no text column '{lacking[0]}'; its columns are "
+                f"{', '.join(columns)}{', with ' + ', '.join(texts) if texts is not columns else ''}."
+            )
+        where = f"--hub {name}, split '{split}'"
+        sources, targets = (_hub_sentences(table[language], where, language) for language in (source, target))
+        images = [""] * len(sources)
+        if "image" in columns:
+            values = loaded[split]["image"] if _is_text(loaded[split], "image") else None
+            if values is None:
+                raise MMTError(
+                    f"{where}: expected file names in the column 'image', found pictures. Save them to a folder, "
+                    "and give that with --images and the text with --raw and --image-splits."
+                )
+            images = [_image_name(value or "", f"{where}, row {n}") for n, value in enumerate(values, 1)]
+        splits[new_name] = Pairs(sources, targets, images)
+    return splits
+
+
+def find_layout(folder: Path) -> tuple[Path, Path, Path]:
+    """Finds raw text, image splits and images below ``folder``: flat, or as the Multi30K repository has them.
+
+    Raises:
+        MMTError: neither is there.
+    """
+    tried = []
+    for base in (folder, folder / "data" / "task1"):
+        if (base / "raw").is_dir():
+            beside = base / "images"
+            return base / "raw", base / "image_splits", beside if beside.is_dir() else folder / "images"
+        tried.append(str(base / "raw"))
+    raise MMTError(
+        f"--multi30k {folder}: no Multi30K there; looked for {' and '.join(tried)}. "
+        "Name the parts with --raw, --image-splits and --images."
+    )
+
+
+@click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 100})
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--multi30k", type=click.Path(path_type=Path), help="Folder with raw/, image_splits/ and images/.")
+@click.option("--raw", type=click.Path(path_type=Path), help="Folder of SPLIT.LANGUAGE[.gz].")
+@click.option("--image-splits", type=click.Path(path_type=Path), help="Folder of SPLIT.txt: image names.")
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of the images.")
+@click.option("--no-images", is_flag=True, help="Text alone: no sentence gets an image.")
+@click.option("--hub", metavar="NAME", help="Text from the Hugging Face hub, such as bentrevett/multi30k.")
+@click.option("--source", type=click.Choice(LANGUAGES), default="en")
+@click.option("--target", type=click.Choice(LANGUAGES), default="de")
+@click.option(
+    "--split", "wanted", multiple=True, metavar="NAME[=NEW]", help="Take only this split (repeat), as NEW."
+)
+@click.option(
+    "--unreadable",
+    type=click.Choice(["refuse", "skip"]),
+    default="refuse",
+    help="What to do with an image that does not decode; skip counts it as missing.",
+)
+def command(
+    out: Path,
+    multi30k: Path | None,
+    raw: Path | None,
+    image_splits: Path | None,
+    images: Path | None,
+    no_images: bool,
+    hub: str | None,
+    source: str,
+    target: str,
+    wanted: tuple[str, ...],
+    unreadable: Literal["refuse", "skip"],
+) -> None:
+    """Prepares Multi30K, or data in its format, as the data set OUT."""
+    if source == target:
+        raise MMTError(f"--source and --target: expected two languages, both are '{source}'.")
+    if no_images and (images or image_splits):
+        raise MMTError("--no-images contradicts --images and --image-splits. Drop one or the other.")
+    if hub and (multi30k or raw or image_splits):
+        raise MMTError("--hub contradicts --multi30k, --raw and --image-splits. Drop one or the other.")
+    if multi30k:
+        layout = find_layout(multi30k)
+        raw, image_splits, images = raw or layout[0], image_splits or layout[1], images or layout[2]
+    if not raw and not hub:
+        raise MMTError("no input: give --multi30k DIR, or --raw with --image-splits and --images, or --hub NAME.")
+    if not no_images and not images:
+        raise MMTError("--images is missing: give the folder of the images, or --no-images for text alone.")
+    if not no_images and not hub and not image_splits:
+        raise MMTError("--image-splits is missing: without it no sentence has an image. Give it, or --no-images.")
+    if no_images:
+        images = image_splits = None
+    if images is not None:
+        _check_folder("--images", images, "give the folder of the images, or --no-images for text alone")
+    if image_splits is not None:
+        _check_folder("--image-splits", image_splits, "give the folder of SPLIT.txt, or --no-images")
+    if hub:
+        splits = read_hub(hub, source=source, target=target, wanted=wanted)
+    elif raw:
+        _check_folder("--raw", raw, "give the folder of SPLIT.LANGUAGE[.gz]")
+        splits = read_raw(raw, image_splits, source=source, target=target, wanted=wanted)
+    name = hub.rstrip("/").rsplit("/", 1)[-1] if hub else "multi30k"
+    info = prepare(out, splits, name=name, source=source, target=target, images=images, unreadable=unreadable)
+    print_splits(info)
+    click.echo(f"written to {out}; images: {info.images or 'none'}")
+
+
+def _find_images(
+    folder: Path, splits: Mapping[str, Pairs], unreadable: Literal["refuse", "skip"]
+) -> frozenset[str]:
+    """The images that are there and decode."""
+    from tqdm import tqdm
+
+    names = sorted({image for pairs in splits.values() for image in pairs.images if image})
+    if not names:
+        raise MMTError(
+            "no sentence names an image: the image splits are blank, or the hub's data has no column 'image'. "
+            "Take the text alone with --no-images."
+        )
+    there = {entry.name for entry in os.scandir(folder)}
+    present = [name for name in names if name in there]
+    if not present:
+        raise MMTError(
+            f"{folder}: none of the {len(names):,} images is there, for example '{names[0]}'; the folder has "
+            f"{_some(sorted(there)) or 'nothing'}. Give the right folder, or --no-images for text alone."
+        )
+    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
+        decoded = pool.map(lambda name: _decodes(folder / name), present)
+        bad = [
+            name
+            for name, good in zip(present, tqdm(decoded, "images", len(present), unit=""), strict=True)
+            if not good
+        ]
+    if bad and unreadable == "refuse":
+        raise MMTError(
+            f"{folder}: {len(bad):,} of {len(present):,} images cannot be decoded: {_some(bad, 10)}. "
+            "Fetch them again, or count them as missing with --unreadable skip."
+        )
+    if bad:
+        click.echo(f"counted as missing, {len(bad):,} images that cannot be decoded: {', '.join(bad)}", err=True)
+    return frozenset(present) - frozenset(bad)
+
+
+def _decodes(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()  # Image.verify() would not notice a truncated JPEG
+    except Exception:  # Pillow's decoders fail in many ways; training would fail on each of them
+        return False
+    return True
+
+
+def _images_entry(out: Path, images: Path | None) -> str:
+    """How ``dataset.json`` names the image folder: by name if it lies in ``out``, else by its full path."""
+    if images is None:
+        return ""
+    inside = images.resolve().parent == out.resolve()
+    return images.resolve().name if inside else os.path.abspath(images)
+
+
+def _raw_files(raw: Path) -> dict[str, dict[str, Path]]:
+    """The text files of a folder by split and language."""
+    files: dict[str, dict[str, Path]] = {}
+    for path in sorted(raw.iterdir()):
+        match = _RAW_NAME.fullmatch(path.name)
+        if not match or match["language"] not in LANGUAGES:
+            continue
+        other = files.setdefault(match["split"], {}).setdefault(match["language"], path)
+        if other != path:
+            raise MMTError(f"{raw}: has both {other.name} and {path.name}. Remove or rename one of them.")
+    return files
+
+
+def _chosen(wanted: Sequence[str], known: Sequence[str], where: str) -> dict[str, str]:
+    """Maps each split to take to its name in the prepared data set."""
+    chosen: dict[str, str] = {}
+    for choice in wanted or known:
+        split, _, new_name = choice.partition("=")
+        new_name = new_name or split
+        if split not in known:
+            raise MMTError(
+                f"--split {choice}: no split '{split}' with both languages in {where}; it has "
+                f"{', '.join(known)}.{nearest(split, known)}"
+            )
+        if not re.fullmatch(r"\w+", new_name):
+            raise MMTError(f"--split {choice}: a split's name must be letters, digits and '_'.")
+        if split in chosen or new_name in chosen.values():
+            raise MMTError(f"--split {choice}: '{split}' or '{new_name}' is named twice.")
+        chosen[split] = new_name
+    return chosen
+
+
+def _sentences(path: Path) -> list[str]:
+    sentences = read_lines(path)
+    if "" in sentences:
+        raise MMTError(
+            f"{path}: line {sentences.index('') + 1} is blank. Remove it, with its translation and its image name."
+        )
+    return sentences
+
+
+def _hub_sentences(values: Iterable[Any], where: str, column: str) -> list[str]:
+    sentences = []
+    for number, value in enumerate(values, 1):
+        if not isinstance(value, str) or not value.strip():
+            raise MMTError(f"{where}, row {number}: expected text in '{column}', found {value!r}.")
+        sentences.append(value.strip().replace("\r\n", " ").replace("\n", " "))
+    return sentences
+
+
+def _is_text(table: Any, column: str) -> bool:
+    return getattr(table.features[column], "dtype", "") in ("string", "large_string")
+
+
+def _check_parallel(first: Path, first_lines: Sequence[str], other: Path, other_lines: Sequence[str]) -> None:
+    if len(first_lines) != len(other_lines):
+        raise MMTError(
+            f"{first} has {len(first_lines):,} lines and {other} has {len(other_lines):,}: expected one for one. "
+            "Fetch both again, from the same release."
+        )
+
+
+def _image_name(line: str, where: str) -> str:
+    """The image's file name in one line of an image split."""
+    name = _CAPTION.sub("", line)
+    if "/" in name or "\\" in name or "\0" in name or name in (".", ".."):
+        raise MMTError(f"{where}: expected an image's file name, found '{line}', which names another folder.")
+    return name
+
+
+def _check_folder(option: str, folder: Path, remedy: str) -> None:
+    if not folder.is_dir():
+        raise MMTError(f"{option}: no folder {folder}; {remedy}.")
+
+
+def _by_order(split: str) -> tuple[int, str]:
+    """Training first, then validation, then the rest by name."""
+    return (_ORDER.index(split) if split in _ORDER else len(_ORDER), split)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+if __name__ == "__main__":
+    command(prog_name="python -m data_prep.multi30k")

@@ -1,0 +1,155 @@
+"""Measures the feature pipeline against its backbone's bare forward pass, and its memory.
+
+    python -m eval.bench_features IMAGES_FOLDER [--threads 1] [--images 400] [--repeats 5]
+
+In the same run, turn by turn: the bare network on ready batches, and the whole pipeline (read, decode,
+resize, crop, normalise, network, write) into a fresh store. Each figure is the median of the turns, the ratio the
+median of the turns' own ratios, since a busy machine slows both of a turn alike. The second ratio is of the
+processor time that an image costs, which other processes disturb least. Memory is the peak of a process of its
+own that makes features of N and of 4 N images.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmt.errors import MMTError
+
+
+def measure_speed(
+    folder: Path, backbone_name: str, num_images: int, repeats: int, batch_size: int
+) -> dict[str, Any]:
+    """Images/s of the bare network and of the pipeline; a dictionary for JSON."""
+    import torch
+
+    from mmt.images import decode_image, extract_features, find_images, keep_freed_memory, load_backbone
+
+    keep_freed_memory()  # for both sides alike
+    backbone = load_backbone(backbone_name)
+    images = dict(itertools.islice(find_images(folder).items(), num_images))
+    pixels = torch.stack([backbone.transform(decode_image(path)) for path in list(images.values())[:batch_size]])
+    ready = backbone.normalise(pixels)
+    num_batches = len(images) // batch_size
+
+    def bare() -> tuple[float, float]:  # images a second, images a second of processor time
+        start, processor = time.perf_counter(), time.process_time()
+        with torch.inference_mode():
+            for _ in range(num_batches):
+                backbone.features(ready)
+        done = num_batches * len(ready)
+        return done / (time.perf_counter() - start), done / (time.process_time() - processor)
+
+    def pipeline() -> tuple[float, float]:
+        processor = time.process_time()
+        with tempfile.TemporaryDirectory() as out:
+            report = extract_features(images, backbone, Path(out, "store"), batch_size=batch_size, progress=False)
+        return report.done / report.seconds, report.done / (time.process_time() - processor)
+
+    bare(), pipeline()  # the first pass pays for memory and code
+    turns = [(bare(), pipeline()) for _ in range(repeats)]
+    ratios = [whole[0] / alone[0] for alone, whole in turns]
+    return {
+        "signature": str(backbone.signature),
+        "images": len(images),
+        "batch_size": batch_size,
+        "threads": torch.get_num_threads(),
+        "cores": len(os.sched_getaffinity(0)),
+        "bare": statistics.median(alone[0] for alone, _ in turns),
+        "pipeline": statistics.median(whole[0] for _, whole in turns),
+        "ratio": statistics.median(ratios),
+        "ratios": sorted(round(ratio, 3) for ratio in ratios),
+        "processor_ratio": statistics.median(whole[1] / alone[1] for alone, whole in turns),
+    }
+
+
+def peak_memory(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> int:
+    """Bytes: the peak resident size of a process that makes features of ``num_images`` images."""
+    command = [sys.executable, "-m", "eval.bench_features", str(folder), "--backbone", backbone_name]
+    command += ["--images", str(num_images), "--batch-size", str(batch_size), "--only-memory"]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own command)
+    return int(result.stdout.split()[-1])
+
+
+def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> None:
+    from mmt.images import extract_features, find_images, load_backbone
+
+    images = list(find_images(folder).values())
+    # a small folder is gone through several times, under other names
+    asked = {f"{i}.jpg": images[i % len(images)] for i in range(num_images)}
+    with tempfile.TemporaryDirectory() as out:
+        extract_features(
+            asked, load_backbone(backbone_name), Path(out, "store"), batch_size=batch_size, progress=False
+        )
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+@click.command(help=__doc__.split("\n\n")[0])
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--backbone", default="efficientnet_lite0", show_default=True)
+@click.option("--images", "num_images", default=400, show_default=True, help="Images a turn.")
+@click.option("--repeats", default=5, show_default=True, help="Turns.")
+@click.option("--batch-size", default=32, show_default=True)
+@click.option("--threads", default=0, help="Cores to run on, as many threads each side; 0 = all.")
+@click.option("--memory/--no-memory", default=True, show_default=True, help="Measure memory at N and 4 N images.")
+@click.option("--only-memory", is_flag=True, hidden=True)
+def main(
+    folder: Path,
+    backbone: str,
+    num_images: int,
+    repeats: int,
+    batch_size: int,
+    threads: int,
+    memory: bool,
+    only_memory: bool,
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    if threads:
+        os.sched_setaffinity(0, set(cores[-threads:]))  # before torch counts them; child processes inherit it
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        if only_memory:
+            _run_for_memory(folder, backbone, num_images, batch_size)
+            return
+        result = measure_speed(folder, backbone, num_images, repeats, batch_size)
+    except MMTError as error:
+        raise click.ClickException(str(error)) from None
+    if memory:
+        for factor in (1, 4):
+            num = factor * num_images
+            result[f"peak_bytes_{factor}n"] = peak_memory(folder, backbone, num, batch_size)
+    _print(result)
+    print(json.dumps(result))
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{result['signature']}, {result['threads']} threads on {result['cores']} cores"
+    table = Table("what", title=title, title_justify="left")
+    table.add_column("figure", justify="right")
+    table.add_row("bare forward pass, images/s", f"{result['bare']:.1f}")
+    table.add_row("whole pipeline, images/s", f"{result['pipeline']:.1f}")
+    table.add_row("pipeline / bare", f"{result['ratio']:.3f}")
+    table.add_row("pipeline / bare, in processor time", f"{result['processor_ratio']:.3f}")
+    for factor in (1, 4):
+        if f"peak_bytes_{factor}n" in result:
+            label = f"peak memory, {factor * result['images']:,} images, MB"
+            table.add_row(label, f"{result[f'peak_bytes_{factor}n'] / 1e6:.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

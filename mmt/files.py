@@ -1,0 +1,297 @@
+"""Translating files: sentences and images are read line by line, so a file's size does not matter."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from mmt.errors import MMTError
+
+if TYPE_CHECKING:
+    from mmt.translator import Translation, Translator
+
+Format = Literal["text", "tsv", "jsonl"]
+Missing = Literal["refuse", "skip"]
+
+_CHUNK = 8192  # lines sorted by length and held in memory at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A sentence to translate; ``image`` is as the input names it, None for none; ``number`` is from 1."""
+
+    number: int
+    source: str
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where images come from: a list with one a line, a folder, a feature store, or a sensible two of them."""
+
+    list_file: Path | None = None
+    folder: Path | None = None
+    store: Path | None = None
+
+    @classmethod
+    def of(cls, paths: Iterable[Path]) -> Images:
+        """Sorts out what each path is. Raises MMTError for a missing one and for two of a kind."""
+        found: dict[str, Path] = {}
+        for path in paths:
+            if not path.exists():
+                raise MMTError(f"--images {path}: no such file or folder.")
+            kind = "list_file" if path.is_file() else "store" if (path / "meta.json").is_file() else "folder"
+            if kind in found or {kind, *found} >= {"folder", "store"}:
+                raise MMTError(f"--images {path}: {next(iter(found.values()))} says where images are already.")
+            found[kind] = path
+        return cls(**found)
+
+
+def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterator[Line]:
+    """Reads sentences, and the images that go with them.
+
+    ====== ====================================================================================
+    text   one sentence a line; images, if any, one a line in ``images.list_file``
+    tsv    source <TAB> image; the second column may be empty or missing
+    jsonl  ``{"source": "...", "image": "..."}``; the image may be null or missing
+    ====== ====================================================================================
+
+    Args:
+        path: the file, None for standard input.
+        kind: None goes by the file's ending.
+    Raises:
+        MMTError: unreadable, not UTF-8 (with the line), a line of another shape, or an image list of another
+            length.
+    """
+    name = "standard input" if path is None else str(path)
+    if kind is None:
+        suffix = path.suffix.lower() if path is not None else ""
+        kind = "tsv" if suffix == ".tsv" else "jsonl" if suffix in (".jsonl", ".ndjson") else "text"
+    if images.list_file is not None and kind != "text":
+        raise MMTError(f"--images {images.list_file}: {name} names its images itself. Leave the list out.")
+    if kind == "text" and images.list_file is None and (images.folder or images.store):
+        raise MMTError(
+            f"{name}: plain text does not say which image goes with which line. Add --images LIST "
+            "(one image a line), or write source <TAB> image lines to a .tsv file."
+        )
+    lines = enumerate(_decoded(path, name), 1)
+    if kind == "tsv":
+        for number, text in lines:
+            source, *rest = text.split("\t")
+            if len(rest) > 1:
+                raise MMTError(
+                    f"{name}: line {number}: expected source <TAB> image, found {len(rest) + 1} columns."
+                )
+            yield Line(number, source, rest[0].strip() or None if rest else None)
+    elif kind == "jsonl":
+        for number, text in lines:
+            yield _json_line(number, text, name)
+    elif images.list_file is None:
+        for number, text in lines:
+            yield Line(number, text)
+    else:
+        names = enumerate(_decoded(images.list_file, str(images.list_file)), 1)
+        for entry, image in itertools.zip_longest(lines, names):
+            if entry is None or image is None:
+                count = (entry or image or (1, ""))[0] - 1
+                longer, shorter = (name, images.list_file) if image is None else (images.list_file, name)
+                raise MMTError(f"{longer} has more lines than {shorter} ({count:,}). One image a line is needed.")
+            yield Line(entry[0], entry[1], image[1].strip() or None)
+
+
+def _json_line(number: int, text: str, name: str) -> Line:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise MMTError(f"{name}: line {number}: not JSON ({error}).") from None
+    if not isinstance(value, dict) or not isinstance(value.get("source"), str):
+        raise MMTError(f'{name}: line {number}: expected {{"source": "...", "image": "..."}}.')
+    image = value.get("image")
+    if not isinstance(image, str | None):
+        raise MMTError(f"{name}: line {number}: expected the image's name or null, found {image!r}.")
+    return Line(number, value["source"], image or None)
+
+
+def _decoded(path: Path | None, name: str) -> Iterator[str]:
+    r"""Lines end at ``\n`` alone: Unicode's other separators may stand inside a sentence."""
+    with ExitStack() as stack:
+        try:
+            stream = sys.stdin.buffer if path is None else stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise MMTError(f"{name}: cannot be read ({error.strerror}).") from None
+        for number, raw in enumerate(stream, 1):
+            try:
+                text = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise MMTError(
+                    f"{name}: line {number}, byte {error.start + 1}: expected UTF-8 text, found "
+                    f"0x{raw[error.start]:02x}. Convert the file to UTF-8, for example with iconv."
+                ) from None
+            yield (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\n").removesuffix("\r")
+
+
+@dataclass
+class Counts:
+    """What was translated: sentences, those with an image, and the images that were named but not to be had."""
+
+    sentences: int = 0
+    with_image: int = 0
+    missing: int = 0
+
+
+class FileTranslator:
+    """Translates lines in chunks, looking images up as the input names them.
+
+    Args:
+        missing: an image that is not there or cannot be read: refuse, or translate without it and count.
+    """
+
+    def __init__(self, translator: Translator, given: Input, missing: Missing = "refuse") -> None:
+        self.translator, self.given, self.missing = translator, given, missing
+        self.counts = Counts()
+
+    def translate(
+        self,
+        *,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+        n_best: int = 1,
+        max_tokens: int = 8192,
+        show_progress: bool = True,
+    ) -> Iterator[tuple[Line, list[Translation]]]:
+        """Yields each line with its translations, best first, in the input's order."""
+        from tqdm import tqdm
+
+        stream = self.given.lines
+        bar = tqdm(
+            total=self.given.total, unit=" sentences", disable=None if show_progress else True, smoothing=0.05
+        )
+        with bar:
+            while chunk := list(itertools.islice(stream, _CHUNK)):
+                images = [self._image(line) for line in chunk]
+                found = self.translator.hypotheses(
+                    [line.source for line in chunk],
+                    images if any(image is not None for image in images) else None,
+                    beam_size=beam_size,
+                    length_penalty=length_penalty,
+                    n_best=n_best,
+                    max_tokens=max_tokens,
+                    progress=bar.update,
+                )
+                self.counts.sentences += len(chunk)
+                self.counts.with_image += sum(best[0].with_image for best in found)
+                yield from zip(chunk, found, strict=True)
+
+    def _image(self, line: Line) -> str | Path | None:
+        """What the translator is given for the line's image: an id of its store, or a readable file."""
+        if line.image is None:
+            return None
+        self.translator.refuse_images("images")
+        store = self.translator.features
+        try:
+            if store is not None:
+                if line.image not in store:
+                    store.get([line.image])  # says what is missing and what to do
+                return line.image
+            return self._file(line.image)
+        except MMTError as error:
+            if self.missing == "skip":
+                self.counts.missing += 1
+                return None
+            raise MMTError(
+                f"line {line.number}: {error} Or translate such lines without: --missing-images skip."
+            ) from None
+
+    def _file(self, name: str) -> Path:
+        from mmt.images import decode_image
+
+        folder = self.given.images.folder
+        if folder is not None:
+            inside = PurePosixPath(name)
+            if inside.is_absolute() or ".." in inside.parts:
+                raise MMTError(f"image '{name}' is not a name inside {folder}.")
+        path = (folder or self.given.base) / name
+        if not path.is_file():
+            raise MMTError(f"image {path}: no such file.")
+        if self.missing == "skip":
+            decode_image(path)  # find out now whether it can be read, while it can still be left out
+        return path
+
+
+def write_output(results: Iterable[tuple[Line, list[Translation]]], path: Path | None, n_best: int) -> None:
+    """Writes one line a sentence, or ``n_best`` lines ``number ||| translation ||| score``, or JSON lines.
+
+    A file is written beside its name and renamed when whole; a ``.jsonl`` ending asks for JSON lines.
+    """
+    as_json = path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
+    beside = path.with_name(path.name + ".writing") if path is not None else None
+    with ExitStack() as stack:
+        stream: IO[bytes] = sys.stdout.buffer
+        if beside is not None:
+            try:
+                stream = stack.enter_context(beside.open("wb"))
+            except OSError as error:
+                raise MMTError(f"{path}: cannot be written ({error.strerror}).") from None
+        for line, translations in results:
+            stream.write((_formatted(line, translations, n_best, as_json) + "\n").encode())
+        stream.flush()
+    if beside is not None and path is not None:
+        beside.replace(path)
+
+
+def _formatted(line: Line, translations: list[Translation], n_best: int, as_json: bool) -> str:
+    if as_json:
+        value: dict[str, Any] = {
+            "source": line.source,
+            "image": line.image,
+            "with_image": translations[0].with_image,
+            "translations": [{"text": t.text, "score": round(t.score, 6)} for t in translations],
+        }
+        return json.dumps(value, ensure_ascii=False)
+    if n_best > 1:
+        return "\n".join(f"{line.number} ||| {t.text} ||| {t.score:.4f}" for t in translations)
+    return translations[0].text
+
+
+@dataclass(frozen=True)
+class Input:
+    """What is to be translated: lines, how many (None if unknown), and where their images are."""
+
+    lines: Iterator[Line]
+    total: int | None
+    images: Images
+    base: Path
+    """The folder to which relative image paths refer where ``images`` names none."""
+
+
+def open_file(path: Path | None, kind: Format | None, images: Images) -> Input:
+    """A text, TSV or JSON lines file, or standard input (None); see ``read_input``."""
+    total = None
+    if path is not None and path.is_file():
+        with path.open("rb") as stream:
+            total = sum(1 for _ in stream)
+    names_images = images.list_file or path  # relative image paths start from it
+    return Input(read_input(path, kind, images), total, images, names_images.parent if names_images else Path())
+
+
+def open_data(folder: Path, split: str, images: Images, *, with_images: bool) -> Input:
+    """One split of a prepared data set; ``with_images=False`` (a text-only model) leaves its images alone."""
+    from mmt.prepared import image_folder, read_split
+
+    if images.list_file is not None:
+        raise MMTError(f"--images {images.list_file}: {folder} names its images itself. Leave the list out.")
+    rows = read_split(folder, split)
+
+    def lines() -> Iterator[Line]:
+        for number, row in enumerate(rows, 1):
+            yield Line(number, row["source"], row["image"] if with_images and row["has_image"] else None)
+
+    if images.folder is None and images.store is None:
+        images = Images(folder=image_folder(folder))
+    return Input(lines(), len(rows), images, folder)

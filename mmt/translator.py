@@ -1,0 +1,239 @@
+"""A trained model as its user meets it: sentences and images in, translations out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmt.data import Batch, Example, collate, length_batches
+from mmt.decoding import Hypothesis, beam_search
+from mmt.errors import MMTError
+from mmt.features import FeatureStore
+from mmt.folder import ModelCard, load_model
+from mmt.images import Backbone, compute_features, load_backbone
+from mmt.model import MMTModel
+from mmt.text import Tokenizer, normalize
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Pieces translated as one: nothing in Multi30K-style training data is longer.
+_LONGEST = 128
+_SENTENCE_END = re.compile(r"(?<=[.!?…。！？])\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """One translation: its text, its length-normalised log-probability, and whether an image was looked at.
+
+    ``score`` is the mean over the parts where a long line was translated in parts, and 0 for an empty line.
+    """
+
+    text: str
+    score: float
+    with_image: bool
+
+
+class Translator:
+    """Translates sentences, each with its image or without.
+
+    >>> translator = Translator.from_dir(Path("model"))                           # doctest: +SKIP
+    >>> translator.translate(["A bat on the wall.", "Hello."], images=["wall.jpg", None])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, model: MMTModel, tokenizer: Tokenizer, card: ModelCard, features: FeatureStore | None = None
+    ) -> None:
+        self.model, self.tokenizer, self.card = model, tokenizer, card
+        self.features = features
+        if features is not None:
+            self.refuse_images("features")
+            assert card.features is not None  # noqa: S101  # refuse_images() has seen to it
+            card.features.check(features.signature, str(features.folder))
+
+    @classmethod
+    def from_dir(cls, folder: str | Path, features: str | Path | FeatureStore | None = None) -> Translator:
+        """Loads a model folder.
+
+        Args:
+            folder: what ``mmt train`` wrote to OUT/model; may have been moved.
+            features: a feature store in which images are then looked up by id; without it images are read from
+                files, by the backbone that the model was trained with.
+        Raises:
+            MMTError: no model folder, a damaged one, or features of another backbone (named).
+        """
+        if isinstance(features, str | Path):
+            features = FeatureStore.open(Path(features))
+        return cls(*load_model(Path(folder)), features)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The network that made the features the model was trained on. Raises MMTError if it is not to be had."""
+        self.refuse_images("images")
+        signature = self.card.features
+        assert signature is not None  # noqa: S101  # refuse_images() has seen to it
+        backbone = load_backbone(signature.backbone, signature.layer)
+        signature.check(backbone.signature, "this machine's backbone")
+        return backbone
+
+    def refuse_images(self, what: str) -> None:
+        """Raises MMTError if this is a text-only model."""
+        if self.card.features is None:
+            raise MMTError(
+                f"{what} were given, but the model was trained on text only (fusion: none). "
+                "Translate without them, or use a model trained with images."
+            )
+
+    def translate(
+        self,
+        sentences: Sequence[str],
+        images: Sequence[str | Path | bytes | Image | None] | None = None,
+        *,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+    ) -> list[str]:
+        """The best translation of each sentence, in order; see ``hypotheses`` for the arguments."""
+        found = self.hypotheses(sentences, images, beam_size=beam_size, length_penalty=length_penalty)
+        return [best[0].text for best in found]
+
+    def hypotheses(
+        self,
+        sentences: Sequence[str],
+        images: Sequence[str | Path | bytes | Image | None] | None = None,
+        *,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+        n_best: int = 1,
+        max_tokens: int = 8192,
+        progress: Callable[[int], object] | None = None,
+    ) -> list[list[Translation]]:
+        """Translates sentences in batches of like length, and gives them back in order.
+
+        A sentence of more than 128 pieces is translated in parts, cut at ends of sentences where there are any,
+        else between words; each part sees the image.
+
+        Args:
+            images: one a sentence: an id in the feature store if the translator has one; else a file, a file's
+                bytes, or a PIL image; None for a sentence without.
+            beam_size, length_penalty: None takes what the model's recipe set.
+            n_best: translations wanted of each sentence, at most ``beam_size``; fewer are returned where the
+                beam found fewer, and for a sentence translated in parts.
+            max_tokens: sentences times beams times longest sentence of a batch.
+            progress: called with the number of sentences just finished.
+        Returns:
+            For each sentence its translations, best first.
+        Raises:
+            MMTError: images for a text-only model, an unreadable or unknown image, unequal numbers.
+        """
+        beam_size = self.card.decoding.get("beam_size", 5) if beam_size is None else beam_size
+        if length_penalty is None:
+            length_penalty = self.card.decoding.get("length_penalty", 1.0)
+        if beam_size < 1:
+            raise MMTError(f"beam size: expected at least 1, found {beam_size}.")
+        if not 1 <= n_best <= beam_size:
+            raise MMTError(f"n-best: expected 1 to the beam size ({beam_size}), found {n_best}.")
+        if images is not None and len(images) != len(sentences):
+            raise MMTError(f"expected one image (or None) a sentence, found {len(images)} for {len(sentences)}.")
+        looked_up = self._features(images or [None] * len(sentences))
+
+        parts: list[tuple[int, list[int]]] = []  # (sentence, source ids)
+        for number, sentence in enumerate(sentences):
+            parts += [(number, ids) for ids in self._parts(sentence)]
+        found: list[list[Hypothesis]] = [[] for _ in parts]
+        # A decoder's rows are sentences times beams.
+        lengths = [(len(ids) + 1, 1) for _, ids in parts]
+        batches = length_batches(lengths, max(max_tokens // beam_size, 1))
+        left = np.bincount([number for number, _ in parts], minlength=len(sentences))
+        if progress is not None:
+            progress(int((left == 0).sum()))
+        for batch in reversed(batches):  # the longest first: should memory not suffice, it shows at once
+            rows = [looked_up[parts[i][0]] for i in batch]
+            results = beam_search(
+                self.model,
+                self._batch([parts[i][1] for i in batch], rows),
+                beam_size=beam_size,
+                length_penalty=length_penalty,
+            )
+            for i, result in zip(batch, results, strict=True):
+                found[i] = result
+                left[parts[i][0]] -= 1
+            if progress is not None:
+                progress(len({parts[i][0] for i in batch if left[parts[i][0]] == 0}))
+
+        of_sentence: list[list[list[Hypothesis]]] = [[] for _ in sentences]
+        for (number, _), result in zip(parts, found, strict=True):
+            of_sentence[number].append(result)
+        return [
+            self._join(results, n_best, row is not None)
+            for results, row in zip(of_sentence, looked_up, strict=True)
+        ]
+
+    def _join(self, parts: list[list[Hypothesis]], n_best: int, with_image: bool) -> list[Translation]:
+        if not parts:
+            return [Translation("", 0.0, with_image)]
+        if len(parts) == 1:
+            return [Translation(self.tokenizer.decode(h.ids), h.score, with_image) for h in parts[0][:n_best]]
+        text = " ".join(self.tokenizer.decode(part[0].ids) for part in parts)
+        return [Translation(text, sum(part[0].score for part in parts) / len(parts), with_image)]
+
+    def _parts(self, sentence: str) -> list[list[int]]:
+        """Source ids of the sentence: one list, several for a long sentence, none for an empty one."""
+        ids = self.tokenizer.encode(sentence)
+        if len(ids) <= _LONGEST:
+            return [ids] if ids else []
+        pieces = _SENTENCE_END.split(normalize(sentence))
+        if len(pieces) == 1:
+            pieces = pieces[0].split(" ")
+        if len(pieces) == 1:  # one endless word
+            return [ids[first : first + _LONGEST] for first in range(0, len(ids), _LONGEST)]
+        parts: list[list[int]] = []
+        line = ""
+        for piece in pieces:
+            longer = f"{line} {piece}".strip()
+            if line and len(self.tokenizer.encode(longer)) > _LONGEST:
+                parts += self._parts(line)
+                longer = piece
+            line = longer
+        return parts + self._parts(line)
+
+    def _features(self, images: Sequence[str | Path | bytes | Image | None]) -> list[NDArray[np.float32] | None]:
+        """(R, image_dim) of each image, None where there is none; an image that stands twice is read once."""
+        if all(image is None for image in images):
+            return [None] * len(images)
+        self.refuse_images("images")
+        keys: list[Any] = [_key(image) for image in images]
+        first = {key: image for key, image in zip(keys, images, strict=True) if image is not None}
+        if self.features is not None:
+            rows = self.features.get([str(image) for image in first.values()])
+        else:
+            sources = [Path(image) if isinstance(image, str) else image for image in first.values()]
+            rows = compute_features(sources, self.backbone)
+        by_key = dict(zip(first, rows, strict=True))
+        return [by_key.get(key) for key in keys]
+
+    def _batch(self, sources: list[list[int]], rows: list[NDArray[np.float32] | None]) -> Batch:
+        batch = collate([Example(source, []) for source in sources])
+        given = [number for number, row in enumerate(rows) if row is not None]
+        if given:
+            regions = [row for row in rows if row is not None]
+            image = np.zeros((len(rows), *regions[0].shape), np.float32)
+            pad = np.ones(image.shape[:2], bool)
+            image[given], pad[given] = np.stack(regions), False
+            batch.image, batch.image_pad = torch.from_numpy(image), torch.from_numpy(pad)
+            batch.num_images = len(given)
+        return batch
+
+
+def _key(image: object) -> object:
+    """What makes two images the same: the file's name, the bytes, or the opened picture itself."""
+    if isinstance(image, str | Path):
+        return str(image)
+    return image if isinstance(image, bytes) else None if image is None else id(image)

@@ -1,0 +1,327 @@
+"""Scores agree with sacrebleu, hold their laws, and refuse what sacrebleu would score in silence."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import sacrebleu
+import sacremoses
+
+from mmt.errors import MMTError
+from mmt.metrics import (
+    FEWEST_SENTENCES,
+    PAPERS_BLEU,
+    choice_accuracy,
+    corpus_scores,
+    paired_bootstrap,
+    tokenize_as_papers,
+    word_accuracy,
+)
+
+REAL = Path(os.environ.get("MMT_DATA", "../shared/data")) / "multi30k"
+NOUNS = ["Hund", "Katze", "Frau", "Gruppe von Leuten", "Straße", "Bank", "Küche"]
+VERBS = ["sieht", "sitzt neben", "läuft über", "steht vor", "malt"]
+
+
+def _references(number: int = 60) -> list[str]:
+    draw = random.Random(number)
+    return [
+        f"Eine {draw.choice(NOUNS)} {draw.choice(VERBS)} einer {draw.choice(NOUNS)}, die {draw.randint(2, 99)} "
+        f"{draw.choice(NOUNS)} {draw.choice(VERBS)}."
+        for _ in range(number)
+    ]
+
+
+def _damaged(sentences: list[str], share: float, seed: int = 1) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(word for word in s.split() if draw.random() > share) for s in sentences]
+
+
+def test_a_translation_equal_to_its_reference_is_perfect() -> None:
+    scores = corpus_scores(_references(), _references(), target_lang="de")
+    assert {key: round(score.value, 6) for key, score in scores.items()} == {
+        "bleu": 100,
+        "chrf": 100,
+        "ter": 0,
+        "bleu_lc_tok": 100,
+    }
+
+
+def test_nothing_translated_is_worth_nothing() -> None:
+    scores = corpus_scores([""] * 60, _references(), target_lang="de")
+    assert [scores[key].value for key in ("bleu", "chrf", "ter", "bleu_lc_tok")] == [0, 0, 100, 0]
+
+
+def test_scores_are_those_of_sacrebleu() -> None:
+    references = _references()
+    hypotheses = _damaged(references, 0.2)
+    scores = corpus_scores(hypotheses, references, target_lang="de")
+    for key, metric in (
+        ("bleu", sacrebleu.BLEU()),
+        ("chrf", sacrebleu.CHRF()),
+        ("ter", sacrebleu.TER()),
+    ):
+        expected = metric.corpus_score(hypotheses, [references])
+        assert scores[key].value == expected.score
+        assert scores[key].name == expected.name
+        assert scores[key].signature == str(metric.get_signature())
+
+
+def test_papers_bleu_is_sacrebleu_on_lowercased_moses_tokens() -> None:
+    references = _references()
+    hypotheses = _damaged(references, 0.2)
+    tokenizer = sacremoses.MosesTokenizer("de")  # these sentences have no punctuation to normalise
+
+    def tokens(sentences: list[str]) -> list[str]:
+        return [tokenizer.tokenize(sentence.lower(), return_str=True) for sentence in sentences]
+
+    expected = sacrebleu.corpus_bleu(tokens(hypotheses), [tokens(references)], tokenize="none", force=True)
+    assert corpus_scores(hypotheses, references, target_lang="de")["bleu_lc_tok"].value == expected.score
+
+
+def test_papers_bleu_cannot_be_taken_for_sacrebleu() -> None:
+    score = corpus_scores(_references(), _references(), target_lang="de")["bleu_lc_tok"]
+    assert score.name == PAPERS_BLEU
+    assert "not sacreBLEU" in score.name
+    assert f"tok:sacremoses-{sacremoses.__version__}-de-normpunct" in score.signature
+    assert "case:lc" in score.signature
+
+
+def test_only_papers_bleu_forgives_case_and_typography() -> None:
+    references = [f'Er sagt "{sentence}" - so.' for sentence in _references()]
+    hypotheses = [f"ER SAGT „{sentence.upper()}“ – SO." for sentence in _references()]
+    scores = corpus_scores(hypotheses, [r.replace("ß", "ss") for r in references], target_lang="de")
+    assert scores["bleu"].value < 30
+    assert scores["bleu_lc_tok"].value == pytest.approx(100)
+
+
+def test_the_order_of_sentences_changes_nothing() -> None:
+    references = _references()
+    pairs = list(zip(_damaged(references, 0.3), references, strict=True))
+    scores = corpus_scores(*map(list, zip(*pairs, strict=True)), target_lang="de")
+    random.Random(3).shuffle(pairs)
+    shuffled = corpus_scores(*map(list, zip(*pairs, strict=True)), target_lang="de")
+    assert {k: s.value for k, s in shuffled.items()} == pytest.approx({k: s.value for k, s in scores.items()})
+
+
+def test_translations_of_other_sentences_score_less() -> None:
+    references = _references()
+    hypotheses = _damaged(references, 0.1)
+    right = corpus_scores(hypotheses, references, target_lang="de")
+    wrong = corpus_scores(hypotheses[1:] + hypotheses[:1], references, target_lang="de")
+    for key in right:
+        assert (right[key].value > wrong[key].value) == (key != "ter")
+
+
+def test_without_a_language_the_papers_bleu_is_left_out() -> None:
+    with_language = corpus_scores(_references(), _references(), target_lang="de")
+    without = corpus_scores(_references(), _references(), target_lang=None)
+    assert list(without) == ["bleu", "chrf", "ter"]
+    assert all(without[key] == with_language[key] for key in without)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no Multi30K in {REAL} (set MMT_DATA)")
+def test_tokenised_flickr_2016_has_the_published_number_of_words() -> None:
+    with gzip.open(REAL / "raw" / "test_2016_flickr.de.gz", "rt", encoding="utf-8") as lines:
+        sentences = [line.rstrip("\n") for line in lines]
+    assert sum(len(line.split()) for line in tokenize_as_papers(sentences, "de")) == 12_103
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Ein Mann, z.B. ein Bäcker, backt.", "ein mann , z.b. ein bäcker , backt ."),
+        ("Blau-weißes T-Shirt & „Hut“", 'blau-weißes t-shirt & " hut "'),
+        ("2007…", "2007 ..."),
+    ],
+)
+def test_the_papers_tokens(text: str, tokens: str) -> None:
+    assert tokenize_as_papers([text], "de") == [tokens]
+
+
+BAD: list[tuple[list[str], list[str], str]] = [
+    (["a"] * 3, ["a"], "each of the 1 references, got 3"),
+    (["a"], ["a"] * 3, "each of the 3 references, got 1"),
+    ([], [], "got none"),
+    (["a", "b"], ["a", " "], "number 2 is blank"),
+]
+
+
+@pytest.mark.parametrize(("hypotheses", "references", "said"), BAD)
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda h, r: corpus_scores(h, r, target_lang="de"),
+        lambda h, r: paired_bootstrap(r, [r, h], r, target_lang="de"),
+        word_accuracy,
+    ],
+    ids=["corpus_scores", "paired_bootstrap", "word_accuracy"],
+)
+def test_what_does_not_belong_together_is_not_scored(
+    score: Callable[[list[str], list[str]], object], hypotheses: list[str], references: list[str], said: str
+) -> None:
+    with pytest.raises(MMTError, match=said.replace("references", r"\w+")):
+        score(hypotheses, references)
+
+
+@pytest.mark.parametrize(("lang", "meant"), [("german", "'de'"), ("German", "'de'"), ("dee", "'de'"), ("xx", "")])
+def test_an_unknown_language_is_not_tokenised_as_english(lang: str, meant: str) -> None:
+    with pytest.raises(MMTError, match=f"does not know it.*{meant}"):
+        corpus_scores(["a"], ["a"], target_lang=lang)
+
+
+def test_a_system_does_not_differ_from_itself() -> None:
+    references = _references()
+    system = _damaged(references, 0.2)
+    (differences,) = paired_bootstrap(system, [system], references, target_lang="de", samples=50)
+    assert list(differences) == ["bleu", "chrf", "ter", "bleu_lc_tok"]
+    assert {(d.value, d.p_value) for d in differences.values()} == {(0.0, 1.0)}
+
+
+def test_differences_are_those_of_the_scores_and_turn_with_the_baseline() -> None:
+    references = _references()
+    one, two = _damaged(references, 0.2), _damaged(references, 0.22, seed=2)
+    (there,) = paired_bootstrap(one, [two], references, target_lang="de", samples=100)
+    (back,) = paired_bootstrap(two, [one], references, target_lang="de", samples=100)
+    scores = [corpus_scores(system, references, target_lang="de") for system in (one, two)]
+    for key, difference in there.items():
+        assert difference.value == pytest.approx(scores[1][key].value - scores[0][key].value)
+        assert back[key].value == -difference.value
+        assert back[key].p_value == difference.p_value
+
+
+def test_p_values_are_those_of_sacrebleu(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sacrebleu.significance import PairedTest, Result
+
+    references = _references()
+    systems = [_damaged(references, share, seed) for seed, share in enumerate((0.2, 0.22, 0.25))]
+    ours = paired_bootstrap(systems[0], systems[1:], references, target_lang=None, samples=100, seed=7)
+    monkeypatch.setenv("SACREBLEU_SEED", "7")
+    metrics = {"BLEU": sacrebleu.BLEU(), "chrF2": sacrebleu.CHRF(), "TER": sacrebleu.TER()}
+    named: list[tuple[str, Sequence[str]]] = [(str(number), system) for number, system in enumerate(systems)]
+    signatures, theirs = PairedTest(named, metrics, [references], "bs", 100)()
+    for key, name in (("bleu", "BLEU"), ("chrf", "chrF2"), ("ter", "TER")):
+        assert [system[key].p_value for system in ours] == [
+            result.p_value for result in theirs[name][1:] if isinstance(result, Result)
+        ]
+        assert ours[0][key].signature == str(signatures[name])
+
+
+def test_a_much_worse_system_is_significantly_worse() -> None:
+    references = _references()
+    (worse, other) = paired_bootstrap(
+        _damaged(references, 0.1),
+        [_damaged(references, 0.5), _damaged(references, 0.1, seed=5)],
+        references,
+        target_lang=None,
+        samples=200,
+    )
+    for key in worse:
+        p_worse, p_other = worse[key].p_value, other[key].p_value
+        assert p_worse is not None
+        assert p_other is not None
+        assert p_worse < 0.01 < p_other
+
+
+def test_the_seed_decides_and_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    references = _references()
+    one, two = _damaged(references, 0.2), _damaged(references, 0.22, seed=2)
+
+    def p_values(seed: int) -> list[float | None]:
+        (differences,) = paired_bootstrap(one, [two], references, target_lang="de", samples=60, seed=seed)
+        return [difference.p_value for difference in differences.values()]
+
+    monkeypatch.delenv("SACREBLEU_SEED", raising=False)
+    first = p_values(1)
+    assert "SACREBLEU_SEED" not in os.environ
+    monkeypatch.setenv("SACREBLEU_SEED", "99")
+    assert p_values(1) == first
+    assert p_values(2) != first
+    assert os.environ["SACREBLEU_SEED"] == "99"
+
+
+def test_a_handful_of_sentences_gives_no_p_value() -> None:
+    references = _references()
+    system = _damaged(references, 0.5)
+    for number, has_p in ((1, False), (FEWEST_SENTENCES - 1, False), (FEWEST_SENTENCES, True)):
+        some = references[:number]
+        (differences,) = paired_bootstrap(some, [system[:number]], some, target_lang="de", samples=20)
+        assert {difference.p_value is not None for difference in differences.values()} == {has_p}
+
+
+@pytest.mark.parametrize(("samples", "seed"), [(0, 1), (10, 0), (-1, 1)])
+def test_a_bootstrap_of_nothing_is_refused(samples: int, seed: int) -> None:
+    with pytest.raises(MMTError, match="at least 1"):
+        paired_bootstrap(["a"], [["a"]], ["a"], target_lang=None, samples=samples, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "answer", "right"),
+    [
+        ("Sie sitzt auf der Bank.", "Bank", True),
+        ("Sie sitzt auf der BANK.", "bank", True),
+        ("Ein Bankräuber.", "Bank", False),
+        ("Eine Parkbank.", "bank", False),
+        ("Das Ufer", "Bank", False),
+        ("", "Bank", False),
+        ("Eine rote Kugel.", "rote Kugel", True),
+        ("Eine Kugel, rote Farbe.", "rote Kugel", False),
+        ("Ein T-Shirt", "t-shirt", True),
+        ("Die Masse", "Maße", False),
+        ("Die Ku\u0308che", "Küche", True),
+    ],
+)
+def test_word_accuracy_wants_whole_words(hypothesis: str, answer: str, right: bool) -> None:
+    assert word_accuracy([hypothesis], [answer]).value == 100 * right
+
+
+def test_word_accuracy_is_a_share_with_a_signature() -> None:
+    score = word_accuracy(["die Bank", "das Ufer", "die Bank", "x"], ["Bank", "Ufer", "Ufer", "Bank"])
+    assert score.value == 50
+    assert "n:4" in score.signature
+    with pytest.raises(MMTError, match="expected a word"):
+        word_accuracy(["a"], ["?!"])
+
+
+@pytest.mark.parametrize(
+    ("costs", "answer", "right"),
+    [
+        ([1.0, 2.0], 0, True),
+        ([1.0, 2.0], 1, False),
+        ([2.0, 2.0], 0, False),
+        ([2.0, 2.0], 1, False),
+        ([3.0, 2.0, 4.0], 1, True),
+        ([math.nan, 2.0], 0, False),
+        ([math.nan, 2.0], 1, False),
+        ([math.inf, 2.0], 1, True),
+    ],
+)
+def test_choice_accuracy_wants_the_cheapest_alone(costs: list[float], answer: int, right: bool) -> None:
+    assert choice_accuracy([costs], [answer]).value == 100 * right
+
+
+def test_a_text_only_scorer_gets_half_of_mirrored_choices() -> None:
+    score = choice_accuracy([[1.0, 2.0], [1.0, 2.0], [5.0, 3.0], [5.0, 3.0]], [0, 1, 0, 1])
+    assert score.value == 50
+    assert "n:4" in score.signature
+
+
+@pytest.mark.parametrize(
+    ("costs", "answers"), [([], []), ([[1, 2]], []), ([[1, 2]], [2]), ([[1]], [0]), ([[1, 2]], [-1])]
+)
+def test_bad_choices_are_refused(costs: list[list[float]], answers: list[int]) -> None:
+    with pytest.raises(MMTError, match="choices"):
+        choice_accuracy(costs, answers)
+
+
+def test_importing_the_metrics_imports_no_scorer() -> None:
+    code = "import sys, mmt.metrics; sys.exit(any(m in sys.modules for m in ('sacrebleu', 'sacremoses')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

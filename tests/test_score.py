@@ -1,0 +1,166 @@
+"""``mmt score``: files in, a table or JSON out, and one line for what is wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmt.cli import main
+from mmt.metrics import corpus_scores, paired_bootstrap
+
+Run = Callable[..., tuple[int, str, str]]
+REFERENCES = [f"Der {i}. Hund von {i * i} Hunden läuft über die Straße Nummer {i}, schön." for i in range(40)]
+
+
+def _damaged(seed: int, share: float = 0.2) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(word for word in s.split() if draw.random() > share) for s in REFERENCES]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in 80 columns; returns its exit status, what it printed, and its complaints."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            main(["score", *map(str, arguments)], prog_name="mmt")
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A reference, two systems, and one of them once more, packed."""
+    for name, lines in (("ref.de", REFERENCES), ("one.de", _damaged(1)), ("two.de", _damaged(2, 0.3))):
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "two.de.gz").write_bytes(gzip.compress((tmp_path / "two.de").read_bytes()))
+    return tmp_path
+
+
+def _json(run: Run, *arguments: object) -> dict[str, Any]:
+    status, out, complaint = run(*arguments, "--format", "json")
+    assert status == 0, complaint
+    result: dict[str, Any] = json.loads(out)
+    return result
+
+
+def test_json_has_every_score_difference_and_signature(files: Path, run: Run) -> None:
+    names = [files / "one.de", files / "two.de"]
+    result = _json(run, "--ref", files / "ref.de", *names, "--lang", "de", "--bootstrap", 50, "--seed", 3)
+    assert [system["sentences"] for system in result["systems"]] == [len(REFERENCES)] * 2
+    assert result["baseline"] == str(names[0])
+    assert [system["name"] for system in result["systems"]] == list(map(str, names))
+    one, two = _damaged(1), _damaged(2, 0.3)
+    for system, lines in zip(result["systems"], (one, two), strict=True):
+        expected = corpus_scores(lines, REFERENCES, target_lang="de")
+        assert system["scores"] == {key: vars(score) for key, score in expected.items()}
+    (differences,) = paired_bootstrap(one, [two], REFERENCES, target_lang="de", samples=50, seed=3)
+    assert result["systems"][0]["differences"] == {}
+    assert result["systems"][1]["differences"] == {key: vars(value) for key, value in differences.items()}
+
+
+def test_the_table_shows_what_json_holds_in_eighty_columns(files: Path, run: Run) -> None:
+    long = files / "a_long_folder_name_for_a_system" / "[bold]beam5" / "test_2016_flickr.hyp.de"
+    long.parent.mkdir(parents=True)
+    long.write_bytes((files / "two.de").read_bytes())
+    arguments = ("--ref", files / "ref.de", files / "one.de", long, "--lang", "de", "--bootstrap", 50)
+    status, out, _ = run(*arguments)
+    assert status == 0
+    table, signatures = out.split("Signatures:\n")
+    assert max(map(len, table.splitlines())) <= 80
+    first, second = _json(run, *arguments)["systems"]
+    for key in ("bleu", "chrf", "ter", "bleu_lc_tok"):
+        assert f"{first['scores'][key]['value']:.2f}" in table
+        assert f"{second['scores'][key]['value']:.2f}" in table
+        assert f"{second['differences'][key]['value']:+.2f}" in table
+        assert f"p {second['differences'][key]['p_value']:.3f}" in table
+        assert second["differences"][key]["signature"] in map(str.strip, signatures.splitlines())
+    assert "not sacreBLEU" in signatures
+    folded = "".join(re.findall(r"^│ (\S+) +│", table, re.MULTILINE))
+    assert str(long) in folded  # the whole name, its brackets not taken for markup
+
+
+def test_packed_and_plain_files_score_alike(files: Path, run: Run) -> None:
+    result = _json(run, "--ref", files / "ref.de", files / "two.de", files / "two.de.gz", "--bootstrap", 20)
+    plain, packed = result["systems"]
+    assert plain["scores"] == packed["scores"]
+    assert {d["p_value"] for d in packed["differences"].values()} == {1.0}
+
+
+def test_one_system_has_no_comparison_and_no_language_no_papers_bleu(files: Path, run: Run) -> None:
+    status, out, _ = run("--ref", files / "ref.de", files / "one.de")
+    assert status == 0
+    assert "bootstrap" not in out
+    assert "lc-tok" not in out
+    assert "--lang" in out
+    result = _json(run, "--ref", files / "ref.de", files / "one.de", files / "two.de", "--bootstrap", 0)
+    assert [system["differences"] for system in result["systems"]] == [{}, {}]
+
+
+def test_few_sentences_have_differences_but_no_p(files: Path, run: Run) -> None:
+    for name in ("ref.de", "one.de", "two.de"):
+        lines = (files / name).read_text().split("\n")[:5]
+        (files / name).write_text("\n".join(lines))
+    status, out, _ = run("--ref", files / "ref.de", files / "one.de", files / "two.de")
+    assert status == 0
+    assert "No p value for 5 sentences" in out
+    assert not re.search(r"p \d", out.split("Signatures")[0].split("Below")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "said"),
+    [
+        ("one.de", b"a\nb\n", ["one.de has 2 lines", "ref.de has 40"]),
+        ("ref.de", b"a\nb\n", ["one.de has 40 lines", "ref.de has 2"]),
+        ("one.de", b"", ["one.de", "empty"]),
+        ("ref.de", b"\n\n", ["ref.de", "empty"]),
+        ("one.de", b"gut\nsch\xf6n\n", ["one.de: line 2, byte 4", "UTF-8"]),
+        ("ref.de", b"a\n\nb\n", ["ref.de: line 2 is blank"]),
+        ("one.de", None, ["one.de: no such file"]),
+    ],
+)
+def test_bad_files_are_one_line_and_exit_two(
+    files: Path, run: Run, name: str, raw: bytes | None, said: list[str]
+) -> None:
+    (files / name).unlink() if raw is None else (files / name).write_bytes(raw)
+    status, out, complaint = run("--ref", files / "ref.de", files / "one.de", "--lang", "de")
+    assert status == 2
+    assert out == ""
+    assert complaint.count("\n") == 1
+    for part in said:
+        assert part in complaint
+
+
+def test_bad_options_exit_two(files: Path, run: Run) -> None:
+    good = ["--ref", files / "ref.de", files / "one.de"]
+    for arguments in (
+        good[:2],
+        good[2:],
+        [*good, "--seed", 0],
+        [*good, "--bootstrap", -1],
+        [*good, "--lang", "german"],
+    ):
+        assert run(*arguments)[0] == 2
+
+
+def test_it_runs_as_a_module(files: Path) -> None:
+    command = [sys.executable, "-m", "eval.score", "--ref", str(files / "ref.de")]
+    root = Path(__file__).parent.parent
+    done = subprocess.run([*command, files / "ref.de"], capture_output=True, text=True, check=True, cwd=root)
+    assert "100.00" in done.stdout
+    bad = subprocess.run([*command, files / "nope"], capture_output=True, text=True, check=False, cwd=root)
+    assert (bad.returncode, bad.stdout, bad.stderr.count("\n")) == (2, "", 1)
