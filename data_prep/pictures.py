@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -48,10 +47,12 @@ from data_prep.pictures_sentences import (
     number_phrase,
     write,
 )
+from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.prepared import DatasetInfo, print_splits, read_info, write_dataset
 
 NAME = "pictures_en_de"
+SIZES = {"train": 3600, "val": 300, "test": 500, "contrastive": 400}
 DRAWINGS: dict[str, Callable[[Pen], None]] = {
     name.removeprefix("draw_"): function
     for module in (drawings_living, drawings_places, drawings_plain, drawings_things, drawings_tools)
@@ -318,7 +319,7 @@ def _refuse_foreign(out: Path) -> None:
 def _draw_all(jobs: list[tuple[Path, Scene]], processes: int) -> None:
     from tqdm import tqdm
 
-    with tqdm(total=len(jobs), desc="drawing", unit=" pictures", file=sys.stderr) as bar:
+    with tqdm(total=len(jobs), desc="drawing", unit=" pictures") as bar:
         if processes == 1:
             for job in jobs:
                 _draw_one(job)
@@ -334,31 +335,31 @@ def _draw_one(job: tuple[Path, Scene]) -> None:
     draw_scene(scene).save(path, quality=90)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option("--seed", default=1, help="Another seed draws other sentences and pictures.")
-@click.option("--train", default=3600, help="Sentences to train on, each with its picture.")
-@click.option("--val", default=300, help="Sentences to validate on.")
-@click.option("--test", default=500, help="Sentences to test on.")
-@click.option("--contrastive", default=400, help="Rows of pairs: one source, two pictures, two translations.")
+@click.option("--train", default=SIZES["train"], help="Sentences to train on, each with its picture.")
+@click.option("--val", default=SIZES["val"], help="Sentences to validate on.")
+@click.option("--test", default=SIZES["test"], help="Sentences to test on.")
+@click.option(
+    "--contrastive",
+    default=SIZES["contrastive"],
+    help="Rows of pairs: one source, two pictures, two translations.",
+)
 @click.option("--contact-sheet", type=click.Path(path_type=Path), help="Draw an overview to this PNG file.")
 def main(
     out: Path | None, seed: int, train: int, val: int, test: int, contrastive: int, contact_sheet: Path | None
 ) -> None:
     """Draw the built-in English-German data set into the folder OUT."""
-    try:
-        if out is None and contact_sheet is None:
-            raise MMTError("OUT: expected a folder to draw into, found none. See --help.")
-        if contact_sheet is not None:
-            from data_prep.drawings_sheet import draw_sheet
+    if out is None and contact_sheet is None:
+        raise MMTError("OUT: expected a folder to draw into, found none. See --help.")
+    if contact_sheet is not None:
+        from data_prep.drawings_sheet import draw_sheet
 
-            draw_sheet(contact_sheet)
-        if out is not None:
-            sizes = {"train": train, "val": val, "test": test, "contrastive": contrastive}
-            print_splits(prepare(out, seed, sizes))
-    except MMTError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        draw_sheet(contact_sheet)
+    if out is not None:
+        sizes = {"train": train, "val": val, "test": test, "contrastive": contrastive}
+        print_splits(prepare(out, seed, sizes))
 
 
 if __name__ == "__main__":

@@ -172,11 +172,29 @@ def test_kill_between_description_and_end_loses_nothing(tmp_path: Path) -> None:
         journal = (tmp_path / "s/journal.jsonl").read_bytes()
         writer.finish()
     (tmp_path / "s/journal.jsonl").write_bytes(journal)  # as if killed before it was removed
+    with open(tmp_path / "s/features.bin", "ab") as file:
+        file.write(bytes(60))  # and room for the journal's row to be taken twice
     with FeatureWriter(tmp_path / "s", SIGNATURE, "float32") as writer:
         assert writer.ids == ["a"]
         writer.append(["b"], rows(1, 1))
         store = writer.finish()
     np.testing.assert_array_equal(store.get(["a", "b"]), np.concatenate([rows(1), rows(1, 1)]))
+
+
+def test_kill_between_ids_and_description_loses_nothing(tmp_path: Path) -> None:
+    features = rows(2)
+    write(tmp_path / "s", ["a"], features[:1])
+    meta = (tmp_path / "s/meta.json").read_bytes()
+    with FeatureWriter(tmp_path / "s", SIGNATURE, "float32") as writer:
+        writer.append(["b"], features[1:])
+        journal = (tmp_path / "s/journal.jsonl").read_bytes()
+        writer.finish()
+    (tmp_path / "s/meta.json").write_bytes(meta)  # as if killed before it was replaced
+    (tmp_path / "s/journal.jsonl").write_bytes(journal)
+    assert FeatureStore.open(tmp_path / "s").ids == ["a"]
+    with FeatureWriter(tmp_path / "s", SIGNATURE, "float32") as writer:
+        assert writer.ids == ["a", "b"]
+        np.testing.assert_array_equal(writer.finish().get(["a", "b"]), features)
 
 
 def test_nothing_added_changes_nothing(tmp_path: Path) -> None:

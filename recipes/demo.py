@@ -1,0 +1,168 @@
+"""``make demo``: trains a text-only and a gated model on the built-in pictures, and shows what the image changes.
+
+python -m recipes.demo FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from data_prep.pictures import SIZES, prepare
+from mmt.command import Command
+from mmt.errors import MMTError
+
+FUSIONS = ("none", "gated")
+CONFIGS = Path(__file__).parent / "configs"
+
+console = Console(highlight=False)
+
+
+@click.command(cls=Command)
+@click.argument("folder", type=click.Path(path_type=Path))
+def main(folder: Path) -> None:
+    """Fills FOLDER; what an earlier, interrupted run finished there is not done again."""
+    data, store = folder / "data", folder / "features"
+    started = time.monotonic()
+    if not (data / "dataset.json").exists():
+        console.print("[bold]1/4[/] draw pictures with sentences whose meaning only the picture settles")
+        prepare(data, 1, SIZES)
+    if not (store / "meta.json").exists():
+        from mmt.images import extract_folder
+
+        console.print("[bold]2/4[/] turn the pictures into features (EfficientNet-Lite0, ImageNet weights)")
+        extract_folder(data, store)
+    console.print("[bold]3/4[/] train two models, one on text only, one with the pictures (gated fusion)")
+    _train(folder, data, store)
+    console.print("[bold]4/4[/] translate with the right picture, with a wrong one and with none")
+    _report(folder, data, store)
+    console.print(f"{time.monotonic() - started:.0f} seconds. Everything is in {folder}; try for instance")
+    console.print(
+        f'  echo "The woman looks at the bat." > bat.txt; echo contrastive-00000.jpg > image.txt\n'
+        f"  mmt translate --model {folder}/gated/model --input bat.txt --images image.txt "
+        f"--images {data}/images",
+        soft_wrap=True,
+    )
+
+
+def _train(folder: Path, data: Path, store: Path) -> None:
+    """Trains both models at once, each on half the cores."""
+    threads = max((os.cpu_count() or 2) // len(FUSIONS), 1)
+    runs: dict[str, subprocess.Popen[bytes]] = {}
+    for fusion in FUSIONS:
+        output = folder / fusion
+        settings = [f"data.path={data}", f"threads={threads}"]
+        settings += [f"images.features={store}"] if fusion != "none" else []
+        config = CONFIGS / f"pictures_en_de_{fusion}.yaml"
+        command = [sys.executable, "-m", "recipes.train", str(output), "--config-file", str(config)]
+        for setting in settings:
+            command += ["--config", setting]
+        output.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        with (output / "train.log").open("wb") as log:
+            runs[fusion] = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment
+            )
+    columns = (TextColumn("{task.description:>9}"), BarColumn(), TextColumn("{task.fields[loss]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        names = {"none": "text only", "gated": "gated"}
+        bars = {fusion: progress.add_task(names[fusion], total=_steps(fusion), loss="") for fusion in FUSIONS}
+        while any(run.poll() is None for run in runs.values()):
+            time.sleep(0.5)
+            for fusion, bar in bars.items():
+                step, loss = _progress(folder / fusion)
+                progress.update(bar, completed=step, loss=f"loss {loss:.2f}" if step else "")
+    for fusion, run in runs.items():
+        if run.returncode:
+            log = (folder / fusion / "train.log").read_text(encoding="utf-8").strip().splitlines()
+            raise MMTError(f"training {fusion} failed: {log[-1] if log else 'no output'} See {folder}/{fusion}.")
+
+
+def _steps(fusion: str) -> int:
+    from mmt.config import read_config
+
+    config = CONFIGS / f"pictures_en_de_{fusion}.yaml"
+    return read_config(config, ["images.features=x"]).regime.num_steps
+
+
+def _progress(output: Path) -> tuple[int, float]:
+    """The last reported update of a run and its loss."""
+    try:
+        lines = (output / "metrics" / "train.jsonl").read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return 0, 0.0
+    if len(lines) < 2:
+        return 0, 0.0
+    last = json.loads(lines[-2])  # the last one that is whole
+    return last["Step"], last["NLL Loss"]
+
+
+def _report(folder: Path, data: Path, store: Path) -> None:
+    from mmt.metrics import corpus_scores, word_accuracy
+    from mmt.prepared import read_split
+    from mmt.translator import Translator
+
+    test, pairs = read_split(data, "test"), read_split(data, "contrastive")
+    models = {"none": Translator.from_dir(folder / "none" / "model")}
+    models["gated"] = Translator.from_dir(folder / "gated" / "model", store)
+    right = [list(test["image"]), list(pairs["image"])]
+    wrong = [_other_reading(test), _other_reading(pairs)]
+    systems = {
+        "text only": ("none", [None, None]),
+        "gated, right image": ("gated", right),
+        "gated, wrong image": ("gated", wrong),
+        "gated, no image": ("gated", [None, None]),
+    }
+    table = Table()
+    table.add_column("system")
+    table.add_column("BLEU, test", justify="right")
+    table.add_column("right word, ambiguous sentences", justify="right")
+    accuracy: dict[str, float] = {}
+    shown: dict[str, str] = {}
+    for name, (model, images) in systems.items():
+        tests = models[model].translate(list(test["source"]), images[0])
+        answers = models[model].translate(list(pairs["source"]), images[1])
+        bleu = corpus_scores(tests, list(test["target"]), target_lang=None)["bleu"].value
+        accuracy[name] = word_accuracy(answers, list(pairs["answer"])).value
+        table.add_row(name, f"{bleu:.1f}", f"{accuracy[name]:.1f} %")
+        shown[name] = answers[0]
+    console.print()
+    console.print(f'"{pairs[0]["source"]}" is, for the picture of {pairs[0]["answer"]}: "{pairs[0]["target"]}"')
+    for name, answer in shown.items():
+        console.print(f"  {name:>18}: {answer}")
+    console.print(table)
+    looks = accuracy["gated, right image"] - accuracy["gated, wrong image"] > 50
+    verdict = "it looks at the picture" if looks else "it does not look at the picture enough"
+    console.print(
+        f"Of {len(pairs)} sentences that mean two things, the text-only model translates "
+        f"{accuracy['text only']:.0f} % as the picture wants, which is chance; the gated model "
+        f"{accuracy['gated, right image']:.0f} % with the right picture and "
+        f"{accuracy['gated, wrong image']:.0f} % with the picture of the other meaning: {verdict}.",
+    )
+
+
+def _other_reading(rows: object) -> list[str]:
+    """For each row the picture of a row with the same source and another translation, else of the next row."""
+    table = list(rows)  # type: ignore[call-overload]
+    readings: dict[str, list[int]] = defaultdict(list)
+    for number, row in enumerate(table):
+        readings[row["source"]].append(number)
+    wrong = []
+    for number, row in enumerate(table):
+        others = [i for i in readings[row["source"]] if table[i]["target"] != row["target"]]
+        wrong.append(table[others[0] if others else (number + 1) % len(table)]["image"])
+    return wrong
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m recipes.demo")

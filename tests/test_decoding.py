@@ -1,0 +1,136 @@
+"""Beam search against searches simple enough to be seen right."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from conftest import DIM, tiny_model
+
+from mmt.data import Batch, Example, collate
+from mmt.decoding import beam_search
+from mmt.model import MMTModel
+from mmt.text import BOS, EOS, PAD
+
+EXAMPLES = [Example([5, 6, 7, 8, 9], []), Example([10, 11], []), Example([7], []), Example([8, 5, 9, 6], [])]
+V = 14
+
+
+def log_p(model: MMTModel, batch: Batch, row: int, prefix: list[int]) -> torch.Tensor:
+    """log P(next token | source, image, prefix), the model run without any cache."""
+    alone = collate([Example(batch.source[row, : batch.source_lens[row] - 1].tolist(), prefix)])
+    if batch.image is not None and batch.image_pad is not None:
+        alone.image, alone.image_pad = batch.image[row : row + 1], batch.image_pad[row : row + 1]
+    with torch.no_grad():
+        logits = model(
+            alone.source,
+            alone.source_layout(),
+            alone.target[:, :-1],
+            alone.target_layout(),
+            image=alone.image,
+            image_pad=alone.image_pad,
+        )
+    scores = torch.log_softmax(logits[0, len(prefix)], -1)
+    scores[PAD] = scores[BOS] = -torch.inf
+    return scores
+
+
+def plain_beam(model: MMTModel, batch: Batch, row: int, beams: int, limit: int, penalty: float) -> list[tuple]:
+    """Beam search on Python lists: one sentence, no batch, no cache."""
+    live: list[tuple[float, list[int]]] = [(0.0, [])]
+    done: list[tuple[float, list[int]]] = []
+    for step in range(limit):
+        candidates = []
+        for score, prefix in live:
+            scores = log_p(model, batch, row, prefix)
+            tokens = [EOS] if step + 1 == limit else range(len(scores))
+            candidates += [(score + float(scores[t]), prefix, t) for t in tokens if scores[t] > -torch.inf]
+        candidates.sort(key=lambda c: -c[0])
+        for score, prefix, token in candidates[:beams]:
+            if token == EOS and len(done) < beams:
+                done.append((score / (step + 1) ** penalty, prefix))
+        if len(done) >= beams:
+            break
+        live = [(score, [*prefix, token]) for score, prefix, token in candidates if token != EOS][:beams]
+        if not live:
+            break
+    return sorted(done, key=lambda d: -d[0])
+
+
+def with_images(batch: Batch) -> Batch:
+    torch.manual_seed(5)
+    batch.image = torch.randn(len(batch.source), 1, DIM)
+    batch.image_pad = torch.tensor([[False], [True], [False], [False]])
+    return batch
+
+
+@pytest.mark.parametrize("fusion", ["none", "gated"])
+@pytest.mark.parametrize("beams", [1, 2, 4])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_fast_search_equals_plain_search(fusion: str, beams: int, seed: int) -> None:
+    model = tiny_model(V, fusion, seed)
+    batch = collate(EXAMPLES)
+    if fusion != "none":
+        batch = with_images(batch)
+    found = beam_search(model, batch, beam_size=beams, length_penalty=0.8, max_length=(1.0, 5))
+    for row, hypotheses in enumerate(found):
+        expected = plain_beam(model, batch, row, beams, batch.source_lens[row] + 5, 0.8)
+        assert [h.ids for h in hypotheses] == [ids for _, ids in expected]
+        assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in expected], abs=1e-4)
+
+
+def test_beam_one_equals_greedy() -> None:
+    model = tiny_model(V, seed=4)
+    batch = collate(EXAMPLES)
+    for row, hypotheses in enumerate(beam_search(model, batch, beam_size=1, max_length=(0.0, 8))):
+        prefix: list[int] = []
+        while len(prefix) < 7:
+            token = int(log_p(model, batch, row, prefix).argmax())
+            if token == EOS:
+                break
+            prefix.append(token)
+        assert hypotheses[0].ids == prefix
+
+
+def test_a_wide_beam_finds_the_best_of_all_sequences() -> None:
+    model = tiny_model(7, seed=1)  # three words besides the control symbols
+    batch = collate([Example([5, 4], [])])
+    sequences = [list(s) for length in range(4) for s in itertools.product([1, 4, 5, 6], repeat=length)]
+    scores = {}
+    for sequence in sequences:
+        steps = [*sequence, EOS]
+        total = sum(float(log_p(model, batch, 0, steps[:i])[token]) for i, token in enumerate(steps))
+        scores[tuple(sequence)] = total / len(steps)
+    best = max(scores, key=lambda s: scores[s])
+    found = beam_search(model, batch, beam_size=400, length_penalty=1.0, max_length=(0.0, 4))
+    assert tuple(found[0][0].ids) == best
+
+
+def test_order_of_sentences_changes_nothing() -> None:
+    model = tiny_model(V, seed=2)
+    forward = beam_search(model, collate(EXAMPLES), beam_size=3, max_length=(1.0, 5))
+    backward = beam_search(model, collate(EXAMPLES[::-1]), beam_size=3, max_length=(1.0, 5))
+    assert [h[0].ids for h in forward] == [h[0].ids for h in backward[::-1]]
+
+
+def test_length_penalty_favours_longer_translations() -> None:
+    lengths = []
+    for penalty in (-2.0, 4.0):
+        total = 0
+        for seed in range(6):
+            found = beam_search(
+                tiny_model(V, seed=seed), collate(EXAMPLES), beam_size=5, length_penalty=penalty, max_length=(0.0, 9)
+            )
+            total += sum(len(h[0].ids) for h in found)
+        lengths.append(total)
+    assert lengths[1] > lengths[0]
+
+
+def test_the_limit_is_kept_for_each_sentence() -> None:
+    model = tiny_model(V)
+    with torch.no_grad():
+        model.frontend.embed.weight[EOS] = -10 * model.frontend.embed.weight.abs().max()  # never wants to end
+    for row, hypotheses in enumerate(beam_search(model, collate(EXAMPLES), beam_size=2, max_length=(1.0, 2))):
+        assert all(len(h.ids) <= len(EXAMPLES[row].source) + 1 + 2 - 1 for h in hypotheses)
+        assert hypotheses

@@ -1,0 +1,41 @@
+"""The fused loss against PyTorch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmt.losses import label_smoothed_nll
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("rows", [1, 128, 300])
+def test_fused_loss_equals_cross_entropy(rows: int, smoothing: float) -> None:
+    torch.manual_seed(rows)
+    states = torch.randn(rows, 8, dtype=torch.float32, requires_grad=True)
+    weight = torch.randn(50, 8, requires_grad=True)
+    targets = torch.randint(0, 50, (rows,))
+    loss, nll = label_smoothed_nll(states, weight, targets, smoothing)
+    ours = torch.autograd.grad(3 * loss, (states, weight))
+    logits = states @ weight.T
+    expected = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
+    theirs = torch.autograd.grad(3 * expected, (states, weight))
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(nll, F.cross_entropy(logits, targets, reduction="sum"))
+    for got, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_extreme_logits_stay_finite() -> None:
+    states = torch.full((2, 4), 100.0, requires_grad=True)
+    weight = torch.tensor([[30.0] * 4, [-30.0] * 4, [0.0] * 4], requires_grad=True)
+    loss, _ = label_smoothed_nll(states, weight, torch.tensor([1, 0]), 0.1)
+    loss.backward()
+    assert loss.isfinite() and states.grad is not None and states.grad.isfinite().all()  # noqa: PT018
+
+
+def test_nothing_is_kept_where_no_gradient_is_wanted() -> None:
+    with torch.no_grad():
+        loss, _ = label_smoothed_nll(torch.randn(5, 4), torch.randn(7, 4), torch.tensor([1] * 5), 0.1)
+    assert not loss.requires_grad

@@ -1,0 +1,86 @@
+"""Laws of text."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmt.errors import MMTError
+from mmt.text import EOS, Tokenizer, normalize, train_tokenizer
+
+TEXT = Path(__file__).read_text(encoding="utf-8")
+ODD = [
+    "",
+    "   ",
+    "emoji 😀 👩‍👩‍👧 🇩🇪",
+    "\u200fעברית עם English",
+    "العربية ١٢٣",
+    "<s> </s> <unk> <pad> <0x41> ▁a▁b",
+    "\x00nul\x07bell\ttab\r",
+    "line\u2028separator\u2029paragraph\x85nel",
+    "e\u0301 ﬁ ½ ①",
+    "a" * 3000,
+    "中文字符",
+    "\ud800 lone",
+    "\ufeff bom",
+    "„Gänsefüßchen“ – Straße",
+]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    path = tmp_path_factory.mktemp("text") / "tokenizer.model"
+    train_tokenizer(TEXT.splitlines(), 500, path)
+    return Tokenizer(path)
+
+
+@pytest.mark.parametrize("line", ODD)
+def test_round_trip_keeps_every_normalised_line(small: Tokenizer, line: str) -> None:
+    assert small.decode(small.encode(line)) == normalize(line)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text())
+def test_round_trip_keeps_any_unicode(small: Tokenizer, line: str) -> None:
+    assert small.decode(small.encode(line)) == normalize(line)
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing(line: str) -> None:
+    once = normalize(line)
+    assert normalize(once) == once
+    assert once == unicodedata.normalize("NFC", once)
+    once.encode("utf-8")  # can be written to a file
+
+
+def test_control_symbols_in_text_stay_text(small: Tokenizer) -> None:
+    assert all(i > EOS for i in small.encode("</s> <s> <pad>"))
+
+
+def test_decode_prints_no_control_symbols(small: Tokenizer) -> None:
+    ids = small.encode("Laws of text.")
+    assert small.decode([2, *ids, 3, 0, 0]) == "Laws of text."
+
+
+def test_the_same_text_gives_the_same_model(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train_tokenizer(TEXT.splitlines(), 400, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_too_many_pieces_are_refused_with_the_key(tmp_path: Path) -> None:
+    with pytest.raises(MMTError, match=r"text\.vocab_size: 5,000 .* smaller"):
+        train_tokenizer(["only a little text"], 5000, tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_or_missing_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MMTError, match="no tokenizer model"):
+        Tokenizer(tmp_path / "none")
+    (tmp_path / "bad").write_bytes(b"\x00not a model")
+    with pytest.raises(MMTError, match="not a SentencePiece model"):
+        Tokenizer(tmp_path / "bad")
