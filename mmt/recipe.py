@@ -11,13 +11,13 @@ import json
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from fairseq2.composition import register_model_family
 from fairseq2.early_stopper import EarlyStopper
 from fairseq2.metrics.recorders import MetricRecorder
@@ -47,7 +47,8 @@ from mmt.features import FeatureStore
 from mmt.folder import ModelCard, save_model
 from mmt.model import MMTConfig, MMTModel
 from mmt.prepared import DatasetInfo, read_info, read_split
-from mmt.tasks import Translation, TranslationValidation, validation_bleu
+from mmt.selection import choose, totals
+from mmt.tasks import Translation, TranslationValidation
 from mmt.text import Tokenizer, train_tokenizer
 
 log = logging.getLogger("mmt")
@@ -122,10 +123,11 @@ class _Run:
         console = get_error_console()
         console.print(
             f"{self.info.name}: {len(self.train_set):,} training sentences{long}, {used:,} with image; "
-            f"{len(self.valid_set):,} for validation"
+            f"{len(self.valid_set):,} for validation",
+            soft_wrap=True,
         )
         if self.features is not None:
-            console.print(f"images: {self.features.signature}")
+            console.print(f"images: {self.features.signature}", soft_wrap=True)
 
     def model_config(self) -> MMTConfig:
         sizes = {key: value for key, value in vars(self.config.model).items() if not key.startswith("_")}
@@ -363,38 +365,28 @@ def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
 
 
 def _export(run: _Run) -> None:
-    """Chooses between the best checkpoint and the average of the last ones, on the validation split."""
-    checkpoints = {
-        int(folder.name.removeprefix("step_")): folder / "model"
-        for folder in (run.output / "checkpoints").glob("step_*")
-        if folder.name.removeprefix("step_").isdigit()
-    }
-    if not checkpoints:
-        raise MMTError(f"{run.output}: no checkpoint was written. Remove the folder and train again.")
-    steps = sorted(checkpoints)
-    best = _best_step(run.output, steps)
-    candidates = {f"best checkpoint (step {best:,})": [best]}
-    last = steps[-run.config.regime.keep_last :]
-    if len(last) > 1:
-        candidates[f"average of {len(last)} checkpoints (steps {last[0]:,} to {last[-1]:,})"] = last
+    """Makes the model folder of the checkpoints that do best on the validation split."""
+    decoding = run.config.decoding
+    lengths = [(len(e.source) + 1, len(e.target) + 1) for e in run.valid_set]
     batches = [
         collate([run.valid_set[i] for i in batch], run.features)
-        for batch in length_batches([(len(e.source) + 1, len(e.target) + 1) for e in run.valid_set], 4096)
+        for batch in length_batches(lengths, run.config.data.max_tokens)
     ]
-    model = MMTModel(run.model_config()).eval()
-    decoding = run.config.decoding
-    scores: dict[str, float] = {}
-    weights: dict[str, dict[str, torch.Tensor]] = {}
+    weights, scores = choose(
+        run.output,
+        run.model_config(),
+        batches,
+        run.tokenizer,
+        keep_last=run.config.regime.keep_last,
+        beam_size=decoding.beam_size,
+        length_penalty=decoding.length_penalty,
+    )
     console = get_error_console()
-    for name, chosen in candidates.items():
-        weights[name] = _average([_load_weights(checkpoints[step]) for step in chosen])
-        model.load_state_dict(weights[name])
-        scores[name] = validation_bleu(model, batches, run.tokenizer, decoding.beam_size, decoding.length_penalty)
-        console.print(f"validation BLEU {scores[name]:.2f} (beam {decoding.beam_size})  {name}")
-    winner = max(scores, key=lambda name: scores[name])
-    used = sum(example.image is not None for example in run.train_set)
+    for name, score in scores.items():
+        console.print(f"validation BLEU {score:.2f} (beam {decoding.beam_size})  {name}", soft_wrap=True)
+    winner = next(iter(scores))
     card = ModelCard(
-        config=asdict(model.config),
+        config=asdict(run.model_config()),
         source_lang=run.info.source_lang,
         target_lang=run.info.target_lang,
         features=run.features.signature if run.features is not None else None,
@@ -403,59 +395,16 @@ def _export(run: _Run) -> None:
             "data": run.info.name,
             "data_checksum": run.info.splits[run.config.data.train_split].checksum,
             "sentences": len(run.train_set),
-            "images_in_use": used,
+            "images_in_use": sum(example.image is not None for example in run.train_set),
             "seed": run.config.seed,
-            "updates": steps[-1],
             "weights": winner,
             "validation_bleu": round(scores[winner], 2),
             "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2")},
-            **_totals(run.output),
+            **totals(run.output),
         },
     )
-    save_model(run.output / "model", weights[winner], run.output / "tokenizer.model", card)
-    console.print(f"model: {run.output / 'model'}  ({winner})")
-
-
-def _best_step(output: Path, steps: list[int]) -> int:
-    """The kept checkpoint with the best validation score; fairseq2 keeps scores with the higher the better."""
-    scores = {}
-    for step in steps:
-        path = output / "checkpoints" / "scores" / f"step_{step}.txt"
-        if path.exists():
-            scores[step] = float(path.read_text())
-    return max(scores, key=lambda step: scores[step]) if scores else steps[-1]
-
-
-def _load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    files = sorted(folder.rglob("*.pt"))
-    if len(files) != 1:
-        raise MMTError(f"{folder}: expected one file of weights, found {len(files)}.")
-    weights: dict[str, torch.Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
-    return weights
-
-
-def _average(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    return {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
-
-
-def _totals(output: Path) -> dict[str, Any]:
-    """Wall time and speed over the whole run, restarts included, from fairseq2's metric file."""
-    path = output / "metrics" / "train.jsonl"
-    if not path.exists():
-        return {}
-    by_step = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        report = json.loads(line)
-        by_step[report["Step"]] = report
-    reports = [by_step[step] for step in sorted(by_step)]
-    seconds = sum(report["Data Time"] + report["Compute Time"] for report in reports)
-    tokens = sum(report["num_target_tokens"] for report in reports)
-    return {
-        "target_tokens": int(tokens),
-        "training_seconds": round(seconds),
-        "wall_seconds": round(reports[-1]["Total Time"]),
-        "target_tokens_per_second": round(tokens / seconds) if seconds else 0,
-    }
+    save_model(run.output / "model", weights, run.output / "tokenizer.model", card)
+    console.print(f"model: {run.output / 'model'}  ({winner})", soft_wrap=True)
 
 
 class _quiet_fairseq2:  # noqa: N801  # reads as a statement: with _quiet_fairseq2()
@@ -466,8 +415,18 @@ class _quiet_fairseq2:  # noqa: N801  # reads as a statement: with _quiet_fairse
         logger.addFilter(_no_environment)
         logger.propagate = False  # its file handler is its own; the terminal's is the root's
         logger.setLevel(logging.INFO)
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        show = warnings.showwarning
+
+        def without_its_own(message: Warning | str, category: type[Warning], *more: Any) -> None:
+            if not issubclass(category, DeprecationWarning):  # it turns on those that it causes itself
+                show(message, category, *more)
+
+        warnings.showwarning = without_its_own  # type: ignore[assignment]  # passes the rest on as it is
 
     def __exit__(self, *_: object) -> None:
+        self._warnings.__exit__(None, None, None)
         logging.getLogger("fairseq2").removeFilter(_no_environment)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -84,8 +85,8 @@ def _train(folder: Path, data: Path, store: Path) -> None:
                 progress.update(bar, completed=step, loss=f"loss {loss:.2f}" if step else "")
     for fusion, run in runs.items():
         if run.returncode:
-            log = (folder / fusion / "train.log").read_text(encoding="utf-8").strip().splitlines()
-            raise MMTError(f"training {fusion} failed: {log[-1] if log else 'no output'} See {folder}/{fusion}.")
+            said = (folder / fusion / "train.log").read_text(encoding="utf-8").strip().splitlines()
+            raise MMTError(f"training {fusion} failed: {said[-1] if said else 'no output'} See {folder}/{fusion}.")
 
 
 def _steps(fusion: str) -> int:
@@ -151,9 +152,9 @@ def _report(folder: Path, data: Path, store: Path) -> None:
     )
 
 
-def _other_reading(rows: object) -> list[str]:
+def _other_reading(rows: Iterable[Mapping[str, str]]) -> list[str]:
     """For each row the picture of a row with the same source and another translation, else of the next row."""
-    table = list(rows)  # type: ignore[call-overload]
+    table = list(rows)
     readings: dict[str, list[int]] = defaultdict(list)
     for number, row in enumerate(table):
         readings[row["source"]].append(number)

@@ -1,0 +1,103 @@
+"""What becomes of a run's checkpoints: the best one or their average, chosen on validation, as a model folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmt.data import Batch
+from mmt.errors import MMTError
+from mmt.model import MMTConfig, MMTModel
+from mmt.tasks import validation_bleu
+from mmt.text import Tokenizer
+
+
+def average(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of several state dicts, tensor by tensor."""
+    return {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
+
+
+@torch.inference_mode()
+def choose(
+    output: Path,
+    config: MMTConfig,
+    batches: list[Batch],
+    tokenizer: Tokenizer,
+    *,
+    keep_last: int,
+    beam_size: int,
+    length_penalty: float,
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """Compares the best checkpoint with the average of the last ones by BLEU of beam search.
+
+    Args:
+        output: the run's folder.
+        batches: the validation split.
+        keep_last: how many checkpoints are averaged.
+    Returns:
+        The better weights, and the BLEU of each candidate by its description, the winner first.
+    """
+    checkpoints = {
+        int(folder.name.removeprefix("step_")): folder / "model"
+        for folder in (output / "checkpoints").glob("step_*")
+        if folder.name.removeprefix("step_").isdigit()
+    }
+    if not checkpoints:
+        raise MMTError(f"{output}: no checkpoint was written. Remove the folder and train again.")
+    steps = sorted(checkpoints)
+    best = _best_step(output, steps)
+    candidates = {f"best checkpoint (step {best:,})": [best]}
+    last = steps[-keep_last:]
+    if len(last) > 1:
+        candidates[f"average of {len(last)} checkpoints (steps {last[0]:,} to {last[-1]:,})"] = last
+    model = MMTModel(config).eval()
+    weights: dict[str, dict[str, torch.Tensor]] = {}
+    scores: dict[str, float] = {}
+    for name, chosen in candidates.items():
+        weights[name] = average([_load_weights(checkpoints[step]) for step in chosen])
+        model.load_state_dict(weights[name])
+        scores[name] = validation_bleu(model, batches, tokenizer, beam_size, length_penalty)
+    ranked = sorted(scores, key=lambda name: -scores[name])
+    return weights[ranked[0]], {name: scores[name] for name in ranked}
+
+
+def _best_step(output: Path, steps: list[int]) -> int:
+    """The kept checkpoint with the best validation score; fairseq2 keeps scores with the higher the better."""
+    scores = {}
+    for step in steps:
+        path = output / "checkpoints" / "scores" / f"step_{step}.txt"
+        if path.exists():
+            scores[step] = float(path.read_text())
+    return max(scores, key=lambda step: scores[step]) if scores else steps[-1]
+
+
+def _load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    files = sorted(folder.rglob("*.pt"))
+    if len(files) != 1:
+        raise MMTError(f"{folder}: expected one file of weights, found {len(files)}.")
+    weights: dict[str, torch.Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
+    return weights
+
+
+def totals(output: Path) -> dict[str, Any]:
+    """Updates, tokens, time and speed of a whole run, restarts included, from fairseq2's metric file."""
+    path = output / "metrics" / "train.jsonl"
+    if not path.exists():
+        return {}
+    by_step = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        report = json.loads(line)
+        by_step[report["Step"]] = report
+    reports = [by_step[step] for step in sorted(by_step)]
+    seconds = sum(report["Data Time"] + report["Compute Time"] for report in reports)
+    tokens = sum(report["num_target_tokens"] for report in reports)
+    return {
+        "updates": reports[-1]["Step"],
+        "target_tokens": int(tokens),
+        "training_seconds": round(seconds),
+        "wall_seconds": round(reports[-1]["Total Time"]),
+        "target_tokens_per_second": round(tokens / seconds) if seconds else 0,
+    }

@@ -1,0 +1,82 @@
+"""Settings: what is written is what is used, and a slip is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmt.config import TrainConfig, dump_config, read_config
+from mmt.errors import MMTError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "recipes" / "configs").glob("*.yaml"))
+DATA = ["data.path=d"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_recipe_is_valid_and_holds_only_differences(path: Path) -> None:
+    read_config(path)
+
+    def leaves(tree: dict, defaults: dict, prefix: str = "") -> list[str]:
+        same = []
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                same += leaves(value, defaults[key], f"{prefix}{key}.")
+            elif value == defaults[key]:
+                same.append(prefix + key)
+        return same
+
+    defaults = yaml.safe_load(dump_config(TrainConfig()))
+    same = leaves(yaml.safe_load(path.read_text()), defaults)
+    assert set(same) <= {"model.fusion"}, "a default stands in a recipe"
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {path: a}\nregime: {num_steps: 7}\n")
+    config = read_config(path, ["regime.num_steps=9", "optimizer.betas=[0.8, 0.9]", "regime.patience=null"])
+    assert (config.regime.num_steps, config.optimizer.betas, config.regime.patience) == (9, (0.8, 0.9), None)
+    assert config.data.path == Path("a")
+
+
+def test_a_dump_reads_back_the_same(tmp_path: Path) -> None:
+    config = read_config(None, [*DATA, "seed=4", "optimizer.lr=0.25"])
+    (tmp_path / "c.yaml").write_text(dump_config(config))
+    assert read_config(tmp_path / "c.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.fusoin=gated"], r"unknown key 'model.fusoin'. Did you mean 'fusion'\?"),
+        (["regimee.num_steps=1"], r"unknown key 'regimee'. Did you mean 'regime'\?"),
+        (["model.fusion=gatd"], r"model.fusion: .*'none' or 'gated'.* found 'gatd'"),
+        (["regime.num_steps=many"], "regime.num_steps: .*valid integer.* found 'many'"),
+        (["regime.num_steps=0"], "regime.num_steps must be at least 1"),
+        (["regime.validate_every=150"], "multiple of"),
+        (["seed"], "expected KEY=VALUE"),
+        (["seed.x=1", "seed.x.y=2"], "is a value, not a section"),
+        (["model.fusion=gated"], "images.features is missing"),
+        (["stack.optimizer={}"], "stack.optimizer: expected trainer, gang or common"),
+        (["model.model_dim=30"], "model.model_dim"),
+        (["data=x"], "data: "),
+    ],
+)
+def test_a_slip_is_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(MMTError, match=message):
+        read_config(None, DATA + overrides)
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not a YAML file"), ("- x", "expected sections")])
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(MMTError, match=message):
+        read_config(tmp_path / "c.yaml")
+    with pytest.raises(MMTError, match="cannot be read"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_data_path_is_required() -> None:
+    with pytest.raises(MMTError, match=r"data\.path is missing"):
+        read_config(None)

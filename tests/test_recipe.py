@@ -1,0 +1,177 @@
+"""Laws of training: it learns, resumes exactly, stops early, and says what it did."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_features
+from safetensors.torch import load_file
+
+from mmt.config import TrainConfig, read_config
+from mmt.errors import MMTError
+from mmt.folder import read_card
+from mmt.recipe import _Patience, train
+
+SETTINGS = [
+    "text.vocab_size=330",
+    "data.max_tokens=120",
+    "model.model_dim=16",
+    "model.ffn_dim=32",
+    "model.num_heads=2",
+    "model.num_encoder_layers=1",
+    "model.num_decoder_layers=1",
+    "model.norm_order=pre",
+    "optimizer.lr=0.02",
+    "optimizer.num_warmup_steps=5",
+    "regime.num_steps=12",
+    "regime.report_every=3",
+    "regime.validate_every=3",
+    "regime.keep_last=2",
+    "threads=1",
+]
+
+
+def settings(world: Path, *more: str, fusion: str = "gated") -> list[str]:
+    images = [f"images.features={world / 'features'}"] if fusion != "none" else []
+    return [f"data.path={world / 'data'}", f"model.fusion={fusion}", *images, *SETTINGS, *more]
+
+
+def config(world: Path, *more: str, fusion: str = "gated") -> TrainConfig:
+    return read_config(None, settings(world, *more, fusion=fusion))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 12 updates, nothing happening to it."""
+    output = tmp_path_factory.mktemp("runs") / "undisturbed"
+    os.environ["MMT_TEST_SECRET"] = "must-not-be-logged"
+    train(output, config(world))
+    return output
+
+
+def weights(output: Path, step: int) -> dict[str, torch.Tensor]:
+    return torch.load(next((output / "checkpoints" / f"step_{step}" / "model").rglob("*.pt")), weights_only=True)
+
+
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def reports(output: Path, kind: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (output / "metrics" / f"{kind}.jsonl").read_text().splitlines()]
+
+
+def test_training_learns_and_writes_a_model_folder(undisturbed: Path) -> None:
+    losses = [report["NLL Loss"] for report in reports(undisturbed, "valid")]
+    assert losses[-1] < 0.9 * losses[0]
+    card = read_card(undisturbed / "model")
+    assert card.training["updates"] == 12
+    assert card.training["images_in_use"] == 30
+    assert card.training["target_tokens"] > 0
+    assert load_file(undisturbed / "model" / "model.safetensors")
+
+
+def test_reports_count_the_images_in_use(undisturbed: Path) -> None:
+    valid = reports(undisturbed, "valid")[0]
+    assert (valid["num_images"], valid["num_sentences"]) == (5, 10)
+    epoch = [r for r in reports(undisturbed, "train")]
+    assert all(0 < r["num_images"] < r["num_sentences"] for r in epoch)
+
+
+def test_tensorboard_and_a_log_without_the_environment(undisturbed: Path) -> None:
+    assert list((undisturbed / "tb").rglob("events*"))
+    log = (undisturbed / "logs" / "rank_0.log").read_text()
+    assert "step 12" in log
+    assert "must-not-be-logged" not in log
+    assert "Environment Variables" not in log
+
+
+def test_an_interrupted_run_resumes_exactly(undisturbed: Path, world: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", config(world, "regime.num_steps=6"))
+    train(tmp_path / "run", config(world))
+    assert_same_weights(weights(tmp_path / "run", 12), weights(undisturbed, 12))
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == (
+        undisturbed / "model" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_killed_run_resumes_exactly(undisturbed: Path, world: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    command = [sys.executable, "-m", "mmt.cli", "train", str(output)]
+    for setting in settings(world):
+        command += ["--config", setting]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not (output / "checkpoints" / "step_3").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    train(output, config(world))
+    assert_same_weights(weights(output, 12), weights(undisturbed, 12))
+
+
+def test_a_finished_run_is_left_as_it_is(undisturbed: Path, world: Path) -> None:
+    before = weights(undisturbed, 12)
+    train(undisturbed, config(world))
+    assert_same_weights(weights(undisturbed, 12), before)
+
+
+def test_only_the_asked_for_checkpoints_are_kept(undisturbed: Path) -> None:
+    kept = {int(p.name[5:]) for p in (undisturbed / "checkpoints").glob("step_*")}
+    scores = {s: float((undisturbed / "checkpoints/scores" / f"step_{s}.txt").read_text()) for s in kept}
+    assert {9, 12} <= kept
+    assert len(kept) <= 3
+    assert kept - {9, 12} <= {max(scores, key=lambda s: scores[s])}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["model.dropout_p=0.5"], r"model\.dropout_p = 0\.3, now it is 0\.5"),
+        (["seed=9"], r"seed = 1, now it is 9"),
+    ],
+)
+def test_a_folder_with_another_run_is_refused(
+    undisturbed: Path, world: Path, changes: list[str], message: str
+) -> None:
+    with pytest.raises(MMTError, match=message):
+        train(undisturbed, config(world, *changes))
+
+
+def test_other_features_under_the_same_run_are_refused(undisturbed: Path, world: Path, tmp_path: Path) -> None:
+    make_features(tmp_path / "other", ["train-0.png"], backbone="other")
+    with pytest.raises(MMTError, match="other features"):
+        train(undisturbed, config(world, f"images.features={tmp_path / 'other'}"))
+
+
+def test_an_unknown_key_of_the_stack_is_named(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(MMTError, match=r"stack\.trainer: unknown key 'max_grad_nrm'. Did you mean 'max_grad_norm'"):
+        train(tmp_path / "run", config(world, "stack.trainer.max_grad_nrm=1"))
+
+
+def test_patience_counts_validations_without_a_better_score(tmp_path: Path) -> None:
+    scores = {10: 1.0, 20: 3.0, 30: 2.0, 40: 2.5, 50: 2.9}
+    stopped = [step for step, score in scores.items() if _Patience(tmp_path / "s.json", 2).should_stop(step, score)]
+    assert stopped == [40, 50]
+    # taken up from step 20: what came after it is seen anew
+    assert not _Patience(tmp_path / "s.json", 2).should_stop(30, 4.0)
+
+
+def test_early_stopping_ends_the_run_with_a_model(world: Path, tmp_path: Path) -> None:
+    """With a learning rate of nothing, no validation is better than the first."""
+    changes = ("optimizer.lr=0.0", "optimizer.start_lr=0.0", "regime.patience=2", "regime.score=loss")
+    train(tmp_path / "run", config(world, *changes, fusion="none"))
+    assert read_card(tmp_path / "run" / "model").training["updates"] == 9
