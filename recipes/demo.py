@@ -47,13 +47,20 @@ def main(folder: Path) -> None:
     _train(folder, data, store)
     console.print("[bold]4/4[/] translate with the right picture, with a wrong one and with none")
     _report(folder, data, store)
-    console.print(f"{time.monotonic() - started:.0f} seconds. Everything is in {folder}; try for instance")
+    (folder / "try.tsv").write_text("".join(f"{row['source']}\t{row['image']}\n" for row in _pair(data)))
+    console.print(f"{time.monotonic() - started:.0f} seconds. One sentence with either picture, from the shell:")
     console.print(
-        f'  echo "The woman looks at the bat." > bat.txt; echo contrastive-00000.jpg > image.txt\n'
-        f"  mmt translate --model {folder}/gated/model --input bat.txt --images image.txt "
+        f"  {sys.executable} -m mmt.cli translate --model {folder}/gated/model --input {folder}/try.tsv "
         f"--images {data}/images",
         soft_wrap=True,
     )
+
+
+def _pair(data: Path) -> list[dict[str, str]]:
+    """The first sentence of the contrastive split, with its two pictures."""
+    from mmt.prepared import read_split
+
+    return list(read_split(data, "contrastive").select(range(2)))
 
 
 def _train(folder: Path, data: Path, store: Path) -> None:
@@ -116,9 +123,9 @@ def _report(folder: Path, data: Path, store: Path) -> None:
     test, pairs = read_split(data, "test"), read_split(data, "contrastive")
     models = {"none": Translator.from_dir(folder / "none" / "model")}
     models["gated"] = Translator.from_dir(folder / "gated" / "model", store)
-    right = [list(test["image"]), list(pairs["image"])]
-    wrong = [_other_reading(test), _other_reading(pairs)]
-    systems = {
+    right: list[list[str] | None] = [list(test["image"]), list(pairs["image"])]
+    wrong: list[list[str] | None] = [_other_reading(test), _other_reading(pairs)]
+    systems: dict[str, tuple[str, list[list[str] | None]]] = {
         "text only": ("none", [None, None]),
         "gated, right image": ("gated", right),
         "gated, wrong image": ("gated", wrong),
@@ -138,7 +145,7 @@ def _report(folder: Path, data: Path, store: Path) -> None:
         table.add_row(name, f"{bleu:.1f}", f"{accuracy[name]:.1f} %")
         shown[name] = answers[0]
     console.print()
-    console.print(f'"{pairs[0]["source"]}" is, for the picture of {pairs[0]["answer"]}: "{pairs[0]["target"]}"')
+    console.print(f'"{pairs[0]["source"]}" with a picture that shows: {pairs[0]["answer"]}')
     for name, answer in shown.items():
         console.print(f"  {name:>18}: {answer}")
     console.print(table)
@@ -146,7 +153,7 @@ def _report(folder: Path, data: Path, store: Path) -> None:
     verdict = "it looks at the picture" if looks else "it does not look at the picture enough"
     console.print(
         f"Of {len(pairs)} sentences that mean two things, the text-only model translates "
-        f"{accuracy['text only']:.0f} % as the picture wants, which is chance; the gated model "
+        f"{accuracy['text only']:.0f} % as the picture wants (chance is 50 %); the gated model "
         f"{accuracy['gated, right image']:.0f} % with the right picture and "
         f"{accuracy['gated, wrong image']:.0f} % with the picture of the other meaning: {verdict}.",
     )

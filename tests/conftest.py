@@ -50,17 +50,16 @@ def make_dataset(folder: Path, sizes: dict[str, int]) -> Path:
             has_image = number % 2 == 0
             if has_image:
                 Image.new("RGB", (8, 8), (number * 7 % 256, seed * 50, 90)).save(images / image)
-            rows.append(
-                {"id": f"{split}-{number}", "image": image, "source": source, "target": target, "has_image": has_image}
-            )
+            row = {"id": f"{split}-{number}", "image": image, "source": source, "target": target}
+            rows.append({**row, "has_image": has_image})
         splits[split] = rows
     write_dataset(folder, DatasetInfo("tiny", "en", "de", str(images.resolve())), splits)
     return folder
 
 
-def make_features(folder: Path, ids: list[str], dim: int = DIM, regions: int = 1, backbone: str = "tiny") -> FeatureStore:
-    signature = FeatureSignature(backbone, "pool", "none", "ab" * 32, regions, dim)
-    values = np.random.default_rng(0).normal(size=(len(ids), regions, dim)).astype(np.float32)
+def make_features(folder: Path, ids: list[str], *, regions: int = 1, backbone: str = "tiny") -> FeatureStore:
+    signature = FeatureSignature(backbone, "pool", "none", "ab" * 32, regions, DIM)
+    values = np.random.default_rng(0).normal(size=(len(ids), regions, DIM)).astype(np.float32)
     with FeatureWriter(folder, signature, "float32") as writer:
         writer.append(ids, values)
         return writer.finish()

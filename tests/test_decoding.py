@@ -119,9 +119,8 @@ def test_length_penalty_favours_longer_translations() -> None:
     for penalty in (-2.0, 4.0):
         total = 0
         for seed in range(6):
-            found = beam_search(
-                tiny_model(V, seed=seed), collate(EXAMPLES), beam_size=5, length_penalty=penalty, max_length=(0.0, 9)
-            )
+            model, batch = tiny_model(V, seed=seed), collate(EXAMPLES)
+            found = beam_search(model, batch, beam_size=5, length_penalty=penalty, max_length=(0.0, 9))
             total += sum(len(h[0].ids) for h in found)
         lengths.append(total)
     assert lengths[1] > lengths[0]

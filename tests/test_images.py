@@ -19,7 +19,7 @@ from torch import nn
 
 from mmt import images
 from mmt.errors import MMTError
-from mmt.features import FeatureStore
+from mmt.features import FeatureStore, FeatureWriter
 from mmt.images import Backbone, compute_features, decode_image, extract_features, find_images, load_backbone
 
 DATA = Path(os.environ.get("MMT_DATA", "../shared/data"))
@@ -283,6 +283,7 @@ def test_weights_have_one_sum_in_every_file(lite0: Backbone, tmp_path: Path) -> 
 def test_features_do_not_depend_on_training_mode(lite0: Backbone) -> None:
     before = compute_features([picture()], lite0)
     lite0.train()
+    assert not any(module.training for module in lite0.modules())  # other backbones have dropout
     assert not any(parameter.requires_grad for parameter in lite0.parameters())
     np.testing.assert_array_equal(compute_features([picture()], lite0), before)
 
@@ -600,6 +601,33 @@ def test_kill_and_resume_gives_the_same_bytes(tmp_path: Path) -> None:
         assert report.done + report.skipped == 24
         assert (report.skipped >= 7) == (out == half)
     assert {p.name: p.read_bytes() for p in half.iterdir()} == {p.name: p.read_bytes() for p in whole.iterdir()}
+
+
+def test_resumed_run_forms_the_batches_it_would_have_formed(
+    lite0: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch's make-up may move the last bit of a row, so the same bytes need the same batches."""
+    asked = make_folder(tmp_path / "images", 8)
+    asked["002.jpg"].write_bytes(b"")
+    batches: list[list[str]] = []
+    plain = images.FeatureWriter.append
+    stop_after = 99
+
+    def recorded(self: FeatureWriter, ids: list[str], features: np.ndarray, left_out: dict[str, str]) -> None:
+        if len(batches) == stop_after:
+            raise KeyboardInterrupt
+        batches.append(ids)
+        plain(self, ids, features, left_out)
+
+    monkeypatch.setattr(images.FeatureWriter, "append", recorded)
+    extract_features(asked, lite0, tmp_path / "whole", batch_size=3, progress=False)
+    whole, batches, stop_after = batches, [], 2
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(asked, lite0, tmp_path / "half", batch_size=3, progress=False)
+    stop_after = 99
+    extract_features(asked, lite0, tmp_path / "half", batch_size=3, progress=False)
+    assert [batch for batch in batches if batch] == whole
+    assert batches[-1] == []  # the image left out was tried again, on its own
 
 
 def test_decoding_stays_three_batches_ahead_at_most(

@@ -94,9 +94,7 @@ def test_loss_is_that_of_the_logits() -> None:
     batch = collate(EXAMPLES)
     labels = batch.target[:, 1:]
     with torch.no_grad():
-        _, nll = model(
-            batch.source, batch.source_layout(), batch.target[:, :-1], batch.target_layout(), labels
-        )
+        _, nll = model(batch.source, batch.source_layout(), batch.target[:, :-1], batch.target_layout(), labels)
     log_p = torch.log_softmax(logits(model, batch), -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(nll, -log_p[labels != 0].sum(), rtol=1e-4, atol=1e-4)
 

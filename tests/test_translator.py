@@ -274,9 +274,7 @@ def test_a_missing_or_corrupt_image_is_named_or_skipped(looking: Path, tmp_path:
 
 def test_features_of_another_backbone_are_refused_by_name(gated: Path, world: Path, tmp_path: Path) -> None:
     make_features(tmp_path / "other", ["train-0.png"], backbone="resnet50")
-    message = refused(
-        "translate", "--model", gated, "--data", world / "data", "--images", tmp_path / "other"
-    )
+    message = refused("translate", "--model", gated, "--data", world / "data", "--images", tmp_path / "other")
     assert "tiny" in message
     assert "resnet50" in message
 

@@ -1,0 +1,106 @@
+"""The README's commands do what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import sentences
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line.partition("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+SMALL = [
+    "text.vocab_size=330",
+    "regime.num_steps=4",
+    "regime.report_every=2",
+    "regime.validate_every=2",
+    "model.num_encoder_layers=1",
+    "model.num_decoder_layers=1",
+    "decoding.beam_size=1",
+    "threads=1",
+]
+
+
+@pytest.fixture
+def multi30k(tmp_path: Path) -> Path:
+    """A folder as ``$MULTI30K`` is described, with eight sentences a split and every second photograph."""
+    folder = tmp_path / "multi30k"
+    for part in ("raw", "image_splits", "images"):
+        (folder / part).mkdir(parents=True)
+    for seed, (split, num) in enumerate({"train": 60, "val": 8, "test_2016_flickr": 8}.items()):
+        pairs = sentences(num, seed)
+        for side, language in enumerate(("en", "de")):
+            text = "".join(f"{pair[side]}\n" for pair in pairs)
+            if split == "test_2016_flickr" and language == "de":
+                import gzip
+
+                (folder / "raw" / f"{split}.{language}.gz").write_bytes(gzip.compress(text.encode()))
+            else:
+                (folder / "raw" / f"{split}.{language}").write_text(text)
+        names = [f"{split}{number}.jpg" for number in range(num)]
+        (folder / "image_splits" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        for number in range(0, num, 20 if split == "train" else 2):
+            Image.effect_noise((40, 30), 50 + number).convert("RGB").save(folder / "images" / names[number])
+    return folder
+
+
+def test_multi30k_in_five_commands(multi30k: Path, tmp_path: Path) -> None:
+    """The commands as they stand, on a small Multi30K and with a short training."""
+    (block,) = [block for block in BLOCKS if "data_prep.multi30k data/" in block]
+    commands = [line for line in block.splitlines() if line.strip()]
+    assert len(commands) == 5
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    environment = {
+        **os.environ,
+        "MULTI30K": str(multi30k),
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "COLUMNS": "80",
+        "OMP_NUM_THREADS": "1",
+    }
+    said = ""
+    for command in commands:
+        if command.startswith("mmt train"):
+            command += "".join(f" --config {shlex.quote(setting)}" for setting in SMALL)
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        assert "Warning" not in done.stderr
+        said += done.stdout + done.stderr
+    assert len((tmp_path / "gated.de").read_bytes().split(b"\n")) == 9
+    assert "8 sentences, 4 with image" in said
+    for word in ("BLEU", "chrF2", "papers"):
+        assert word in said
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "mmt " in c or c.startswith("python -m")])
+def test_every_option_in_the_readme_exists(command: str) -> None:
+    import importlib
+
+    from mmt.cli import main
+
+    words = shlex.split(command.rpartition("| ")[2])
+    if words[0] == "python":
+        options = importlib.import_module(words[2]).main.params
+    else:
+        options = main.commands[words[1]].params
+    known = {name for option in options for name in option.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_every_file_in_the_readme_exists() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    for link in links:
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+    for config in re.findall(r"recipes/configs/\S+\.yaml", README):
+        assert (ROOT / config).exists(), config
