@@ -281,6 +281,7 @@ def test_weights_have_one_sum_in_every_file(lite0: Backbone, tmp_path: Path) -> 
 
 
 def test_features_do_not_depend_on_training_mode(lite0: Backbone) -> None:
+    assert not any(module.training for module in load_backbone().modules())
     before = compute_features([picture()], lite0)
     lite0.train()
     assert not any(module.training for module in lite0.modules())  # other backbones have dropout

@@ -1,0 +1,90 @@
+"""The command line: a mistake is one line and exit code 2; nothing heavy is loaded before it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from mmt.cli import main
+from mmt.features import FeatureStore
+
+
+def refused(*arguments: object) -> str:
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from mmt.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'fairseq2', 'datasets', 'transformers', 'timm', 'numpy', 'sacrebleu', 'rich'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout
+    for command in ("features", "train", "translate", "score"):
+        assert command in done.stdout
+
+
+def test_features_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        Image.effect_noise((40, 30), 50 + number).convert("RGB").save(tmp_path / "pictures" / f"{number}.jpg")
+    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    arguments = ["features", "--images", str(tmp_path / "pictures"), "--out", str(tmp_path / "store")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "left out 1 images" in result.output
+    assert "broken.jpg" in result.output
+    store = FeatureStore.open(tmp_path / "store")
+    assert sorted(store.ids) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert "broken.jpg" not in store
+
+
+def test_a_missing_image_folder_is_refused(tmp_path: Path) -> None:
+    assert "none" in refused("features", "--images", tmp_path / "none", "--out", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_misspelt_setting_names_the_nearest(world: Path, tmp_path: Path) -> None:
+    message = refused(
+        "train", tmp_path / "run", "--config", f"data.path={world / 'data'}", "--config", "model.fusin=x"
+    )
+    assert "Did you mean 'fusion'?" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_on_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
+    assert "no dataset.json" in refused("train", tmp_path / "run", "--config", f"data.path={tmp_path}")
+    assert "OUTPUT is missing" in refused("train", "--config", f"data.path={tmp_path}")
+
+
+def test_training_without_its_features_is_refused(world: Path, tmp_path: Path) -> None:
+    settings = ["--config", f"data.path={world / 'data'}", "--config", "model.fusion=gated"]
+    message = refused("train", tmp_path / "run", *settings, "--config", f"images.features={tmp_path / 'none'}")
+    assert "expected a feature store" in message
+
+
+def test_settings_are_printed_as_a_file_that_can_be_used(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["train", "--dump-config", "--config", "data.path=somewhere"])
+    assert result.exit_code == 0
+    (tmp_path / "all.yaml").write_text(result.stdout)
+    again = CliRunner().invoke(main, ["train", "--dump-config", "--config-file", str(tmp_path / "all.yaml")])
+    assert again.stdout == result.stdout
+
+
+@pytest.mark.parametrize("module", ["recipes.train", "recipes.demo", "eval.score", "eval.result"])
+def test_every_script_says_how_it_is_used(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"Usage: python -m {module}")
