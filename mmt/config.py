@@ -84,6 +84,9 @@ class RegimeSection:
     validate_every: int = 500
     """Updates between two validations, each followed by a checkpoint."""
 
+    cooldown_steps: int = 0
+    """The last updates, over which the learning rate goes to zero; an interrupted run may be given some, too."""
+
     score: Literal["bleu", "loss"] = "bleu"
     """What ``best`` means, on the validation split."""
 

@@ -182,10 +182,11 @@ class Backbone(nn.Module):
         weights = _checksum(network.state_dict())
         if fold:
             _fold_batch_norm(network)
-        network = network.eval().requires_grad_(False)
+        network = network.requires_grad_(False)
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.register_buffer("mean", 255 * torch.tensor(pixels.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(pixels.std).view(3, 1, 1), persistent=False)
+        self.eval()
         with torch.inference_mode():
             _, num_regions, dim = self(torch.zeros(1, 3, pixels.crop, pixels.crop, dtype=torch.uint8)).shape
         self.signature = FeatureSignature(name, layer, str(pixels), weights, num_regions, dim)

@@ -21,14 +21,15 @@ from typing import Any
 from fairseq2.composition import register_model_family
 from fairseq2.early_stopper import EarlyStopper
 from fairseq2.metrics.recorders import MetricRecorder
+from fairseq2.optim.lr_schedulers import LRScheduler
 from fairseq2.recipe import Recipe, RecipeContext  # before fairseq2.evaluator, which imports it in a circle
+from fairseq2.recipe.component import register_component
 from fairseq2.recipe.config import (
     AdamWConfig,
     CommonSection,
     GangSection,
     LRSchedulerSection,
     ModelSection,
-    MyleLRConfig,
     OptimizerSection,
     RegimeSection,
     TrainerSection,
@@ -39,6 +40,7 @@ from fairseq2.task import Task, TaskStopException
 from fairseq2.utils.rich import get_error_console
 from fairseq2.utils.structured import StandardValueConverter
 from torch import nn
+from torch.optim import Optimizer
 
 from mmt.config import TrainConfig, dump_config
 from mmt.data import BatchReader, Example, collate, length_batches, read_examples
@@ -47,6 +49,7 @@ from mmt.features import FeatureStore
 from mmt.folder import ModelCard, save_model
 from mmt.model import MMTConfig, MMTModel
 from mmt.prepared import DatasetInfo, read_info, read_split
+from mmt.schedule import InverseSquareRoot, ScheduleConfig
 from mmt.selection import choose, totals
 from mmt.tasks import Translation, TranslationValidation
 from mmt.text import Tokenizer, train_tokenizer
@@ -55,6 +58,7 @@ log = logging.getLogger("mmt")
 
 _RUN_FILE = "run.json"
 _FAMILY = "mmt"
+_SCHEDULE = "inverse_square_root"
 _STACK_SECTIONS = {"trainer": TrainerSection, "gang": GangSection, "common": CommonSection}
 
 
@@ -165,6 +169,13 @@ class _TranslationRecipe(Recipe):
             factory=lambda _: MMTModel(self._run.model_config()),
             supports_meta=False,
             fsdp_applier=_apply_fsdp,
+        )
+        register_component(
+            container,
+            LRScheduler,
+            _SCHEDULE,
+            config_kls=ScheduleConfig,
+            factory=lambda resolver, schedule: InverseSquareRoot(resolver.resolve(Optimizer), schedule),
         )
         container.collection.register(
             MetricRecorder,  # type: ignore[type-abstract]
@@ -281,8 +292,13 @@ def _stack_config(run: _Run) -> _StackConfig:
         model=ModelSection(family=_FAMILY),
         optimizer=OptimizerSection(config=AdamWConfig(lr=optimizer.lr, betas=optimizer.betas)),
         lr_scheduler=LRSchedulerSection(
-            name="myle",
-            config=MyleLRConfig(num_warmup_steps=optimizer.num_warmup_steps, start_lr=optimizer.start_lr),
+            name=_SCHEDULE,
+            config=ScheduleConfig(
+                num_warmup_steps=optimizer.num_warmup_steps,
+                start_lr=optimizer.start_lr,
+                num_steps=regime.num_steps,
+                cooldown_steps=regime.cooldown_steps,
+            ),
         ),
         regime=RegimeSection(
             num_steps=regime.num_steps,
