@@ -34,7 +34,9 @@ def measure_speed(
     """Images/s of the bare network and of the pipeline; a dictionary for JSON."""
     import torch
 
-    from mmt.images import decode_image, extract_features, find_images, keep_freed_memory, load_backbone
+    from mmt.backbones import load_backbone
+    from mmt.images import decode_image, extract_features, find_images
+    from mmt.memory import keep_freed_memory
 
     keep_freed_memory()  # for both sides alike
     backbone = load_backbone(backbone_name)
@@ -83,7 +85,8 @@ def peak_memory(folder: Path, backbone_name: str, num_images: int, batch_size: i
 
 
 def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> None:
-    from mmt.images import extract_features, find_images, load_backbone
+    from mmt.backbones import load_backbone
+    from mmt.images import extract_features, find_images
 
     images = list(find_images(folder).values())
     # a small folder is gone through several times, under other names

@@ -152,8 +152,10 @@ def translate_command(
 
     import torch
 
+    from mmt.memory import keep_freed_memory
     from mmt.translator import Translator
 
+    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     work = FileTranslator(Translator.from_dir(model, store), given, missing_images)

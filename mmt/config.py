@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from mmt.errors import MMTError, nearest
+from mmt.sizes import ModelSizes
 
 _STRICT = ConfigDict(extra="forbid", validate_default=False)
 
@@ -47,18 +48,8 @@ class ImagesSection:
 
 
 @dataclass(kw_only=True, config=_STRICT)
-class ModelSection:
-    """See ``mmt.model.MMTConfig``; sizes that follow from data (vocabulary, image width) are not set here."""
-
-    fusion: Literal["none", "gated"] = "none"
-    model_dim: int = 128
-    num_encoder_layers: int = 4
-    num_decoder_layers: int = 4
-    num_heads: int = 4
-    ffn_dim: int = 256
-    norm_order: Literal["post", "pre"] = "post"
-    dropout_p: float = 0.3
-    max_length: int = 512
+class ModelSection(ModelSizes):
+    """See ``mmt.sizes``."""
 
 
 @dataclass(kw_only=True, config=_STRICT)

@@ -90,7 +90,8 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from mmt.model import MMTConfig, MMTModel
+    from mmt.model import MMTModel
+    from mmt.sizes import MMTConfig
     from mmt.text import Tokenizer
 
     card = read_card(folder)

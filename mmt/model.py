@@ -5,8 +5,7 @@ Legend: N sentences, S source tokens, T target tokens, R image regions, D model 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from fairseq2.models.seq2seq import Seq2SeqModel
 from fairseq2.models.transformer import (
@@ -36,35 +35,8 @@ from torch import Tensor
 
 from mmt.fusion import FUSIONS
 from mmt.losses import label_smoothed_nll
+from mmt.sizes import MMTConfig
 from mmt.text import PAD
-
-
-@dataclass(kw_only=True)
-class MMTConfig:
-    """Sizes of the model; the defaults are the tiny configuration of Wu et al. (2021)."""
-
-    fusion: Literal["none", "gated"] = "none"
-    """Where the image enters: see ``mmt.fusion``. ``none`` is text-only."""
-
-    model_dim: int = 128
-    num_encoder_layers: int = 4
-    num_decoder_layers: int = 4
-    num_heads: int = 4
-    ffn_dim: int = 256
-
-    norm_order: Literal["post", "pre"] = "post"
-    """Layer normalisation after each sub-layer (the papers') or before it."""
-
-    dropout_p: float = 0.3
-
-    max_length: int = 512
-    """Pieces in the longest sentence that the position encoder knows."""
-
-    vocab_size: int = 0
-    """Set from the tokenizer."""
-
-    image_dim: int = 0
-    """Set from the feature store; 0 for a text-only model."""
 
 
 class MMTModel(Seq2SeqModel):

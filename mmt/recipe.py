@@ -47,10 +47,12 @@ from mmt.data import BatchReader, Example, collate, length_batches, read_example
 from mmt.errors import MMTError, nearest
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, save_model
-from mmt.model import MMTConfig, MMTModel
+from mmt.memory import keep_freed_memory
+from mmt.model import MMTModel
 from mmt.prepared import DatasetInfo, read_info, read_split
 from mmt.schedule import InverseSquareRoot, ScheduleConfig
 from mmt.selection import choose, totals
+from mmt.sizes import MMTConfig
 from mmt.tasks import Translation, TranslationValidation
 from mmt.text import Tokenizer, train_tokenizer
 
@@ -72,6 +74,7 @@ def train(output: Path, config: TrainConfig) -> Path:
     Raises:
         MMTError: the data, features or settings do not fit, or ``output`` holds a run with other settings.
     """
+    keep_freed_memory()
     run = _Run.prepare(output, config)
     # An early stop ends in this exception; it has saved its checkpoint before.
     with _quiet_fairseq2(), contextlib.suppress(TaskStopException):
@@ -134,7 +137,7 @@ class _Run:
             console.print(f"images: {self.features.signature}", soft_wrap=True)
 
     def model_config(self) -> MMTConfig:
-        sizes = {key: value for key, value in vars(self.config.model).items() if not key.startswith("_")}
+        sizes = asdict(self.config.model)
         image_dim = self.features.signature.dim if self.features is not None else 0
         return MMTConfig(**sizes, vocab_size=self.tokenizer.vocab_size, image_dim=image_dim)
 

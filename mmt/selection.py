@@ -10,7 +10,8 @@ import torch
 
 from mmt.data import Batch
 from mmt.errors import MMTError
-from mmt.model import MMTConfig, MMTModel
+from mmt.model import MMTModel
+from mmt.sizes import MMTConfig
 from mmt.tasks import validation_bleu
 from mmt.text import Tokenizer
 

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmt.backbones import Backbone, load_backbone
 from mmt.data import Batch, Example, collate, length_batches
 from mmt.decoding import Hypothesis, beam_search
 from mmt.errors import MMTError
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model
-from mmt.images import Backbone, compute_features, load_backbone
+from mmt.images import compute_features
 from mmt.model import MMTModel
 from mmt.text import Tokenizer, normalize
 

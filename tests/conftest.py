@@ -12,8 +12,9 @@ from PIL import Image
 
 from mmt.features import FeatureSignature, FeatureStore, FeatureWriter
 from mmt.folder import ModelCard, save_model
-from mmt.model import MMTConfig, MMTModel
+from mmt.model import MMTModel
 from mmt.prepared import DatasetInfo, write_dataset
+from mmt.sizes import MMTConfig
 from mmt.text import Tokenizer, train_tokenizer
 
 NOUNS = {"dog": "Hund", "cat": "Katze", "house": "Haus", "tree": "Baum", "ball": "Ball", "boat": "Boot"}

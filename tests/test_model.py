@@ -118,7 +118,7 @@ def test_gradients_reach_the_image_projection() -> None:
 
 def test_the_tiny_configuration_has_the_papers_size() -> None:
     """About 2.57 M parameters at 9,711 pieces, Wu et al. (2021)."""
-    from mmt.model import MMTConfig
+    from mmt.sizes import MMTConfig
 
     model = MMTModel(MMTConfig(vocab_size=9711))
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(2.57e6, rel=0.01)

@@ -12,11 +12,12 @@ from click.testing import CliRunner
 from conftest import NOUNS, make_features, tiny_folder, tiny_model
 from PIL import Image
 
+from mmt.backbones import load_backbone
 from mmt.cli import main
 from mmt.errors import MMTError
 from mmt.features import FeatureStore
 from mmt.folder import load_model, read_card
-from mmt.images import compute_features, load_backbone
+from mmt.images import compute_features
 from mmt.text import Tokenizer
 from mmt.translator import Translator
 
