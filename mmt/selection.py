@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import track
 
 from mmt.data import Batch
 from mmt.errors import MMTError
@@ -57,10 +59,12 @@ def choose(
     model = MMTModel(config).eval()
     weights: dict[str, dict[str, torch.Tensor]] = {}
     scores: dict[str, float] = {}
+    console = Console(stderr=True)
     for name, chosen in candidates.items():
         weights[name] = average([_load_weights(checkpoints[step]) for step in chosen])
         model.load_state_dict(weights[name])
-        scores[name] = validation_bleu(model, batches, tokenizer, beam_size, length_penalty)
+        reading = track(batches, f"translating validation: {name}", console=console, transient=True)
+        scores[name] = validation_bleu(model, reading, tokenizer, beam_size, length_penalty)
     ranked = sorted(scores, key=lambda name: -scores[name])
     return weights[ranked[0]], {name: scores[name] for name in ranked}
 

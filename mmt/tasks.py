@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterable, MutableMapping
 
 from fairseq2.evaluator import EvalUnit
 from fairseq2.metrics import Mean, MetricBag, Sum
@@ -92,7 +92,7 @@ def references(batch: Batch, tokenizer: Tokenizer) -> list[str]:
 
 
 def validation_bleu(
-    model: MMTModel, batches: Sequence[Batch], tokenizer: Tokenizer, beam_size: int, length_penalty: float
+    model: MMTModel, batches: Iterable[Batch], tokenizer: Tokenizer, beam_size: int, length_penalty: float
 ) -> float:
     """sacreBLEU (13a, cased, in [0, 100]) of beam search on ``batches`` against their own targets."""
     from sacrebleu import corpus_bleu

@@ -110,7 +110,7 @@ def test_a_killed_run_resumes_exactly(undisturbed: Path, world: Path, tmp_path: 
         command += ["--config", setting]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not (output / "checkpoints" / "step_3").exists():
             assert process.poll() is None
             assert time.monotonic() < deadline
