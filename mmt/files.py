@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from mmt.errors import MMTError
+from mmt.lines import decode_lines
 
 if TYPE_CHECKING:
     from mmt.translator import Translation, Translator
@@ -119,21 +120,14 @@ def _json_line(number: int, text: str, name: str) -> Line:
 
 
 def _decoded(path: Path | None, name: str) -> Iterator[str]:
-    r"""Lines end at ``\n`` alone: Unicode's other separators may stand inside a sentence."""
-    with ExitStack() as stack:
-        try:
-            stream = sys.stdin.buffer if path is None else stack.enter_context(path.open("rb"))
-        except OSError as error:
-            raise MMTError(f"{name}: cannot be read ({error.strerror}).") from None
-        for number, raw in enumerate(stream, 1):
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise MMTError(
-                    f"{name}: line {number}, byte {error.start + 1}: expected UTF-8 text, found "
-                    f"0x{raw[error.start]:02x}. Convert the file to UTF-8, for example with iconv."
-                ) from None
-            yield (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\n").removesuffix("\r")
+    if path is None:
+        yield from decode_lines(sys.stdin.buffer, name)
+        return
+    try:
+        with path.open("rb") as stream:
+            yield from decode_lines(stream, name)
+    except OSError as error:
+        raise MMTError(f"{name}: cannot be read ({error.strerror}).") from None
 
 
 @dataclass
