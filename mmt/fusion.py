@@ -46,27 +46,26 @@ class GatedFusion(Fusion):
         return torch.sigmoid(self.gate_text(text) + self.gate_image(pooled))
 
     def forward(self, text: Tensor, image: Tensor, image_pad: Tensor | None) -> Tensor:
-        pooled, present = mean_region(image, image_pad)
-        fused = text + self.gate(text, pooled) * pooled
-        return torch.where(present, fused, text)
+        pooled = mean_region(image, image_pad)  # 0 in a row without a real region, which then adds nothing
+        return text + self.gate(text, pooled) * pooled
 
 
 FUSIONS: dict[str, type[GatedFusion] | None] = {"none": None, "gated": GatedFusion}
 
 
-def mean_region(image: Tensor, image_pad: Tensor | None) -> tuple[Tensor, Tensor]:
+def mean_region(image: Tensor, image_pad: Tensor | None) -> Tensor:
     """Mean over the real regions.
 
     Args:
         image: (N, R, D).
         image_pad: (N, R) bool, True where there is no region; None if every region is real.
     Returns:
-        (N, 1, D) means, 0 in rows without a real region; (N, 1, 1) bool, True in rows with one.
+        (N, 1, D) means, 0 in rows without a real region.
     """
     if image_pad is None:
-        return image.mean(dim=1, keepdim=True), image.new_ones((len(image), 1, 1), dtype=torch.bool)
+        return image.mean(dim=1, keepdim=True)
     real = (~image_pad).unsqueeze(-1)  # (N, R, 1)
     count = real.sum(dim=1, keepdim=True)  # (N, 1, 1)
     # where, not multiplication: what lies in a padding region (even nan) must not matter.
     total = torch.where(real, image, torch.zeros_like(image)).sum(dim=1, keepdim=True)
-    return total / count.clamp(min=1), count > 0
+    return total / count.clamp(min=1)

@@ -108,7 +108,7 @@ class Tokenizer:
         return self._encoder(line).tolist() if line else []
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """The text of ``ids``; control symbols print nothing."""
+        """The text of ``ids``; control symbols, the unknown piece among them, print nothing."""
         import torch
 
         tensor = torch.as_tensor(ids, dtype=torch.int64)

@@ -63,7 +63,7 @@ def test_control_symbols_in_text_stay_text(small: Tokenizer) -> None:
 
 def test_decode_prints_no_control_symbols(small: Tokenizer) -> None:
     ids = small.encode("Laws of text.")
-    assert small.decode([2, *ids, 3, 0, 0]) == "Laws of text."
+    assert small.decode([2, 1, *ids, 3, 0, 0]) == "Laws of text."
 
 
 def test_the_same_text_gives_the_same_model(tmp_path: Path) -> None:
