@@ -217,7 +217,7 @@ def find_layout(folder: Path) -> tuple[Path, Path, Path]:
     default="refuse",
     help="What to do with an image that does not decode; skip counts it as missing.",
 )
-def command(
+def main(
     out: Path,
     multi30k: Path | None,
     raw: Path | None,
@@ -405,4 +405,4 @@ def _some(names: Sequence[str], most: int = 3) -> str:
 
 
 if __name__ == "__main__":
-    command(prog_name="python -m data_prep.multi30k")
+    main(prog_name="python -m data_prep.multi30k")

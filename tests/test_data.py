@@ -85,10 +85,11 @@ def test_resuming_reads_on_exactly() -> None:
     assert drain(resumed) == second[3:]
 
 
-def test_processes_share_the_batches_evenly() -> None:
-    shares = [[b for step in drain(reader(rank=rank, world_size=2)) for b in step] for rank in range(2)]
+@pytest.mark.parametrize("num", [44, 47, 50])  # even and odd numbers of batches
+def test_processes_share_the_batches_evenly(num: int) -> None:
+    shares = [[b for step in drain(reader(num, rank=rank, world_size=2)) for b in step] for rank in range(2)]
     assert len(shares[0]) == len(shares[1])
-    whole = [b for step in drain(reader()) for b in step]
+    whole = [b for step in drain(reader(num)) for b in step]
     together = [b for pair in zip(*shares, strict=True) for b in pair]
     assert together == whole[: len(together)]
     assert len(whole) - len(together) < 2

@@ -50,7 +50,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def run(*arguments: object) -> tuple[int, str, str]:
         try:
-            multi30k.command(list(map(str, arguments)), prog_name="multi30k")
+            multi30k.main(list(map(str, arguments)), prog_name="multi30k")
             status = 0
         except SystemExit as stop:
             status = int(stop.code or 0)
