@@ -343,8 +343,17 @@ def test_the_card_says_what_the_model_was_trained_on(gated: Path) -> None:
     assert card.features.backbone == "tiny"
 
 
-def test_on_the_fly_features_refuse_another_backbone(gated: Path, looking: Path) -> None:
-    """The tiny model's backbone does not exist: nothing may be substituted for it."""
+def test_on_the_fly_features_refuse_another_backbone(gated: Path, looking: Path, tmp_path: Path) -> None:
+    """The tiny model's backbone does not exist, the other's has other weights: nothing may be substituted."""
     with pytest.raises(MMTError, match="tiny"):
         Translator.from_dir(gated).translate(["a"], images=[looking / "pictures" / "0.jpg"])
+    shutil.copytree(looking / "model", tmp_path / "model")
+    card = json.loads((tmp_path / "model" / "mmt.json").read_text())
+    card["features"]["weights"] = "0" * 64
+    (tmp_path / "model" / "mmt.json").write_text(json.dumps(card))
+    with pytest.raises(MMTError, match="this machine's backbone.*weights"):
+        Translator.from_dir(tmp_path / "model").translate(["a"], images=[looking / "pictures" / "0.jpg"])
+
+
+def test_no_picture_gives_no_features() -> None:
     assert compute_features([], load_backbone()).shape == (0, 1, 1280)
