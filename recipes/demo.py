@@ -153,9 +153,9 @@ def _report(folder: Path, data: Path, store: Path) -> None:
     verdict = "it looks at the picture" if looks else "it does not look at the picture enough"
     console.print(
         f"Of {len(pairs)} sentences that mean two things, the text-only model translates "
-        f"{accuracy['text only']:.0f} % as the picture wants (chance is 50 %); the gated model "
-        f"{accuracy['gated, right image']:.0f} % with the right picture and "
-        f"{accuracy['gated, wrong image']:.0f} % with the picture of the other meaning: {verdict}.",
+        f"{accuracy['text only']:.1f} % as the picture wants (chance is 50 %); the gated model "
+        f"{accuracy['gated, right image']:.1f} % with the right picture and "
+        f"{accuracy['gated, wrong image']:.1f} % with the picture of the other meaning: {verdict}.",
     )
 
 

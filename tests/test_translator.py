@@ -351,7 +351,7 @@ def test_on_the_fly_features_refuse_another_backbone(gated: Path, looking: Path,
     card = json.loads((tmp_path / "model" / "mmt.json").read_text())
     card["features"]["weights"] = "0" * 64
     (tmp_path / "model" / "mmt.json").write_text(json.dumps(card))
-    with pytest.raises(MMTError, match="this machine's backbone.*weights"):
+    with pytest.raises(MMTError, match=r"this machine's backbone.*weights"):
         Translator.from_dir(tmp_path / "model").translate(["a"], images=[looking / "pictures" / "0.jpg"])
 
 
