@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Format = Literal["text", "tsv", "jsonl"]
 Missing = Literal["refuse", "skip"]
 
-_CHUNK = 8192  # lines sorted by length and held in memory at a time
+_CHUNK = 2048  # lines sorted by length and held in memory, with their images' features, at a time
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,7 @@ def test_paths_in_a_tsv_start_from_the_tsv(looking: Path) -> None:
 
 
 def test_as_many_lines_out_as_in(text_only: Path, tmp_path: Path) -> None:
+    written = {}
     for name, content in {
         "odd": "\n".join(ODD_LINES) + "\n",
         "no last newline": "A dog.\nA cat.",
@@ -216,6 +217,9 @@ def test_as_many_lines_out_as_in(text_only: Path, tmp_path: Path) -> None:
         code, _, _ = run("translate", "--model", text_only, "--input", path, "--output", out, "--beam-size", 1)
         num = content.count("\n") + (not content.endswith("\n") and content != "")
         assert (name, code, out.read_bytes().count(b"\n")) == (name, 0, num)
+        written[name] = out.read_bytes()
+    expected = Translator.from_dir(text_only).translate(["A dog.", "A cat."], beam_size=1)
+    assert written["no last newline"] == written["crlf and bom"] == ("\n".join(expected) + "\n").encode()
 
 
 def test_n_best_and_json_output(gated: Path, world: Path, tmp_path: Path) -> None:
