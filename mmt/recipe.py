@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -43,6 +41,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mmt.config import TrainConfig, dump_config
+from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate, length_batches, read_examples
 from mmt.errors import MMTError, nearest
 from mmt.features import FeatureStore
@@ -55,8 +54,6 @@ from mmt.selection import choose, totals
 from mmt.sizes import MMTConfig
 from mmt.tasks import Translation, TranslationValidation
 from mmt.text import Tokenizer, train_tokenizer
-
-log = logging.getLogger("mmt")
 
 _RUN_FILE = "run.json"
 _FAMILY = "mmt"
@@ -77,7 +74,7 @@ def train(output: Path, config: TrainConfig) -> Path:
     keep_freed_memory()
     run = _Run.prepare(output, config)
     # An early stop ends in this exception; it has saved its checkpoint before.
-    with _quiet_fairseq2(), contextlib.suppress(TaskStopException):
+    with quiet_fairseq2(), contextlib.suppress(TaskStopException):
         run_recipe(_TranslationRecipe(run), _stack_config(run), output)
     if _rank() == 0:
         _export(run)
@@ -182,7 +179,7 @@ class _TranslationRecipe(Recipe):
         )
         container.collection.register(
             MetricRecorder,  # type: ignore[type-abstract]
-            lambda _: _ConsoleRecorder(self._run),
+            lambda _: ConsoleRecorder(self._run.config.regime.num_steps),
         )
 
     def create_task(self, context: RecipeContext) -> Task:
@@ -234,37 +231,6 @@ class _Patience(EarlyStopper):
         steps = sorted(scores)
         best = max(steps, key=lambda step: scores[step])
         return len([step for step in steps if step > best]) >= self._patience
-
-
-class _ConsoleRecorder(MetricRecorder):
-    """One calm line a report; the full figures are in ``metrics/*.jsonl``, ``logs/`` and TensorBoard's ``tb/``."""
-
-    def __init__(self, run: _Run) -> None:
-        self._console = get_error_console()
-        self._steps = run.config.regime.num_steps
-
-    def record_metric_values(
-        self, category: str, values: Mapping[str, object], step_nr: int | None = None
-    ) -> None:
-        def value(name: str) -> float:
-            return float(values.get(name, 0.0))  # type: ignore[arg-type]
-
-        head = f"[dim]{time.strftime('%H:%M:%S')}[/] {step_nr or 0:>6,}/{self._steps:,}"
-        images = f"{int(value('num_images')):,} of {int(value('num_sentences')):,} with image"
-        if category == "train":
-            seconds = value("data_time") + value("compute_time")
-            speed = value("num_target_tokens") / seconds if seconds else 0.0
-            line = (
-                f"{head}  train  loss {value('nll_loss'):.3f}  lr {value('lr'):.1e}  "
-                f"{speed:,.0f} target tokens/s  epoch {int(value('data_epoch'))}  {images}"
-            )
-        else:
-            scores = f"loss {value('nll_loss'):.3f}  BLEU {value('bleu'):.2f} (greedy)"
-            line = f"{head}  [bold]valid[/]  {scores}  {images}"
-        self._console.print(line, soft_wrap=True)
-
-    def close(self) -> None:
-        pass
 
 
 def _stack_config(run: _Run) -> _StackConfig:
@@ -424,33 +390,6 @@ def _export(run: _Run) -> None:
     )
     save_model(run.output / "model", weights, run.output / "tokenizer.model", card)
     console.print(f"model: {run.output / 'model'}  ({winner})", soft_wrap=True)
-
-
-class _quiet_fairseq2:  # noqa: N801  # reads as a statement: with _quiet_fairseq2()
-    """Keeps fairseq2's log out of the terminal and the environment, with its secrets, out of the log file."""
-
-    def __enter__(self) -> None:
-        logger = logging.getLogger("fairseq2")
-        logger.addFilter(_no_environment)
-        logger.propagate = False  # its file handler is its own; the terminal's is the root's
-        logger.setLevel(logging.INFO)
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        show = warnings.showwarning
-
-        def without_its_own(message: Warning | str, category: type[Warning], *more: Any) -> None:
-            if not issubclass(category, DeprecationWarning):  # it turns on those that it causes itself
-                show(message, category, *more)
-
-        warnings.showwarning = without_its_own  # type: ignore[assignment]  # passes the rest on as it is
-
-    def __exit__(self, *_: object) -> None:
-        self._warnings.__exit__(None, None, None)
-        logging.getLogger("fairseq2").removeFilter(_no_environment)
-
-
-def _no_environment(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Environment Variables")
 
 
 def _rank() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping
 
+import fairseq2.recipe  # before fairseq2.evaluator, which imports it in a circle  # noqa: F401
 from fairseq2.evaluator import EvalUnit
 from fairseq2.metrics import Mean, MetricBag, Sum
 from fairseq2.trainer import TrainUnit

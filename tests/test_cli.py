@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+import mmt
 from mmt.cli import main
 from mmt.features import FeatureStore
 
@@ -82,6 +83,23 @@ def test_settings_are_printed_as_a_file_that_can_be_used(tmp_path: Path) -> None
     (tmp_path / "all.yaml").write_text(result.stdout)
     again = CliRunner().invoke(main, ["train", "--dump-config", "--config-file", str(tmp_path / "all.yaml")])
     assert again.stdout == result.stdout
+
+
+def test_every_module_can_be_imported_first() -> None:
+    """In one process each, forked before anything heavy is loaded."""
+    modules = sorted(f"mmt.{path.stem}" for path in (Path(mmt.__file__).parent).glob("*.py"))
+    code = (
+        "import os, sys, importlib\n"
+        "failed = 0\n"
+        "for module in sys.argv[1:]:\n"
+        "    if os.fork() == 0:\n"
+        "        importlib.import_module(module)\n"
+        "        os._exit(0)\n"
+        "    failed += os.wait()[1] != 0\n"
+        "sys.exit(failed)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("module", ["recipes.train", "recipes.demo", "eval.score", "eval.result"])

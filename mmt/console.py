@@ -1,0 +1,70 @@
+"""What a training run says in the terminal: one calm line a report, and nothing of fairseq2's own log."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from fairseq2.metrics.recorders import MetricRecorder
+from fairseq2.utils.rich import get_error_console
+
+
+class ConsoleRecorder(MetricRecorder):
+    """One calm line a report; the full figures are in ``metrics/*.jsonl``, ``logs/`` and TensorBoard's ``tb/``."""
+
+    def __init__(self, num_steps: int) -> None:
+        self._console = get_error_console()
+        self._steps = num_steps
+
+    def record_metric_values(
+        self, category: str, values: Mapping[str, object], step_nr: int | None = None
+    ) -> None:
+        def value(name: str) -> float:
+            return float(values.get(name, 0.0))  # type: ignore[arg-type]
+
+        head = f"[dim]{time.strftime('%H:%M:%S')}[/] {step_nr or 0:>6,}/{self._steps:,}"
+        images = f"{int(value('num_images')):,} of {int(value('num_sentences')):,} with image"
+        if category == "train":
+            seconds = value("data_time") + value("compute_time")
+            speed = value("num_target_tokens") / seconds if seconds else 0.0
+            line = (
+                f"{head}  train  loss {value('nll_loss'):.3f}  lr {value('lr'):.1e}  "
+                f"{speed:,.0f} target tokens/s  epoch {int(value('data_epoch'))}  {images}"
+            )
+        else:
+            scores = f"loss {value('nll_loss'):.3f}  BLEU {value('bleu'):.2f} (greedy)"
+            line = f"{head}  [bold]valid[/]  {scores}  {images}"
+        self._console.print(line, soft_wrap=True)
+
+    def close(self) -> None:
+        pass
+
+
+class quiet_fairseq2:  # noqa: N801  # reads as a statement: with quiet_fairseq2()
+    """Keeps fairseq2's log out of the terminal and the environment, with its secrets, out of the log file."""
+
+    def __enter__(self) -> None:
+        logger = logging.getLogger("fairseq2")
+        logger.addFilter(_no_environment)
+        logger.propagate = False  # its file handler is its own; the terminal's is the root's
+        logger.setLevel(logging.INFO)
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        show = warnings.showwarning
+
+        def without_its_own(message: Warning | str, category: type[Warning], *more: Any) -> None:
+            if not issubclass(category, DeprecationWarning):  # it turns on those that it causes itself
+                show(message, category, *more)
+
+        warnings.showwarning = without_its_own  # type: ignore[assignment]  # passes the rest on as it is
+
+    def __exit__(self, *_: object) -> None:
+        self._warnings.__exit__(None, None, None)
+        logging.getLogger("fairseq2").removeFilter(_no_environment)
+
+
+def _no_environment(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Environment Variables")
