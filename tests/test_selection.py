@@ -1,0 +1,70 @@
+"""Laws of choosing among checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_model
+
+from mmt.data import Example, collate
+from mmt.errors import MMTError
+from mmt.selection import average, choose, totals
+from mmt.text import Tokenizer
+
+
+def test_the_average_is_the_mean_of_each_tensor() -> None:
+    states = [{"a": torch.tensor([1.0, 2.0])}, {"a": torch.tensor([3.0, 6.0])}]
+    assert average(states)["a"].tolist() == [2.0, 4.0]
+    assert average(states[:1])["a"].tolist() == [1.0, 2.0]
+
+
+def write_checkpoint(output: Path, step: int, state: dict[str, torch.Tensor], score: float) -> None:
+    folder = output / "checkpoints" / f"step_{step}" / "model" / "pp_00"
+    folder.mkdir(parents=True)
+    torch.save(state, folder / "sdp_00.pt")
+    (output / "checkpoints" / "scores").mkdir(exist_ok=True)
+    (output / "checkpoints" / "scores" / f"step_{step}.txt").write_text(f"{score}\n")
+
+
+def test_the_better_of_best_and_average_is_chosen(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """The targets are what the model of update 2 says, so nothing can beat it."""
+    from mmt.decoding import beam_search
+
+    models = [tiny_model(tokenizer.vocab_size, seed=seed) for seed in range(3)]
+    for step, model in enumerate(models, 1):
+        write_checkpoint(tmp_path, step, model.state_dict(), 9.0 if step == 2 else step)
+    sources = [Example(tokenizer.encode(line), []) for line in ("A dog sees the cat.", "A boat finds the ball.")]
+    said = [best[0].ids for best in beam_search(models[1], collate(sources), beam_size=2)]
+    batch = collate([Example(e.source, ids) for e, ids in zip(sources, said, strict=True)])
+    weights, scores = choose(
+        tmp_path, models[0].config, [batch], tokenizer, keep_last=3, beam_size=2, length_penalty=1.0
+    )
+    assert list(scores) == ["best checkpoint (step 2)", "average of 3 checkpoints (steps 1 to 3)"]
+    assert scores["best checkpoint (step 2)"] > list(scores.values())[1]
+    assert all(torch.equal(weights[name], tensor) for name, tensor in models[1].state_dict().items())
+
+
+def test_a_run_without_checkpoints_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    config = tiny_model(tokenizer.vocab_size).config
+    with pytest.raises(MMTError, match="no checkpoint was written"):
+        choose(tmp_path, config, [], tokenizer, keep_last=2, beam_size=1, length_penalty=1.0)
+
+
+def test_totals_count_what_a_restart_repeated_once(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    lines = [
+        {"Step": step, "Data Time": 1.0, "Compute Time": 3.0, "num_target_tokens": 100, "Total Time": total}
+        for step, total in ((10, 5.0), (20, 10.0), (20, 11.0), (30, 16.0))
+    ]
+    (tmp_path / "metrics" / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert totals(tmp_path) == {
+        "updates": 30,
+        "target_tokens": 300,
+        "training_seconds": 12,
+        "wall_seconds": 16,
+        "target_tokens_per_second": 25,
+    }
+    assert totals(tmp_path / "none") == {}
