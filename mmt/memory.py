@@ -10,8 +10,9 @@ def keep_freed_memory() -> None:
     """Makes glibc keep freed memory for the next use, instead of giving it back to the system each time.
 
     A forward pass frees and asks for the same large buffers over and over; without this, the kernel zeroes
-    every page anew, and EfficientNet-Lite0 runs at 0.6 of its speed, a training step at 0.7. The process's memory
-    stays at its peak, which is bounded. Does nothing without glibc, or where a MALLOC_ variable says what the user wants.
+    every page anew, and EfficientNet-Lite0 runs at 0.6 of its speed, a training step at 0.7. The process's
+    memory stays at its peak, which is bounded. Does nothing without glibc, or where a MALLOC_ variable says what
+    the user wants.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return
