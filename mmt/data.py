@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +12,7 @@ import torch
 from fairseq2.datasets import DataReader
 from fairseq2.device import SupportsDeviceTransfer
 from fairseq2.nn import BatchLayout
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmt.errors import MMTError
@@ -58,6 +59,14 @@ class Batch(SupportsDeviceTransfer):
         """Lengths of the decoder's input, ``target[:, :-1]``."""
         return BatchLayout.of(self.target[:, :-1], self.target_lens)
 
+    def add_images(self, rows: Sequence[int], regions: NDArray[np.float32]) -> None:
+        """Gives the sentences in ``rows`` their images, ``regions`` (len(rows), R, image_dim); the others none."""
+        image = np.zeros((len(self.source), *regions.shape[1:]), np.float32)
+        pad = np.ones(image.shape[:2], bool)
+        image[rows], pad[rows] = regions, False
+        self.image, self.image_pad = torch.from_numpy(image), torch.from_numpy(pad)
+        self.num_images = len(rows)
+
     def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
         self.source = self.source.to(device, non_blocking=non_blocking)
         self.target = self.target.to(device, non_blocking=non_blocking)
@@ -75,12 +84,9 @@ def collate(examples: Sequence[Example], features: FeatureStore | None = None) -
     if features is not None:
         rows = [row for row, example in enumerate(examples) if example.image is not None]
         images = [example.image for example in examples if example.image is not None]
-        shape = (len(examples), features.signature.num_regions, features.signature.dim)
-        image, pad = np.zeros(shape, np.float32), np.ones(shape[:2], bool)
-        if rows:
-            image[rows], pad[rows] = features.get(images), False
-        batch.image, batch.image_pad = torch.from_numpy(image), torch.from_numpy(pad)
-        batch.num_images = len(rows)
+        # Images even where no sentence has one: so every process has a gradient for every parameter.
+        shape = (features.signature.num_regions, features.signature.dim)
+        batch.add_images(rows, features.get(images) if rows else np.zeros((0, *shape), np.float32))
     return batch
 
 
@@ -189,10 +195,6 @@ class BatchReader(DataReader[Batch]):
             raise StopIteration
         self._position += len(chosen)
         return [collate([self.examples[i] for i in batch], self.features) for batch in chosen]
-
-    def positions(self) -> Iterator[list[int]]:
-        """The batches as positions in ``examples``, in the order of reading."""
-        yield from self._plan()
 
     def _plan(self) -> list[list[int]]:
         generator = np.random.default_rng((self._seed, self._epoch)) if self._shuffle else None

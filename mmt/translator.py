@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mmt.backbones import Backbone, load_backbone
@@ -224,12 +223,7 @@ class Translator:
         batch = collate([Example(source, []) for source in sources])
         given = [number for number, row in enumerate(rows) if row is not None]
         if given:
-            regions = [row for row in rows if row is not None]
-            image = np.zeros((len(rows), *regions[0].shape), np.float32)
-            pad = np.ones(image.shape[:2], bool)
-            image[given], pad[given] = np.stack(regions), False
-            batch.image, batch.image_pad = torch.from_numpy(image), torch.from_numpy(pad)
-            batch.num_images = len(given)
+            batch.add_images(given, np.stack([row for row in rows if row is not None]))
         return batch
 
 
