@@ -7,10 +7,11 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
 from mmt.lines import decode_lines
 
@@ -155,32 +156,53 @@ class FileTranslator:
         *,
         beam_size: int | None = None,
         length_penalty: float | None = None,
+        guidance: float = 1.0,
+        image_control: Control = "right",
+        control_seed: int = 1,
         n_best: int = 1,
         max_tokens: int = 8192,
         show_progress: bool = True,
     ) -> Iterator[tuple[Line, list[Translation]]]:
-        """Yields each line with its translations, best first, in the input's order."""
+        """Yields each line with its translations, best first, in the input's order.
+
+        With ``image_control`` a line's ``image`` is the one that it was shown; the wrong images are drawn among
+        all lines that have one, so the whole input is held in memory.
+        """
         from tqdm import tqdm
 
-        stream = self.given.lines
+        stream = self._shown(image_control, control_seed)
         bar = tqdm(
             total=self.given.total, unit=" sentences", disable=None if show_progress else True, smoothing=0.05
         )
         with bar:
             while chunk := list(itertools.islice(stream, _CHUNK)):
-                images = [self._image(line) for line in chunk]
+                images = [image for _, image in chunk]
                 found = self.translator.hypotheses(
-                    [line.source for line in chunk],
+                    [line.source for line, _ in chunk],
                     images if any(image is not None for image in images) else None,
                     beam_size=beam_size,
                     length_penalty=length_penalty,
+                    guidance=guidance,
                     n_best=n_best,
                     max_tokens=max_tokens,
                     progress=bar.update,
                 )
                 self.counts.sentences += len(chunk)
                 self.counts.with_image += sum(best[0].with_image for best in found)
-                yield from zip(chunk, found, strict=True)
+                yield from zip((line for line, _ in chunk), found, strict=True)
+
+    def _shown(self, control: Control, seed: int) -> Iterator[tuple[Line, str | Path | None]]:
+        """Each line with the image that it is to be shown, as the translator takes it."""
+        if control != "right":
+            self.translator.refuse_images("an image control")
+        if control == "blank":
+            return ((replace(line, image=None), None) for line in self.given.lines)
+        if control == "right":
+            return ((line, self._image(line)) for line in self.given.lines)
+        lines = list(self.given.lines)
+        had = [line.image if self._image(line) is not None else None for line in lines]
+        shown = (replace(line, image=name) for line, name in zip(lines, wrong_images(had, seed), strict=True))
+        return ((line, self._image(line)) for line in shown)
 
     def _image(self, line: Line) -> str | Path | None:
         """What the translator is given for the line's image: an id of its store, or a readable file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.backbones import Backbone, load_backbone
+from mmt.controls import Control, controlled_images, image_key
 from mmt.data import Batch, Example, collate, length_batches
 from mmt.decoding import Hypothesis, beam_search
 from mmt.errors import MMTError
@@ -99,9 +101,20 @@ class Translator:
         *,
         beam_size: int | None = None,
         length_penalty: float | None = None,
+        guidance: float = 1.0,
+        image_control: Control = "right",
+        control_seed: int = 1,
     ) -> list[str]:
         """The best translation of each sentence, in order; see ``hypotheses`` for the arguments."""
-        found = self.hypotheses(sentences, images, beam_size=beam_size, length_penalty=length_penalty)
+        found = self.hypotheses(
+            sentences,
+            images,
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            guidance=guidance,
+            image_control=image_control,
+            control_seed=control_seed,
+        )
         return [best[0].text for best in found]
 
     def hypotheses(
@@ -111,6 +124,9 @@ class Translator:
         *,
         beam_size: int | None = None,
         length_penalty: float | None = None,
+        guidance: float = 1.0,
+        image_control: Control = "right",
+        control_seed: int = 1,
         n_best: int = 1,
         max_tokens: int = 8192,
         progress: Callable[[int], object] | None = None,
@@ -124,6 +140,11 @@ class Translator:
             images: one a sentence: an id in the feature store if the translator has one; else a file, a file's
                 bytes, or a PIL image; None for a sentence without.
             beam_size, length_penalty: None takes what the model's recipe set.
+            guidance: how far to go in the direction in which the image changes the model's mind; see
+                ``mmt.decoding.beam_search``.
+            image_control: ``right``, or a control: ``wrong`` gives each sentence that has an image another's,
+                ``blank`` gives none; see ``mmt.controls``.
+            control_seed: which draw of the wrong images.
             n_best: translations wanted of each sentence, at most ``beam_size``; fewer are returned where the
                 beam found fewer, and for a sentence translated in parts.
             max_tokens: sentences times beams times longest sentence of a batch.
@@ -142,7 +163,13 @@ class Translator:
             raise MMTError(f"n-best: expected 1 to the beam size ({beam_size}), found {n_best}.")
         if images is not None and len(images) != len(sentences):
             raise MMTError(f"expected one image (or None) a sentence, found {len(images)} for {len(sentences)}.")
-        looked_up = self._features(images or [None] * len(sentences))
+        if not (math.isfinite(guidance) and guidance >= 0):
+            raise MMTError(f"guidance: expected 0 or more (1 is the model as it is), found {guidance}.")
+        if image_control != "right" or guidance != 1.0:
+            self.refuse_images("guidance or an image control")
+        looked_up = self.features_of(
+            controlled_images(images or [None] * len(sentences), image_control, control_seed)
+        )
 
         parts: list[tuple[int, list[int]]] = []  # (sentence, source ids)
         for number, sentence in enumerate(sentences):
@@ -158,9 +185,10 @@ class Translator:
             rows = [looked_up[parts[i][0]] for i in batch]
             results = beam_search(
                 self.model,
-                self._batch([parts[i][1] for i in batch], rows),
+                self.batch([parts[i][1] for i in batch], rows),
                 beam_size=beam_size,
                 length_penalty=length_penalty,
+                guidance=guidance,
             )
             for i, result in zip(batch, results, strict=True):
                 found[i] = result
@@ -204,12 +232,12 @@ class Translator:
             line = longer
         return parts + self._parts(line)
 
-    def _features(self, images: Sequence[str | Path | bytes | Image | None]) -> list[NDArray[np.float32] | None]:
+    def features_of(self, images: Sequence[str | Path | bytes | Image | None]) -> list[NDArray[np.float32] | None]:
         """(R, image_dim) of each image, None where there is none; an image that stands twice is read once."""
         if all(image is None for image in images):
             return [None] * len(images)
         self.refuse_images("images")
-        keys: list[Any] = [_key(image) for image in images]
+        keys: list[Any] = [image_key(image) for image in images]
         first = {key: image for key, image in zip(keys, images, strict=True) if image is not None}
         if self.features is not None:
             rows = self.features.get([str(image) for image in first.values()])
@@ -219,16 +247,22 @@ class Translator:
         by_key = dict(zip(first, rows, strict=True))
         return [by_key.get(key) for key in keys]
 
-    def _batch(self, sources: list[list[int]], rows: list[NDArray[np.float32] | None]) -> Batch:
-        batch = collate([Example(source, []) for source in sources])
+    def batch(
+        self,
+        sources: list[list[int]],
+        rows: list[NDArray[np.float32] | None],
+        targets: list[list[int]] | None = None,
+    ) -> Batch:
+        """Pads sentences to a batch.
+
+        Args:
+            sources: ids of each sentence, without eos.
+            rows: (R, image_dim) of each sentence's image, as ``features_of`` gives them; None for none.
+            targets: ids of each translation, for scoring; without bos and eos.
+        """
+        pairs = zip(sources, targets or [[] for _ in sources], strict=True)
+        batch = collate([Example(source, target) for source, target in pairs])
         given = [number for number, row in enumerate(rows) if row is not None]
         if given:
             batch.add_images(given, np.stack([row for row in rows if row is not None]))
         return batch
-
-
-def _key(image: object) -> object:
-    """What makes two images the same: the file's name, the bytes, or the opened picture itself."""
-    if isinstance(image, str | Path):
-        return str(image)
-    return image if isinstance(image, bytes) else None if image is None else id(image)

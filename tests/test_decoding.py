@@ -17,10 +17,10 @@ EXAMPLES = [Example([5, 6, 7, 8, 9], []), Example([10, 11], []), Example([7], []
 V = 14
 
 
-def log_p(model: MMTModel, batch: Batch, row: int, prefix: list[int]) -> torch.Tensor:
-    """log P(next token | source, image, prefix), the model run without any cache."""
+def next_logits(model: MMTModel, batch: Batch, row: int, prefix: list[int], *, image: bool = True) -> torch.Tensor:
+    """(V) of the token after ``prefix``, the model run without any cache."""
     alone = collate([Example(batch.source[row, : batch.source_lens[row] - 1].tolist(), prefix)])
-    if batch.image is not None and batch.image_pad is not None:
+    if image and batch.image is not None and batch.image_pad is not None:
         alone.image, alone.image_pad = batch.image[row : row + 1], batch.image_pad[row : row + 1]
     with torch.no_grad():
         logits = model(
@@ -31,19 +31,30 @@ def log_p(model: MMTModel, batch: Batch, row: int, prefix: list[int]) -> torch.T
             image=alone.image,
             image_pad=alone.image_pad,
         )
-    scores = torch.log_softmax(logits[0, len(prefix)], -1)
+    return logits[0, len(prefix)]
+
+
+def log_p(model: MMTModel, batch: Batch, row: int, prefix: list[int], guidance: float = 1.0) -> torch.Tensor:
+    """log P(next token | source, image, prefix)."""
+    logits = next_logits(model, batch, row, prefix)
+    if guidance != 1.0:
+        text = next_logits(model, batch, row, prefix, image=False)
+        logits = text + guidance * (logits - text)
+    scores = torch.log_softmax(logits, -1)
     scores[PAD] = scores[BOS] = -torch.inf
     return scores
 
 
-def plain_beam(model: MMTModel, batch: Batch, row: int, beams: int, limit: int, penalty: float) -> list[tuple]:
+def plain_beam(
+    model: MMTModel, batch: Batch, row: int, beams: int, limit: int, penalty: float, guidance: float = 1.0
+) -> list[tuple]:
     """Beam search on Python lists: one sentence, no batch, no cache."""
     live: list[tuple[float, list[int]]] = [(0.0, [])]
     done: list[tuple[float, list[int]]] = []
     for step in range(limit):
         candidates = []
         for score, prefix in live:
-            scores = log_p(model, batch, row, prefix)
+            scores = log_p(model, batch, row, prefix, guidance)
             tokens = [EOS] if step + 1 == limit else range(len(scores))
             candidates += [(score + float(scores[t]), prefix, t) for t in tokens if scores[t] > -torch.inf]
         candidates.sort(key=lambda c: -c[0])
@@ -65,7 +76,7 @@ def with_images(batch: Batch) -> Batch:
     return batch
 
 
-@pytest.mark.parametrize("fusion", ["none", "gated"])
+@pytest.mark.parametrize("fusion", ["none", "gated", "selective"])
 @pytest.mark.parametrize("beams", [1, 2, 4])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_fast_search_equals_plain_search(fusion: str, beams: int, seed: int) -> None:
@@ -78,6 +89,37 @@ def test_fast_search_equals_plain_search(fusion: str, beams: int, seed: int) -> 
         expected = plain_beam(model, batch, row, beams, batch.source_lens[row] + 5, 0.8)
         assert [h.ids for h in hypotheses] == [ids for _, ids in expected]
         assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in expected], abs=1e-4)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 0.5, 2.5])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_guided_search_equals_plain_search(guidance: float, beams: int) -> None:
+    """logits = text + gamma * (multimodal - text), at every step."""
+    model, batch = tiny_model(V, "gated", 1), with_images(collate(EXAMPLES))
+    found = beam_search(model, batch, beam_size=beams, max_length=(1.0, 5), guidance=guidance)
+    for row, hypotheses in enumerate(found):
+        expected = plain_beam(model, batch, row, beams, batch.source_lens[row] + 5, 1.0, guidance)
+        assert [h.ids for h in hypotheses] == [ids for _, ids in expected]
+        assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in expected], abs=1e-4)
+
+
+def test_guidance_of_zero_leaves_the_image_out() -> None:
+    model = tiny_model(V, "gated", 3)
+    none = beam_search(model, with_images(collate(EXAMPLES)), beam_size=2, max_length=(1.0, 5), guidance=0.0)
+    text = beam_search(model, collate(EXAMPLES), beam_size=2, max_length=(1.0, 5))
+    full = beam_search(model, with_images(collate(EXAMPLES)), beam_size=2, max_length=(1.0, 5))
+    assert [[h.ids for h in hypotheses] for hypotheses in none] == [[h.ids for h in found] for found in text]
+    assert [found[0].score for found in full] != pytest.approx([found[0].score for found in text])
+
+
+def test_guidance_changes_nothing_without_an_image() -> None:
+    model = tiny_model(V, "gated", 2)
+    plain, guided = (
+        beam_search(model, with_images(collate(EXAMPLES)), beam_size=2, max_length=(1.0, 5), guidance=guidance)
+        for guidance in (1.0, 4.0)
+    )
+    assert plain[1] == guided[1]  # the sentence whose row has no region
+    assert [h[0].score for h in plain] != pytest.approx([h[0].score for h in guided])
 
 
 def test_beam_one_equals_greedy() -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmt.backbones import load_backbone
 from mmt.cli import main
+from mmt.controls import wrong_images
 from mmt.errors import MMTError
 from mmt.features import FeatureStore
 from mmt.folder import load_model, read_card
@@ -240,6 +241,64 @@ def test_a_text_only_model_takes_a_data_set_with_images(text_only: Path, world: 
     assert (code, out.count("\n"), "0 with image" in err) == (0, 8, True)
 
 
+LINES = ["A dog sees the cat."] * 3 + ["A boat."]
+IMAGES = ["train-0.png", None, "train-2.png", "train-4.png"]
+
+
+def test_wrong_images_are_those_of_the_draw(gated: Path, world: Path) -> None:
+    translator = Translator.from_dir(gated, world / "features")
+    for seed in (1, 2):
+        drawn = wrong_images(IMAGES, seed)
+        wrong = translator.hypotheses(LINES, IMAGES, image_control="wrong", control_seed=seed)
+        assert wrong == translator.hypotheses(LINES, drawn)
+        assert wrong != translator.hypotheses(LINES, IMAGES)
+
+
+def test_blank_images_are_no_images(gated: Path, world: Path) -> None:
+    translator = Translator.from_dir(gated, world / "features")
+    assert translator.hypotheses(LINES, IMAGES, image_control="blank") == translator.hypotheses(LINES)
+
+
+def test_a_control_says_which_image_was_shown(gated: Path, world: Path, tmp_path: Path) -> None:
+    base = ["translate", "--model", gated, "--data", world / "data", "--images", world / "features"]
+    images, scores = {}, {}
+    for control in ("right", "wrong", "blank"):
+        out = tmp_path / f"{control}.jsonl"
+        code, _, err = run(*base, "--image-control", control, "--output", out)
+        assert code == 0, err
+        rows = [json.loads(line) for line in out.read_text().split("\n")[:-1]]
+        images[control], scores[control] = (
+            [row["image"] for row in rows],
+            [row["translations"][0]["score"] for row in rows],
+        )
+    right = images["right"]
+    assert images["wrong"] == wrong_images(right, 1)
+    assert images["blank"] == [None] * len(right)
+    with_image = [row for row, image in enumerate(right) if image]
+    assert with_image
+    for control in ("wrong", "blank"):
+        same = [scores[control][row] == pytest.approx(scores["right"][row], abs=1e-5) for row in range(len(right))]
+        assert same == [row not in with_image for row in range(len(right))]
+
+
+def test_several_draws_go_to_several_files(gated: Path, world: Path, tmp_path: Path) -> None:
+    base = ["translate", "--model", gated, "--data", world / "data", "--images", world / "features"]
+    base += ["--image-control", "wrong"]
+    code, _, err = run(*base, "--draws", 2, "--output", tmp_path / "draw{draw}.jsonl")
+    assert code == 0, err
+    code, _, _ = run(*base, "--control-seed", 2, "--output", tmp_path / "alone.jsonl")
+    assert (tmp_path / "draw2.jsonl").read_text() == (tmp_path / "alone.jsonl").read_text()
+    assert (tmp_path / "draw1.jsonl").read_text() != (tmp_path / "draw2.jsonl").read_text()
+
+
+def test_guidance_reaches_the_search(gated: Path, world: Path) -> None:
+    translator = Translator.from_dir(gated, world / "features")
+    text, full, more = (translator.hypotheses(LINES, IMAGES, guidance=gamma) for gamma in (0.0, 1.0, 3.0))
+    blank = translator.hypotheses(LINES)
+    assert [h[0].text for h in text] == [h[0].text for h in blank]
+    assert len({found[0][0].score for found in (text, full, more)}) == 3
+
+
 # Bad input: one line on standard error, exit code 2.
 
 
@@ -257,6 +316,23 @@ def test_images_for_a_text_only_model_are_refused(text_only: Path, looking: Path
     assert "trained on text only" in refused("translate", "--model", text_only, "--input", path)
     with pytest.raises(MMTError, match="trained on text only"):
         Translator.from_dir(text_only).translate(["A dog."], images=["x.jpg"])
+
+
+def test_controls_need_a_model_with_images(text_only: Path, gated: Path, world: Path, tmp_path: Path) -> None:
+    base = ["translate", "--model", text_only, "--data", world / "data"]
+    for option in (["--image-control", "wrong"], ["--image-control", "blank"]):
+        assert "trained on text only" in refused(*base, *option)
+    with pytest.raises(MMTError, match="trained on text only"):
+        Translator.from_dir(text_only).translate(["A dog."], guidance=2.0)
+    base = ["translate", "--model", gated, "--data", world / "data", "--images", world / "features"]
+    assert "{draw}" in refused(*base, "--image-control", "wrong", "--draws", 2, "--output", tmp_path / "x")
+    with pytest.raises(MMTError, match="guidance: expected 0 or more"):
+        Translator.from_dir(gated, world / "features").translate(["A dog."], guidance=float("nan"))
+    path = tmp_path / "one.tsv"
+    path.write_text("A dog.\ttrain-0.png\nA cat.\n")
+    said = refused("translate", "--model", gated, "--input", path, "--images", world / "features",
+                   "--image-control", "wrong")  # fmt: skip
+    assert "would be given its own" in said
 
 
 def test_a_missing_image_folder_is_refused(looking: Path, tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Controls: the same sentences with images that are not theirs, or with none. What stays is not the image's doing.
+
+Incongruent decoding, Caglayan et al. (2019), https://aclanthology.org/N19-1422; blank images (absent features).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+import numpy as np
+
+from mmt.errors import MMTError
+
+Control = Literal["right", "wrong", "blank"]
+"""``right``: each sentence's own image; ``wrong``: another's; ``blank``: none, the features are absent."""
+
+
+Image = TypeVar("Image")
+
+
+def controlled_images(images: Sequence[Image | None], control: Control, seed: int) -> list[Image | None]:
+    """The images that a control shows; ``seed`` decides the draw of the wrong ones. Raises as ``wrong_images``."""
+    if control not in get_args(Control):
+        raise MMTError(f"image control: expected right, wrong or blank, found '{control}'.")
+    if control == "blank":
+        return [None] * len(images)
+    return wrong_images(images, seed) if control == "wrong" else list(images)
+
+
+def wrong_images(images: Sequence[Image | None], seed: int) -> list[Image | None]:
+    """Gives each sentence that has an image another's: one draw, decided by ``seed``.
+
+    A permutation without fixed points among the sentences that have an image: they are put in a random order,
+    those that share a picture side by side, and each is given the picture of the one so many places on that none
+    gets its own.
+
+    Args:
+        images: ids, files, bytes or pictures; None for a sentence without image, which stays without.
+    Raises:
+        MMTError: there is no such permutation (fewer than two images, or one that over half of them share).
+    """
+    rows = [row for row, image in enumerate(images) if image is not None]
+    known: dict[object, int] = {}
+    numbers = np.array([known.setdefault(image_key(images[row]), len(known)) for row in rows], np.int64)
+    counts = np.bincount(numbers, minlength=1)
+    if len(rows) < 2 or counts.max() * 2 > len(rows):
+        raise MMTError(
+            f"wrong images: {len(rows)} sentences have an image, and {counts.max()} of them the same one, so some "
+            "sentence would be given its own. Take more sentences, or --image-control blank."
+        )
+    generator = np.random.default_rng(seed)
+    place = generator.permutation(counts.size)[numbers]  # of each sentence's picture
+    order = np.lexsort((generator.permutation(len(rows)), place))
+    drawn = list(images)
+    for row, other in zip(order, np.roll(order, -counts.max()), strict=True):
+        drawn[rows[row]] = images[rows[other]]
+    return drawn
+
+
+def image_key(image: object) -> object:
+    """What makes two images the same: the file's name, the bytes, or the opened picture itself; None for none."""
+    if isinstance(image, str | Path):
+        return str(image)
+    return image if isinstance(image, bytes) else None if image is None else id(image)
