@@ -162,14 +162,20 @@ def word_accuracy(hypotheses: Sequence[str], answers: Sequence[str]) -> Score:
     Raises:
         MMTError: the lengths differ, there is nothing to score, or an answer has no word.
     """
+    hits = word_hits(hypotheses, answers)
+    return Score("word accuracy", 100 * sum(hits) / len(hits), rf"n:{len(hits)}|case:lc|tok:\w+")
+
+
+def word_hits(hypotheses: Sequence[str], answers: Sequence[str]) -> list[bool]:
+    """Whether each translation has its answer in it; see ``word_accuracy``."""
     _check_parallel(hypotheses, answers, "answers")
-    right = 0
+    hits = []
     for number, (hypothesis, answer) in enumerate(zip(hypotheses, answers, strict=True), 1):
         words, wanted = _words(hypothesis), _words(answer)
         if not wanted:
             raise MMTError(f"answer {number}: expected a word, but is {answer!r}.")
-        right += any(words[i : i + len(wanted)] == wanted for i in range(len(words)))
-    return Score("word accuracy", 100 * right / len(answers), rf"n:{len(answers)}|case:lc|tok:\w+")
+        hits.append(any(words[i : i + len(wanted)] == wanted for i in range(len(words))))
+    return hits
 
 
 def choice_accuracy(costs: Sequence[Sequence[float]], answers: Sequence[int]) -> Score:
@@ -185,16 +191,83 @@ def choice_accuracy(costs: Sequence[Sequence[float]], answers: Sequence[int]) ->
     Raises:
         MMTError: the lengths differ, there is nothing to score, or an answer is no candidate of its item.
     """
-    if len(costs) != len(answers) or not answers:
+    hits = choice_hits(costs, answers)
+    if not hits:
+        raise MMTError("choices: expected items to score, got none.")
+    return Score("choice accuracy", 100 * sum(hits) / len(hits), f"n:{len(hits)}|ties:wrong")
+
+
+def choice_hits(costs: Sequence[Sequence[float]], answers: Sequence[int]) -> list[bool]:
+    """Whether the right candidate is the cheapest, for each item; see ``choice_accuracy``, the share of them."""
+    if len(costs) != len(answers):
         raise MMTError(f"choices: expected as many items as answers, got {len(costs)} and {len(answers)}.")
-    right = 0
+    hits = []
     for number, (item, answer) in enumerate(zip(costs, answers, strict=True), 1):
         if not 0 <= answer < len(item) or len(item) < 2:
             raise MMTError(
                 f"choices: item {number} has {len(item)} candidates, but its answer is number {answer}."
             )
-        right += all(item[answer] < cost for i, cost in enumerate(item) if i != answer)
-    return Score("choice accuracy", 100 * right / len(answers), f"n:{len(answers)}|ties:wrong")
+        hits.append(all(item[answer] < cost for i, cost in enumerate(item) if i != answer))
+    return hits
+
+
+def pair_accuracy(hits: Sequence[bool], pairs: Sequence[tuple[int, int]]) -> Score:
+    """How often both items of a pair are right: two mirrored items, one's answer the other's wrong candidate.
+
+    By chance 25 %, and 0 for a model that does not see what tells the two apart.
+
+    Args:
+        hits: of each item.
+        pairs: positions in ``hits``; items in no pair are left out.
+    Raises:
+        MMTError: there is no pair.
+    """
+    if not pairs:
+        raise MMTError("pairs: expected mirrored items, got none.")
+    right = sum(hits[one] and hits[other] for one, other in pairs)
+    return Score("pair accuracy", 100 * right / len(pairs), f"n:{len(pairs)}|ties:wrong")
+
+
+def wilson_interval(right: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a share, in percent: Wilson (1927), as scipy computes it.
+
+    It takes the items for independent of each other.
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, total).proportion_ci(confidence, method="wilson")
+    return 100 * float(interval.low), 100 * float(interval.high)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Of items that two systems judged, how many only the first got right, and how many only the second.
+
+    ``p_value``: how likely so uneven a split, or a more uneven one, would be if neither were better; two-sided.
+    """
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
+    """Exact test of whether one of two systems is right more often on the same items.
+
+    McNemar (1947), https://doi.org/10.1007/BF02295996, its p value from the binomial distribution.
+
+    Raises:
+        MMTError: the systems judged different numbers of items.
+    """
+    from scipy.stats import binomtest
+
+    if len(first) != len(second):
+        raise MMTError(f"McNemar: expected the same items of both systems, got {len(first)} and {len(second)}.")
+    only_first = sum(one and not other for one, other in zip(first, second, strict=True))
+    only_second = sum(other and not one for one, other in zip(first, second, strict=True))
+    if not only_first + only_second:
+        return McNemar(0, 0, 1.0)
+    return McNemar(only_first, only_second, float(binomtest(only_first, only_first + only_second).pvalue))
 
 
 def _sacrebleu_metrics(target_lang: str | None, *, warn: bool) -> dict[str, Metric]:

@@ -20,9 +20,13 @@ from mmt.metrics import (
     FEWEST_SENTENCES,
     PAPERS_BLEU,
     choice_accuracy,
+    choice_hits,
     corpus_scores,
+    mcnemar,
+    pair_accuracy,
     paired_bootstrap,
     tokenize_as_papers,
+    wilson_interval,
     word_accuracy,
 )
 
@@ -322,6 +326,56 @@ def test_bad_choices_are_refused(costs: list[list[float]], answers: list[int]) -
         choice_accuracy(costs, answers)
 
 
+def test_choice_accuracy_is_the_share_of_hits() -> None:
+    costs, answers = [[1.0, 2.0], [2.0, 2.0], [5.0, 3.0], [1.0, 0.5, 2.0]], [0, 0, 1, 1]
+    assert choice_hits(costs, answers) == [True, False, True, True]
+    assert choice_accuracy(costs, answers).value == 75
+
+
+def test_a_pair_is_right_if_both_its_items_are() -> None:
+    hits = [True, True, True, False, False, True, False, False, True]
+    score = pair_accuracy(hits, [(0, 1), (3, 2), (4, 5), (6, 7)])
+    assert score.value == 25
+    assert "n:4" in score.signature
+    assert pair_accuracy([True, False] * 3, [(0, 1), (2, 3), (4, 5)]).value == 0
+    with pytest.raises(MMTError, match="mirrored"):
+        pair_accuracy(hits, [])
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 5), (5, 5), (12, 20), (150, 300)])
+def test_the_wilson_interval_is_where_the_score_test_turns(right: int, total: int) -> None:
+    """Wilson (1927): the shares q from which the seen share lies z standard errors, those of q, away."""
+    low, high = wilson_interval(right, total)
+    for q in (low / 100, high / 100):
+        if 0 < q < 1:
+            away = abs(right / total - q) / math.sqrt(q * (1 - q) / total)
+            assert away == pytest.approx(1.959964, abs=1e-5)
+    assert 0 <= low <= 100 * right / total <= high <= 100
+    assert low < high
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p_value"),
+    [
+        (0, 0, 1.0),
+        (1, 0, 1.0),
+        (5, 1, 2 * (1 + 6) / 2**6),
+        (1, 5, 2 * (1 + 6) / 2**6),
+        (8, 0, 2 / 2**8),
+        (4, 4, 1.0),
+    ],
+)
+def test_mcnemar_counts_what_only_one_got_right(only_first: int, only_second: int, p_value: float) -> None:
+    both = [True] * 7 + [False] * 3
+    first = both + [True] * only_first + [False] * only_second
+    second = both + [False] * only_first + [True] * only_second
+    found = mcnemar(first, second)
+    assert (found.only_first, found.only_second) == (only_first, only_second)
+    assert found.p_value == pytest.approx(p_value)
+    with pytest.raises(MMTError, match="same items"):
+        mcnemar(first, second[1:])
+
+
 def test_importing_the_metrics_imports_no_scorer() -> None:
-    code = "import sys, mmt.metrics; sys.exit(any(m in sys.modules for m in ('sacrebleu', 'sacremoses')))"
+    code = "import sys, mmt.metrics; sys.exit(any(m in sys.modules for m in ('sacrebleu', 'sacremoses', 'scipy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

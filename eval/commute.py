@@ -1,0 +1,216 @@
+"""Contrastive pairs: does a model find the translation that the image wants more probable than the other?
+
+python -m eval.commute runs/multi30k_en_de_gated/model CoMMuTE/en-de --images CoMMuTE/images
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmt.command import Command
+from mmt.commute import (
+    Choices,
+    CommuteResult,
+    FoundImages,
+    Item,
+    commute_languages,
+    find_images,
+    judge,
+    read_commute,
+    read_contrastive,
+)
+from mmt.errors import MMTError
+from mmt.metrics import McNemar, mcnemar
+
+if TYPE_CHECKING:
+    from mmt.features import FeatureStore
+    from mmt.files import Missing
+    from mmt.folder import ModelCard
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("model", type=_PATH)
+@click.argument("data", metavar="COMMUTE_DIR", type=_PATH)
+@click.option("--split", help="COMMUTE_DIR is a prepared data set: which split, such as contrastive.")
+@click.option("--images", type=_PATH,
+              help="A folder of images or a feature store.  [default with --split: the data set's]")  # fmt: skip
+@click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
+              help="An image that cannot be had: stop, or leave its items out and say how many.")  # fmt: skip
+@click.option("--against", type=_PATH, help="Another model, to compare with on the same items.")
+@click.option("--output", type=_PATH, help="A JSON file for the figures and each item's perplexities.")
+def main(
+    model: Path,
+    data: Path,
+    split: str | None,
+    images: Path | None,
+    missing_images: Missing,
+    against: Path | None,
+    output: Path | None,
+) -> None:
+    """Lets MODEL choose between two translations of each item of COMMUTE_DIR.
+
+    COMMUTE_DIR is en-de or en-fr of CoMMuTE, with src.en, correct.de, incorrect.de and img.order; or, with
+    --split, a prepared data set with wrong translations, such as the built-in pictures. A text-only model, which
+    gets half of mirrored items right by construction, needs no images.
+    """
+    from mmt.folder import read_card
+
+    models = [model] if against is None else [model, against]
+    cards = [read_card(path) for path in models]
+    items, languages = _read(data, split)
+    for path, card in zip(models, cards, strict=True):
+        if (card.source_lang, card.target_lang) != languages:
+            raise MMTError(
+                f"{data}: expected {card.source_lang}-{card.target_lang}, what {path} translates, found "
+                f"{languages[0]}-{languages[1]}."
+            )
+    found, store = FoundImages(items, [], [], 0), None
+    if any(card.features is not None for card in cards):
+        found, store = _find(items, data, split, images, missing_images)
+    elif images is not None:
+        raise MMTError(f"--images {images}: the model was trained on text only (fusion: none). Leave it out.")
+    results = [_judge(path, card, found, store) for path, card in zip(models, cards, strict=True)]
+    compared = mcnemar(*(result.choices.hits for result in results)) if against is not None else None
+    _print(models, results, found, compared)
+    if output is not None:
+        value = {
+            "data": str(data),
+            "split": split,
+            "languages": "-".join(languages),
+            "items_left_out": found.left_out,
+            "images_missing": found.missing,
+            "item_images": [item.image for item in found.items],
+            "systems": [_json(*system) for system in zip(models, cards, results, strict=True)],
+            "mcnemar": asdict(compared) if compared is not None else None,
+        }
+        _write(output, value)
+
+
+def _read(data: Path, split: str | None) -> tuple[list[Item], tuple[str, str]]:
+    from mmt.prepared import read_info
+
+    if split is not None:
+        info = read_info(data)
+        return read_contrastive(data, split), (info.source_lang, info.target_lang)
+    if (data / "dataset.json").is_file():
+        raise MMTError(f"{data}: a prepared data set. Say which split has the pairs, such as --split contrastive.")
+    return read_commute(data), commute_languages(data)
+
+
+def _find(
+    items: Sequence[Item], data: Path, split: str | None, images: Path | None, missing: Missing
+) -> tuple[FoundImages, FeatureStore | None]:
+    from mmt.features import FeatureStore
+    from mmt.files import Images
+    from mmt.prepared import image_folder
+
+    if images is None:
+        if split is None:
+            raise MMTError(
+                f"{data}: the model uses images. Name their folder or feature store with --images; CoMMuTE's "
+                "README says where to download them."
+            )
+        images = image_folder(data)
+    where = Images.of([images])
+    if where.list_file is not None:
+        raise MMTError(f"--images {images}: expected a folder or a feature store, found a file.")
+    store = FeatureStore.open(where.store) if where.store is not None else None
+    return find_images(items, where.folder, store, missing), store
+
+
+def _judge(path: Path, card: ModelCard, found: FoundImages, store: FeatureStore | None) -> CommuteResult:
+    from tqdm import tqdm
+
+    from mmt.translator import Translator
+
+    looks = card.features is not None
+    translator = Translator.from_dir(path, store if looks else None)
+    with tqdm(total=len(found.items) * (4 if looks else 2), unit=" translations", disable=None) as bar:
+        return judge(translator, found.items, found.images if looks else None, progress=bar.update)
+
+
+def _print(
+    models: Sequence[Path],
+    results: Sequence[CommuteResult],
+    found: FoundImages,
+    compared: McNemar | None,
+) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table()
+    table.add_column("95 % intervals by Wilson")
+    for path in models:
+        table.add_column(escape(str(path)), justify="right", overflow="fold")
+    looks = any(result.blank for result in results)
+    first = results[0]
+    rows: dict[str, list[str]] = {
+        "scored on": ["text and images" if result.blank else "text" for result in results],
+        "items": [f"{result.num_items:,}" for result in results],
+        "items left out, image missing": [f"{found.left_out:,}" if looks else "-" for _ in results],
+        "accuracy, chance 50 %": [_share(result.choices) for result in results],
+        "of them ties (wrong)": [f"{result.choices.ties:,}" for result in results],
+        "accuracy without image": [_share(result.blank) if result.blank else "-" for result in results],
+        f"pair accuracy, {len(first.choices.pairs):,} pairs, chance 25 %": [_pairs(r.choices) for r in results],
+        "pair accuracy without image": [_pairs(result.blank) if result.blank else "-" for result in results],
+        "items not mirrored, in no pair": [f"{result.unmirrored:,}" for result in results],
+    }
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    console.print(table)
+    if found.left_out:
+        names = ", ".join(found.missing[:3]) + (", ..." if len(found.missing) > 3 else "")
+        console.print(f"Left out: {found.left_out:,} items, whose image is missing: {names}.", markup=False)
+    if not all(result.blank for result in results):
+        console.print("Scored on text, mirrored items are half right by construction (ties apart): the baseline.")
+    if compared is not None:
+        console.print(
+            f"McNemar's exact test: right by the first model alone {compared.only_first:,}, by the second alone "
+            f"{compared.only_second:,}, p {compared.p_value:.4f}."
+        )
+
+
+def _share(choices: Choices) -> str:
+    return f"{choices.accuracy.value:.1f} {_interval(choices.interval)}"
+
+
+def _pairs(choices: Choices) -> str:
+    pair, interval = choices.pair_accuracy, choices.pair_interval
+    return f"{pair.value:.1f} {_interval(interval)}" if pair and interval else "-"
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return rf"\[{interval[0]:.1f}, {interval[1]:.1f}]"  # rich would take a bracket for markup
+
+
+def _json(path: Path, card: ModelCard, result: CommuteResult) -> dict[str, Any]:
+    return {
+        "model": str(path),
+        "config": card.config,
+        "features": card.features.to_dict() if card.features is not None else None,
+        "training": card.training,
+        **result.to_dict(),
+    }
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    beside = path.with_name(path.name + ".writing")
+    try:
+        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise MMTError(f"{path}: cannot be written ({error.strerror}).") from None
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m eval.commute")

@@ -1,0 +1,308 @@
+"""Contrastive pairs: of two translations of an open sentence, does the model find the image's one more probable?
+
+CoMMuTE, Futeral et al. (2023), https://aclanthology.org/2023.acl-long.295, and data sets of the same kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from mmt.errors import MMTError
+from mmt.lines import read_lines
+from mmt.metrics import Score, choice_accuracy, choice_hits, pair_accuracy, wilson_interval
+
+if TYPE_CHECKING:
+    from mmt.features import FeatureStore
+    from mmt.files import Missing
+    from mmt.scoring import PairScore
+    from mmt.translator import Translator
+
+_IMAGES = "img.order"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A sentence that can mean two things, its translation as ``image`` wants it, and the other translation."""
+
+    source: str
+    correct: str
+    incorrect: str
+    image: str
+
+
+def commute_languages(folder: Path) -> tuple[str, str]:
+    """Source and target language of a CoMMuTE folder, by its files' names. Raises MMTError where it is none."""
+    found: list[str] = []
+    for stem in ("src", "correct", "incorrect"):
+        paths = sorted(folder.glob(f"{stem}.*")) if folder.is_dir() else []
+        if len(paths) != 1:
+            inside = sorted(path.parent.name for path in folder.glob(f"*/{_IMAGES}"))
+            remedy = f"Name one of {', '.join(inside)} in it." if inside else "CoMMuTE's en-de is such a folder."
+            said = ", ".join(path.name for path in paths) or "none"
+            raise MMTError(f"{folder}: expected one file {stem}.LANGUAGE, found {said}. {remedy}")
+        found.append(paths[0].name.removeprefix(f"{stem}."))
+    if found[1] != found[2]:
+        raise MMTError(
+            f"{folder}: expected two translations into one language, found correct.{found[1]} and "
+            f"incorrect.{found[2]}."
+        )
+    return found[0], found[1]
+
+
+def read_commute(folder: Path) -> list[Item]:
+    """Reads a folder as published: ``src.en``, ``correct.de``, ``incorrect.de``, ``img.order``, line by line.
+
+    Raises:
+        MMTError: a file is missing, they have not equally many lines, or a line is blank.
+    """
+    source_lang, target_lang = commute_languages(folder)
+    names = (f"src.{source_lang}", f"correct.{target_lang}", f"incorrect.{target_lang}", _IMAGES)
+    columns = [read_lines(folder / name) for name in names]
+    for name, column in zip(names, columns, strict=True):
+        if len(column) != len(columns[0]):
+            raise MMTError(
+                f"{folder}: {names[0]} has {len(columns[0]):,} lines and {name} has {len(column):,}: expected one "
+                "for one. Fetch the files again."
+            )
+        if "" in column:
+            raise MMTError(f"{folder / name}: line {column.index('') + 1} is blank.")
+    return [Item(*row) for row in zip(*columns, strict=True)]
+
+
+def read_contrastive(data: Path, split: str) -> list[Item]:
+    """Reads a split of a prepared data set whose column ``contrast`` holds the translation that is wrong.
+
+    Raises:
+        MMTError: there is no such split or column, or a row with nothing in it.
+    """
+    from mmt.prepared import read_split
+
+    rows = read_split(data, split)
+    if "contrast" not in rows.column_names:
+        raise MMTError(
+            f"{data}: split '{split}' has no column 'contrast' with the wrong translations. "
+            "python -m data_prep.pictures makes a split 'contrastive' that has."
+        )
+    items = [Item(row["source"], row["target"], row["contrast"], row["image"]) for row in rows]
+    for number, item in enumerate(items, 1):
+        if not (item.source and item.correct and item.incorrect):
+            raise MMTError(
+                f"{data}: split '{split}' row {number} has no two translations to choose between. Name a split in "
+                "which every row has, such as 'contrastive'."
+            )
+    return items
+
+
+def mirrored_pairs(items: Sequence[Item]) -> list[tuple[int, int]]:
+    """Positions of items that mirror each other: the same source, correct and incorrect exchanged.
+
+    Each item stands in one pair at most; with several to choose from it is paired with the nearest before it.
+    """
+    waiting: dict[tuple[str, str, str], list[int]] = {}
+    pairs = []
+    for number, item in enumerate(items):
+        mirror = waiting.get((item.source, item.incorrect, item.correct))
+        if mirror:
+            pairs.append((mirror.pop(), number))
+        else:
+            waiting.setdefault((item.source, item.correct, item.incorrect), []).append(number)
+    return pairs
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a model chose, of one kind of input: with images, or without.
+
+    ``correct`` and ``incorrect`` are the scores of either translation of each item; an item is a hit if the
+    correct one has the lower perplexity, strictly.
+    """
+
+    correct: list[PairScore]
+    incorrect: list[PairScore]
+    pairs: list[tuple[int, int]]
+
+    @property
+    def hits(self) -> list[bool]:
+        return choice_hits(self._costs, [0] * len(self.correct))
+
+    @property
+    def ties(self) -> int:
+        """Items whose translations are equally probable to the last digit: as wrong as the others."""
+        return sum(one == other for one, other in self._costs)
+
+    @property
+    def accuracy(self) -> Score:
+        return choice_accuracy(self._costs, [0] * len(self.correct))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the accuracy, 95 %, in percent."""
+        return wilson_interval(sum(self.hits), len(self.hits))
+
+    @property
+    def pair_accuracy(self) -> Score | None:
+        """Both of two mirrored items right; None where no items are mirrored."""
+        return pair_accuracy(self.hits, self.pairs) if self.pairs else None
+
+    @property
+    def pair_interval(self) -> tuple[float, float] | None:
+        hits = self.hits
+        right = sum(hits[one] and hits[other] for one, other in self.pairs)
+        return wilson_interval(right, len(self.pairs)) if self.pairs else None
+
+    @property
+    def _costs(self) -> list[tuple[float, float]]:
+        # In the order of perplexities, and apart where their exponentials have run together.
+        return [
+            (-one.mean_log_prob, -other.mean_log_prob)
+            for one, other in zip(self.correct, self.incorrect, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class CommuteResult:
+    """A model's choices as it is used, and for a model that uses images those without: the blank control.
+
+    A text-only model has no ``blank``: it chooses by the text alone.
+    """
+
+    choices: Choices
+    blank: Choices | None
+
+    @property
+    def num_items(self) -> int:
+        return len(self.choices.correct)
+
+    @property
+    def unmirrored(self) -> int:
+        """Items that are in no pair: not in the pair accuracy, and a text-only model need not get half of them."""
+        return self.num_items - 2 * len(self.choices.pairs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a JSON file: the figures, and for each item its two perplexities."""
+
+        def figures(choices: Choices) -> dict[str, Any]:
+            pair = choices.pair_accuracy
+            return {
+                "accuracy": choices.accuracy.value,
+                "accuracy_signature": choices.accuracy.signature,
+                "accuracy_interval_95": choices.interval,
+                "ties": choices.ties,
+                "pair_accuracy": pair.value if pair else None,
+                "pair_accuracy_interval_95": choices.pair_interval,
+                "hits": choices.hits,
+                "perplexity_correct": [round(score.perplexity, 6) for score in choices.correct],
+                "perplexity_incorrect": [round(score.perplexity, 6) for score in choices.incorrect],
+            }
+
+        return {
+            "items": self.num_items,
+            "pairs": len(self.choices.pairs),
+            "items_not_mirrored": self.unmirrored,
+            "with_images": self.blank is not None,
+            **figures(self.choices),
+            "without_images": figures(self.blank) if self.blank else None,
+        }
+
+
+def judge(
+    translator: Translator,
+    items: Sequence[Item],
+    images: Sequence[str | Path] | None = None,
+    *,
+    max_tokens: int = 8192,
+    progress: Callable[[int], object] | None = None,
+) -> CommuteResult:
+    """Lets a model choose between the two translations of each item.
+
+    Equal texts with equal images are scored once (``mmt.scoring.score_pairs``), so that of two mirrored items a
+    model that does not see their images gets exactly one right, or none in a true tie.
+
+    Args:
+        images: one an item, as ``find_images`` gives them; None for a text-only model.
+        progress: called with the number of translations just scored, of 2 an item, and 4 with images.
+    Raises:
+        MMTError: no items, no images for a model that uses them or images for one that does not, and as
+            ``score_pairs``.
+    """
+    from mmt.scoring import score_pairs
+
+    if not items:
+        raise MMTError("contrastive pairs: expected items to judge, got none.")
+    if images is None and translator.card.features is not None:
+        raise MMTError("contrastive pairs: the model uses images, but none are given. Name their folder or store.")
+    num = len(items)
+    if images is not None and len(images) != num:
+        raise MMTError(f"contrastive pairs: expected one image an item, found {len(images):,} for {num:,}.")
+    sources = [item.source for item in items] * 2
+    targets = [item.correct for item in items] + [item.incorrect for item in items]
+    shown: list[str | Path | None] | None = None
+    if images is not None:  # with and without in one go, so that what is equal is scored once
+        sources, targets, shown = sources * 2, targets * 2, [*images, *images] + [None] * (2 * num)
+    scores = score_pairs(translator, sources, targets, shown, max_tokens=max_tokens, progress=progress)
+    pairs = mirrored_pairs(items)
+    choices = Choices(scores[:num], scores[num : 2 * num], pairs)
+    blank = Choices(scores[2 * num : 3 * num], scores[3 * num :], pairs) if images is not None else None
+    return CommuteResult(choices, blank)
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """The items whose image was found, and what a translator is given for each; the images that were not.
+
+    ``left_out`` counts the items that want one of those.
+    """
+
+    items: list[Item]
+    images: list[str | Path]
+    missing: list[str]
+    left_out: int
+
+
+def find_images(
+    items: Sequence[Item], folder: Path | None, store: FeatureStore | None = None, missing: Missing = "refuse"
+) -> FoundImages:
+    """Looks up the items' images in a feature store, or by name in a folder.
+
+    Args:
+        missing: an image that is not there or cannot be read: refuse, or ``skip``, which leaves its items out.
+    Raises:
+        MMTError: images are missing (how many, and the first), or every one is.
+    """
+    from mmt.images import ImageError, decode_image
+
+    where = store.folder if store is not None else folder
+    reasons: dict[str, str] = {}
+    known: dict[str, str | Path] = {}
+    for item in items:
+        name, inside = item.image, PurePosixPath(item.image)
+        if name in known or name in reasons:
+            continue
+        if store is not None:
+            if name in store:
+                known[name] = name
+            else:
+                reasons[name] = "no features of it"
+            continue
+        path = (folder or Path()) / name
+        if not name or inside.is_absolute() or ".." in inside.parts or not path.is_file():
+            reasons[name] = "no such file"
+            continue
+        try:
+            decode_image(path)
+            known[name] = path
+        except ImageError as error:
+            reasons[name] = error.reason
+    kept = [item for item in items if item.image in known]
+    if reasons and (missing == "refuse" or not kept):
+        first, reason = next(iter(reasons.items()))
+        number = next(number for number, item in enumerate(items, 1) if item.image == first)
+        remedy = "" if not kept else " Or leave their items out: --missing-images skip."
+        raise MMTError(
+            f"{where}: {len(reasons):,} of {len(reasons) + len(known):,} images are missing, the first is "
+            f"'{first}' of item {number} ({reason}). Fetch the images.{remedy}"
+        )
+    return FoundImages(kept, [known[item.image] for item in kept], list(reasons), len(items) - len(kept))

@@ -1,0 +1,210 @@
+"""``mmt score-pairs``: how probable a model finds translations that it is given."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from mmt.command import Command
+from mmt.errors import MMTError
+
+if TYPE_CHECKING:
+    from mmt.files import Images, Input, Line, Missing
+    from mmt.scoring import PairScore
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("score-pairs", cls=Command, context_settings={"show_default": True})
+@click.option("--model", type=_PATH, required=True, help="The model folder, OUTPUT/model of mmt train.")
+@click.option("--source", type=_PATH, help="Sentences: text, .tsv (source, image) or .jsonl.")
+@click.option("--target", type=_PATH, help="Their translations, one a line.")
+@click.option("--data", type=_PATH, help="Instead of --source: a prepared data set, with its images and, without "
+              "--target, its translations.")  # fmt: skip
+@click.option("--split", default="test", help="With --data: which split.")
+@click.option("--n-best", type=_PATH, help="Instead of --target: a list of mmt translate --n-best, to rank anew.")
+@click.option("--old-weight", type=click.FloatRange(0, 1), default=0.0,
+              help="With --n-best: what share of the new score is the old one.")  # fmt: skip
+@click.option("--keep", type=click.IntRange(min=1),
+              help="With --n-best: how many of each; 1 writes translations alone.  [default: all]")  # fmt: skip
+@click.option("--images", type=_PATH, multiple=True,
+              help="A list with one image a line, a folder of images, or a feature store; a list and one of the "
+              "others together.")  # fmt: skip
+@click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
+              help="An image that cannot be had: stop, or score without it and count.")  # fmt: skip
+@click.option("--also-blank", is_flag=True, help="Score each pair without its image too: columns ..._blank.")
+@click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
+              help="Where scores go, tab-separated; a .jsonl file gets JSON lines.")  # fmt: skip
+@click.option("--max-tokens", type=click.IntRange(min=1), default=8192, help="Of a batch.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
+def score_pairs_command(
+    model: Path,
+    source: Path | None,
+    target: Path | None,
+    data: Path | None,
+    split: str,
+    n_best: Path | None,
+    old_weight: float,
+    keep: int | None,
+    images: tuple[Path, ...],
+    missing_images: Missing,
+    also_blank: bool,
+    output: Path,
+    max_tokens: int,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Scores given translations: the model's log-probability and perplexity of each, with its image or without.
+
+    With --n-best it ranks another system's translations anew instead.
+    """
+    from mmt.features import FeatureStore
+    from mmt.files import FileTranslator, Images, write_output
+    from mmt.folder import read_card
+
+    # What can be wrong is looked at before torch is loaded.
+    if (source is None) == (data is None):
+        raise MMTError("expected --source FILE or --data DIR, one of the two.")
+    if n_best is not None and (target is not None or also_blank):
+        raise MMTError(f"--n-best {n_best}: it has its own translations. Leave --target and --also-blank out.")
+    if n_best is None and (old_weight or keep is not None):
+        raise MMTError("--old-weight and --keep are for ranking anew: give --n-best FILE.")
+    card = read_card(model)
+    if also_blank and card.features is None:
+        raise MMTError(f"--also-blank: {model} was trained on text only (fusion: none), it scores without images.")
+    where = Images.of(images)
+    store = FeatureStore.open(where.store) if where.store is not None else None
+    given = _open(source, data, split, where, with_images=card.features is not None)
+    lines = list(given.lines)
+    targets = _read_targets(lines, source, target, data, split) if n_best is None else []
+
+    import torch
+    from tqdm import tqdm
+
+    from mmt.memory import keep_freed_memory
+    from mmt.scoring import read_n_best, rescore, score_pairs
+    from mmt.translator import Translator
+
+    candidates = read_n_best(n_best, len(lines)) if n_best is not None else []
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    translator = Translator.from_dir(model, store)
+    files = FileTranslator(translator, given, missing_images)
+    looked_up = [files._image(line) for line in lines]
+    sources, out = [line.source for line in lines], None if str(output) == "-" else output
+    started = time.monotonic()
+    total = sum(map(len, candidates)) if n_best is not None else len(lines) * (1 + also_blank)
+    with tqdm(total=total, unit=" pairs", disable=True if quiet else None) as bar:
+        if n_best is not None:
+            ranked = rescore(
+                translator,
+                sources,
+                candidates,
+                looked_up,
+                old_weight=old_weight,
+                max_tokens=max_tokens,
+                progress=bar.update,
+            )
+        else:
+            # In one go: so a pair without image has exactly the same score twice.
+            twice = 1 + also_blank
+            scores = score_pairs(
+                translator,
+                sources * twice,
+                targets * twice,
+                looked_up + [None] * (len(lines) * also_blank),
+                max_tokens=max_tokens,
+                progress=bar.update,
+            )
+    missing = f", {files.counts.missing:,} images missing" if files.counts.missing else ""
+    seconds = time.monotonic() - started
+    if n_best is not None:
+        changed = sum(new[0].text != old[0][0] for new, old in zip(ranked, candidates, strict=True))
+        most = keep or max(2, *map(len, ranked))
+        write_output(zip(lines, (new[:most] for new in ranked), strict=True), out, most)
+        said = f"{len(lines):,} sentences, {total:,} translations, another one first in {changed:,}"
+    else:
+        _write_scores(scores, len(lines), out)
+        said = _said(scores, len(lines))
+    if not quiet:
+        click.echo(f"{said}{missing}, {seconds:.1f} s", err=True)
+
+
+def _open(source: Path | None, data: Path | None, split: str, where: Images, *, with_images: bool) -> Input:
+    from mmt.files import open_data, open_file
+
+    return open_data(data, split, where, with_images=with_images) if data else open_file(source, None, where)
+
+
+def _read_targets(
+    lines: Sequence[Line], source: Path | None, target: Path | None, data: Path | None, split: str
+) -> list[str]:
+    if target is None:
+        if data is None:
+            raise MMTError(f"--target is missing: the translations of {source}, one a line (or --n-best FILE).")
+        from mmt.prepared import read_split
+
+        return list(read_split(data, split)["target"])
+    from mmt.lines import read_lines
+
+    targets = read_lines(target)
+    if len(targets) != len(lines):
+        name = source or f"{data} ({split})"
+        raise MMTError(f"{target} has {len(targets):,} lines and {name} has {len(lines):,}: expected one for one.")
+    return targets
+
+
+def _write_scores(scores: Sequence[PairScore], num_pairs: int, path: Path | None) -> None:
+    """One line a pair; ``scores`` are those of all pairs and then, if asked for, those of all without image.
+
+    A file is written beside its name and renamed when whole.
+    """
+    blanks: list[PairScore | None] = [*scores[num_pairs:]] or [None] * num_pairs
+    rows = [_row(score, blank) for score, blank in zip(scores[:num_pairs], blanks, strict=True)]
+    as_json = path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
+    beside = path.with_name(path.name + ".writing") if path is not None else None
+    with ExitStack() as stack:
+        stream: IO[bytes] = sys.stdout.buffer
+        if beside is not None:
+            try:
+                stream = stack.enter_context(beside.open("wb"))
+            except OSError as error:
+                raise MMTError(f"{path}: cannot be written ({error.strerror}).") from None
+        if not as_json:
+            stream.write(("\t".join(rows[0]) + "\n").encode())
+        for row in rows:
+            text = json.dumps(row) if as_json else "\t".join(json.dumps(value) for value in row.values())
+            stream.write((text + "\n").encode())
+        stream.flush()
+    if beside is not None and path is not None:
+        beside.replace(path)
+
+
+def _row(score: PairScore, blank: PairScore | None) -> dict[str, float | int | bool]:
+    row = {
+        "log_prob": round(score.log_prob, 6),
+        "num_tokens": score.num_tokens,
+        "perplexity": round(score.perplexity, 6),
+        "with_image": score.with_image,
+    }
+    if blank is not None:
+        row |= {"log_prob_blank": round(blank.log_prob, 6), "perplexity_blank": round(blank.perplexity, 6)}
+    return row
+
+
+def _said(scores: Sequence[PairScore], num_pairs: int) -> str:
+    from mmt.scoring import corpus_perplexity
+
+    said = f"{num_pairs:,} pairs, corpus perplexity {corpus_perplexity(scores[:num_pairs]):.3f}"
+    if len(scores) > num_pairs:
+        said += f" ({corpus_perplexity(scores[num_pairs:]):.3f} without images)"
+    return f"{said}, {sum(score.with_image for score in scores):,} with image"

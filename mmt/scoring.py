@@ -1,0 +1,271 @@
+"""Forced scoring: how probable a model finds translations that it is given. Legend: N pairs, T target tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mmt.controls import image_key
+from mmt.data import Batch, length_batches
+from mmt.errors import MMTError
+from mmt.lines import read_lines
+from mmt.model import MMTModel
+from mmt.text import PAD
+from mmt.translator import Translation, Translator
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_CHUNK = 2048  # pairs held in memory with their images' features
+_ROWS = 128  # rows of logits held at once, as in mmt.losses
+
+
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """How probable a model finds one given translation.
+
+    ``log_prob`` is the natural logarithm of p(target | source, image), summed over the target's ``num_tokens``
+    tokens: eos counts, bos does not.
+    """
+
+    log_prob: float
+    num_tokens: int
+    with_image: bool
+
+    @property
+    def mean_log_prob(self) -> float:
+        """Of a token: what perplexity is made of, and what beam search with length penalty 1 ranks by."""
+        return self.log_prob / self.num_tokens
+
+    @property
+    def perplexity(self) -> float:
+        return perplexity(self.log_prob, self.num_tokens)
+
+
+def perplexity(log_prob: float, num_tokens: int) -> float:
+    """exp(-log_prob / num_tokens); inf where that is too large for a float."""
+    try:
+        return math.exp(-log_prob / num_tokens)
+    except OverflowError:
+        return math.inf
+
+
+def corpus_perplexity(scores: Sequence[PairScore]) -> float:
+    """exp of the mean negative log-probability over all tokens of all pairs: long sentences weigh more."""
+    return perplexity(math.fsum(score.log_prob for score in scores), sum(score.num_tokens for score in scores))
+
+
+def score_pairs(
+    translator: Translator,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    images: Sequence[str | Path | bytes | Image | None] | None = None,
+    *,
+    max_tokens: int = 8192,
+    progress: Callable[[int], object] | None = None,
+) -> list[PairScore]:
+    """Scores each given target, in batches of like length, and gives the scores back in order.
+
+    What is the same (source, target and image) is scored once, so that equal rows have exactly equal scores: the
+    last digit of a score depends on what it shares a batch with, and a tie must not be broken by that.
+
+    Args:
+        images: one a pair, as ``Translator.hypotheses`` takes them; None for a pair without. An image that stands
+            more than once is read once.
+        max_tokens: pairs times longest side of a batch.
+        progress: called with the number of pairs just finished.
+    Raises:
+        MMTError: images for a text-only model, an unreadable or unknown image, unequal numbers, a line that is
+            empty or longer than the model's ``max_length`` (with its number).
+    """
+    if len(targets) != len(sources):
+        raise MMTError(f"expected one target a source, found {len(targets):,} for {len(sources):,}.")
+    if images is not None and len(images) != len(sources):
+        raise MMTError(f"expected one image (or None) a pair, found {len(images):,} for {len(sources):,}.")
+    source_ids, target_ids = _encoded(translator, sources, "source"), _encoded(translator, targets, "target")
+    for side, lines in (("source", source_ids), ("target", target_ids)):
+        if [] in lines:
+            raise MMTError(f"{side} line {lines.index([]) + 1} is empty: there is nothing to score.")
+    return _scored(translator, source_ids, target_ids, images, max_tokens, progress)
+
+
+@torch.inference_mode()
+def target_log_probs(model: MMTModel, batch: Batch) -> Tensor:
+    """(N) float64: the log-probability of each target of ``batch``, eos included, given its source and image."""
+    layout = batch.source_layout()
+    encoded = model.encode(batch.source, layout, batch.image, batch.image_pad)
+    states = model.decode(batch.target[:, :-1], batch.target_layout(), encoded, layout)  # (N, T, D)
+    targets = batch.target[:, 1:]
+    real = targets != PAD  # (N, T)
+    states, ids, pair = states[real], targets[real], real.nonzero()[:, 0]
+    total = torch.zeros(len(targets), dtype=torch.float64, device=states.device)
+    for first in range(0, len(ids), _ROWS):
+        rows = slice(first, first + _ROWS)
+        log_p = torch.log_softmax(model.final_proj(states[rows]).float(), dim=1)
+        total.index_add_(0, pair[rows], log_p.gather(1, ids[rows].unsqueeze(1))[:, 0].double())
+    return total
+
+
+def read_n_best(path: Path, num_sentences: int) -> list[list[tuple[str, float]]]:
+    """Reads ``number ||| translation ||| score`` lines, as ``mmt translate --n-best`` writes them.
+
+    Args:
+        num_sentences: how many sentences were translated; they are numbered from 1.
+    Returns:
+        For each sentence its translations with their scores, in the file's order.
+    Raises:
+        MMTError: a line of another shape, a number that is no sentence's, or a sentence without translations.
+    """
+    found: list[list[tuple[str, float]]] = [[] for _ in range(num_sentences)]
+    for number, line in enumerate(read_lines(path), 1):
+        fields = line.split(" ||| ")
+        try:
+            sentence, text, score = int(fields[0]), fields[1], float(fields[2])
+            if len(fields) > 3 or not math.isfinite(score):
+                raise ValueError
+        except (ValueError, IndexError):
+            raise MMTError(
+                f"{path}: line {number}: expected number ||| translation ||| score, as mmt translate --n-best "
+                "writes it."
+            ) from None
+        if not 1 <= sentence <= num_sentences:
+            raise MMTError(
+                f"{path}: line {number}: sentence {sentence} of {num_sentences:,}. The sources must be the file "
+                "that was translated."
+            )
+        found[sentence - 1].append((text, score))
+    if [] in found:
+        raise MMTError(
+            f"{path}: no translation of sentence {found.index([]) + 1} of {num_sentences:,}. The sources must be "
+            "the file that was translated."
+        )
+    return found
+
+
+def rescore(
+    translator: Translator,
+    sources: Sequence[str],
+    candidates: Sequence[Sequence[tuple[str, float]]],
+    images: Sequence[str | Path | bytes | Image | None] | None = None,
+    *,
+    old_weight: float = 0.0,
+    max_tokens: int = 8192,
+    progress: Callable[[int], object] | None = None,
+) -> list[list[Translation]]:
+    """Ranks the translations of an n-best list anew, by what this model thinks of them.
+
+    The new score is (1 - w) * the model's mean log-probability of a token + w * the old score, so that with w = 0
+    the list of another system is judged by this model alone. Equal scores keep their old order; the candidates of
+    an empty source, which no model made, stay as they are.
+
+    Args:
+        candidates: for each source its translations with their old scores, as ``read_n_best`` gives them.
+        images: one a source, or None; see ``score_pairs``.
+        old_weight: w above, 0 to 1; sensible where the old scores are mean log-probabilities too.
+        max_tokens, progress: see ``score_pairs``; progress counts candidates.
+    Returns:
+        For each source all its translations, best first, with their new scores.
+    Raises:
+        MMTError: as ``score_pairs``, but an empty translation has a score: that of ending at once.
+    """
+    if not 0 <= old_weight <= 1:
+        raise MMTError(f"weight of the old score: expected 0 to 1, found {old_weight}.")
+    if len(candidates) != len(sources):
+        raise MMTError(f"expected candidates of {len(sources):,} sources, found those of {len(candidates):,}.")
+    if images is None:
+        images = [None] * len(sources)
+    if len(images) != len(sources):
+        raise MMTError(f"expected one image (or None) a source, found {len(images):,} for {len(sources):,}.")
+    source_ids = _encoded(translator, sources, "source")
+    where = [row for row, texts in enumerate(candidates) for _ in texts if source_ids[row]]
+    texts = [text for row, found in enumerate(candidates) for text, _ in found if source_ids[row]]
+    scores = _scored(
+        translator,
+        [source_ids[row] for row in where],
+        _encoded(translator, texts, "candidate"),
+        [images[row] for row in where],
+        max_tokens,
+        progress,
+    )
+    following = iter(scores)
+    ranked = []
+    for row, found in enumerate(candidates):
+        translations = []
+        for text, old in found:
+            if source_ids[row]:
+                score = next(following)
+                new = (1 - old_weight) * score.mean_log_prob + old_weight * old
+                translations.append(Translation(text, new, score.with_image))
+            else:
+                translations.append(Translation(text, old, images[row] is not None))
+        ranked.append(sorted(translations, key=lambda t: -t.score) if source_ids[row] else translations)
+    return ranked
+
+
+def _encoded(translator: Translator, lines: Sequence[str], side: str) -> list[list[int]]:
+    """Ids of each line. Raises MMTError, naming ``side``, for a line that the model has no positions for."""
+    longest = translator.model.config.max_length
+    known: dict[str, list[int]] = {}  # lines of contrastive pairs and n-best lists come more than once
+    encoded = []
+    for number, line in enumerate(lines, 1):
+        if line not in known:
+            known[line] = translator.tokenizer.encode(line)
+        encoded.append(known[line])
+        if len(known[line]) + 1 > longest:
+            raise MMTError(
+                f"{side} line {number}: {len(known[line]):,} pieces, but the model takes at most {longest - 1:,}. "
+                "Split the line or leave the pair out."
+            )
+    return encoded
+
+
+def _scored(
+    translator: Translator,
+    sources: Sequence[list[int]],
+    targets: Sequence[list[int]],
+    images: Sequence[str | Path | bytes | Image | None] | None,
+    max_tokens: int,
+    progress: Callable[[int], object] | None,
+) -> list[PairScore]:
+    """``score_pairs`` on ids; a target may be empty."""
+    if max_tokens < 1:
+        raise MMTError(f"max-tokens: expected at least 1, found {max_tokens}.")
+    if images is None:
+        images = [None] * len(sources)
+    if any(image is not None for image in images):
+        translator.refuse_images("images")
+    image_number: dict[object, int] = {None: 0}  # in the order in which images come
+    rows_of: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for row, (source, target, image) in enumerate(zip(sources, targets, images, strict=True)):
+        number = image_number.setdefault(image_key(image), len(image_number))
+        rows_of.setdefault((number, tuple(source), tuple(target)), []).append(row)
+    # Pairs of one image side by side, and never in two chunks: so its features are read once and soon let go.
+    chunks: list[list[list[int]]] = []
+    last = 0
+    for (number, _, _), rows in sorted(rows_of.items(), key=lambda item: item[0][0]):
+        if not chunks or (len(chunks[-1]) >= _CHUNK and (number != last or number == 0)):
+            chunks.append([])
+        chunks[-1].append(rows)
+        last = number
+    scores: list[PairScore | None] = [None] * len(sources)
+    for chunk in chunks:
+        features = translator.features_of([images[rows[0]] for rows in chunk])
+        lengths = [(len(sources[rows[0]]) + 1, len(targets[rows[0]]) + 1) for rows in chunk]
+        for batch in reversed(length_batches(lengths, max_tokens)):  # the longest first, see Translator.hypotheses
+            padded = translator.batch(
+                [sources[chunk[i][0]] for i in batch],
+                [features[i] for i in batch],
+                [targets[chunk[i][0]] for i in batch],
+            )
+            for i, log_prob in zip(batch, target_log_probs(translator.model, padded).tolist(), strict=True):
+                for row in chunk[i]:
+                    scores[row] = PairScore(log_prob, lengths[i][1], features[i] is not None)
+            if progress is not None:
+                progress(sum(len(chunk[i]) for i in batch))
+    return [score for score in scores if score is not None]
