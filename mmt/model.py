@@ -33,7 +33,7 @@ from fairseq2.nn import (
 )
 from torch import Tensor
 
-from mmt.fusion import FUSIONS
+from mmt.fusion import FUSIONS, Look
 from mmt.losses import label_smoothed_nll
 from mmt.sizes import MMTConfig
 from mmt.text import PAD
@@ -84,11 +84,21 @@ class MMTModel(Seq2SeqModel):
         Returns:
             (N, S, D): what the decoder attends to.
         """
-        states, _ = self.frontend(source, source_layout)
-        states = self.encoder(states, source_layout)
+        states = self._encode_text(source, source_layout)
         if image is not None and self.uses_images:
             states = self.fusion(states, self.image_proj(image), image_pad)
         return states
+
+    def look(
+        self, source: Tensor, source_layout: BatchLayout, image: Tensor, image_pad: Tensor | None = None
+    ) -> Look:
+        """What the fusion of a model that ``uses_images`` does; its states are ``encode``'s, which see."""
+        look: Look = self.fusion.look(self._encode_text(source, source_layout), self.image_proj(image), image_pad)
+        return look
+
+    def _encode_text(self, source: Tensor, source_layout: BatchLayout) -> Tensor:
+        states, _ = self.frontend(source, source_layout)
+        return self.encoder(states, source_layout)
 
     def decode(
         self,

@@ -10,7 +10,7 @@ from typing import Literal
 class ModelSizes:
     """What a recipe sets; the defaults are the tiny configuration of Wu et al. (2021)."""
 
-    fusion: Literal["none", "gated"] = "none"
+    fusion: Literal["none", "gated", "selective"] = "none"
     """Where the image enters: see ``mmt.fusion``. ``none`` is text-only."""
 
     model_dim: int = 128

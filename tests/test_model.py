@@ -49,6 +49,18 @@ def test_no_image_equals_text_only(norm_order: str) -> None:
     assert not torch.allclose(seen[1], expected[1])
 
 
+@pytest.mark.parametrize("fusion", ["gated", "selective"])
+def test_what_is_looked_at_is_what_the_decoder_sees(fusion: str) -> None:
+    model, batch = tiny_model(V, fusion), with_images(collate(EXAMPLES), [0, 1])
+    assert batch.image is not None
+    with torch.no_grad():
+        seen = model.encode(batch.source, batch.source_layout(), batch.image, batch.image_pad)
+        look = model.look(batch.source, batch.source_layout(), batch.image, batch.image_pad)
+        text = model.encode(batch.source, batch.source_layout())
+    assert torch.equal(look.states, seen)
+    assert torch.equal(look.text, text)
+
+
 def test_padding_changes_nothing() -> None:
     model = tiny_model(V)
     together = logits(model, collate(EXAMPLES))

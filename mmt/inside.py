@@ -1,0 +1,404 @@
+"""Looking inside a model: its gates, its attention, and which part of the image each output token rests on.
+
+Legend: N sentences, S source tokens, T target tokens (eos among them), R image regions, D model width.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmt.boxes import Box, boxes_between, region_boxes
+from mmt.data import Batch, length_batches
+from mmt.errors import MMTError
+from mmt.images import decode_image
+from mmt.model import MMTModel
+from mmt.text import EOS
+from mmt.translator import Translator
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_MAX_TOKENS = 2048  # sentences times longest sentence of a batch that is looked at
+_VARIANTS = 64  # times that one sentence is scored in one batch
+_LOGITS = 512  # rows of logits held at once
+_PICTURES = 16  # pictures in one forward pass of the backbone
+
+
+# --- gates ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TokenGate:
+    """One source token: its piece, its gate's mean (None without a gate), and |gated image| / |text|."""
+
+    piece: str
+    gate: float | None
+    norm_ratio: float
+
+
+@dataclass(frozen=True)
+class GateNumbers:
+    """Over the (token, width) entries of the gate; eos counts, padding and sentences without an image do not.
+
+    mean: of the gate; this and the shares are None where the fusion has no gate.
+    over_1e5, over_1e10: share of the entries over 1e-5 and over 1e-10, in [0, 1].
+    norm_ratio: mean |gated image| / mean |text|, the text as it stands before the fusion.
+    """
+
+    mean: float | None
+    over_1e5: float | None
+    over_1e10: float | None
+    norm_ratio: float
+
+
+@dataclass(frozen=True)
+class SentenceGate(GateNumbers):
+    """The numbers of one sentence, and its tokens in order, eos last."""
+
+    tokens: list[TokenGate]
+
+
+@dataclass(frozen=True)
+class GateStatistics(GateNumbers):
+    """The numbers of a data set; ``sentences`` in its order, None for one that is empty or without an image."""
+
+    num_sentences: int
+    num_tokens: int
+    sentences: list[SentenceGate | None]
+
+
+def gate_statistics(
+    translator: Translator,
+    sources: Sequence[str],
+    images: Sequence[str | Path | bytes | Image | None],
+    progress: Callable[[int], object] | None = None,
+) -> GateStatistics:
+    """How far the fusion lets the images in, Wu et al. (2021), https://aclanthology.org/2021.acl-long.480.
+
+    Args:
+        sources: source sentences as text.
+        images: one a sentence, as ``Translator.hypotheses`` takes them; read batch by batch.
+        progress: called with the number of sentences just finished.
+    Raises:
+        MMTError: a text-only model, no sentence with an image, unequal numbers, an unreadable or unknown image,
+            a sentence longer than the model's positions.
+    """
+    translator.refuse_images("gate statistics of images")
+    if len(images) != len(sources):
+        raise MMTError(f"expected one image (or None) a sentence, found {len(images)} for {len(sources)}.")
+    ids = [_encoded(translator, source, f"sentence {number}") for number, source in enumerate(sources, 1)]
+    seen = [number for number, image in enumerate(images) if image is not None and ids[number]]
+    if not seen:
+        raise MMTError(
+            f"gate statistics: none of {len(sources):,} sentences has an image. "
+            "Take data whose images have features."
+        )
+    if progress is not None:
+        progress(len(sources) - len(seen))
+    sentences: list[SentenceGate | None] = [None] * len(sources)
+    total, num_tokens = [], 0
+    for places in length_batches([(len(ids[number]) + 1, 1) for number in seen], _MAX_TOKENS):
+        chosen = [seen[place] for place in places]
+        rows = translator.features_of([images[number] for number in chosen])
+        sums = _token_sums(translator.model, translator.batch([ids[number] for number in chosen], rows))
+        for number, padded in zip(chosen, sums, strict=True):
+            pieces = translator.tokenizer.pieces([*ids[number], EOS])
+            of_tokens = padded[: len(pieces)]
+            numbers = [_numbers(row) for row in of_tokens]
+            tokens = [TokenGate(p, n.mean, n.norm_ratio) for p, n in zip(pieces, numbers, strict=True)]
+            sentences[number] = SentenceGate(**vars(_numbers(of_tokens.sum(0))), tokens=tokens)
+            total.append(of_tokens.sum(0))
+            num_tokens += len(pieces)
+        if progress is not None:
+            progress(len(chosen))
+    overall = vars(_numbers(np.sum(total, axis=0)))
+    return GateStatistics(**overall, num_sentences=len(seen), num_tokens=num_tokens, sentences=sentences)
+
+
+@torch.inference_mode()
+def _token_sums(model: MMTModel, batch: Batch) -> NDArray[np.float64]:
+    """(N, S, 6) sums over the width: of 1, |gated image|, |text|; with a gate, of it, it > 1e-5, it > 1e-10."""
+    look = model.look(batch.source, batch.source_layout(), _image(batch), batch.image_pad)
+    entries = [torch.ones_like(look.text), look.image.abs(), look.text.abs()]
+    if look.gate is not None:
+        entries += [look.gate, look.gate > 1e-5, look.gate > 1e-10]
+    # float64 from here on, so that neither padding nor the order of the sentences shows in the sums
+    sums: NDArray[np.float64] = torch.stack([entry.double().sum(-1) for entry in entries], -1).numpy()
+    return sums
+
+
+def _numbers(sums: NDArray[np.float64]) -> GateNumbers:
+    """From the sums of ``_token_sums``, (6,), or (3,) without a gate."""
+    entries, image, text, *of_gate = sums.tolist()
+    mean, over_1e5, over_1e10 = (value / entries for value in of_gate) if of_gate else (None, None, None)
+    return GateNumbers(mean, over_1e5, over_1e10, image / text)
+
+
+# --- maps over the image ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RegionMap:
+    """What each region of an image is to each token of a sentence.
+
+    tokens: pieces of the source (``attention``) or the target (the others), eos last.
+    values: (tokens, R) float64. ``attention``: shares, which sum to 1 over the regions. The others are
+        log-probability in nats, what the region adds to the token's; below 0 it speaks against the token.
+    boxes: where each region lies in the picture; None where that is not known. A network sees beyond a region's
+        edges, so the box is the region's middle rather than its limit.
+    """
+
+    tokens: list[str]
+    values: NDArray[np.float64]
+    method: Literal["attention", "occlusion", "gradient", "patches"]
+    boxes: list[Box] | None = None
+
+
+def region_attention(translator: Translator, source: str, image: str | Path | bytes | Image) -> RegionMap | None:
+    """Shares of the image's regions in what each source token is told; None where the fusion takes their mean.
+
+    Raises:
+        MMTError: a text-only model, an unreadable or unknown image, a sentence longer than the model's positions.
+    """
+    batch = _one(translator, source, (), image)
+    with torch.inference_mode():
+        look = translator.model.look(batch.source, batch.source_layout(), _image(batch), batch.image_pad)
+    if look.attention is None:
+        return None
+    tokens = translator.tokenizer.pieces(batch.source[0].tolist())
+    return RegionMap(tokens, look.attention[0].double().numpy(), "attention")
+
+
+def region_importance(
+    translator: Translator,
+    source: str,
+    target: str | Sequence[int],
+    image: str | Path | bytes | Image,
+    method: Literal["occlusion", "gradient"] = "occlusion",
+) -> RegionMap:
+    """How much each region of the image's features supports each token of a given translation.
+
+    ``occlusion``: log-probability of the token with all regions, minus without the one (Zeiler and Fergus, 2014,
+    https://arxiv.org/abs/1311.2901, on features); with one region, minus without the image. ``gradient``: its
+    gradient times the features, summed over their width (Shrikumar et al., 2016, https://arxiv.org/abs/1605.01713).
+
+    Args:
+        target: the translation, as text or as ids without bos and eos.
+        image: as ``Translator.hypotheses`` takes it.
+    Raises:
+        MMTError: a text-only model, an unreadable or unknown image, a sentence longer than the model's positions.
+    """
+    batch = _one(translator, source, target, image)
+    values = (occlusion if method == "occlusion" else gradient)(translator.model, batch)
+    return RegionMap(translator.tokenizer.pieces(batch.target[0, 1:].tolist()), values.double().numpy(), method)
+
+
+def patch_importance(
+    translator: Translator,
+    source: str,
+    target: str | Sequence[int],
+    picture: str | Path | bytes | Image,
+    num_patches: int = 7,
+) -> RegionMap:
+    """How much each patch of the picture supports each token of a given translation; for features of any kind.
+
+    A patch is covered with the picture's mean colour, and the features are made anew; the value is the token's
+    log-probability with the whole picture, minus with the covered one, Zeiler and Fergus (2014).
+
+    Args:
+        target: the translation, as text or as ids without bos and eos.
+        picture: the picture itself, not its id in a feature store.
+        num_patches: in a row and in a column of what the backbone sees of the picture.
+    Raises:
+        MMTError: a text-only model, no backbone, an unreadable picture, a sentence longer than the model's
+            positions.
+    """
+    backbone = translator.backbone
+    pixels = decode_image(Path(picture) if isinstance(picture, str) else picture)
+    whole: Tensor = backbone.transform(pixels)  # (3, C, C)
+    edges = [i * whole.size(-1) // num_patches for i in range(num_patches + 1)]
+    grey = whole.float().mean((1, 2), keepdim=True).round().to(whole.dtype)  # (3, 1, 1)
+    pictures = whole.repeat(1 + num_patches**2, 1, 1, 1)
+    for number in range(num_patches**2):
+        row, column = divmod(number, num_patches)
+        pictures[1 + number, :, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = grey
+    with torch.inference_mode():
+        parts = [pictures[first : first + _PICTURES] for first in range(0, len(pictures), _PICTURES)]
+        features = torch.cat([backbone(part) for part in parts]).cpu().numpy()  # (P, R, dim)
+    source_ids, target_ids = _encoded(translator, source, "source"), _encoded(translator, target, "target")
+    drops = []
+    for first in range(1, len(features), _VARIANTS):
+        rows = [features[0], *features[first : first + _VARIANTS]]
+        batch = translator.batch([source_ids] * len(rows), list(rows), [target_ids] * len(rows))
+        drops.append(_drops(translator.model, batch))
+    boxes = boxes_between(edges, backbone.signature.transform, pixels.size(2), pixels.size(1))
+    tokens = translator.tokenizer.pieces([*target_ids, EOS])
+    return RegionMap(tokens, torch.cat(drops, 1).double().numpy(), "patches", boxes)
+
+
+def image_importance(
+    translator: Translator,
+    source: str,
+    target: str | Sequence[int],
+    image: str | Path | bytes | Image | None,
+    picture: str | Path | bytes | Image | None = None,
+) -> RegionMap | None:
+    """The map over the image that a model allows: of its regions, else of patches of the picture, else None.
+
+    Regions (``region_importance``, occlusion) where the features have several; patches (``patch_importance``)
+    where they have one and the picture is at hand; None otherwise, and for a text-only model or a sentence
+    without image.
+
+    Args:
+        target: the translation, as text or as ids without bos and eos.
+        image: as ``Translator.hypotheses`` takes it.
+        picture: the picture itself where ``image`` is an id in the translator's feature store; with it the map has
+            boxes.
+    Raises:
+        MMTError: as the two.
+    """
+    signature = translator.card.features
+    if image is None or signature is None:
+        return None
+    if translator.features is None:
+        picture = image
+    if signature.num_regions > 1:
+        found = region_importance(translator, source, target, image)
+        if picture is None:
+            return found
+        _, height, width = decode_image(Path(picture) if isinstance(picture, str) else picture).shape
+        return replace(found, boxes=region_boxes(signature, width, height))
+    return None if picture is None else patch_importance(translator, source, target, picture)
+
+
+def merge_words(
+    tokens: Sequence[str], values: NDArray[np.float64], how: Literal["sum", "mean"]
+) -> tuple[list[str], NDArray[np.float64]]:
+    """Puts pieces together to words: ``sum`` for importance, ``mean`` for gates and attention.
+
+    Args:
+        tokens: pieces; U+2581 begins a word, and ``</s>`` is one of its own.
+        values: (tokens, ...).
+    Returns:
+        The words, and (words, ...) values.
+    """
+    starts = [n for n, piece in enumerate(tokens) if n == 0 or piece.startswith("\u2581") or piece == "</s>"]
+    words = [_word("".join(tokens[i:j])) for i, j in itertools.pairwise([*starts, len(tokens)])]
+    if not words:
+        return [], values
+    merged = np.add.reduceat(values, starts, axis=0)
+    if how == "mean":
+        sizes = np.diff([*starts, len(tokens)])
+        merged = merged / sizes.reshape(-1, *[1] * (values.ndim - 1))
+    return words, merged
+
+
+def _word(pieces: str) -> str:
+    """Spaces and byte pieces as text: '\u2581caf<0xC3><0xA9>' is 'café'."""
+    word = re.sub(
+        r"(?:<0x[0-9A-F]{2}>)+",
+        lambda run: bytes.fromhex(re.sub("<0x|>", "", run.group())).decode("utf-8", "replace"),
+        pieces,
+    )
+    return word.replace("\u2581", " ").strip(" ")
+
+
+# --- of one sentence --------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def occlusion(model: MMTModel, batch: Batch) -> Tensor:
+    """(T, R) log-probability of each target token of the batch's one sentence, minus that without the region."""
+    num_regions = _image(batch).size(1)
+    drops = []
+    for first in range(0, num_regions, _VARIANTS):
+        left_out = range(first, min(first + _VARIANTS, num_regions))
+        variants = _repeat(batch, 1 + len(left_out))
+        assert variants.image_pad is not None  # noqa: S101
+        variants.image_pad[range(1, 1 + len(left_out)), left_out] = True
+        drops.append(_drops(model, variants))
+    return torch.cat(drops, 1)
+
+
+def gradient(model: MMTModel, batch: Batch) -> Tensor:
+    """(T, R) gradient of each target token's log-probability times the image's features, for one sentence."""
+    found = []
+    targets = batch.target[0, 1:]
+    for first in range(0, len(targets), _VARIANTS):
+        places = range(first, min(first + _VARIANTS, len(targets)))
+        # One copy of the sentence a token, each asked for its own token: one backward pass serves them all.
+        copies = _repeat(batch, len(places))
+        image = _image(copies).requires_grad_()
+        states = _decode(model, copies)[range(len(places)), places]  # (K, D)
+        total = _log_p(model, states, targets[first : places.stop]).sum()
+        (slope,) = torch.autograd.grad(total, image)
+        found.append((slope * image.detach()).sum(-1))  # (K, R)
+    return torch.cat(found)
+
+
+def _drops(model: MMTModel, batch: Batch) -> Tensor:
+    """(T, N - 1): log-probability of each target token in the first row of the batch, minus in each other row."""
+    with torch.inference_mode():
+        states, ids = _decode(model, batch).flatten(0, 1), batch.target[:, 1:].flatten()
+        parts = [slice(first, first + _LOGITS) for first in range(0, len(ids), _LOGITS)]
+        log_p = torch.cat([_log_p(model, states[part], ids[part]) for part in parts]).view(len(batch.source), -1)
+        return (log_p[0] - log_p[1:]).T
+
+
+def _log_p(model: MMTModel, states: Tensor, ids: Tensor) -> Tensor:
+    """(M) log-probabilities of ``ids`` (M) after the decoder's ``states`` (M, D)."""
+    log_p = torch.log_softmax(model.final_proj(states).float(), -1)
+    return log_p.gather(1, ids.unsqueeze(1)).squeeze(1)
+
+
+def _decode(model: MMTModel, batch: Batch) -> Tensor:
+    layout = batch.source_layout()
+    encoded = model.encode(batch.source, layout, batch.image, batch.image_pad)
+    return model.decode(batch.target[:, :-1], batch.target_layout(), encoded, layout)
+
+
+def _one(translator: Translator, source: str, target: str | Sequence[int], image: Any) -> Batch:
+    translator.refuse_images("an image")
+    ids = _encoded(translator, source, "source"), _encoded(translator, target, "target")
+    return translator.batch([ids[0]], translator.features_of([image]), [ids[1]])
+
+
+def _encoded(translator: Translator, text: str | Sequence[int], what: str) -> list[int]:
+    ids = translator.tokenizer.encode(text) if isinstance(text, str) else list(text)
+    longest = translator.model.config.max_length - 1
+    if len(ids) > longest:
+        raise MMTError(
+            f"{what}: expected at most {longest} pieces, found {len(ids):,}. Cut it at an end of sentence."
+        )
+    return ids
+
+
+def _image(batch: Batch) -> Tensor:
+    if batch.image is None:
+        raise MMTError("expected a sentence with an image, found none.")
+    return batch.image
+
+
+def _repeat(batch: Batch, num: int) -> Batch:
+    """The batch's one sentence ``num`` times."""
+    image = _image(batch)
+    pad = torch.zeros(image.shape[:2], dtype=torch.bool) if batch.image_pad is None else batch.image_pad
+    return Batch(
+        batch.source.repeat(num, 1),
+        batch.source_lens * num,
+        batch.target.repeat(num, 1),
+        batch.target_lens * num,
+        image.repeat(num, 1, 1),
+        pad.repeat(num, 1),
+        num,
+    )
