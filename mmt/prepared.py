@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class DatasetInfo:
     """What a prepared data set says of itself.
 
     ``images`` is the image folder: relative to the data set's folder when it lies inside it (the folder can
-    then be moved), absolute otherwise.
+    then be moved), absolute otherwise. ``probe`` says how its sources were masked (``mmt.probes``), if they were.
     """
 
     name: str
@@ -49,6 +49,7 @@ class DatasetInfo:
     target_lang: str
     images: str
     splits: dict[str, SplitInfo] = field(default_factory=dict)
+    probe: dict[str, Any] = field(default_factory=dict)
 
 
 def write_dataset(
@@ -81,7 +82,7 @@ def write_dataset(
     if not splits:
         raise MMTError(f"{folder}: expected at least one split, got none. Check the input files.")
     counted = {name: _count(name, rows) for name, rows in splits.items()}
-    info = DatasetInfo(info.name, info.source_lang, info.target_lang, info.images, counted)
+    info = replace(info, splits=counted)
     folder = Path(os.path.realpath(folder))  # has a name even for "."; a link is followed, not replaced
     inside = bool(info.images) and not os.path.isabs(info.images)
     if inside and (Path(info.images).name != info.images or info.images in {*splits, *_OWN_FILES, ".."}):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -45,7 +46,7 @@ from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate, length_batches, read_examples
 from mmt.errors import MMTError, nearest
 from mmt.features import FeatureStore
-from mmt.folder import ModelCard, save_model
+from mmt.folder import TOKENIZER, ModelCard, save_model, start_from
 from mmt.memory import keep_freed_memory
 from mmt.model import MMTModel
 from mmt.prepared import DatasetInfo, read_info, read_split
@@ -166,7 +167,7 @@ class _TranslationRecipe(Recipe):
             _FAMILY,
             kls=MMTModel,
             config_kls=MMTConfig,
-            factory=lambda _: MMTModel(self._run.model_config()),
+            factory=lambda _: _new_model(self._run),
             supports_meta=False,
             fsdp_applier=_apply_fsdp,
         )
@@ -336,14 +337,26 @@ def _claim(output: Path, config: TrainConfig, info: DatasetInfo, features: Featu
         _write(output / "config.mmt.yaml", dump_config(config))
 
 
+def _new_model(run: _Run) -> MMTModel:
+    model = MMTModel(run.model_config())
+    if run.config.start is not None:
+        start_from(run.config.start, model, (run.info.source_lang, run.info.target_lang))
+    return model
+
+
 def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
     path = output / "tokenizer.model"
     if not path.exists():
-        if _rank() == 0:
+        if _rank() == 0 and config.start is not None:
+            beside = path.with_name(path.name + ".writing")
+            shutil.copyfile(Tokenizer(config.start / TOKENIZER).path, beside)
+            beside.replace(path)
+        elif _rank() == 0:
             assert config.data.path is not None  # noqa: S101  # checked when the configuration was read
             rows = read_split(config.data.path, config.data.train_split)
             lines = (line for side in ("source", "target") for line in rows[side])
-            train_tokenizer(lines, config.text.vocab_size, path)
+            probe = read_info(config.data.path).probe
+            train_tokenizer(lines, config.text.vocab_size, path, [probe["symbol"]] if probe else [])
         while not path.exists():  # another process is training it
             time.sleep(0.2)
     return Tokenizer(path)

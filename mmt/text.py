@@ -32,13 +32,14 @@ def normalize(line: str) -> str:
     return _SPACES.sub(" ", unicodedata.normalize("NFC", line)).strip(" ")
 
 
-def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path) -> None:
+def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: Sequence[str] = ()) -> None:
     """Trains a joint BPE vocabulary with byte fallback, so that no character is ever unknown.
 
     Args:
         lines: source and target sentences of the training split.
         vocab_size: pieces, with 4 control symbols and 256 bytes among them.
         path: where the model goes; written beside and renamed.
+        symbols: what is kept whole wherever it stands, such as a probe's mask.
     Raises:
         MMTError: the text is too small for ``vocab_size`` pieces.
     """
@@ -60,6 +61,7 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path) -> None:
             unk_id=UNK,
             bos_id=BOS,
             eos_id=EOS,
+            user_defined_symbols=list(symbols),
             num_threads=1,  # the same model on every machine
             minloglevel=2,
         )
@@ -99,6 +101,7 @@ class Tokenizer:
             raise MMTError(f"{path}: expected pad, unk, bos, eos as {(PAD, UNK, BOS, EOS)}, found {ids}.")
         self.path = path
         self.vocab_size = model.vocabulary_size
+        self._model = model
         self._encoder = SentencePieceEncoder(model)
         self._decoder = SentencePieceDecoder(model)
 
@@ -114,3 +117,7 @@ class Tokenizer:
         tensor = torch.as_tensor(ids, dtype=torch.int64)
         tensor = tensor[tensor > EOS]
         return str(self._decoder(tensor)) if len(tensor) else ""
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The piece of each id: U+2581 stands for a space, ``<0xE2>`` for a byte, ``</s>`` for eos."""
+        return [str(self._model.index_to_token(i)) for i in ids]

@@ -66,6 +66,15 @@ def test_decode_prints_no_control_symbols(small: Tokenizer) -> None:
     assert small.decode([2, 1, *ids, 3, 0, 0]) == "Laws of text."
 
 
+def test_pieces_are_the_text_cut_up(small: Tokenizer) -> None:
+    pieces = small.pieces([*small.encode("Laws of text."), EOS])
+    assert "".join(pieces) == "\u2581Laws\u2581of\u2581text.</s>"
+    assert [small.decode([i]) for i in small.encode("Laws")] == [
+        piece.strip("\u2581") for piece in small.pieces(small.encode("Laws"))
+    ]
+    assert small.pieces(small.encode("\u8a9e"))[-3:] == ["<0xE8>", "<0xAA>", "<0x9E>"]
+
+
 def test_the_same_text_gives_the_same_model(tmp_path: Path) -> None:
     for name in ("a", "b"):
         train_tokenizer(TEXT.splitlines(), 400, tmp_path / name)

@@ -1,0 +1,77 @@
+"""Masks words of a prepared data set, so that only the image can tell what they were: see ``mmt.probes``.
+
+    python -m data_prep.probes data/multi30k_en_de data/multi30k_en_de_colour --probe colour
+
+Every split is masked, training and test alike. The columns ``masked`` (the words, in order) and ``unmasked`` (the
+sentence as it was) are added; sentences without such a word stay as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from mmt.command import Command
+from mmt.errors import MMTError
+from mmt.prepared import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
+from mmt.probes import SYMBOLS, Probe
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("data", type=_PATH)
+@click.argument("out", type=_PATH)
+@click.option("--probe", "kind", type=click.Choice(list(SYMBOLS)), required=True, help="Which words to mask.")
+@click.option(
+    "--k", type=click.IntRange(min=0), default=1, help="noun: mask up to K; progressive: keep the first K."
+)
+@click.option("--seed", type=int, default=1, help="noun: which ones of more than K.")
+@click.option("--only-images", is_flag=True, help="Keep only sentences that have an image.")
+def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool) -> None:
+    """Masks the English sources of the prepared data set DATA and writes the data set OUT."""
+    info = prepare(data, out, Probe(kind, k if kind in ("noun", "progressive") else 0, seed), only_images)
+    print_splits(info)
+    for split in info.splits:
+        words = [len(masked) for masked in read_split(out, split)["masked"]]
+        click.echo(
+            f"{split}: {sum(words):,} words masked in {sum(map(bool, words)):,} of {len(words):,} sentences"
+        )
+
+
+def prepare(data: Path, out: Path, probe: Probe, only_images: bool = False) -> DatasetInfo:
+    """Masks every split of ``data`` into the new data set ``out``.
+
+    Raises:
+        MMTError: ``data`` is no prepared data set, is masked already, is not from English, or has no word to mask.
+    """
+    from tqdm import tqdm
+
+    info = read_info(data)
+    if info.probe:
+        raise MMTError(f"{data}: is masked already ({info.probe['kind']}). Mask the data set it was made from.")
+    if info.source_lang != "en":
+        raise MMTError(f"{data}: the words to mask are English, but the source language is '{info.source_lang}'.")
+    if out.resolve() == data.resolve():
+        raise MMTError(f"{out}: the masked data set needs a folder of its own.")
+    splits = {}
+    for split in info.splits:
+        rows = []
+        for row in tqdm(read_split(data, split), split, unit=" sentences", disable=None):
+            if row["has_image"] or not only_images:
+                source, words = probe.mask(row["source"], row["id"])
+                rows.append({**row, "source": source, "masked": words, "unmasked": row["source"]})
+        if rows:  # a split without any image is left out where only images are wanted
+            splits[split] = rows
+    if not any(row["masked"] for rows in splits.values() for row in rows):
+        raise MMTError(f"{data}: has no word that the probe '{probe.kind}' masks.")
+    images = os.path.abspath(image_folder(data, info)) if info.images else ""
+    name = f"{info.name}_{probe.kind}{probe.k or ''}"
+    masked = DatasetInfo(name, info.source_lang, info.target_lang, images, probe=probe.to_dict())
+    return write_dataset(out, masked, splits)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m data_prep.probes")

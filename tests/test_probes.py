@@ -1,0 +1,426 @@
+"""Masking probes: what is masked, what counts as restored, and what is written about a system."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import statistics
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import data_root, make_features, tiny_folder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.stats import wilcoxon
+
+from data_prep import probes as masking
+from eval import probes as scoring
+from mmt.controls import controlled_images
+from mmt.errors import MMTError
+from mmt.folder import CARD, read_card
+from mmt.inflections import LANGUAGES, translations
+from mmt.prepared import DatasetInfo, image_folder, read_info, read_split, write_dataset
+from mmt.probes import (
+    CHARACTERS,
+    COLOURS,
+    SYMBOLS,
+    Probe,
+    check_symbol,
+    gold_items,
+    probe_accuracy,
+)
+from mmt.text import Tokenizer, train_tokenizer
+from mmt.translator import Translation, Translator
+
+DE = {"red": "roter", "blue": "blauer", "green": "grüner", "white": "weißer"}
+SIZES = {"train": 40, "val": 4, "test": 12}
+PROBES = [Probe("colour"), Probe("character"), Probe("noun", 2), Probe("progressive", 3)]
+
+
+def rows(split: str) -> list[dict[str, Any]]:
+    """Sentences of one colour and of one man; two of three have an image, named by its number."""
+    made = []
+    for number, (colour, word) in zip(range(SIZES[split]), itertools.cycle(DE.items()), strict=False):
+        row = {"id": f"{split}-{number}", "image": f"{split}-{number}.png", "has_image": number % 3 > 0}
+        source = f"A {colour.title() if number % 2 else colour} dog sees the man."
+        made.append({**row, "source": source, "target": f"Ein {word} Hund sieht den Mann."})
+    return made
+
+
+@pytest.fixture(scope="module")
+def kennel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like conftest's ``world``, with ``plain/``, its masked copy ``data/``, and model folders."""
+    folder = tmp_path_factory.mktemp("kennel")
+    (folder / "images").mkdir()
+    found = [row["image"] for split in SIZES for row in rows(split) if row["has_image"]]
+    for name in found:
+        Image.new("RGB", (8, 8)).save(folder / "images" / name)
+    info = DatasetInfo("dogs", "en", "de", str(folder / "images"))
+    write_dataset(folder / "plain", info, {split: rows(split) for split in SIZES})
+    masking.prepare(folder / "plain", folder / "data", Probe("colour"))
+    make_features(folder / "features", found)
+    train = read_split(folder / "data", "train")
+    train_tokenizer([*train["source"], *train["target"]], 320, folder / "tokenizer.model", [SYMBOLS["colour"]])
+    for name in ("text1", "text2", "gated1", "gated2"):
+        model_folder(folder / name, folder, "none" if "text" in name else "gated", seed=int(name[-1]))
+    return folder
+
+
+def model_folder(folder: Path, world: Path, fusion: str, **training: Any) -> Path:
+    card = replace(read_card(tiny_folder(folder, world, fusion)), training=training)
+    raw = vars(card) | {"features": card.features.to_dict() if card.features else None}
+    (folder / CARD).write_text(json.dumps(raw))
+    return folder
+
+
+@pytest.fixture
+def oracle(monkeypatch: pytest.MonkeyPatch, kennel: Path) -> None:
+    """Models that translate the image that they are shown, and guess the same colour where there is none."""
+    of_image = {row["image"]: row["target"] for row in rows("test")}
+
+    def hypotheses(
+        self: Translator,
+        sentences: Sequence[str],
+        images: Sequence[str] | None,
+        *,
+        image_control: Any,
+        control_seed: int,
+        progress: Callable[[int], object],
+    ) -> list[list[Translation]]:
+        assert all(SYMBOLS["colour"] in sentence for sentence in sentences)
+        shown = controlled_images(images or [None] * len(sentences), image_control, control_seed)
+        texts = ["Ein rote Hund." if image is None else of_image[image] for image in shown]
+        if self.card.training.get("seed") == 2:
+            texts[0] = "Ein Hund."
+        return [[Translation(text, 0.0, True)] for text in texts]
+
+    monkeypatch.setattr(Translator, "hypotheses", hypotheses)
+
+
+def evaluate(kennel: Path, out: Path, **changes: Any) -> dict[str, Any]:
+    given = {
+        "text_only": [kennel / "text1", kennel / "text2"],
+        "models": [kennel / "gated1", kennel / "gated2"],
+        "images": kennel / "features",
+        "draws": 3,
+    }
+    return scoring.evaluate(changes.pop("data", kennel / "data"), "test", out, **given | changes)
+
+
+# What is masked
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.kind)
+def test_the_masked_words_put_back_give_the_sentence(probe: Probe) -> None:
+    for sentence in ("A man's red dog and the Man in white.", "", "It's black-and-white", "People, people!"):
+        masked, words = probe.mask(sentence, "id")
+        assert masked.count(probe.symbol) == len(words)
+        parts = masked.split(probe.symbol)
+        assert "".join(a + b for a, b in itertools.zip_longest(parts, words, fillvalue="")) == sentence
+
+
+@pytest.mark.parametrize(
+    ("probe", "sentence", "expected"),
+    [
+        (PROBES[0], "RED hat, Grey dog; red-haired, blackish", "[MASK_C] hat, [MASK_C] dog; red-haired, blackish"),
+        (PROBES[1], "A man's dog; men and a woman’s", "A [MASK_P]'s dog; [MASK_P] and a [MASK_P]’s"),
+        (PROBES[1], "A snowman in a man-made hole", "A snowman in a man-made hole"),
+        (PROBES[2], "The dog", "The [MASK_N]"),
+        (PROBES[3], "It's the man's red-haired dog.", "It's the man's [MASK] [MASK]."),
+        (Probe("progressive", 0), "The man's dog", "[MASK] [MASK] [MASK]"),
+    ],
+)  # fmt: skip
+def test_whole_words_are_masked_in_either_case(probe: Probe, sentence: str, expected: str) -> None:
+    assert probe.mask(sentence)[0] == expected
+
+
+def test_nouns_are_at_most_k_and_the_seed_and_the_id_choose() -> None:
+    sentence = "A dog and a cat with a ball on the beach near a house"
+    chosen = {(seed, name): Probe("noun", 2, seed).mask(sentence, name)[1] for seed in (1, 2, 3) for name in "abc"}
+    assert all(len(words) == 2 for words in chosen.values())
+    assert all(len({tuple(chosen[seed, name]) for name in "abc"}) > 1 for seed in (1, 2))
+    assert any(chosen[1, name] != chosen[2, name] for name in "abc")
+    assert all(Probe("noun", 2, seed).mask(sentence, name)[1] == words for (seed, name), words in chosen.items())
+    assert sorted(Probe("noun", 9).mask(sentence)[1]) == ["ball", "beach", "cat", "dog", "house"]
+
+
+def test_every_split_is_masked_alike_and_nothing_else_changes(kennel: Path) -> None:
+    for split in SIZES:
+        masked = list(read_split(kennel / "data", split))
+        assert len(masked) == SIZES[split]
+        for row, before in zip(masked, rows(split), strict=True):
+            assert row.pop("masked") == [before["source"].split()[1]]
+            assert row.pop("unmasked") == before["source"]
+            assert row == {**before, "source": "A [MASK_C] dog sees the man."}
+    assert read_info(kennel / "data").probe == {"kind": "colour", "symbol": "[MASK_C]", "k": 0, "seed": 1}
+
+
+def test_the_images_are_still_found(kennel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = DatasetInfo("dogs", "en", "de", "pictures")
+    made = tmp_path / "made"
+    made.mkdir()
+    Image.new("RGB", (8, 8)).save(made / "test-1.png")
+    write_dataset(tmp_path / "plain", inside, {"test": rows("test")}, images_from=made)
+    monkeypatch.chdir(tmp_path)
+    masking.prepare(Path("plain"), Path("deep/down/masked"), Probe("colour"))
+    monkeypatch.chdir("/")
+    assert (image_folder(tmp_path / "deep/down/masked") / "test-1.png").is_file()
+    assert image_folder(kennel / "data") == kennel / "images"
+
+
+def test_only_images_leaves_out_the_sentences_without(kennel: Path, tmp_path: Path) -> None:
+    info = masking.prepare(kennel / "plain", tmp_path / "masked", Probe("character"), only_images=True)
+    assert [s.images_missing for s in info.splits.values()] == [0, 0, 0]
+    assert info.splits["test"].sentences == sum(row["has_image"] for row in rows("test"))
+
+
+def test_what_cannot_be_masked_is_refused(kennel: Path, tmp_path: Path) -> None:
+    german = DatasetInfo("dogs", "de", "en", str(tmp_path))
+    write_dataset(tmp_path / "german", german, {"test": rows("test")})
+    grey = [{**row, "source": "A dog."} for row in rows("test")]
+    write_dataset(tmp_path / "grey", DatasetInfo("dogs", "en", "de", str(tmp_path)), {"test": grey})
+    for folder, complaint in (
+        (kennel / "data", "is masked already .colour."),
+        (tmp_path / "german", "source language is 'de'"),
+        (tmp_path / "grey", "no word that the probe 'colour' masks"),
+        (tmp_path, "expected a prepared data set"),
+    ):
+        with pytest.raises(MMTError, match=complaint):
+            masking.prepare(folder, tmp_path / "out", Probe("colour"))
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(MMTError, match="a folder of its own"):
+        masking.prepare(kennel / "plain", kennel / "x" / ".." / "plain", Probe("colour"))
+    for kind, k in (("color", 0), ("noun", 0), ("progressive", -1)):
+        with pytest.raises(MMTError, match="expected"):
+            Probe(kind, k)
+
+
+def test_the_command_counts_what_it_masked(
+    kennel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(kennel / "plain"), str(tmp_path / "out"), "--probe", "noun", "--k", "2"]
+    masking.main(arguments, standalone_mode=False)
+    assert "test: 24 words masked in 12 of 12 sentences" in capsys.readouterr().out
+    assert read_info(tmp_path / "out").probe == {"kind": "noun", "symbol": "[MASK_N]", "k": 2, "seed": 1}
+
+
+# The symbol
+
+
+def test_a_tokenizer_of_masked_text_keeps_the_symbol_whole(kennel: Path, world: Path) -> None:
+    tokenizer = Tokenizer(kennel / "tokenizer.model")
+    check_symbol(tokenizer, Probe("colour"), "model")
+    around, alone = tokenizer.encode("A [MASK_C] dog."), tokenizer.encode("A dog.")
+    assert len(around) - len(alone) <= 2  # the symbol and a word's start
+    assert tokenizer.decode(around) == "A [MASK_C] dog."
+    for probe, path in ((Probe("character"), kennel), (Probe("colour"), world)):
+        with pytest.raises(MMTError, match=r"a model trained on data masked with .* Train one"):
+            check_symbol(Tokenizer(path / "tokenizer.model"), probe, "model")
+
+
+# What counts as restored
+
+
+@pytest.mark.parametrize(
+    ("lang", "word", "right", "wrong"),
+    [
+        ("de", "red", "rot rote rotem roten roter rotes hellrot dunkelroten Rot", "Brot rosarot blau"),
+        ("de", "orange", "orange oranges oranger orangefarbenen", "Orangensaft"),
+        ("de", "pink", "rosa pinkes rosafarbener rosarot", "roter"),
+        ("de", "gold", "goldenen goldfarben Gold", "Goldschmuck"),
+        ("de", "boy", "Junge Jungen", "junge jungen"),
+        ("de", "man", "Mann Mannes", "Männer man"),
+        ("de", "men", "Männer Männern", "Mann"),
+        ("de", "people", "Leute Menschen Personen", "Person Menschenmenge"),
+        ("fr", "white", "blanc blanche blancs blanches", "blanchi"),
+        ("fr", "brown", "brun brunes marron marrons", "bruit"),
+        ("fr", "girl", "fille Fille", "filles garçon"),
+    ],
+)
+def test_forms(lang: str, word: str, right: str, wrong: str) -> None:
+    assert all(gold_items([word], token, lang) != [None] for token in right.split())
+    assert all(gold_items([word], token, lang) == [None] for token in wrong.split())
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_word_that_is_masked_has_translations(lang: str) -> None:
+    assert all(translations(lang)[word] for word in (*COLOURS, *CHARACTERS))
+    assert set(translations(lang)) == {*COLOURS, *CHARACTERS}
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("kind", ["colour", "character"])
+def test_references_translate_nearly_every_masked_word(lang: str, kind: str) -> None:
+    raw = data_root() / "multi30k" / "raw"
+    if not raw.is_dir():
+        pytest.skip(f"no Multi30K in {raw}")
+    sides = [
+        gzip.decompress((raw / f"val.{side}.gz").read_bytes()).decode().split("\n")[:-1] for side in ("en", lang)
+    ]
+    gold = [
+        form for en, other in zip(*sides, strict=True) for form in gold_items(Probe(kind).mask(en)[1], other, lang)
+    ]
+    assert len(gold) > 400
+    assert gold.count(None) < 0.06 * len(gold)
+
+
+def test_each_token_of_a_text_is_used_once() -> None:
+    assert set(gold_items(["Red", "red"], "rotes Boot, roter Hut", "de")) == {"rotes", "roter"}
+    assert gold_items(["red"], "rotes Boot, roter Hut, rote Uhr", "de") == ["rotes"]
+    assert gold_items(["red", "red", "blue"], "ein roter Hut, ein blauer", "de").count(None) == 1
+    score = probe_accuracy([["red", "red"]], ["roter roter"], ["ein roter"], "colour", "de")
+    assert (score.restricted, score.relaxed) == (0.5, 0.5)
+
+
+def test_hyphens_apostrophes_and_decomposed_letters_part_no_word_from_its_form() -> None:
+    assert gold_items(["black", "white"], "Ein schwarz-weißer Hund", "de") == ["schwarz", "weißer"]
+    assert gold_items(["man"], "l'homme", "fr") == ["homme"]
+    assert gold_items(["men"], unicodedata.normalize("NFD", "Männer"), "de") == ["Männer"]
+
+
+def test_restricted_asks_for_the_references_form_and_relaxed_for_any() -> None:
+    masked, references = [["red"], ["black"], []], ["Ein roter Hut.", "Ein Mann in Blau.", "Ein Hund."]
+    for hypothesis, expected in (("Ein Roter", (1, 1, 1)), ("die dunkelrote", (1, 0, 1)), ("blauer", (1, 0, 0))):
+        hypotheses = [hypothesis, "", "roter"]
+        score = probe_accuracy(masked, references, hypotheses, "colour", "de")
+        assert score.hits == (expected, (0, 0, 0), (0, 0, 0))
+        assert (score.items, score.without_gold) == (1, 1)
+        assert (score.restricted, score.relaxed) == expected[1:]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    words=st.lists(st.sampled_from(["tan", "brown", "beige", "gray"]), min_size=1, max_size=3),
+    tokens=st.lists(st.sampled_from(["braun", "hellbraun", "beige", "grau", "Hund"]), max_size=4),
+)
+def test_as_many_words_are_found_as_can_be(words: list[str], tokens: list[str]) -> None:
+    forms = [translations("de")[word] for word in words]
+    padded = [*tokens, *[""] * len(words)]
+    best = max(
+        sum(token in allowed for token, allowed in zip(order, forms, strict=True))
+        for order in itertools.permutations(padded, len(words))
+    )
+    gold = gold_items(words, " ".join(tokens), "de")
+    assert sum(form is not None for form in gold) == best
+    assert all(form is None or form in allowed for form, allowed in zip(gold, forms, strict=True))
+    score = probe_accuracy([words], ["braun braun beige beige grau"], [" ".join(tokens)], "colour", "de")
+    assert score.restricted <= score.relaxed
+
+
+def test_the_reference_restores_everything() -> None:
+    references = [row["target"] for row in rows("test")]
+    masked = [Probe("colour").mask(row["source"])[1] for row in rows("test")]
+    score = probe_accuracy(masked, references, references, "colour", "de")
+    assert (score.restricted, score.relaxed, score.items, score.without_gold) == (1, 1, SIZES["test"], 0)
+
+
+def test_what_cannot_be_scored_is_refused() -> None:
+    for masked, kind, lang, complaint in (
+        ([["dog"]], "noun", "de", "expected colour or character"),
+        ([["red"]], "colour", "cs", "de and fr, not in 'cs'"),
+        ([["red"]], "colour", "fr", "no reference has a translation"),
+        ([["red"], []], "colour", "de", "as sentences .2., got 1 and 1"),
+    ):
+        with pytest.raises(MMTError, match=complaint):
+            probe_accuracy(masked, ["ein roter Hund"], ["ein roter Hund"], kind, lang)
+
+
+# What is written about a system
+
+
+@pytest.mark.usefixtures("oracle")
+def test_the_figures_can_be_made_again_from_the_folder(kennel: Path, tmp_path: Path) -> None:
+    evaluate(kennel, tmp_path / "out")
+    result = json.loads((tmp_path / "out/result.json").read_text())
+    shown = [row for row in read_split(kennel / "data", "test") if row["has_image"]]
+    references, masked = [row["target"] for row in shown], [row["masked"] for row in shown]
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(files) == 1 + 2 * (1 + 1 + 3 + 1)
+    assert len({(tmp_path / "out" / name).read_text() for name in files if "wrong.seed1" in name}) == 3
+    hits: dict[str, list[Any]] = {system: [] for system in scoring.SYSTEMS}
+    for system in scoring.SYSTEMS:
+        seeds = []
+        for number in (1, 2):
+            texts = [
+                (tmp_path / "out" / name).read_text()
+                for name in files
+                if name.startswith(f"{system}.seed{number}.")
+            ]
+            draws = [probe_accuracy(masked, references, text.split("\n")[:-1], "colour", "de") for text in texts]
+            seeds.append(statistics.fmean(score.restricted for score in draws))
+            hits[system].append(np.mean([[hit.restricted for hit in score.hits] for score in draws], 0))
+        assert result["colour_accuracy"][system]["seeds"] == pytest.approx(seeds)
+        assert result["colour_accuracy"][system]["mean"] == pytest.approx(statistics.fmean(seeds))
+        assert result["colour_accuracy"][system]["std"] == pytest.approx(statistics.stdev(seeds))
+    assert wilcoxon(*(np.mean(hits[name], 0) for name in ("right", "wrong"))).pvalue == pytest.approx(
+        result["p_value"]
+    )
+    assert (result["items"], result["sentences"], result["without_gold"]) == (8, 8, 0)
+
+
+@pytest.mark.usefixtures("oracle")
+def test_a_model_that_sees_is_told_from_one_that_does_not(kennel: Path, tmp_path: Path) -> None:
+    result = evaluate(kennel, tmp_path / "out")
+    accuracy, relaxed = result["colour_accuracy"], result["relaxed_accuracy"]
+    assert accuracy["right"]["seeds"] == [1, 7 / 8]
+    assert accuracy["wrong"]["mean"] < accuracy["right"]["mean"]
+    assert accuracy["text_only"] == accuracy["blank"] == {"mean": 0, "std": 0, "seeds": [0, 0]}
+    assert relaxed["blank"]["mean"] > 0  # "rote" for "roter"
+    assert result["p_value"] == result["p_values"]["right_vs_wrong"] < 0.05
+    assert result["p_values"]["right_vs_blank"] < 0.05
+    assert result["bleu"]["right"]["seeds"][0] == pytest.approx(100)
+    again = evaluate(kennel, tmp_path / "again", models=[kennel / "gated1"], text_only=[kennel / "text1"])
+    assert again["colour_accuracy"]["right"] == {"mean": 1, "std": None, "seeds": [1]}
+
+
+def test_a_system_is_no_better_than_itself() -> None:
+    many = rows("test") * 10
+    text = [row["target"] for row in many]
+    masked = [Probe("colour").mask(row["source"])[1] for row in many]
+    sentences = scoring.Sentences(text, text, masked, text, Probe("colour"), "de")
+    names = ("text_only.seed1", "right.seed1", "wrong.seed1.draw1", "blank.seed1")
+    assert set(scoring.score(dict.fromkeys(names, text), sentences)["p_values"].values()) == {1}
+
+
+def test_real_models_are_scored_and_printed(
+    kennel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    arguments = [kennel / "data", "test", tmp_path / "out", "--text-only", kennel / "text1"]
+    arguments += ["--model", kennel / "gated1", "--images", kennel / "features", "--draws", "2"]
+    scoring.main(list(map(str, arguments)), standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert "8 masked words in 8 of 8 sentences" in printed
+    result = json.loads((tmp_path / "out/result.json").read_text())
+    assert result["features"]["backbone"] == "tiny"
+    assert result["models"]["with_images"][0]["training"] == {"seed": 1}
+    assert result["data_checksum"] == read_info(kennel / "data").splits["test"].checksum
+    right, blank = ((tmp_path / f"out/{name}.seed1.de").read_text() for name in ("right", "blank"))
+    assert right.count("\n") == blank.count("\n") == 8
+
+
+def test_models_and_data_that_do_not_fit_are_refused(kennel: Path, world: Path, tmp_path: Path) -> None:
+    noun = masking.prepare(kennel / "plain", tmp_path / "noun", Probe("noun", 1)) and tmp_path / "noun"
+    person = masking.prepare(kennel / "plain", tmp_path / "person", Probe("character")) and tmp_path / "person"
+    other = model_folder(tmp_path / "other", kennel, "gated", seed=1, data_checksum="other")
+    plain = tiny_folder(tmp_path / "plain", world, "none")
+    for changes, complaint in (
+        ({"data": kennel / "plain"}, "expected a masked data set, found a plain one"),
+        ({"data": noun}, "expected colour or character"),
+        ({"data": person}, "trained on data masked with .MASK_P."),
+        ({"text_only": [plain]}, "trained on data masked with .MASK_C."),
+        ({"text_only": [kennel / "gated1"]}, "--text-only .*trained with images. Give it as --model"),
+        ({"models": [kennel / "text1"]}, "--model .*trained on text only. Give it as --text-only"),
+        ({"models": [kennel / "gated1"] * 2}, "a model with seed 1 was given before"),
+        ({"models": [kennel / "gated2", other]}, "differs from .*gated2 in more than its seed"),
+    ):
+        with pytest.raises(MMTError, match=complaint):
+            evaluate(kennel, tmp_path / "out", **changes)
+        assert not (tmp_path / "out").exists()
