@@ -1,0 +1,67 @@
+"""Lists the source words of a prepared data set that have several translations: see ``mmt.ambiguity``.
+
+    python -m data_prep.ambiguous data/multi30k_en_de data/ambiguous_en_de.json
+
+The words are found in the train split; of masked sources (``data_prep.probes``), in the sentences as they were.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmt.ambiguity import Lexicon, find_ambiguous
+from mmt.command import Command
+from mmt.prepared import read_info, read_split
+
+_PATH = click.Path(path_type=Path)
+_TOP = 20
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("data", type=_PATH)
+@click.argument("out", type=_PATH)
+@click.option("--min-count", type=click.IntRange(min=1), default=10, help="Aligned occurrences of a translation.")
+@click.option(
+    "--min-share", type=click.FloatRange(0, 1), default=0.05, help="Of its word's aligned occurrences, a share."
+)
+@click.option("--seed", type=int, default=1, help="Of the aligner.")
+def main(data: Path, out: Path, min_count: int, min_share: float, seed: int) -> None:
+    """Finds the ambiguous words of the prepared data set DATA and writes them to OUT (JSON)."""
+    info = read_info(data)
+    rows = read_split(data, "train")
+    sources = rows["unmasked" if "unmasked" in rows.column_names else "source"]
+    lexicon = find_ambiguous(
+        list(sources),
+        list(rows["target"]),
+        info.source_lang,
+        info.target_lang,
+        min_count=min_count,
+        min_share=min_share,
+        seed=seed,
+    )
+    lexicon.save(out)
+    print_words(lexicon, _TOP)
+    click.echo(f"{out}: {len(lexicon.words):,} words\n{lexicon.signature}")
+
+
+def print_words(lexicon: Lexicon, top: int) -> None:
+    """Prints the ``top`` words that are ambiguous most often: by entropy times count."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"Most ambiguous, {lexicon.source_lang}-{lexicon.target_lang}", title_justify="left")
+    table.add_column("word")
+    table.add_column("count", justify="right")
+    table.add_column("bits", justify="right")
+    table.add_column("translations")
+    for word in sorted(lexicon.words.values(), key=lambda word: -word.entropy * word.count)[:top]:
+        translations = ", ".join(f"{sense.name} {sense.probability:.0%}" for sense in word.senses)
+        table.add_row(escape(word.word), f"{word.count:,}", f"{word.entropy:.2f}", escape(translations))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m data_prep.ambiguous")

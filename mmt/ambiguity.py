@@ -1,0 +1,399 @@
+"""Words with several translations: which they are, and whether a translation has the right one.
+
+From word alignments of the training text comes a lexicon of the source words that were translated in at least two
+ways (as MLT, Lala & Specia 2018, https://aclanthology.org/L18-1602). A translation is then scored on those words
+alone, because few sentences hang on the image and BLEU does not show them. MLT's authors looked through their
+lists; this one is as it is found, with words of several senses (mouth: Mund, Maul) and of one that has synonyms
+(sidewalk: Gehweg, Bürgersteig), for which no picture says which to take.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmt.errors import MMTError
+from mmt.lemmas import is_content, lemmatizer, readings, true_case, words_of
+
+if TYPE_CHECKING:
+    from thot.alignment import EflomalAlignmentModel
+
+FEWEST_PAIRS = 200
+"""Of fewer sentence pairs an aligner learns nothing to go by."""
+
+RARE_P = 0.2
+USUAL, RARER, SURPRISING = "usual", "rarer", "surprising"
+GROUPS = {
+    USUAL: "the word's most frequent translation",
+    RARER: f"another one, of probability {RARE_P} or more",
+    SURPRISING: f"another one, of probability under {RARE_P}",
+}
+"""How surprising the right translation is, by its probability in the training text."""
+
+
+@dataclass(frozen=True)
+class Sense:
+    """One translation of a word.
+
+    ``lemmas``: those that count as it (inflections that the lemmatiser does not know), the most frequent first,
+    which is its name. ``probability``: given the source word, among its listed translations.
+    """
+
+    lemmas: tuple[str, ...]
+    count: int
+    probability: float
+
+    @property
+    def name(self) -> str:
+        return self.lemmas[0]
+
+    @property
+    def surprisal(self) -> float:
+        """In bits."""
+        return -math.log2(self.probability)
+
+
+@dataclass(frozen=True)
+class AmbiguousWord:
+    """A source lemma with its translations, the most frequent first; their probabilities add up to 1.
+
+    ``count``: how often it is aligned with a content word, its unlisted translations included. ``entropy``: of the
+    translations listed, in bits.
+    """
+
+    word: str
+    count: int
+    entropy: float
+    senses: tuple[Sense, ...]
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The ambiguous words of a training text, by their lemma, and how they were found."""
+
+    source_lang: str
+    target_lang: str
+    signature: str
+    words: dict[str, AmbiguousWord]
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON, beside ``path`` and then renamed.
+
+        Raises:
+            MMTError: it cannot be written there.
+        """
+        beside = path.with_name(path.name + ".writing")
+        fields = {**asdict(self), "words": [asdict(word) for word in self.words.values()]}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            beside.replace(path)
+        except OSError as error:
+            raise MMTError(f"{path}: cannot be written ({error.strerror}).") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Lexicon:
+        """Reads what ``save`` wrote.
+
+        Raises:
+            MMTError: the file is missing or is no lexicon.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            words = [
+                AmbiguousWord(
+                    word["word"],
+                    word["count"],
+                    word["entropy"],
+                    tuple(Sense(tuple(s["lemmas"]), s["count"], s["probability"]) for s in word["senses"]),
+                )
+                for word in fields["words"]
+            ]
+            langs = (fields["source_lang"], fields["target_lang"])
+            return cls(*langs, fields["signature"], {word.word: word for word in words})
+        except OSError as error:
+            raise MMTError(f"{path}: cannot be read ({error.strerror}).") from None
+        except (ValueError, KeyError, TypeError):
+            raise MMTError(
+                f"{path}: no list of ambiguous words. Make one with python -m data_prep.ambiguous DATA {path}"
+            ) from None
+
+    def check_languages(self, source_lang: str, target_lang: str, whose: object) -> None:
+        """Raises MMTError unless the lexicon is of these languages, those of ``whose`` data."""
+        if (self.source_lang, self.target_lang) != (source_lang, target_lang):
+            raise MMTError(
+                f"{whose}: is {source_lang}-{target_lang}, but the ambiguous words are those of "
+                f"{self.source_lang}-{self.target_lang}. Find the words in a training text of the same languages."
+            )
+
+
+@dataclass(frozen=True)
+class SenseItem:
+    """One ambiguous word in one sentence whose right translation is known.
+
+    ``sentence`` counts from 0; ``gold`` is the translation in the reference, ``predicted`` the one in the
+    hypothesis, None if it has none of those listed; ``group`` is a key of ``GROUPS``.
+    """
+
+    sentence: int
+    word: str
+    gold: str
+    predicted: str | None
+    surprisal: float
+    group: str
+
+    @property
+    def hit(self) -> bool:
+        return self.predicted == self.gold
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """``accuracy`` in percent, None where there are no ``items``."""
+
+    items: int
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class SenseScore:
+    """How often a system has the right translation of an ambiguous word, in percent; None if there are no items.
+
+    ``micro_f1`` counts every item alike, ``macro_f1`` every translation of every word that is right at least once.
+    ``usual_accuracy`` and ``usual_macro_f1`` are those of always taking the most frequent translation. ``items``
+    depends on sources and references alone, up to ``predicted``: those of two systems are pairs.
+    """
+
+    accuracy: float | None
+    micro_f1: float | None
+    macro_f1: float | None
+    usual_accuracy: float | None
+    usual_macro_f1: float | None
+    groups: dict[str, GroupScore]
+    items: tuple[SenseItem, ...]
+    signature: str
+
+
+def find_ambiguous(
+    sources: Sequence[str],
+    targets: Sequence[str],
+    source_lang: str,
+    target_lang: str,
+    *,
+    min_count: int = 10,
+    min_share: float = 0.05,
+    seed: int = 1,
+) -> Lexicon:
+    """Lists the source words that a training text translates in several ways.
+
+    Both sides are lemmatised (simplemma) and aligned in both directions (eflomal, Östling & Tiedemann 2016, as
+    sil-thot has it, because that one takes a seed). A link counts if both directions have it, both words are
+    content words, and no content word beside the source word is without a link. The order of the sentences does
+    not matter.
+
+    Args:
+        sources, targets: raw text in its natural case, line by line.
+        source_lang, target_lang: one of en, de, fr, cs.
+        min_count: how often a translation must be aligned to count as one.
+        min_share: in which share of the word's aligned occurrences it must be.
+        seed: of the aligner's sampling.
+    Raises:
+        MMTError: unequal lines, an unknown language, too little text, or no such word in it.
+    """
+    if len(sources) != len(targets):
+        raise MMTError(f"expected one target for each of the {len(sources):,} sources, got {len(targets):,}.")
+    source_lemma, target_lemma = lemmatizer(source_lang), lemmatizer(target_lang)
+    sides = zip(true_case(sources), true_case(targets), strict=True)
+    # Sorted, for the sampler sees the order; without empty sides, which have nothing to align.
+    pairs = sorted((source, target) for source, target in sides if source and target)
+    if len(pairs) < FEWEST_PAIRS:
+        raise MMTError(
+            f"found {len(pairs):,} sentence pairs, but it takes at least {FEWEST_PAIRS:,} to align words. "
+            "Take the training split of a larger data set."
+        )
+    lemmas = [([source_lemma(w) for w in source], [target_lemma(w) for w in target]) for source, target in pairs]
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    forms: dict[str, Counter[str]] = defaultdict(Counter)
+    for (_, target_forms), (source, target), links in zip(pairs, lemmas, _align(lemmas, seed), strict=True):
+        content = {i for i, lemma in enumerate(source) if is_content(lemma, source_lang)}
+        unlinked = content - {i for i, _ in links}
+        for i, j in links:
+            # Beside a word without a link of its own the target word may be a compound of both: Tennisball.
+            if i in content and not {i - 1, i + 1} & unlinked and is_content(target[j], target_lang):
+                counts[source[i]][target[j]] += 1
+                forms[target[j]][target_forms[j].lower()] += 1
+    usual_form = {lemma: max(sorted(of), key=of.__getitem__) for lemma, of in forms.items()}
+    words = [_ambiguous_word(word, of, usual_form, min_count, min_share) for word, of in sorted(counts.items())]
+    found = {word.word: word for word in words if word is not None}
+    if not found:
+        raise MMTError(
+            f"found no word with two translations of at least {min_count} occurrences each in {len(pairs):,} "
+            "sentence pairs. Take a larger training text, or a smaller min_count."
+        )
+    signature = (
+        f"n:{len(pairs)}|min_count:{min_count}|min_share:{min_share}|lemmas:simplemma-{version('simplemma')}|"
+        f"align:eflomal-sil-thot-{version('sil-thot')}-intersection|seed:{seed}"
+    )
+    return Lexicon(source_lang, target_lang, signature, found)
+
+
+def sense_accuracy(
+    lexicon: Lexicon, sources: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]
+) -> SenseScore:
+    """Scores a system on the ambiguous words of its sources.
+
+    A word of the lexicon in a source is an item if a word of the reference is one of its translations, the nearest
+    by relative position if several are. Each item uses up one word of the reference, and one of the hypothesis.
+    Lemmas are compared, so any inflection is right.
+
+    Args:
+        lexicon: of the training text's ambiguous words.
+        sources, references, hypotheses: raw text, line by line.
+    Raises:
+        MMTError: the lengths differ.
+    """
+    if not len(sources) == len(references) == len(hypotheses):
+        raise MMTError(
+            f"expected as many hypotheses as references and sources, got {len(hypotheses):,}, {len(references):,} "
+            f"and {len(sources):,}."
+        )
+    source_lemma, target_lemma = lemmatizer(lexicon.source_lang), lemmatizer(lexicon.target_lang)
+    items: list[SenseItem] = []
+    usual: list[str | None] = []
+    for number, texts in enumerate(zip(sources, references, hypotheses, strict=True)):
+        source, reference, hypothesis = map(words_of, texts)
+        reference_lemmas = [readings(form, target_lemma) for form in reference]
+        gold: list[tuple[AmbiguousWord, Sense, float]] = []
+        for index, form in enumerate(source):
+            word = next((lexicon.words[r] for r in readings(form, source_lemma) if r in lexicon.words), None)
+            if word is not None:
+                position = (index + 0.5) / len(source)
+                sense = _take(reference_lemmas, position, word.senses, word.senses)
+                if sense is not None:
+                    gold.append((word, sense, position))
+        # First everything that is right, so that no wrong match takes its word away.
+        hypothesis_lemmas = [readings(form, target_lemma) for form in hypothesis]
+        right = [_take(hypothesis_lemmas, position, word.senses, (sense,)) for word, sense, position in gold]
+        for (word, sense, position), said in zip(gold, right, strict=True):
+            said = said or _take(hypothesis_lemmas, position, word.senses, word.senses)
+            group = USUAL if sense is word.senses[0] else RARER if sense.probability >= RARE_P else SURPRISING
+            name = said.name if said is not None else None
+            items.append(SenseItem(number, word.word, sense.name, name, sense.surprisal, group))
+            usual.append(word.senses[0].name)
+    groups = {group: _accuracy([item for item in items if item.group == group]) for group in GROUPS}
+    micro, macro = _f1(items, [item.predicted for item in items])
+    return SenseScore(
+        accuracy=_accuracy(items).accuracy,
+        micro_f1=micro,
+        macro_f1=macro,
+        usual_accuracy=100 * groups[USUAL].items / len(items) if items else None,
+        usual_macro_f1=_f1(items, usual)[1],
+        groups=groups,
+        items=tuple(items),
+        signature=f"items:{len(items)}|words:{len(lexicon.words)}|{lexicon.signature}",
+    )
+
+
+def _ambiguous_word(
+    word: str, counts: Counter[str], usual_form: dict[str, str], min_count: int, min_share: float
+) -> AmbiguousWord | None:
+    """``word`` if it has two translations at least.
+
+    ``counts``: target lemmas aligned with it. ``usual_form``: the most frequent form of each.
+    """
+    groups: dict[str, list[str]] = {}
+    for lemma in sorted(counts, key=lambda lemma: (-counts[lemma], lemma)):
+        same = (n for n in groups if _alike(n, lemma) or _alike(usual_form[n], usual_form[lemma]))
+        groups.setdefault(next(same, lemma), []).append(lemma)
+    total = sum(counts.values())
+    sizes = {name: sum(counts[lemma] for lemma in lemmas) for name, lemmas in groups.items()}
+    sizes = {name: size for name, size in sizes.items() if size >= max(min_count, min_share * total)}
+    if len(sizes) < 2:
+        return None
+    listed = sum(sizes.values())
+    senses = tuple(
+        Sense(tuple(groups[name]), count, count / listed)
+        for name, count in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+    )
+    return AmbiguousWord(word, total, sum(s.probability * s.surprisal for s in senses), senses)
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two words look like inflections of one that the lemmatiser does not know: Junge, Junges."""
+    longer = max(len(one), len(other))
+    stem = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return stem >= 3 and stem >= 2 * longer / 3 and longer - stem <= 2
+
+
+def _align(pairs: Sequence[tuple[list[str], list[str]]], seed: int) -> Iterable[list[tuple[int, int]]]:
+    """For each pair the links (source position, target position) that the aligners of both directions draw."""
+    from thot.alignment import SymmetrizationHeuristic, SymmetrizedAlignmentModel
+    from tqdm import tqdm
+
+    with tqdm(desc="align", unit=" rounds", disable=None) as bar:
+        forward = _trained(pairs, seed, bar.update)
+        backward = _trained([(target, source) for source, target in pairs], seed, bar.update)
+    both = SymmetrizedAlignmentModel(forward, backward)
+    both.heuristic = SymmetrizationHeuristic.INTERSECTION
+    for number in range(len(pairs)):
+        links = both.get_training_alignment(number)[1].to_numpy().nonzero()  # of an (S, T) matrix
+        yield list(zip(*(positions.tolist() for positions in links), strict=True))
+
+
+def _trained(
+    pairs: Sequence[tuple[list[str], list[str]]], seed: int, progress: Callable[[], object]
+) -> EflomalAlignmentModel:
+    from thot.alignment import EflomalAlignmentModel
+
+    model = EflomalAlignmentModel()
+    model.seed, model.deterministic, model.emit_training_alignments = seed, True, True
+    model.num_samplers = 1  # three take three times as long
+    for source, target in pairs:
+        model.add_sentence_pair(source, target)
+    model.start_training()
+    for _ in range(sum(model.get_iterations())):  # of IBM 1, HMM and fertility, as many as it wants for this size
+        model.train()
+        progress()
+    model.end_training()
+    return model
+
+
+def _take(
+    tokens: list[tuple[str, ...]], position: float, senses: Sequence[Sense], wanted: Sequence[Sense]
+) -> Sense | None:
+    """Finds the word nearest to a relative position that is one of ``wanted``, and uses it up.
+
+    ``tokens``: the readings of each word; those of the word found are taken away. ``senses``: all translations of
+    the source word, so that a word which may be read as two of them is the same one whatever is wanted.
+    """
+    sense_of = {lemma: sense for sense in senses for lemma in sense.lemmas}
+    read = [next((sense_of[lemma] for lemma in token if lemma in sense_of), None) for token in tokens]
+    found = [n for n, sense in enumerate(read) if sense in wanted]
+    if not found:
+        return None
+    chosen = min(found, key=lambda n: abs((n + 0.5) / len(tokens) - position))
+    tokens[chosen] = ()
+    return read[chosen]
+
+
+def _accuracy(items: Sequence[SenseItem]) -> GroupScore:
+    return GroupScore(len(items), 100 * sum(item.hit for item in items) / len(items) if items else None)
+
+
+def _f1(items: Sequence[SenseItem], predicted: Sequence[str | None]) -> tuple[float | None, float | None]:
+    """Micro and macro F1 in percent; the classes are the translations of each word that occur in ``items``."""
+    if not items:
+        return None, None
+    gold = Counter((item.word, item.gold) for item in items)
+    said = Counter((item.word, sense) for item, sense in zip(items, predicted, strict=True) if sense is not None)
+    right = Counter(
+        (item.word, item.gold) for item, sense in zip(items, predicted, strict=True) if sense == item.gold
+    )
+    macro = sum(2 * right[sense] / (gold[sense] + said[sense]) for sense in gold) / len(gold)
+    return 200 * right.total() / (gold.total() + said.total()), 100 * macro
