@@ -13,9 +13,11 @@ from mmt import __version__
 from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.score import score_command
+from mmt.score_pairs import score_pairs_command
 
 if TYPE_CHECKING:
-    from mmt.files import Format, Missing
+    from mmt.controls import Control
+    from mmt.files import Format, Input, Missing
 
 _PATH = click.Path(path_type=Path)
 
@@ -31,6 +33,7 @@ def _command(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
 
 main.add_command(score_command)
+main.add_command(score_pairs_command)
 
 
 @_command("features")
@@ -117,6 +120,13 @@ def train_command(
 @click.option("--beam-size", type=click.IntRange(min=1), help="[default: the model's]")
 @click.option("--length-penalty", type=float, help="Over 1 favours longer translations.  [default: the model's]")
 @click.option("--n-best", type=click.IntRange(min=1), default=1, help="Translations of each sentence.")
+@click.option("--image-control", type=click.Choice(["right", "wrong", "blank"]), default="right",
+              help="wrong: each sentence gets another's image; blank: none gets any.")  # fmt: skip
+@click.option("--control-seed", type=click.IntRange(min=0), default=1, help="Draws the wrong images.")
+@click.option("--draws", type=click.IntRange(min=1), default=1,
+              help="Several draws of wrong images, with the next seeds; put {draw} into --output.")  # fmt: skip
+@click.option("--guidance", type=click.FloatRange(min=0), default=1.0, metavar="GAMMA",
+              help="Over 1 exaggerates what the image changes, 0 leaves it out.")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(min=1), default=8192, help="Of a batch, beams included.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
 @click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
@@ -132,6 +142,10 @@ def translate_command(
     beam_size: int | None,
     length_penalty: float | None,
     n_best: int,
+    image_control: Control,
+    control_seed: int,
+    draws: int,
+    guidance: float,
     max_tokens: int,
     threads: int | None,
     quiet: bool,
@@ -142,13 +156,23 @@ def translate_command(
     from mmt.folder import read_card
 
     # What can be wrong is looked at before torch is loaded.
+    if draws > 1 and (
+        image_control != "wrong" or "{draw}" not in output.name or (not data and str(input_file) == "-")
+    ):
+        raise MMTError(
+            f"--draws {draws}: expected --image-control wrong, an input that can be read again (--input FILE "
+            "or --data), and an output for each draw, such as --output wrong.{draw}.de."
+        )
     card = read_card(model)
     where = Images.of(images)
     store = FeatureStore.open(where.store) if where.store is not None else None
-    if data is not None:
-        given = open_data(data, split, where, with_images=card.features is not None)
-    else:
-        given = open_file(None if str(input_file) == "-" else input_file, kind, where)
+
+    def given() -> Input:
+        if data is not None:
+            return open_data(data, split, where, with_images=card.features is not None)
+        return open_file(None if str(input_file) == "-" else input_file, kind, where)
+
+    first = given()
 
     import torch
 
@@ -158,24 +182,88 @@ def translate_command(
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
-    work = FileTranslator(Translator.from_dir(model, store), given, missing_images)
-    started = time.monotonic()
-    results = work.translate(
-        beam_size=beam_size,
-        length_penalty=length_penalty,
-        n_best=n_best,
-        max_tokens=max_tokens,
-        show_progress=not quiet,
-    )
-    write_output(results, None if str(output) == "-" else output, n_best)
-    if not quiet:
-        seconds = time.monotonic() - started
-        missing = f", {work.counts.missing:,} images missing" if work.counts.missing else ""
-        click.echo(
-            f"{work.counts.sentences:,} sentences, {work.counts.with_image:,} with image{missing}, "
-            f"{seconds:.1f} s ({work.counts.sentences / seconds:,.0f} sentences/s)",
-            err=True,
+    translator = Translator.from_dir(model, store)
+    for draw in range(draws):
+        work = FileTranslator(translator, given() if draw else first, missing_images)
+        started = time.monotonic()
+        results = work.translate(
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            guidance=guidance,
+            image_control=image_control,
+            control_seed=control_seed + draw,
+            n_best=n_best,
+            max_tokens=max_tokens,
+            show_progress=not quiet,
         )
+        path = output.with_name(output.name.replace("{draw}", str(draw + 1))) if draws > 1 else output
+        write_output(results, None if str(path) == "-" else path, n_best)
+        if not quiet:
+            seconds = time.monotonic() - started
+            shown = {"right": "with image", "wrong": "with another's image", "blank": "with image (blank)"}
+            missing = f", {work.counts.missing:,} images missing" if work.counts.missing else ""
+            click.echo(
+                f"{work.counts.sentences:,} sentences, {work.counts.with_image:,} {shown[image_control]}"
+                f"{missing}, {seconds:.1f} s ({work.counts.sentences / seconds:,.0f} sentences/s)",
+                err=True,
+            )
+
+
+@_command("evidence")
+@click.option("--model", type=_PATH, required=True, help="The model folder in question.")
+@click.option("--data", type=_PATH, required=True, help="A prepared data set with images.")
+@click.option("--split", help="Which split.  [default: the first whose name begins with test]")
+@click.option("--against", type=_PATH, help="A model to compare with, such as a text-only one.")
+@click.option("--images", "store", type=_PATH, help="A feature store.  [default: the data set's image files]")
+@click.option("--commute", type=_PATH, help="A folder of CoMMuTE, such as en-de, to judge as well.")
+@click.option("--commute-images", type=_PATH, help="Its photographs.  [default: images/ inside it]")
+@click.option("--draws", type=click.IntRange(min=1), default=5, help="Draws of wrong images.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
+@click.option("--gallery", type=click.IntRange(min=0), default=12, help="Sentences to show.")
+@click.option("--no-pictures", is_flag=True, help="Leave the photographs out of the page.")
+@click.option("--output", type=_PATH, default="evidence", help="Folder for evidence.html and evidence.json.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+def evidence_command(
+    model: Path,
+    data: Path,
+    split: str | None,
+    against: Path | None,
+    store: Path | None,
+    commute: Path | None,
+    commute_images: Path | None,
+    draws: int,
+    seed: int,
+    gallery: int,
+    no_pictures: bool,
+    output: Path,
+    threads: int | None,
+) -> None:
+    """Does the model look at the image? Runs every control that applies and writes one page."""
+    from mmt.prepared import read_info
+
+    splits = read_info(data).splits
+    split = split or next((name for name in splits if name.startswith("test")), None)
+    if split is None:
+        raise MMTError(f"{data}: no split begins with 'test'; it has {', '.join(splits)}. Name one with --split.")
+
+    import torch
+    from PIL import Image
+
+    from mmt.collect import Inputs, collect
+    from mmt.memory import keep_freed_memory
+    from mmt.report import write_report
+
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    inputs = Inputs(model, data, split, store, against, commute, commute_images, draws, seed, gallery)
+    found, files = collect(inputs)
+    pictures = None if no_pictures else {name: Image.open(path) for name, path in files.items()}
+    write_report(found, output, pictures)
+    click.echo(found.verdict.sentence)
+    for what, why in found.not_run:
+        click.echo(f"not run: {what} ({why})", err=True)
+    click.echo(f"{output / 'evidence.html'} ({found.settings['seconds']:.0f} s)", err=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,180 @@
+"""Does the model look? What was measured, as one object that becomes one JSON file and one page.
+
+Definitions: Caglayan et al. (2019) for incongruent decoding, https://aclanthology.org/N19-1422; Elliott (2018) for
+image awareness, https://aclanthology.org/D18-1329; Wu et al. (2021) for the gates,
+https://aclanthology.org/2021.acl-long.480; Futeral et al. (2023) for CoMMuTE,
+https://aclanthology.org/2023.acl-long.295.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Answer = Literal["yes", "no", "not shown"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Does the model use the image?
+
+    answer: ``no`` if no image changes anything; ``yes`` if the right image makes the references more probable
+        than wrong ones do, p < 0.05; else ``not shown``.
+    sentence: the same in words, with the numbers and the p value that say so.
+    """
+
+    answer: Answer
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure of one control: the mean over draws of wrong images, and their standard deviation (None if one)."""
+
+    mean: float
+    std: float | None = None
+    draws: int = 1
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """One system under one control, over the sentences that have an image.
+
+    system: ``model`` or ``against``.
+    control: ``right``, ``wrong``, ``blank``, or ``text`` for a text-only system.
+    scores: figure by name, such as ``BLEU``, ``chrF2``, ``right word``, ``colour (restricted)``.
+    p_values: by the same names, of the difference from the model with the right image; None where there is none.
+    """
+
+    system: str
+    control: str
+    scores: dict[str, Spread]
+    p_values: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Awareness:
+    """Image awareness: log-probability a token of the reference, right image less mean over wrong ones.
+
+    difference, std: over sentences. p_value: Wilcoxon's signed-rank test over sentences, two-sided; None if every
+    difference is 0. per_sentence: in the split's order, sentences with an image only. changed: share of sentences
+    translated otherwise with a wrong image; changed_blank: without one.
+    """
+
+    difference: float
+    std: float
+    p_value: float | None
+    per_sentence: list[float]
+    difference_blank: float
+    p_value_blank: float | None
+    changed: float
+    changed_blank: float
+
+
+@dataclass(frozen=True)
+class ChoiceRow:
+    """Which of two translations is more probable, given the image: CoMMuTE and the like.
+
+    accuracy, interval, pair_accuracy: shares; chance is 0.5 and 0.25. blank: accuracy without images.
+    """
+
+    data: str
+    system: str
+    items: int
+    missing: int
+    accuracy: float
+    interval: tuple[float, float]
+    pair_accuracy: float | None
+    pairs: int
+    blank: float | None = None
+    mcnemar: float | None = None
+
+
+@dataclass(frozen=True)
+class SenseRow:
+    """Ambiguous words of the source: share whose sense in the reference is also the hypothesis's, by surprise.
+
+    f1: macro, over senses. usual: the accuracy of always taking a word's most frequent sense.
+    """
+
+    system: str
+    control: str
+    items: int
+    accuracy: float
+    f1: float
+    by_surprise: dict[str, tuple[float, int]]
+    """Accuracy and items of each bin of how surprising the right sense is."""
+    usual: float | None = None
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Wu et al.'s gate statistics over the split; ``mean`` and the shares are None for a fusion without a gate."""
+
+    mean: float | None
+    share_over_1e5: float | None
+    share_over_1e10: float | None
+    norm_ratio: float
+    histogram: list[float] = field(default_factory=list)
+    """Shares of sentences by their mean gate, in ten equal bins from 0 to 1; empty without a gate."""
+    pieces: list[tuple[str, float, int]] = field(default_factory=list)
+    """Source pieces with the widest open gates: piece, mean gate (or norm ratio), occurrences."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box on the picture, in shares of its width and height from the top left."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """A sentence translated otherwise with the wrong image.
+
+    image, wrong_image: names of the pictures. change: 100 - chrF2 between the two translations.
+    words, importance: words of ``right`` and, (words, regions), what each region adds to each word's
+    log-probability; empty if it could not be found out. source_gates: (piece, gate mean) of the source, or empty.
+    """
+
+    id: str
+    source: str
+    reference: str
+    image: str
+    wrong_image: str
+    right: str
+    wrong: str
+    blank: str
+    change: float
+    awareness: float
+    against: str | None = None
+    method: str = ""
+    words: list[str] = field(default_factory=list)
+    importance: list[list[float]] = field(default_factory=list)
+    regions: list[Region] = field(default_factory=list)
+    source_gates: list[tuple[str, float]] = field(default_factory=list)
+    unmasked: str | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that ``mmt evidence`` found out; ``not_run`` says what did not apply, and why."""
+
+    verdict: Verdict
+    model: dict[str, Any]
+    data: dict[str, Any]
+    against: dict[str, Any] | None
+    controls: list[ControlRow]
+    awareness: Awareness | None
+    choices: list[ChoiceRow]
+    senses: list[SenseRow]
+    gates: Gates | None
+    gallery: list[GalleryItem]
+    not_run: list[tuple[str, str]]
+    signatures: dict[str, str] = field(default_factory=dict)
+    """How each score was computed, by its name."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Draws, seeds, versions, date and time taken."""

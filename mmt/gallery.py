@@ -1,0 +1,171 @@
+"""The gallery of a report page: each sentence as a card, with a map over its image for every word.
+
+The map darkens what does nothing for a word, so that the image itself shows what does: this reads the same in
+colour, in black and white, and on an empty frame where the photograph may not be passed on.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmt.evidence import GalleryItem, Region
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SIDE = 320  # pixels of a picture's longer side, as it is kept and as it is shown
+_VEIL = 0.82  # how dark a region is that does nothing for a word
+_FAINT = 0.05  # nats, about 5 % of a probability: less is not worth speaking of
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``width``, ``height``: as shown, in CSS pixels. ``data``: a data URI, empty for a picture not at hand."""
+
+    name: str
+    width: int
+    height: int
+    data: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A region on the picture, in CSS pixels: how dark it is, and how strongly striped."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    veil: float
+    stripes: float
+    strongest: bool
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a translation; with a map, if ``cells``. ``margin``: the part of the picture in no region."""
+
+    text: str
+    differs: bool
+    chosen: bool = False
+    cells: tuple[Cell, ...] = ()
+    margin: str = ""
+    lit: str = ""
+    striped: bool = False
+
+
+@dataclass(frozen=True)
+class Card:
+    item: GalleryItem
+    right: Picture
+    wrong: Picture
+    words: list[Word]
+    wrong_words: list[Word]
+
+    @property
+    def mapped(self) -> bool:
+        return any(word.cells for word in self.words)
+
+
+def make_card(item: GalleryItem, pictures: Mapping[str, Image] | None) -> Card:
+    """
+    Args:
+        pictures: by image name; None where they must not be passed on.
+    Returns:
+        The card, with maps where ``item.importance`` and ``item.regions`` go with its words; the word whose map is
+        seen first is the one with the greatest importance, among those that differ if any do.
+    """
+    words = list(item.words)
+    importance = [[value if math.isfinite(value) else 0.0 for value in row] for row in item.importance]
+    if words and words[-1] == "</s>":
+        words, importance = words[:-1], importance[: len(words) - 1]
+    fits = len(words) == len(importance) and all(len(row) == len(item.regions) for row in importance)
+    if not words or not item.regions or not fits:
+        words, importance = item.right.split(), []
+    marks, wrong_marks = _differing(words, item.wrong.split())
+    right = _picture(item.image, pictures)
+    wrong_words = [Word(text, differs) for text, differs in zip(item.wrong.split(), wrong_marks, strict=True)]
+    shown = [Word(text, differs) for text, differs in zip(words, marks, strict=True)]
+    if importance:
+        scale = max((abs(value) for row in importance for value in row), default=0.0)
+        best = [max(row) for row in importance]
+        asked = [number for number, differs in enumerate(marks) if differs] or range(len(words))
+        chosen = max(asked, key=best.__getitem__)
+        shown = [
+            _mapped(word, row, scale, item.regions, right, chosen=number == chosen)
+            for number, (word, row) in enumerate(zip(shown, importance, strict=True))
+        ]
+    return Card(item, right, _picture(item.wrong_image, pictures), shown, wrong_words)
+
+
+def _mapped(
+    word: Word, row: Sequence[float], scale: float, regions: Sequence[Region], picture: Picture, *, chosen: bool
+) -> Word:
+    """Puts a word's map on the picture; ``scale``, the sentence's greatest importance, is fully lit."""
+    cells = []
+    for value, region in zip(row, regions, strict=True):
+        share = value / scale if scale > _FAINT else 0.0
+        cells.append(
+            Cell(
+                round(region.left * picture.width, 1),
+                round(region.top * picture.height, 1),
+                round((region.right - region.left) * picture.width, 1),
+                round((region.bottom - region.top) * picture.height, 1),
+                veil=round(_VEIL * (1 - max(share, 0.0)), 3),
+                stripes=round(max(-share, 0.0), 3) if value < -_FAINT else 0.0,
+                strongest=value == max(row) > _FAINT,
+            )
+        )
+    left, right = min(r.left for r in regions) * picture.width, max(r.right for r in regions) * picture.width
+    top, bottom = min(r.top for r in regions) * picture.height, max(r.bottom for r in regions) * picture.height
+    margin = ""
+    if max(left, top, picture.width - right, picture.height - bottom) >= 1:
+        whole = f"M0 0H{picture.width}V{picture.height}H0Z"
+        margin = f"{whole}M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}Z"
+    lit = _said(max(row)) if max(row) > _FAINT else ""
+    return Word(word.text, word.differs, chosen, tuple(cells), margin, lit, any(cell.stripes for cell in cells))
+
+
+def _differing(one: Sequence[str], other: Sequence[str]) -> tuple[list[bool], list[bool]]:
+    """Which words of either sentence are not in the other at that place."""
+    marks = [True] * len(one), [True] * len(other)
+    for i, j, size in difflib.SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks():
+        marks[0][i : i + size] = [False] * size
+        marks[1][j : j + size] = [False] * size
+    return marks
+
+
+def _picture(name: str, pictures: Mapping[str, Image] | None) -> Picture:
+    if pictures is None or name not in pictures:
+        return Picture(name, _SIDE, _SIDE, "", "not in this file" if pictures is None else "not at hand")
+    from PIL import Image
+
+    from mmt.images import ImageError, decode_image
+
+    try:
+        pixels = decode_image(pictures[name])  # upright and on white, as the model sees it
+    except ImageError as error:
+        return Picture(name, _SIDE, _SIDE, "", error.reason)  # a page without one picture is still a page
+    small = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=85, optimize=True)
+    longer = max(small.size)
+    width, height = (max(1, round(_SIDE * side / longer)) for side in small.size)
+    return Picture(name, width, height, "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode())
+
+
+def _said(nats: float) -> str:
+    """What a difference of log-probabilities makes of a probability."""
+    factor = math.exp(min(nats, 50.0))
+    if factor < 2:
+        return f"adds {factor - 1:.0%}"
+    number = "over 1,000" if factor >= 1000 else f"{factor:.0f}" if factor >= 10 else f"{factor:.1f}"
+    return f"makes it {number} times as probable"

@@ -1,0 +1,267 @@
+"""Systems under controls: what they say and how probable they find the references, and what that proves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from mmt.controls import Control, wrong_images
+from mmt.errors import MMTError
+from mmt.evidence import Awareness, ControlRow, Spread, Verdict
+from mmt.translator import Translator
+
+_ROUNDING = 1e-5  # nats a token: float32 log-probabilities of the same thing differ by as much
+_SIGNIFICANT = 0.05
+_TEST = "Wilcoxon's signed-rank test over sentences, two-sided, by scipy"
+_LOG_P = "log-probability a token"
+_NAMES = {"bleu": "BLEU", "chrf": "chrF2"}
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """The sentences of a split that have an image; what a data set lacks (answers, masks) is None."""
+
+    ids: list[str]
+    sources: list[str]
+    references: list[str]
+    images: list[str]
+    answers: list[str] | None
+    masked: list[list[str]] | None
+    unmasked: list[str] | None
+    without_image: int
+    missing: list[str]
+    """Images that the data set names but that are not to be had; their sentences are left out."""
+
+
+def read_sentences(data: Path, split: str, known: Callable[[str], bool]) -> Sentences:
+    """Reads the sentences that have an image.
+
+    Args:
+        known: whether the image of this name can be had.
+    Raises:
+        MMTError: fewer than two sentences have one.
+    """
+    from mmt.prepared import read_split
+
+    rows = read_split(data, split)
+    kept, missing, without = [], [], 0
+    for row in rows:
+        if not row["has_image"]:
+            without += 1
+        elif known(row["image"]):
+            kept.append(row)
+        else:
+            missing.append(row["image"])
+    if len(kept) < 2:
+        lost = f", and {len(missing):,} images are missing, such as '{missing[0]}'" if missing else ""
+        raise MMTError(
+            f"{data}: split '{split}' has {len(kept)} sentences with an image{lost}; evidence needs two or more. "
+            "Name another split, or the images with --images."
+        )
+
+    def column(name: str) -> list[Any] | None:
+        return [row[name] for row in kept] if name in rows.column_names else None
+
+    answers = column("answer")
+    return Sentences(
+        [row["id"] for row in kept],
+        [row["source"] for row in kept],
+        [row["target"] for row in kept],
+        [row["image"] for row in kept],
+        answers if answers and any(answers) else None,
+        column("masked"),
+        column("unmasked"),
+        without,
+        missing,
+    )
+
+
+@dataclass(frozen=True)
+class System:
+    """One model on the sentences: what it says, and how probable it finds the references, by control.
+
+    ``wrong`` has one list a draw of wrong images. A text-only model has ``right`` alone: what it says of the text.
+    ``log_p`` is a token's mean log-probability of each reference.
+    """
+
+    translator: Translator
+    says: dict[Control, list[list[str]]]
+    log_p: dict[Control, list[list[float]]]
+
+    @property
+    def uses_images(self) -> bool:
+        return self.translator.card.features is not None
+
+
+def named_systems(model: System, against: System | None) -> list[tuple[str, System]]:
+    return [("model", model)] + ([("against", against)] if against is not None else [])
+
+
+def run_system(
+    translator: Translator, sentences: Sentences, images: Sequence[Any], draws: int, seed: int
+) -> System:
+    """Translates and scores the sentences with the right images, ``draws`` draws of wrong ones, and none."""
+    from mmt.scoring import score_pairs
+
+    shown: dict[Control, list[Sequence[Any] | None]] = {"right": [None]}
+    if translator.card.features is not None:
+        wrong = [wrong_images(images, seed + draw) for draw in range(draws)]
+        shown = {"right": [images], "wrong": list(wrong), "blank": [None]}
+    system = System(translator, {}, {})
+    for control, draw_images in shown.items():
+        system.says[control], system.log_p[control] = [], []
+        for number, given in enumerate(draw_images, 1):
+            draw = f", draw {number}" if len(draw_images) > 1 else ""
+            name = f"{control} image{draw}" if translator.card.features is not None else "text only"
+            with progress(f"translating, {name}", len(images)) as advance:
+                found = translator.hypotheses(sentences.sources, given, progress=advance)
+            system.says[control].append([best[0].text for best in found])
+            with progress(f"scoring, {name}", len(images)) as advance:
+                pairs = score_pairs(translator, sentences.sources, sentences.references, given, progress=advance)
+            system.log_p[control].append([pair.mean_log_prob for pair in pairs])
+    return system
+
+
+def awareness(system: System) -> Awareness:
+    """Elliott's image awareness with a token's log-probability of the reference as the sentence's score."""
+    right = np.array(system.log_p["right"][0])
+    to_wrong = _rounded(right - np.mean(system.log_p["wrong"], axis=0))
+    to_blank = _rounded(right - np.array(system.log_p["blank"][0]))
+    says = system.says
+    other = [[a != b for a, b in zip(says["right"][0], draw, strict=True)] for draw in says["wrong"]]
+    return Awareness(
+        float(to_wrong.mean()),
+        float(to_wrong.std(ddof=1)),
+        signed_rank(to_wrong.tolist()),
+        to_wrong.tolist(),
+        float(to_blank.mean()),
+        signed_rank(to_blank.tolist()),
+        float(np.mean(other)),
+        fmean(a != b for a, b in zip(says["right"][0], says["blank"][0], strict=True)),
+    )
+
+
+def verdict(found: Awareness | None) -> Verdict:
+    """The answer, decided by one test that was fixed beforehand: Wilcoxon's, on the awareness of each sentence."""
+    if found is None:
+        return Verdict("no", "No: this is a text-only model, which has nowhere to put an image.")
+    num = len(found.per_sentence)
+    if not any(found.per_sentence) and not found.changed:
+        return Verdict(
+            "no",
+            f"No: over {num:,} sentences, another sentence's image changes no translation and no probability "
+            "(right minus wrong = 0).",
+        )
+    numbers = (
+        f"With the right image the model finds a word of the reference exp({found.difference:+.4f}) = "
+        f"{np.exp(found.difference):.3f} times as probable as with a wrong one ({_p(found.p_value)}, "
+        f"{num:,} sentences); a wrong image changes {100 * found.changed:.0f} % of the translations."
+    )
+    if found.p_value is not None and found.p_value < _SIGNIFICANT and found.difference > 0:
+        return Verdict("yes", f"Yes: the model uses the image. {numbers}")
+    if found.p_value is not None and found.p_value < _SIGNIFICANT:
+        return Verdict("not shown", f"Not shown: the right image does harm, if anything. {numbers}")
+    return Verdict("not shown", f"Not shown: this data does not show that the image helps. {numbers}")
+
+
+def control_rows(
+    sentences: Sentences, model: System, against: System | None, target_lang: str, probe: str
+) -> tuple[list[ControlRow], dict[str, str]]:
+    """Scores of every system under every control, with their difference from the model with the right image.
+
+    Args:
+        probe: the kind of word that the data set masks, "" for none.
+    Returns:
+        The rows, and how each score was computed.
+    """
+    from mmt.metrics import FEWEST_SENTENCES, corpus_scores, paired_bootstrap
+
+    signatures: dict[str, str] = {}
+
+    def row(name: str, control: str, says: list[list[str]], log_p: list[list[float]]) -> ControlRow:
+        scores: dict[str, Spread] = {}
+        p_values: dict[str, float | None] = {}
+        drawn = [corpus_scores(draw, sentences.references, target_lang=None) for draw in says]
+        for key, label in _NAMES.items():
+            scores[label] = _spread([draw[key].value for draw in drawn])
+            signatures[label] = drawn[0][key].signature
+        baseline = model.says["right"]
+        if says is not baseline and len(sentences.ids) >= FEWEST_SENTENCES:
+            compared = paired_bootstrap(baseline[0], [says[0]], sentences.references, target_lang=None)[0]
+            p_values |= {label: compared[key].p_value for key, label in _NAMES.items()}
+        for label, (items, hits) in _word_hits(sentences, [*says, *baseline], target_lang, probe).items():
+            scores[label] = _spread([100 * sum(draw) / sum(items) for draw in hits[: len(says)]])
+            if says is not baseline:
+                p_values[label] = signed_rank((np.array(hits[-1]) - np.mean(hits[:-1], axis=0)).tolist())
+            signatures[label] = f"share of {sum(items):,} words, in percent; {_TEST}"
+        scores[_LOG_P] = _spread([fmean(draw) for draw in log_p])
+        if says is not baseline:
+            p_values[_LOG_P] = signed_rank(_rounded(model.log_p["right"][0] - np.mean(log_p, axis=0)).tolist())
+        return ControlRow(name, control, scores, p_values)
+
+    rows = []
+    for name, system in named_systems(model, against):
+        for control in system.says:
+            shown = control if system.uses_images else "text"
+            rows.append(row(name, shown, system.says[control], system.log_p[control]))
+    signatures[_LOG_P] = f"natural logarithm, mean over sentences; {_TEST}"
+    return rows, signatures
+
+
+def _word_hits(
+    sentences: Sentences, says: list[list[str]], target_lang: str, probe: str
+) -> dict[str, tuple[list[int], list[list[int]]]]:
+    """By score, how many words are looked for in each sentence, and how many each list of translations has."""
+    from mmt.inflections import LANGUAGES
+    from mmt.metrics import word_hits
+    from mmt.probes import SCORED, probe_accuracy
+
+    found: dict[str, tuple[list[int], list[list[int]]]] = {}
+    if sentences.answers is not None:
+        asked = [row for row, answer in enumerate(sentences.answers) if answer]
+        answers = [sentences.answers[row] for row in asked]
+        drawn = [[int(hit) for hit in word_hits([draw[row] for row in asked], answers)] for draw in says]
+        found["right word"] = ([1] * len(asked), drawn)
+    if sentences.masked is not None and probe in SCORED and target_lang in LANGUAGES:
+        scores = [
+            probe_accuracy(sentences.masked, sentences.references, draw, probe, target_lang) for draw in says
+        ]
+        items = [hit.items for hit in scores[0].hits]
+        found[f"{probe}, restricted"] = (items, [[hit.restricted for hit in score.hits] for score in scores])
+        found[f"{probe}, relaxed"] = (items, [[hit.relaxed for hit in score.hits] for score in scores])
+    return found
+
+
+def signed_rank(differences: Sequence[float]) -> float | None:
+    """Wilcoxon's signed-rank test that they are symmetric around 0, two-sided; None if all are 0."""
+    from scipy.stats import wilcoxon
+
+    moved = [difference for difference in differences if difference]
+    return float(wilcoxon(moved).pvalue) if moved else None
+
+
+def _rounded(differences: Any) -> Any:
+    """What float32 cannot tell from 0 is 0."""
+    return np.where(np.abs(differences) < _ROUNDING, 0.0, differences)
+
+
+def _spread(values: list[float]) -> Spread:
+    return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+
+
+def _p(value: float | None) -> str:
+    return "p undefined" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
+        yield bar.update

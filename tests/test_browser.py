@@ -1,0 +1,160 @@
+"""The report page in a real browser: on a phone, on a desktop and on paper, with hostile text in every place.
+
+Needs Chromium: MMT_CHROMIUM names it, or it is on PATH. MMT_REQUIRE_BROWSER=1 (CI) makes its lack a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mmt.report import write_report
+from tests.test_report import HOSTILE, make_evidence, make_item, make_pictures, poisoned
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+LONG = "Donaudampfschifffahrtsgesellschaftskapitän" * 9
+# As root in CI there is no sandbox; the rest keeps the browser itself from asking for anything.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+WIDTHS = {"phone": 390, "desktop": 1280}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    names = (os.environ.get("MMT_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        reason = "no browser: neither MMT_CHROMIUM nor chromium on PATH"
+        pytest.fail(reason) if os.environ.get("MMT_REQUIRE_BROWSER") else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``plain/``, ``no_pictures/``, and ``hostile/``, which also has a word longer than a phone is wide."""
+    folder = tmp_path_factory.mktemp("reports")
+    plain, pictures = make_evidence(), make_pictures()
+    write_report(plain, folder / "plain", pictures)
+    write_report(plain, folder / "no_pictures", None)
+    words = [LONG, "Kran"]
+    long = make_item(source=LONG, right=" ".join(words), wrong=LONG + "e", words=words, importance=[[0.5] * 4] * 2)
+    hostile = poisoned(replace(plain, gallery=[*plain.gallery, long]), HOSTILE)
+    write_report(hostile, folder / "hostile", {name + HOSTILE: picture for name, picture in pictures.items()})
+    return folder
+
+
+class Watched:
+    """A page, and everything that it asked for, printed, or failed to get."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
+        self.complaints: list[str] = []
+        page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+        page.on("request", lambda request: self._asked(request.url))
+        page.goto(address)
+
+    def _asked(self, url: str) -> None:
+        if url != self.address and not url.startswith("data:"):
+            self.complaints.append(f"asked for {url}")
+
+
+@pytest.fixture(params=["plain", "no_pictures", "hostile"])
+def report(request: pytest.FixtureRequest, reports: Path) -> str:
+    return (reports / request.param / "evidence.html").as_uri()
+
+
+def overflow(page: Page) -> int:
+    width: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return width
+
+
+def shown_maps(page: Page) -> list[list[int]]:
+    """Of each card that has maps, the numbers of those that are to be seen."""
+    maps: list[list[int]] = page.evaluate(
+        """[...document.querySelectorAll('.card:has(.words) .stage')].filter(s => s.querySelector('.of-word')).map(
+            stage => [...stage.querySelectorAll('svg.of-word')].flatMap(
+                (map, number) => map.getBoundingClientRect().width > 0 ? [number] : []))"""
+    )
+    return maps
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_quiet_whole_and_as_wide_as_the_screen(
+    browser: Browser, report: str, width: int, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    watched = Watched(page, report)
+    page.wait_for_load_state("networkidle")
+    images = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth > 0)")
+    assert len(images) == 0 if "no_pictures" in report else len(images) >= 4
+    assert all(images)
+    assert overflow(page) == 0
+    assert page.title().startswith("Does the model look?")
+    assert watched.complaints == []
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["plain", "no_pictures"])
+def test_keyboard_chooses_the_word_whose_map_is_seen(browser: Browser, reports: Path, name: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto((reports / name / "evidence.html").as_uri())
+    assert shown_maps(page) == [[2]]  # "Kran"
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.type") == "radio":
+            break
+    assert page.evaluate("document.activeElement.matches(':focus-visible')")
+    assert "Kran" in page.locator(".said").first.inner_text()
+    page.keyboard.press("ArrowLeft")
+    assert shown_maps(page) == [[1]]
+    assert "roter" in page.locator(".said").first.inner_text()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert shown_maps(page) == [[3]]
+    page.get_by_role("radio", name="Ein", exact=True).click()  # a screen reader knows the word by its name
+    assert shown_maps(page) == [[0]]
+    page.close()
+
+
+def test_map_lies_on_the_picture(browser: Browser, reports: Path) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto((reports / "plain" / "evidence.html").as_uri())
+    image, drawn = (
+        page.locator(".stage img").first.bounding_box(),
+        page.locator("svg.of-word.first").bounding_box(),
+    )
+    assert image is not None
+    assert drawn is not None
+    assert all(abs(image[side] - drawn[side]) < 1 for side in ("x", "y", "width", "height"))  # type: ignore[literal-required]
+    page.close()
+
+
+def test_print_shows_the_first_words_map_and_cuts_no_card(browser: Browser, report: str) -> None:
+    page = browser.new_page(viewport={"width": 680, "height": 1000}, color_scheme="dark")  # A4 less its margins
+    watched = Watched(page, report)
+    page.emulate_media(media="print")
+    assert overflow(page) == 0
+    assert all(len(shown) == 1 for shown in shown_maps(page))
+    assert set(
+        page.locator(".card").evaluate_all("cards => cards.map(card => getComputedStyle(card).breakInside)")
+    ) == {"avoid"}
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+    assert watched.complaints == []
+    page.close()

@@ -1,0 +1,286 @@
+"""Laws of the evidence: what a model that ignores, copies or never had images must be told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import DIM, NOUNS, tiny_folder, tiny_model
+from PIL import Image
+
+from mmt.cli import main
+from mmt.collect import Inputs, collect
+from mmt.data import Example, collate
+from mmt.evidence import Awareness, Evidence
+from mmt.features import FeatureSignature, FeatureWriter
+from mmt.folder import ModelCard, save_model
+from mmt.measure import signed_rank, verdict
+from mmt.prepared import DatasetInfo, write_dataset
+from mmt.probes import SYMBOLS
+from mmt.text import Tokenizer, train_tokenizer
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences that do not say what their pictures show; 24 pictures, a feature for each noun, a tokenizer."""
+    folder = tmp_path_factory.mktemp("shown")
+    nouns = list(NOUNS.values())
+    (folder / "images").mkdir()
+    rows, values = [], []
+    for number in range(24):
+        noun = number % len(nouns)
+        name = f"{number}.png"
+        Image.new("RGB", (16, 12), (noun * 40, 90, number * 10)).save(folder / "images" / name)
+        row = {"id": str(number), "image": name, "source": "He sees the thing.", "has_image": True}
+        rows.append({**row, "target": f"Er sieht {nouns[noun]}.", "answer": nouns[noun]})
+        values.append(np.eye(DIM, dtype=np.float32)[noun].reshape(1, DIM) * 4)
+    text = {**rows[0], "id": "text", "image": "", "has_image": False}
+    pairs = []
+    for number in range(0, 24, 2):
+        for one, other in ((number, number + 1), (number + 1, number)):
+            contrast = {"contrast": rows[other]["target"], "wrong_answer": rows[other]["answer"]}
+            pairs.append({**rows[one], **contrast, "id": f"c{one}"})
+    info = DatasetInfo("shown", "en", "de", str(folder / "images"))
+    write_dataset(folder / "data", info, {"test": [*rows, text], "contrastive": pairs})
+    signature = FeatureSignature("tiny", "pool", "none", "ab" * 32, 1, DIM)
+    with FeatureWriter(folder / "features", signature, "float32") as writer:
+        writer.append([row["image"] for row in rows], np.stack(values))
+        writer.finish()
+    lines = [row[side] for row in rows for side in ("source", "target")]
+    train_tokenizer(lines, 310, folder / "tokenizer.model")
+    return folder
+
+
+def save(folder: Path, shown: Path, model: torch.nn.Module) -> Path:
+    from mmt.features import FeatureStore
+
+    tokenizer = Tokenizer(shown / "tokenizer.model")
+    uses = model.config.fusion != "none"  # type: ignore[union-attr]
+    signature = FeatureStore.open(shown / "features").signature if uses else None
+    card = ModelCard(vars(model.config), "en", "de", signature, {"beam_size": 2})
+    save_model(folder, model.state_dict(), tokenizer.path, card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def copying(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained for a moment to say what the picture shows."""
+    from mmt.features import FeatureStore
+    from mmt.prepared import read_split
+
+    tokenizer, store = Tokenizer(shown / "tokenizer.model"), FeatureStore.open(shown / "features")
+    rows = [row for row in read_split(shown / "data", "test") if row["has_image"]]
+    examples = [
+        Example(tokenizer.encode(r["source"]), tokenizer.encode(r["target"]), r["image"])
+        for r in rows[: len(NOUNS)]
+    ]
+    batch = collate(examples, store)
+    small = {"num_encoder_layers": 1, "num_decoder_layers": 1, "norm_order": "pre", "dropout_p": 0.0}
+    model = tiny_model(tokenizer.vocab_size, "gated", **small).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(400):
+        optimizer.zero_grad()
+        loss, _ = model(
+            batch.source,
+            batch.source_layout(),
+            batch.target[:, :-1],
+            batch.target_layout(),
+            batch.target[:, 1:],
+            image=batch.image,
+            image_pad=batch.image_pad,
+        )
+        (loss / batch.num_target_tokens).backward()
+        optimizer.step()
+        if loss < 0.003 * batch.num_target_tokens:
+            break
+    return save(tmp_path_factory.mktemp("m") / "copying", shown, model)
+
+
+@pytest.fixture(scope="module")
+def ignoring(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gate that never opens."""
+    model = tiny_model(Tokenizer(shown / "tokenizer.model").vocab_size, "gated")
+    with torch.no_grad():
+        model.fusion.gate_text.bias.fill_(-1e4)
+    return save(tmp_path_factory.mktemp("m") / "ignoring", shown, model)
+
+
+@pytest.fixture(scope="module")
+def text_only(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = tiny_model(Tokenizer(shown / "tokenizer.model").vocab_size)
+    return save(tmp_path_factory.mktemp("m") / "text", shown, model)
+
+
+def found(shown: Path, model: Path, against: Path | None = None, **settings: int) -> Evidence:
+    settings = {"draws": 2, "gallery": 3} | settings
+    return collect(Inputs(model, shown / "data", "test", shown / "features", against, **settings))[0]
+
+
+def test_a_model_that_copies_the_picture_uses_it(shown: Path, copying: Path, text_only: Path) -> None:
+    evidence = found(shown, copying, text_only)
+    assert evidence.verdict.answer == "yes", evidence.verdict.sentence
+    rows = {(row.system, row.control): row for row in evidence.controls}
+    assert list(rows) == [("model", "right"), ("model", "wrong"), ("model", "blank"), ("against", "text")]
+    words = {key: row.scores["right word"].mean for key, row in rows.items()}
+    assert words["model", "right"] == 100
+    assert words["model", "wrong"] < 60
+    p_value = rows["model", "wrong"].p_values["right word"]
+    assert p_value is not None
+    assert p_value < 0.01
+    assert rows["model", "right"].p_values == {}
+    log_p = {
+        control: rows["model", control].scores["log-probability a token"].mean
+        for control in ("right", "wrong", "blank")
+    }
+    assert evidence.awareness is not None
+    assert evidence.awareness.difference == pytest.approx(log_p["right"] - log_p["wrong"])
+    assert evidence.awareness.difference_blank == pytest.approx(log_p["right"] - log_p["blank"])
+    assert log_p["wrong"] != pytest.approx(log_p["blank"])
+    model, against = evidence.choices
+    assert (model.accuracy, model.pair_accuracy, model.blank) == (1.0, 1.0, 0.5)
+    assert (against.accuracy, against.pair_accuracy, against.mcnemar) == (0.5, 0.0, pytest.approx(2 * 0.5**12))
+    assert len(evidence.gallery) == 3
+    assert all(item.right != item.wrong and item.image != item.wrong_image for item in evidence.gallery)
+    assert evidence.gates is not None
+    assert evidence.gates.norm_ratio > 0.1
+
+
+def test_a_model_that_ignores_images_gets_zero_and_no(shown: Path, ignoring: Path) -> None:
+    evidence = found(shown, ignoring)
+    assert evidence.verdict.answer == "no"
+    assert evidence.awareness is not None
+    assert set(evidence.awareness.per_sentence) == {0.0}
+    assert (evidence.awareness.difference, evidence.awareness.changed, evidence.awareness.p_value) == (0, 0, None)
+    scores = [row.scores for row in evidence.controls]
+    assert all(score["BLEU"].mean == scores[0]["BLEU"].mean for score in scores)
+    assert [row.accuracy for row in evidence.choices] == [0.5]
+    assert evidence.gallery == []
+    assert evidence.gates is not None
+    assert evidence.gates.share_over_1e10 == 0
+
+
+def test_a_text_only_model_gets_no_and_half_of_the_pairs(shown: Path, text_only: Path) -> None:
+    evidence = found(shown, text_only)
+    assert evidence.verdict.answer == "no"
+    assert [row.control for row in evidence.controls] == ["text"]
+    assert [row.accuracy for row in evidence.choices] == [0.5]
+    assert evidence.awareness is None
+    assert "the model is text-only" in dict(evidence.not_run).values()
+
+
+def test_the_same_seed_gives_the_same_evidence(shown: Path, copying: Path) -> None:
+    one, two, other = (found(shown, copying, seed=seed) for seed in (3, 3, 8))
+    assert (one.awareness, one.controls, one.gallery) == (two.awareness, two.controls, two.gallery)
+    assert one.awareness != other.awareness
+
+
+def seen(per_sentence: list[float], changed: float = 0.5) -> Awareness:
+    return Awareness(
+        float(np.mean(per_sentence)), 1.0, signed_rank(per_sentence), per_sentence, 0.0, None, changed, changed
+    )
+
+
+def test_the_verdict_goes_by_the_test() -> None:
+    clear = [0.1 + 0.01 * number for number in range(20)]
+    mixed = [(-1) ** number * value for number, value in enumerate(clear)]
+    assert verdict(seen(clear)).answer == "yes"
+    assert verdict(seen(mixed)).answer == "not shown"
+    harm = verdict(seen([-value for value in clear]))
+    assert (harm.answer, "harm" in harm.sentence) == ("not shown", True)
+    assert verdict(seen([0.0] * 20, changed=0.0)).answer == "no"
+    assert verdict(seen([0.0] * 20, changed=0.1)).answer == "not shown"
+    assert verdict(None).answer == "no"
+
+
+def test_sentences_without_image_and_missing_images_are_counted(
+    shown: Path, copying: Path, tmp_path: Path
+) -> None:
+    from mmt.features import FeatureStore
+
+    store = FeatureStore.open(shown / "features")
+    few = [f"{number}.png" for number in range(10)]
+    with FeatureWriter(tmp_path / "few", store.signature, "float32") as writer:
+        writer.append(few, store.get(few))
+        writer.finish()
+    evidence = collect(Inputs(copying, shown / "data", "test", tmp_path / "few", draws=1, gallery=0))[0]
+    data = evidence.data
+    assert (data["sentences_with_image"], data["sentences_without_image"], data["images_missing"]) == (10, 1, 14)
+    assert data["first_missing"] == "10.png"
+    assert (evidence.choices[0].items, evidence.choices[0].missing) == (10, 14)
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_one_command_writes_the_page_and_its_json(
+    shown: Path, copying: Path, text_only: Path, tmp_path: Path
+) -> None:
+    code, out, err = run(
+        *("evidence", "--model", copying, "--against", text_only, "--data", shown / "data", "--draws", 2),
+        *("--images", shown / "features", "--gallery", 2, "--output", tmp_path / "page"),
+    )
+    assert code == 0, err
+    assert out.startswith("Yes: the model uses the image.")
+    assert "not run: ambiguous words" in err
+    written = json.loads((tmp_path / "page" / "evidence.json").read_text())
+    assert written["verdict"]["answer"] == "yes"
+    page = (tmp_path / "page" / "evidence.html").read_text()
+    assert written["gallery"][0]["right"] in page
+    assert "data:image/jpeg" in page
+    code, _, err = run(
+        *("evidence", "--model", copying, "--data", shown / "data", "--draws", 1, "--gallery", 2, "--no-pictures"),
+        *("--images", shown / "features", "--output", tmp_path / "bare"),
+    )
+    assert code == 0, err
+    assert "data:image/jpeg" not in (tmp_path / "bare" / "evidence.html").read_text()
+
+
+def refused(*arguments: object) -> str:
+    code, out, err = run("evidence", *arguments)
+    assert (code, out) == (2, ""), err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_what_does_not_fit_is_refused(shown: Path, copying: Path, world: Path, tmp_path: Path) -> None:
+    base = ["--model", copying, "--images", shown / "features", "--output", tmp_path / "out"]
+    assert "no split 'tset'" in refused(*base, "--data", shown / "data", "--split", "tset")
+    assert "expected a prepared data set" in refused(*base, "--data", tmp_path)
+    rows = [{"id": "1", "image": "", "source": "a", "target": "b", "has_image": False}]
+    write_dataset(tmp_path / "bare", DatasetInfo("bare", "en", "de", ""), {"test": rows})
+    assert "has 0 sentences with an image" in refused(*base, "--data", tmp_path / "bare")
+    write_dataset(tmp_path / "fr", DatasetInfo("fr", "en", "fr", ""), {"test": rows})
+    assert "expected en-de" in refused(*base, "--data", tmp_path / "fr")
+    other = tiny_folder(tmp_path / "m", world, "gated")
+    assert "no backbone 'tiny'" in refused(
+        "--model", other, "--data", shown / "data", "--output", tmp_path / "out"
+    )
+    masked = DatasetInfo(
+        "masked", "en", "de", "", probe={"kind": "colour", "symbol": SYMBOLS["colour"], "k": 0, "seed": 1}
+    )
+    write_dataset(tmp_path / "masked", masked, {"test": [{**rows[0], "masked": ["red"]}]})
+    assert "[MASK_C]" in refused(*base, "--data", tmp_path / "masked")
+    commute = tmp_path / "en-de"
+    commute.mkdir()
+    for name, count in (("src.en", 2), ("correct.de", 2), ("incorrect.de", 1), ("img.order", 2)):
+        (commute / name).write_text("x.\n" * count)
+    said = refused(*base, "--data", shown / "data", "--commute", commute, "--gallery", 0, "--draws", 1)
+    assert "src.en has 2 lines and incorrect.de has 1" in said
+
+
+def test_signed_rank_agrees_with_the_textbook() -> None:
+    """All 5 differences of one sign: p = 2 / 2**5."""
+    assert signed_rank([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)
+    assert signed_rank([1.0, 2.0, 0.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)  # a zero says nothing
+    assert signed_rank([0.0, 0.0]) is None

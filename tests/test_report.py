@@ -1,0 +1,327 @@
+"""Laws of the report page: what it says is in the evidence, and what is in the evidence can do nothing to it."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmt.charts import awareness_histogram
+from mmt.errors import MMTError
+from mmt.evidence import (
+    Awareness,
+    ChoiceRow,
+    ControlRow,
+    Evidence,
+    GalleryItem,
+    Gates,
+    Region,
+    SenseRow,
+    Spread,
+    Verdict,
+)
+from mmt.gallery import make_card
+from mmt.report import render, to_json, visible, write_report
+
+HOSTILE = (
+    "<script>document.title='hacked'</script>\"'><img src=x onerror=alert(1)></style>{{ 7*7 }}&amp;"
+    "\u202ee\u0301\0$"
+)
+
+
+def regions(side: int = 2, *, left: float = 0.0, right: float = 1.0) -> list[Region]:
+    x, y = np.linspace(left, right, side + 1), np.linspace(0, 1, side + 1)
+    return [Region(x[c], y[r], x[c + 1], y[r + 1]) for r in range(side) for c in range(side)]
+
+
+def make_item(**changes: Any) -> GalleryItem:
+    item = GalleryItem(
+        "test-7", "A [MASK_C] crane .", "Ein roter Kran .", "crane.jpg", "bird.jpg", "Ein roter Kran .",
+        "Ein blauer Kranich .", "Ein Kran .", 40.0, 0.25, "Ein Kran .", "occlusion",
+        ["Ein", "roter", "Kran", ".", "</s>"],
+        [[0.9, 0.0, 0.0, 0.0], [0.1, 0.4, 0.0, -0.3], [0.0, 0.1, 0.8, 0.0], [0.0] * 4, [2.0] * 4],
+        regions(), [("\u2581A", 0.5), ("</s>", 0.25)], "A red crane .",
+    )  # fmt: skip
+    return replace(item, **changes)
+
+
+def make_evidence() -> Evidence:
+    """One with every section."""
+    wrong = ControlRow("model", "wrong", {"BLEU": Spread(30.5, 0.75, 5)}, {"BLEU": 0.0123})
+    return Evidence(
+        Verdict("yes", "Yes: the model uses the image (p < 0.001)."),
+        {"folder": "gated", "parameters": 1234567, "decoding": {"beam_size": 5}},
+        {"name": "tiny", "languages": "en-de", "sentences_with_image": 100, "sentences_without_image": 20},
+        {"folder": "none"},
+        [
+            ControlRow("model", "right", {"BLEU": Spread(40.75)}),
+            wrong,
+            replace(wrong, control="blank", scores={"BLEU": Spread(31.0)}),
+            replace(wrong, system="against", control="text", scores={"BLEU": Spread(29.0)}),
+        ],
+        Awareness(0.21, 0.5, 0.0004, [0.5, -0.25, 0.0, 0.3], 0.1, None, 0.31, 0.25),
+        [ChoiceRow("CoMMuTE", "model", 300, 2, 0.57, (0.51, 0.63), 0.28, 150, 0.5, 0.04)],
+        [SenseRow("model", "right", 50, 0.7, 0.65, {"usual": (0.9, 40), "rare": (0.2, 10)})],
+        Gates(0.23, 0.99, 1.0, 0.18, [0.5, 0.5, *[0.0] * 8], [("\u2581crane", 0.5, 12)]),
+        [make_item(), make_item(id="test-8", words=[], importance=[], regions=[])],
+        [("masked words", "the data is not masked")],
+        {"BLEU": "nrefs:1|tok:13a"},
+        {"draws": 5, "seed": 12345, "versions": {"mmt": "0.1.0"}},
+    )
+
+
+def make_pictures() -> dict[str, Image.Image]:
+    return {"crane.jpg": Image.new("RGB", (640, 480), "red"), "bird.jpg": Image.new("RGB", (20, 40), "blue")}
+
+
+@cache
+def page_html() -> str:
+    return render(make_evidence(), make_pictures())
+
+
+@cache
+def hostile_html() -> str:
+    pictures = {name + HOSTILE: picture for name, picture in make_pictures().items()}
+    return render(poisoned(make_evidence(), HOSTILE), pictures)
+
+
+def poisoned(value: Any, poison: str) -> Any:
+    """The same evidence with ``poison`` at the end of every string in it, names of entries included."""
+    if isinstance(value, str):
+        return value + poison
+    if dataclasses.is_dataclass(value):
+        fields = {name: poisoned(inner, poison) for name, inner in vars(value).items()}
+        return dataclasses.replace(value, **fields)  # type: ignore[type-var]
+    if isinstance(value, dict):
+        return {poisoned(name, poison): poisoned(inner, poison) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(poisoned(inner, poison) for inner in value)
+    return value
+
+
+class Page(HTMLParser):
+    """What a browser would find in the page: elements with their attributes, and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._hidden = 0
+        self.feed(html)
+        self.text = re.sub(r"\s+", " ", self.text.replace("\u2212", "-"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.text += " " if tag in ("dt", "dd", "p", "td", "th", "small") else ""
+        self._hidden += tag in ("style", "title")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in ("style", "title")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.text += data
+
+    def attributes(self, name: str) -> list[str | None]:
+        return [attributes[name] for _, attributes in self.elements if name in attributes]
+
+
+def test_page_asks_for_nothing_and_runs_nothing() -> None:
+    html = page_html()
+    page = Page(html)
+    assert all(source and source.startswith("data:image/jpeg;base64,") for source in page.attributes("src"))
+    for tag, attributes in page.elements:
+        assert tag not in ("script", "iframe", "object", "embed", "base", "form")
+        assert not [name for name in attributes if name.startswith("on")]
+        if tag == "link":
+            assert attributes["href"] == "data:,"
+        if tag == "a":
+            assert (attributes["href"] or "").startswith("https://")
+    assert set(re.findall(r"url\(([^)]*)", html)) <= set(re.findall(r"url\((#\w+)", html))
+    assert "@import" not in html
+    policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+
+
+def test_hostile_text_stays_text() -> None:
+    page, plain = Page(hostile_html()), Page(page_html())
+    known, found = (
+        {(tag, *(name for name in attributes if name != "lang")) for tag, attributes in read.elements}
+        for read in (plain, page)
+    )
+    assert found <= known
+    assert page.text.count("document.title='hacked'") > 50
+    assert "{{ 7*7 }}" in page.text
+    assert visible("A [MASK_C] crane ." + HOSTILE) in page.text
+
+
+def test_unseen_characters_are_written_out() -> None:
+    assert visible("a\u202eb\0c\ud800\u2066\x1b") == "a[U+202E]b[U+0000]c[U+D800][U+2066][U+001B]"
+    assert visible("e\u0301 ע\u200f क्\u200d\n\t日本") == "e\u0301 ע\u200f क्\u200d\n\t日本"
+    html = hostile_html()
+    assert not re.search("[\x00\u202e]", html)
+    assert "[U+202E]" in html
+
+
+def test_same_evidence_gives_same_page() -> None:
+    assert render(make_evidence(), make_pictures()) == page_html()
+
+
+def test_ids_stand_once() -> None:
+    ids = Page(page_html()).attributes("id")
+    assert len(ids) == len(set(ids)) > 5
+
+
+def test_page_says_the_numbers() -> None:
+    text = Page(page_html()).text
+    for said in (
+        "Yes The model uses the image", "40.75", "30.50 ± 0.75, 5 draws", "+10.25 p = 0.012", "+0.2100 nats",
+        "p < 0.001, 4 sentences", "31.0 %", "57.0 % 51.0 % to 63.0 %", "28.0 % of 150; chance 25 %", "above",
+        "90.0 % of 40", "0.2300", "1,234,567", "seed 12345", "beam size: 5", "nrefs:1|tok:13a",
+        "the data is not masked", "crane 0.5000 12", "sentences without image 20",
+    ):  # fmt: skip
+        assert said in text, said
+
+
+def test_section_without_data_does_not_appear() -> None:
+    empty = replace(
+        make_evidence(), verdict=Verdict("no", "No: text only."), against=None, awareness=None, choices=[],
+        senses=[], gates=None, gallery=[], not_run=[], controls=make_evidence().controls[3:], signatures={},
+        settings={},
+    )  # fmt: skip
+    headings = re.findall(r'<h2 id="([\w-]+)"', render(empty, {}))
+    assert headings == ["measured", "controls", "how"]
+    assert re.findall(r'<h2 id="([\w-]+)"', render(replace(empty, controls=[]), {})) == ["measured", "how"]
+
+
+def test_json_is_strict_and_whole(tmp_path: Path) -> None:
+    evidence = make_evidence()
+    assert json.loads(to_json(evidence))["awareness"] == json.loads(
+        json.dumps(dataclasses.asdict(evidence.awareness))
+    )  # type: ignore[arg-type]
+    bad = replace(evidence, settings={"a": math.nan, "b": [math.inf, {1: -math.inf}], "name\udcff": Path("x")})
+    write_report(bad, tmp_path / "new" / "report", None)
+
+    def refuse(name: str) -> None:
+        pytest.fail(name)
+
+    read = json.loads((tmp_path / "new/report/evidence.json").read_bytes().decode(), parse_constant=refuse)
+    assert read["settings"] == {"a": None, "b": [None, {"1": None}], "name\udcff": "x"}
+    assert set(read) == {field.name for field in dataclasses.fields(Evidence)}
+    assert sorted(path.name for path in (tmp_path / "new/report").iterdir()) == ["evidence.html", "evidence.json"]
+
+
+def test_numbers_that_are_none_or_nan_are_dashes() -> None:
+    evidence = make_evidence()
+    assert evidence.awareness is not None
+    aware = replace(evidence.awareness, difference=math.nan, p_value=None, per_sentence=[math.nan, 0.0])
+    row = ControlRow("model", "wrong", {"BLEU": Spread(math.nan)}, {"BLEU": math.nan})
+    item = make_item(importance=[[math.nan] * 4] * 5, awareness=math.nan, change=math.inf)
+    controls = [*evidence.controls, row]
+    html = render(replace(evidence, awareness=aware, controls=controls, gallery=[item]), make_pictures())
+    assert not re.search(r"\b(nan|inf|None)\b", Page(html).text)
+
+
+def test_folder_that_cannot_be_written_is_a_users_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MMTError, match="cannot be written"):
+        write_report(make_evidence(), tmp_path / "file", None)
+
+
+def test_first_map_is_of_the_most_important_word_that_differs() -> None:
+    # "Ein" has the highest value of all words, and the end of the sentence a higher one; neither differs.
+    assert [word.text for word in make_card(make_item(), None).words if word.chosen] == ["Kran"]
+    same = make_card(make_item(wrong="Ein roter Kran ."), None)
+    assert [word.text for word in same.words if word.chosen] == ["Ein"]
+
+
+def test_differing_words_are_marked_on_both_sides() -> None:
+    card = make_card(make_item(), None)
+    assert [word.text for word in card.words if word.differs] == ["roter", "Kran"]
+    assert [word.text for word in card.wrong_words if word.differs] == ["blauer", "Kranich"]
+
+
+def test_the_more_important_a_region_the_brighter_it_is() -> None:
+    red = make_card(make_item(), make_pictures()).words[1]
+    veils = [cell.veil for cell in red.cells]
+    assert veils[1] < veils[0] < veils[2] == veils[3]  # 0.4, 0.1, 0 and -0.3
+    assert [cell.stripes > 0 for cell in red.cells] == [False, False, False, True]
+    assert [cell.strongest for cell in red.cells] == [False, True, False, False]
+    nothing = make_card(make_item(), make_pictures()).words[3]
+    assert not any(cell.strongest or cell.stripes for cell in nothing.cells)
+    assert not nothing.lit
+
+
+def test_noise_is_not_blown_up_to_a_map() -> None:
+    faint = make_card(make_item(importance=[[0.01, -0.01, 0.0, 0.0]] * 5), None)
+    assert {cell.veil for word in faint.words for cell in word.cells} == {faint.words[0].cells[0].veil}
+
+
+def test_regions_lie_where_they_are_on_the_picture() -> None:
+    card = make_card(make_item(regions=regions(left=0.125, right=0.875)), make_pictures())
+    assert (card.right.width, card.right.height) == (320, 240)
+    first, second = card.words[0].cells[0], card.words[0].cells[3]
+    assert (first.x, first.y, first.width, first.height) == (40, 0, 120, 120)
+    assert (second.x, second.y) == (160, 120)
+    assert card.words[0].margin  # what the backbone did not see is not lit
+    assert not make_card(make_item(), make_pictures()).words[0].margin
+
+
+def test_no_map_where_regions_are_unknown() -> None:
+    for changes in ({"regions": []}, {"words": [], "importance": []}, {"words": ["other"]}):
+        card = make_card(make_item(**changes), None)
+        assert not card.mapped
+        assert [word.text for word in card.words] == ["Ein", "roter", "Kran", "."]
+    assert 'type="radio"' not in render(replace(make_evidence(), gallery=[make_item(regions=[])]), None)
+
+
+def test_pictures_are_small_and_never_enlarged() -> None:
+    html = page_html()
+    sizes = set()
+    for data in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html):
+        picture = Image.open(io.BytesIO(base64.b64decode(data)))
+        assert picture.format == "JPEG"
+        sizes.add(picture.size)
+    assert sizes == {(320, 240), (20, 40)}
+
+
+def test_no_photograph_where_none_is_given() -> None:
+    html = render(make_evidence(), None)
+    assert "data:image/jpeg" not in html
+    assert "photographs were left out of this file" in html
+    assert 'type="radio"' in html  # the maps are there
+    assert "not at hand" in render(make_evidence(), {})
+
+
+def test_a_damaged_picture_costs_only_itself() -> None:
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(data, "PNG")
+    damaged = Image.open(io.BytesIO(data.getvalue()[:2000]))
+    page = Page(render(make_evidence(), make_pictures() | {"bird.jpg": damaged}))
+    assert "damaged" in page.text
+    assert len(page.attributes("src")) == 2
+
+
+@pytest.mark.parametrize("values", [[], [0.0], [1.0, 1.0], [-0.5, -0.2], [1e-12, -3.0], [math.nan, 2.0]])
+def test_awareness_of_any_kind_can_be_drawn(values: list[float]) -> None:
+    assert awareness_histogram(values).startswith("<svg")
+
+
+def test_text_only_model_has_a_page() -> None:
+    row = ControlRow("model", "text", {"BLEU": Spread(30.0)})
+    html = render(replace(make_evidence(), controls=[row], awareness=None, gates=None), None)
+    assert "text only" in Page(html).text
+    assert "minus" not in Page(html.partition('id="controls"')[2].partition("</section>")[0]).text
