@@ -23,7 +23,7 @@ import click
 from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.prepared import image_folder, read_info, read_split
-from mmt.probes import Probe, ProbeScore, check_scored, check_symbol, probe_accuracy, read_probe
+from mmt.probes import Probe, ProbeScore, can_be_scored, check_symbol, probe_accuracy, read_probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from mmt.translator import Translator
 
 SYSTEMS = ("text_only", "right", "wrong", "blank")
-TEST = "Wilcoxon signed-rank, two-sided, over sentences: restricted hits, averaged over seeds and draws"
+TEST = "Wilcoxon signed-rank, two-sided, over sentences: {}, averaged over seeds and draws"
 
 _PATH = click.Path(path_type=Path)
+_Values = dict[str, dict[str, list[Any]]]  # by system and seed: one of each draw
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -78,10 +79,9 @@ class Sentences:
 
     @classmethod
     def read(cls, data: Path, split: str, *, from_store: bool) -> Sentences:
-        """Raises MMTError where ``data`` is not masked, or masked so that its words cannot be scored."""
+        """Raises MMTError where ``data`` is not masked, or no sentence with an image is."""
         info = read_info(data)
         probe = read_probe(info.probe, str(data))
-        check_scored(probe.kind, info.target_lang)
         rows = [row for row in read_split(data, split) if row["has_image"]]
         if not any(row["masked"] for row in rows):
             raise MMTError(f"{data} {split}: expected masked words in sentences with an image, found none.")
@@ -114,6 +114,7 @@ def evaluate(
         What ``OUT/result.json`` holds. ``colour_accuracy`` or ``character_accuracy`` (restricted) and
         ``relaxed_accuracy`` go from 0 to 1, ``bleu`` to 100: for each of ``SYSTEMS`` the mean over seeds, the
         sample standard deviation (None for one seed) and each seed's value, of ``wrong`` the mean over draws.
+        Other probes and languages, whose words have no known translations, have ``bleu`` alone.
     Raises:
         MMTError: data that is not masked; a model of another language, masked otherwise, or given for the wrong
             option; several models of an option that differ in more than their seed.
@@ -163,33 +164,63 @@ def score(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, Any]:
     from sacrebleu.metrics.bleu import BLEU
 
     metric = BLEU(trg_lang=sentences.lang)  # alone: TER, which mmt.metrics adds, takes seconds for each system
-    kind, lang = sentences.probe.kind, sentences.lang
-    scores: dict[str, dict[str, list[ProbeScore]]] = {
-        name: {} for name in SYSTEMS
-    }  # by system, seed; of each draw
-    bleu: dict[str, dict[str, list[float]]] = {name: {} for name in SYSTEMS}
+    bleu: _Values = {name: {} for name in SYSTEMS}
     for name, lines in texts.items():
         system, number, *_ = name.split(".")
-        found = probe_accuracy(sentences.masked, sentences.references, lines, kind, lang)
-        scores[system].setdefault(number, []).append(found)
         bleu[system].setdefault(number, []).append(metric.corpus_score(lines, [sentences.references]).score)
-    hits = {name: _mean_hits(list(of_seeds.values())) for name, of_seeds in scores.items()}
+    if can_be_scored(sentences.probe.kind, sentences.lang):
+        found, of_sentences = _word_scores(texts, sentences)
+        tested = "restricted hits"
+    else:
+        found, of_sentences = {}, _chrf(texts, sentences)
+        tested = "chrF2"
+    right = of_sentences["right"]
     p_values = {
-        f"right_vs_{name}": _p_value(hits["right"], hits[name]) for name in ("wrong", "text_only", "blank")
+        f"right_vs_{name}": _p_value(right, of_sentences[name]) for name in ("wrong", "text_only", "blank")
     }
     return {
         "sentences": len(sentences.references),
-        "sentences_with_items": sum(hit.items > 0 for hit in found.hits),
-        "items": found.items,
-        "without_gold": found.without_gold,
-        f"{kind}_accuracy": {name: _summary(scores[name], lambda s: s.restricted) for name in SYSTEMS},
-        "relaxed_accuracy": {name: _summary(scores[name], lambda s: s.relaxed) for name in SYSTEMS},
+        **found,
         "bleu": {name: _summary(bleu[name], float) for name in SYSTEMS},
         "bleu_signature": str(metric.get_signature()),
-        "test": TEST,
+        "test": TEST.format(tested),
         "p_value": p_values["right_vs_wrong"],
         "p_values": p_values,
     }
+
+
+def _word_scores(
+    texts: dict[str, list[str]], sentences: Sentences
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Accuracies for ``result.json``; of each system (sentences with an item,) restricted hits."""
+    kind = sentences.probe.kind
+    scores: _Values = {name: {} for name in SYSTEMS}
+    for name, lines in texts.items():
+        system, number, *_ = name.split(".")
+        score = probe_accuracy(sentences.masked, sentences.references, lines, kind, sentences.lang)
+        scores[system].setdefault(number, []).append(score)
+    found = {
+        "sentences_with_items": sum(hit.items > 0 for hit in score.hits),
+        "items": score.items,
+        "without_gold": score.without_gold,
+        f"{kind}_accuracy": {name: _summary(scores[name], lambda s: s.restricted) for name in SYSTEMS},
+        "relaxed_accuracy": {name: _summary(scores[name], lambda s: s.relaxed) for name in SYSTEMS},
+    }
+    return found, {name: _mean_hits(list(of_seeds.values())) for name, of_seeds in scores.items()}
+
+
+def _chrf(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, NDArray[Any]]:
+    """Of each system (masked sentences,) chrF2, the mean over seeds of the mean over draws."""
+    import numpy as np
+    from sacrebleu import sentence_chrf
+
+    chosen = [row for row, words in enumerate(sentences.masked) if words]
+    scores: dict[str, dict[str, list[list[float]]]] = {name: {} for name in SYSTEMS}
+    for name, lines in texts.items():
+        system, number, *_ = name.split(".")
+        of_rows = [sentence_chrf(lines[row], [sentences.references[row]]).score for row in chosen]
+        scores[system].setdefault(number, []).append(of_rows)
+    return {name: np.array(list(of_seeds.values())).mean((0, 1)) for name, of_seeds in scores.items()}
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -199,21 +230,30 @@ def print_result(result: dict[str, Any]) -> None:
 
     console = Console(highlight=False)
     kind = result["probe"]["kind"]
+    accuracies = {f"{kind} accuracy %": f"{kind}_accuracy", "relaxed %": "relaxed_accuracy"}
+    scored = "items" in result
     table = Table(title=f"{result['data']} {result['split']}", title_justify="left")
     table.add_column("system")
-    for column in (f"{kind} accuracy %", "relaxed %", "BLEU"):
+    for column in [*(accuracies if scored else ()), "BLEU"]:
         table.add_column(column, justify="right")
     for name in SYSTEMS:
-        accuracies = [_cell(result[key][name], 100) for key in (f"{kind}_accuracy", "relaxed_accuracy")]
-        table.add_row(name.replace("_", " "), *accuracies, _cell(result["bleu"][name], 1))
+        cells = [_cell(result[key][name], 100) for key in accuracies.values()] if scored else []
+        table.add_row(name.replace("_", " "), *cells, _cell(result["bleu"][name], 1))
     console.print(table)
-    console.print(
-        f"{result['items']:,} masked words in {result['sentences_with_items']:,} of {result['sentences']:,} "
-        f"sentences with an image; {result['without_gold']:,} more left out, which the reference does not "
-        "translate by a listed word. ± is the standard deviation over seeds."
-    )
+    if scored:
+        console.print(
+            f"{result['items']:,} masked words in {result['sentences_with_items']:,} of {result['sentences']:,} "
+            f"sentences with an image; {result['without_gold']:,} more left out, which the reference does not "
+            "translate by a listed word."
+        )
+    else:
+        console.print(
+            f"{result['sentences']:,} sentences with an image. The masked words have no list of translations in "
+            f"this language ('{result['languages'].partition('-')[2]}'), so whole sentences are scored."
+        )
+    console.print("± is the standard deviation over seeds.")
     p_values = ", ".join(f"{name.replace('_', ' ')} p {p:.2g}" for name, p in result["p_values"].items())
-    console.print(f"{p_values} ({TEST})")
+    console.print(f"{p_values} ({result['test']})")
     if not result["same_training_data"]:
         console.print("Text-only and image models were trained on different data: compare them with care.")
 

@@ -218,9 +218,8 @@ def _word_hits(
     sentences: Sentences, says: list[list[str]], target_lang: str, probe: str
 ) -> dict[str, tuple[list[int], list[list[int]]]]:
     """By score, how many words are looked for in each sentence, and how many each list of translations has."""
-    from mmt.inflections import LANGUAGES
     from mmt.metrics import word_hits
-    from mmt.probes import SCORED, probe_accuracy
+    from mmt.probes import can_be_scored, probe_accuracy
 
     found: dict[str, tuple[list[int], list[list[int]]]] = {}
     if sentences.answers is not None:
@@ -228,7 +227,7 @@ def _word_hits(
         answers = [sentences.answers[row] for row in asked]
         drawn = [[int(hit) for hit in word_hits([draw[row] for row in asked], answers)] for draw in says]
         found["right word"] = ([1] * len(asked), drawn)
-    if sentences.masked is not None and probe in SCORED and target_lang in LANGUAGES:
+    if sentences.masked is not None and can_be_scored(probe, target_lang):
         scores = [
             probe_accuracy(sentences.masked, sentences.references, draw, probe, target_lang) for draw in says
         ]

@@ -164,7 +164,11 @@ def probe_accuracy(
             f"probe: expected as many references and hypotheses as sentences ({len(masked):,}), got "
             f"{len(references):,} and {len(hypotheses):,}."
         )
-    check_scored(kind, lang)
+    if not can_be_scored(kind, lang):
+        raise MMTError(
+            f"probe '{kind}': expected {' or '.join(SCORED)}, whose words have known translations, into "
+            f"{' or '.join(LANGUAGES)}, found '{lang}'. For others compare BLEU: python -m eval.probes does."
+        )
     without_gold, hits = 0, []
     for words, reference, hypothesis in zip(masked, references, hypotheses, strict=True):
         found = zip(words, gold_items(words, reference, lang), strict=True)
@@ -183,17 +187,9 @@ def probe_accuracy(
     return ProbeScore(*shares, items, without_gold, tuple(hits))
 
 
-def check_scored(kind: str, lang: str) -> None:
-    """Raises MMTError where the masked words cannot be looked for in the translation."""
-    if kind not in SCORED:
-        raise MMTError(
-            f"probe '{kind}': expected {' or '.join(SCORED)}, whose words have known translations. For this one "
-            "compare BLEU: mmt translate --image-control right, wrong and blank, then mmt score."
-        )
-    if lang not in LANGUAGES:
-        raise MMTError(
-            f"probe '{kind}': the words' translations are known in {' and '.join(LANGUAGES)}, not in '{lang}'."
-        )
+def can_be_scored(kind: str, lang: str) -> bool:
+    """Whether the masked words can be looked for in the translation."""
+    return kind in SCORED and lang in LANGUAGES
 
 
 def gold_items(words: Sequence[str], reference: str, lang: str) -> list[str | None]:

@@ -324,7 +324,7 @@ def test_the_reference_restores_everything() -> None:
 def test_what_cannot_be_scored_is_refused() -> None:
     for masked, kind, lang, complaint in (
         ([["dog"]], "noun", "de", "expected colour or character"),
-        ([["red"]], "colour", "cs", "de and fr, not in 'cs'"),
+        ([["red"]], "colour", "cs", "into de or fr, found 'cs'"),
         ([["red"]], "colour", "fr", "no reference has a translation"),
         ([["red"], []], "colour", "de", "as sentences .2., got 1 and 1"),
     ):
@@ -389,6 +389,29 @@ def test_a_system_is_no_better_than_itself() -> None:
     assert set(scoring.score(dict.fromkeys(names, text), sentences)["p_values"].values()) == {1}
 
 
+def test_words_without_known_translations_are_told_apart_by_whole_sentences(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    many = rows("test") * 3
+    text = [row["target"] for row in many]
+    masked = [["dog"] if number % 2 else [] for number in range(len(many))]
+    lost = [line.replace("Hund", "Kran") if words else line for line, words in zip(text, masked, strict=True)]
+    noisy = [line if words else "" for line, words in zip(text, masked, strict=True)]  # where nothing is masked
+    sentences = scoring.Sentences(text, text, masked, text, Probe("noun", 1), "de")
+    texts = {"text_only.seed1": lost, "right.seed1": text, "wrong.seed1.draw1": lost, "blank.seed1": noisy}
+    found = scoring.score(texts, sentences)
+    assert not [name for name in found if "accuracy" in name]
+    assert found["bleu"]["right"]["mean"] == pytest.approx(100)
+    assert found["bleu"]["right"]["mean"] > found["bleu"]["wrong"]["mean"]
+    assert found["p_value"] == found["p_values"]["right_vs_text_only"] < 0.001
+    assert found["p_values"]["right_vs_blank"] == 1
+    about = {"data": "dogs", "split": "test", "languages": "en-de", "probe": {"kind": "noun"}}
+    scoring.print_result({**about, "same_training_data": True, **found})
+    printed = capsys.readouterr().out
+    assert "36 sentences with an image" in printed
+    assert "accuracy" not in printed
+
+
 def test_real_models_are_scored_and_printed(
     kennel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -413,7 +436,7 @@ def test_models_and_data_that_do_not_fit_are_refused(kennel: Path, world: Path, 
     plain = tiny_folder(tmp_path / "plain", world, "none")
     for changes, complaint in (
         ({"data": kennel / "plain"}, "expected a masked data set, found a plain one"),
-        ({"data": noun}, "expected colour or character"),
+        ({"data": noun}, "trained on data masked with .MASK_N."),
         ({"data": person}, "trained on data masked with .MASK_P."),
         ({"text_only": [plain]}, "trained on data masked with .MASK_C."),
         ({"text_only": [kennel / "gated1"]}, "--text-only .*trained with images. Give it as --model"),
