@@ -26,6 +26,7 @@ from mmt.commute import (
     read_contrastive,
 )
 from mmt.errors import MMTError
+from mmt.lines import write_whole
 from mmt.metrics import McNemar, mcnemar
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def main(
             "systems": [_json(*system) for system in zip(models, cards, results, strict=True)],
             "mcnemar": asdict(compared) if compared is not None else None,
         }
-        _write(output, value)
+        write_whole(output, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _read(data: Path, split: str | None) -> tuple[list[Item], tuple[str, str]]:
@@ -201,15 +202,6 @@ def _json(path: Path, card: ModelCard, result: CommuteResult) -> dict[str, Any]:
         "training": card.training,
         **result.to_dict(),
     }
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    beside = path.with_name(path.name + ".writing")
-    try:
-        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise MMTError(f"{path}: cannot be written ({error.strerror}).") from None
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.lines import write_whole
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.probes import Probe, ProbeScore, can_be_scored, check_symbol, probe_accuracy, read_probe
 
@@ -129,7 +130,7 @@ def evaluate(
     texts = _translate(sentences, text_models, image_models, draws, seed)
     out.mkdir(parents=True, exist_ok=True)
     for name, lines in texts.items():
-        _write(out / f"{name}.{sentences.lang}", "".join(f"{line}\n" for line in lines))
+        write_whole(out / f"{name}.{sentences.lang}", "".join(f"{line}\n" for line in lines))
     result: dict[str, Any] = {
         "data": info.name,
         "data_checksum": info.splits[split].checksum,
@@ -150,7 +151,7 @@ def evaluate(
         "same_training_data": _trained_on(text_models[0]) == _trained_on(image_models[0]),
         "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "sacrebleu", "scipy")},
     }
-    _write(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result
 
 
@@ -357,12 +358,6 @@ def _summary(of_seeds: dict[str, list[Any]], value: Callable[[Any], float]) -> d
 def _cell(summary: dict[str, Any], times: float) -> str:
     spread = "" if summary["std"] is None else f" ± {times * summary['std']:.1f}"
     return f"{times * summary['mean']:.1f}{spread}"
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".writing")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.lines import write_whole
 
 _PATH = click.Path(path_type=Path)
 
@@ -64,9 +65,7 @@ def main(model: Path, data: Path, split: str, out: Path, images: Path | None) ->
         "features": card.features.to_dict() if card.features is not None else None,
         "training": card.training,
     }
-    beside = out / "result.json.writing"
-    beside.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(out / "result.json")
+    write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     for score in scores.values():
         click.echo(f"{score.value:6.2f}  {score.name}")
 

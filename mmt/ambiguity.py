@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError
 from mmt.lemmas import is_content, lemmatizer, readings, true_case, words_of
+from mmt.lines import write_whole
 
 if TYPE_CHECKING:
     from thot.alignment import EflomalAlignmentModel
@@ -83,19 +84,13 @@ class Lexicon:
     words: dict[str, AmbiguousWord]
 
     def save(self, path: Path) -> None:
-        """Writes it as JSON, beside ``path`` and then renamed.
+        """Writes it as JSON.
 
         Raises:
             MMTError: it cannot be written there.
         """
-        beside = path.with_name(path.name + ".writing")
         fields = {**asdict(self), "words": [asdict(word) for word in self.words.values()]}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            beside.replace(path)
-        except OSError as error:
-            raise MMTError(f"{path}: cannot be written ({error.strerror}).") from None
+        write_whole(path, json.dumps(fields, indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Lexicon:

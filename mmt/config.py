@@ -106,10 +106,6 @@ class TrainConfig:
     regime: RegimeSection = field(default_factory=RegimeSection)
     decoding: DecodingSection = field(default_factory=DecodingSection)
 
-    start: Path | None = None
-    """A model folder of the same languages and sizes to start from: its tokenizer and weights are taken; a fusion
-    that it does not have begins anew. null starts from random weights."""
-
     seed: int = 1
 
     threads: int | None = None

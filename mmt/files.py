@@ -6,14 +6,13 @@ import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
-from mmt.lines import decode_lines
+from mmt.lines import decode_lines, replacing
 
 if TYPE_CHECKING:
     from mmt.translator import Translation, Translator
@@ -246,19 +245,9 @@ def write_output(results: Iterable[tuple[Line, list[Translation]]], path: Path |
     A file is written beside its name and renamed when whole; a ``.jsonl`` ending asks for JSON lines.
     """
     as_json = path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
-    beside = path.with_name(path.name + ".writing") if path is not None else None
-    with ExitStack() as stack:
-        stream: IO[bytes] = sys.stdout.buffer
-        if beside is not None:
-            try:
-                stream = stack.enter_context(beside.open("wb"))
-            except OSError as error:
-                raise MMTError(f"{path}: cannot be written ({error.strerror}).") from None
+    with replacing(path) as stream:
         for line, translations in results:
             stream.write((_formatted(line, translations, n_best, as_json) + "\n").encode())
-        stream.flush()
-    if beside is not None and path is not None:
-        beside.replace(path)
 
 
 def _formatted(line: Line, translations: list[Translation], n_best: int, as_json: bool) -> str:

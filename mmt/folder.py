@@ -112,36 +112,3 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
             "Copy the model folder again."
         )
     return model.eval(), tokenizer, card
-
-
-def start_from(folder: Path, model: MMTModel, languages: tuple[str, str]) -> None:
-    """Gives ``model`` the weights of the model in ``folder``; a fusion that is not there keeps its own.
-
-    Raises:
-        MMTError: no model folder, one between other languages, or one of other sizes.
-    """
-    old, _, card = load_model(folder)
-    if (card.source_lang, card.target_lang) != languages:
-        raise MMTError(
-            f"start: expected a model for {'-'.join(languages)}, found {card.source_lang}-{card.target_lang} "
-            f"in {folder}."
-        )
-    weights, own = old.state_dict(), model.state_dict()
-    differ = [
-        f"{key} {value} there, {getattr(model.config, key)} here"
-        for key, value in card.config.items()
-        if key not in ("fusion", "image_dim", "dropout_p") and getattr(model.config, key) != value
-    ]
-    if differ:
-        raise MMTError(f"start: the model in {folder} has other sizes: {', '.join(differ)}.")
-    same_fusion = (old.config.fusion, old.config.image_dim) == (model.config.fusion, model.config.image_dim)
-    model.load_state_dict(
-        {
-            name: weights[name] if name in weights and (same_fusion or not _of_fusion(name)) else own[name]
-            for name in own
-        }
-    )
-
-
-def _of_fusion(name: str) -> bool:
-    return name.startswith(("image_proj.", "fusion."))

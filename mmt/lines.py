@@ -1,11 +1,14 @@
-"""Text files: one sentence a line, plain or gzip, strictly UTF-8."""
+"""Text files: read line by line, plain or gzip, strictly UTF-8; written beside their name and renamed."""
 
 from __future__ import annotations
 
 import gzip
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from mmt.errors import MMTError
 
@@ -53,3 +56,45 @@ def read_lines(path: Path) -> list[str]:
     if not any(lines):
         raise MMTError(f"{path}: expected one sentence a line, but the file is empty.")
     return lines
+
+
+@contextmanager
+def replacing(path: Path | None) -> Iterator[IO[bytes]]:
+    """A binary stream into a file that takes the place of ``path`` when it is whole; standard output for None.
+
+    Raises:
+        MMTError: it cannot be written there.
+    """
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    beside = path.with_name(path.name + ".writing")
+    try:
+        stream = beside.open("wb")
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    with stream:
+        yield stream
+    try:
+        beside.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file, and its folder where there is none, so that nobody ever reads half of it.
+
+    Raises:
+        MMTError: it cannot be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> MMTError:
+    return MMTError(f"{path}: cannot be written ({error.strerror}). Check the path and the free space.")

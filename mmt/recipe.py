@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -46,7 +45,8 @@ from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate, length_batches, read_examples
 from mmt.errors import MMTError, nearest
 from mmt.features import FeatureStore
-from mmt.folder import TOKENIZER, ModelCard, save_model, start_from
+from mmt.folder import ModelCard, save_model
+from mmt.lines import write_whole
 from mmt.memory import keep_freed_memory
 from mmt.model import MMTModel
 from mmt.prepared import DatasetInfo, read_info, read_split
@@ -167,7 +167,7 @@ class _TranslationRecipe(Recipe):
             _FAMILY,
             kls=MMTModel,
             config_kls=MMTConfig,
-            factory=lambda _: _new_model(self._run),
+            factory=lambda _: MMTModel(self._run.model_config()),
             supports_meta=False,
             fsdp_applier=_apply_fsdp,
         )
@@ -228,7 +228,7 @@ class _Patience(EarlyStopper):
             scores = {}
         # What an interrupted run saw after its last checkpoint is seen again.
         scores = {step: value for step, value in scores.items() if step < step_nr} | {step_nr: score}
-        _write(self._path, json.dumps(scores))
+        write_whole(self._path, json.dumps(scores))
         steps = sorted(scores)
         best = max(steps, key=lambda step: scores[step])
         return len([step for step in steps if step > best]) >= self._patience
@@ -333,25 +333,14 @@ def _claim(output: Path, config: TrainConfig, info: DatasetInfo, features: Featu
                 )
     if _rank() == 0:
         output.mkdir(parents=True, exist_ok=True)
-        _write(path, json.dumps(now, indent=2) + "\n")
-        _write(output / "config.mmt.yaml", dump_config(config))
-
-
-def _new_model(run: _Run) -> MMTModel:
-    model = MMTModel(run.model_config())
-    if run.config.start is not None:
-        start_from(run.config.start, model, (run.info.source_lang, run.info.target_lang))
-    return model
+        write_whole(path, json.dumps(now, indent=2) + "\n")
+        write_whole(output / "config.mmt.yaml", dump_config(config))
 
 
 def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
     path = output / "tokenizer.model"
     if not path.exists():
-        if _rank() == 0 and config.start is not None:
-            beside = path.with_name(path.name + ".writing")
-            shutil.copyfile(Tokenizer(config.start / TOKENIZER).path, beside)
-            beside.replace(path)
-        elif _rank() == 0:
+        if _rank() == 0:
             assert config.data.path is not None  # noqa: S101  # checked when the configuration was read
             rows = read_split(config.data.path, config.data.train_split)
             lines = (line for side in ("source", "target") for line in rows[side])
@@ -392,6 +381,7 @@ def _export(run: _Run) -> None:
         training={
             "data": run.info.name,
             "data_checksum": run.info.splits[run.config.data.train_split].checksum,
+            "probe": run.info.probe,
             "sentences": len(run.train_set),
             "images_in_use": sum(example.image is not None for example in run.train_set),
             "seed": run.config.seed,
@@ -407,9 +397,3 @@ def _export(run: _Run) -> None:
 
 def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".writing")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt import __version__, charts
-from mmt.errors import MMTError
 from mmt.evidence import ControlRow, Evidence
 from mmt.gallery import make_card
+from mmt.lines import write_whole
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -79,13 +79,9 @@ def write_report(evidence: Evidence, folder: Path, pictures: Mapping[str, Image]
         MMTError: the folder cannot be written.
     """
     page = render(evidence, pictures)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # What UTF-8 cannot hold (half a surrogate pair, out of a file name) is a valid escape in JSON.
-        _write(folder / "evidence.json", to_json(evidence).encode("utf-8", "backslashreplace"))
-        _write(folder / "evidence.html", page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise MMTError(f"{folder}: cannot be written ({error}). Check the path and the free space.") from None
+    # What UTF-8 cannot hold (half a surrogate pair, out of a file name) is a valid escape in JSON.
+    write_whole(folder / "evidence.json", to_json(evidence).encode("utf-8", "backslashreplace"))
+    write_whole(folder / "evidence.html", page.encode("utf-8", "replace"))
 
 
 def to_json(evidence: Evidence) -> str:
@@ -251,9 +247,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(path.name + ".writing")
-    beside.write_bytes(content)
-    beside.replace(path)

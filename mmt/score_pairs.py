@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.lines import replacing
 
 if TYPE_CHECKING:
     from mmt.files import Images, Input, Line, Missing
@@ -171,22 +170,12 @@ def _write_scores(scores: Sequence[PairScore], num_pairs: int, path: Path | None
     blanks: list[PairScore | None] = [*scores[num_pairs:]] or [None] * num_pairs
     rows = [_row(score, blank) for score, blank in zip(scores[:num_pairs], blanks, strict=True)]
     as_json = path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
-    beside = path.with_name(path.name + ".writing") if path is not None else None
-    with ExitStack() as stack:
-        stream: IO[bytes] = sys.stdout.buffer
-        if beside is not None:
-            try:
-                stream = stack.enter_context(beside.open("wb"))
-            except OSError as error:
-                raise MMTError(f"{path}: cannot be written ({error.strerror}).") from None
+    with replacing(path) as stream:
         if not as_json:
             stream.write(("\t".join(rows[0]) + "\n").encode())
         for row in rows:
             text = json.dumps(row) if as_json else "\t".join(json.dumps(value) for value in row.values())
             stream.write((text + "\n").encode())
-        stream.flush()
-    if beside is not None and path is not None:
-        beside.replace(path)
 
 
 def _row(score: PairScore, blank: PairScore | None) -> dict[str, float | int | bool]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmt.errors import MMTError
+from mmt.lines import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,9 +72,7 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
             f"text.vocab_size: {vocab_size:,} pieces cannot be learnt from this training text ({reason}). "
             "Set a smaller text.vocab_size."
         ) from None
-    beside = path.with_name(path.name + ".writing")
-    beside.write_bytes(model.getvalue())
-    beside.rename(path)
+    write_whole(path, model.getvalue())
 
 
 class Tokenizer:

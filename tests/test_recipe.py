@@ -177,26 +177,6 @@ def test_early_stopping_ends_the_run_with_a_model(world: Path, tmp_path: Path) -
     assert read_card(tmp_path / "run" / "model").training["updates"] == 9
 
 
-def test_a_run_can_start_from_another_model(undisturbed: Path, world: Path, tmp_path: Path) -> None:
-    start = undisturbed / "model"
-    still = [f"start={start}", "optimizer.lr=1e-12", "optimizer.start_lr=0", "regime.num_steps=3"]
-    train(tmp_path / "text", config(world, *still, fusion="none"))
-    train(tmp_path / "gated", config(world, *still, "text.vocab_size=400"))
-    old = load_file(start / "model.safetensors")
-    for name, fusion in (("text", False), ("gated", True)):
-        new = load_file(tmp_path / name / "model" / "model.safetensors")
-        kept = [key for key in old if fusion or not key.startswith(("image_proj.", "fusion."))]
-        assert list(new) == kept
-        assert all(torch.allclose(new[key], old[key], atol=1e-6) for key in kept)
-        tokenizer = (tmp_path / name / "model" / "tokenizer.model").read_bytes()
-        assert tokenizer == (start / "tokenizer.model").read_bytes()
-    train(tmp_path / "selective", config(world, *still, "model.fusion=selective"))
-    new = load_file(tmp_path / "selective" / "model" / "model.safetensors")
-    assert not torch.equal(new["fusion.gate_text.weight"], old["fusion.gate_text.weight"])  # another fusion's
-    with pytest.raises(MMTError, match="other sizes: ffn_dim 32 there, 64 here"):
-        train(tmp_path / "wide", config(world, *still, "model.ffn_dim=64"))
-
-
 def test_a_masked_data_set_keeps_its_mask_whole(world: Path, tmp_path: Path) -> None:
     from data_prep.probes import prepare
     from mmt.prepared import read_split, write_dataset
