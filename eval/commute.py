@@ -68,11 +68,7 @@ def main(
     cards = [read_card(path) for path in models]
     items, languages = _read(data, split)
     for path, card in zip(models, cards, strict=True):
-        if (card.source_lang, card.target_lang) != languages:
-            raise MMTError(
-                f"{data}: expected {card.source_lang}-{card.target_lang}, what {path} translates, found "
-                f"{languages[0]}-{languages[1]}."
-            )
+        card.check_languages(languages, path, data)
     found, store = FoundImages(items, [], [], 0), None
     if any(card.features is not None for card in cards):
         found, store = _find(items, data, split, images, missing_images)

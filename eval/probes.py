@@ -16,20 +16,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
-from mmt.lines import write_whole
+from mmt.lines import make_folder, write_whole
+from mmt.metrics import signed_rank
 from mmt.prepared import image_folder, read_info, read_split
-from mmt.probes import Probe, ProbeScore, can_be_scored, check_symbol, probe_accuracy, read_probe
+from mmt.probes import Probe, ProbeScore, can_be_scored, check_masked_alike, probe_accuracy, read_probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mmt.controls import Control
+    from mmt.features import FeatureStore
     from mmt.translator import Translator
 
 SYSTEMS = ("text_only", "right", "wrong", "blank")
@@ -73,30 +76,22 @@ class Sentences:
 
     sources: list[str]
     images: list[str]
+    """Names: ids of a feature store, files in the data set's image folder."""
     masked: list[list[str]]
     references: list[str]
     probe: Probe
     lang: str
 
     @classmethod
-    def read(cls, data: Path, split: str, *, from_store: bool) -> Sentences:
+    def read(cls, data: Path, split: str) -> Sentences:
         """Raises MMTError where ``data`` is not masked, or no sentence with an image is."""
         info = read_info(data)
         probe = read_probe(info.probe, str(data))
         rows = [row for row in read_split(data, split) if row["has_image"]]
         if not any(row["masked"] for row in rows):
             raise MMTError(f"{data} {split}: expected masked words in sentences with an image, found none.")
-        folder = image_folder(data, info)
         columns = ([row[name] for row in rows] for name in ("source", "image", "masked", "target"))
-        sources, images, masked, references = columns
-        return cls(
-            sources,
-            images if from_store else [str(folder / image) for image in images],
-            masked,
-            references,
-            probe,
-            info.target_lang,
-        )
+        return cls(*columns, probe, info.target_lang)
 
 
 def evaluate(
@@ -114,21 +109,25 @@ def evaluate(
     Returns:
         What ``OUT/result.json`` holds. ``colour_accuracy`` or ``character_accuracy`` (restricted) and
         ``relaxed_accuracy`` go from 0 to 1, ``bleu`` to 100: for each of ``SYSTEMS`` the mean over seeds, the
-        sample standard deviation (None for one seed) and each seed's value, of ``wrong`` the mean over draws.
+        sample standard deviation (None for one seed) and each seed's value, of ``wrong`` the mean over draws,
+        which are there too, by seed. ``right_minus_wrong`` has the difference of each of the three.
         Other probes and languages, whose words have no known translations, have ``bleu`` alone.
     Raises:
         MMTError: data that is not masked; a model of another language, masked otherwise, or given for the wrong
-            option; several models of an option that differ in more than their seed.
+            option; several models of an option that differ in more than their seed; images that cannot be had;
+            a folder that cannot be written.
     """
-    from mmt.features import FeatureStore
-
     info = read_info(data)
-    sentences = Sentences.read(data, split, from_store=images is not None)
-    store = FeatureStore.open(images) if images is not None else None
-    text_models = _load(text_only, None, sentences, info.source_lang, with_images=False)
-    image_models = _load(models, store, sentences, info.source_lang, with_images=True)
-    texts = _translate(sentences, text_models, image_models, draws, seed)
-    out.mkdir(parents=True, exist_ok=True)
+    sentences = Sentences.read(data, split)
+    languages = (info.source_lang, info.target_lang)
+    for folders, with_images in ((text_only, False), (models, True)):
+        _check_systems(folders, data, languages, with_images=with_images)
+    text_models = _load(text_only, None, sentences.probe)
+    with TemporaryDirectory(prefix="mmt-") as temporary:
+        store = _store(sentences, models[0], images, image_folder(data, info), Path(temporary))
+        image_models = _load(models, store, sentences.probe)
+        make_folder(out)  # before the long part
+        texts = _translate(sentences, text_models, image_models, draws, seed)
     for name, lines in texts.items():
         write_whole(out / f"{name}.{sentences.lang}", "".join(f"{line}\n" for line in lines))
     result: dict[str, Any] = {
@@ -169,20 +168,23 @@ def score(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, Any]:
     for name, lines in texts.items():
         system, number, *_ = name.split(".")
         bleu[system].setdefault(number, []).append(metric.corpus_score(lines, [sentences.references]).score)
+    figures = {"bleu": {name: _summary(bleu[name], float) for name in SYSTEMS}}
     if can_be_scored(sentences.probe.kind, sentences.lang):
-        found, of_sentences = _word_scores(texts, sentences)
+        counts, accuracies, of_sentences = _word_scores(texts, sentences)
+        figures = accuracies | figures
         tested = "restricted hits"
     else:
-        found, of_sentences = {}, _chrf(texts, sentences)
+        counts, of_sentences = {}, _chrf(texts, sentences)
         tested = "chrF2"
-    right = of_sentences["right"]
     p_values = {
-        f"right_vs_{name}": _p_value(right, of_sentences[name]) for name in ("wrong", "text_only", "blank")
+        f"right_vs_{name}": signed_rank((of_sentences["right"] - of_sentences[name]).tolist())
+        for name in ("wrong", "text_only", "blank")
     }
     return {
         "sentences": len(sentences.references),
-        **found,
-        "bleu": {name: _summary(bleu[name], float) for name in SYSTEMS},
+        **counts,
+        **figures,
+        "right_minus_wrong": {name: _right_minus_wrong(summaries) for name, summaries in figures.items()},
         "bleu_signature": str(metric.get_signature()),
         "test": TEST.format(tested),
         "p_value": p_values["right_vs_wrong"],
@@ -192,22 +194,25 @@ def score(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, Any]:
 
 def _word_scores(
     texts: dict[str, list[str]], sentences: Sentences
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Accuracies for ``result.json``; of each system (sentences with an item,) restricted hits."""
+) -> tuple[dict[str, int], dict[str, Any], dict[str, NDArray[Any]]]:
+    """Counts and accuracies for ``result.json``; of each system (sentences with an item,) restricted hits."""
     kind = sentences.probe.kind
     scores: _Values = {name: {} for name in SYSTEMS}
     for name, lines in texts.items():
         system, number, *_ = name.split(".")
         score = probe_accuracy(sentences.masked, sentences.references, lines, kind, sentences.lang)
         scores[system].setdefault(number, []).append(score)
-    found = {
+    counts = {
         "sentences_with_items": sum(hit.items > 0 for hit in score.hits),
         "items": score.items,
         "without_gold": score.without_gold,
+    }
+    accuracies = {
         f"{kind}_accuracy": {name: _summary(scores[name], lambda s: s.restricted) for name in SYSTEMS},
         "relaxed_accuracy": {name: _summary(scores[name], lambda s: s.relaxed) for name in SYSTEMS},
     }
-    return found, {name: _mean_hits(list(of_seeds.values())) for name, of_seeds in scores.items()}
+    hits = {name: _mean_hits(list(of_seeds.values())) for name, of_seeds in scores.items()}
+    return counts, accuracies, hits
 
 
 def _chrf(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, NDArray[Any]]:
@@ -253,18 +258,18 @@ def print_result(result: dict[str, Any]) -> None:
             f"this language ('{result['languages'].partition('-')[2]}'), so whole sentences are scored."
         )
     console.print("± is the standard deviation over seeds.")
-    p_values = ", ".join(f"{name.replace('_', ' ')} p {p:.2g}" for name, p in result["p_values"].items())
+    p_values = ", ".join(
+        f"{name.replace('_', ' ')} " + ("no difference" if p is None else f"p {p:.2g}")
+        for name, p in result["p_values"].items()
+    )
     console.print(f"{p_values} ({result['test']})")
     if not result["same_training_data"]:
         console.print("Text-only and image models were trained on different data: compare them with care.")
 
 
-def _load(
-    folders: Sequence[Path], store: Any, sentences: Sentences, source_lang: str, *, with_images: bool
-) -> list[Translator]:
-    """The seeds of one system; ``store`` is a FeatureStore or None. Raises MMTError as ``evaluate``."""
+def _check_systems(folders: Sequence[Path], data: Path, languages: tuple[str, str], *, with_images: bool) -> None:
+    """Raises MMTError unless the folders are seeds of one system for these languages, given for their option."""
     from mmt.folder import read_card
-    from mmt.translator import Translator
 
     option, other = ("--model", "--text-only") if with_images else ("--text-only", "--model")
     first, seeds = read_card(folders[0]), set()
@@ -273,11 +278,7 @@ def _load(
         if (card.features is not None) != with_images:
             was = "with images" if card.features is not None else "on text only"
             raise MMTError(f"{option} {folder}: this model was trained {was}. Give it as {other}.")
-        if (card.source_lang, card.target_lang) != (source_lang, sentences.lang):
-            raise MMTError(
-                f"{option} {folder}: expected a model for {source_lang}-{sentences.lang}, found one for "
-                f"{card.source_lang}-{card.target_lang}."
-            )
+        card.check_languages(languages, folder, data)
         same = [(c.config, c.features, c.training.get("data_checksum")) for c in (card, first)]
         if same[0] != same[1]:
             raise MMTError(
@@ -288,11 +289,38 @@ def _load(
         if seed in seeds:
             raise MMTError(f"{option} {folder}: a model with seed {seed} was given before. Give each seed once.")
         seeds.add(seed)
+
+
+def _load(folders: Sequence[Path], store: FeatureStore | None, probe: Probe) -> list[Translator]:
+    from mmt.translator import Translator
+
     translators = []
     for folder in folders:
-        translators.append(Translator.from_dir(folder, store))
-        check_symbol(translators[-1].tokenizer, sentences.probe, str(folder))
+        translator = Translator.from_dir(folder, store)
+        check_masked_alike(translator.tokenizer, translator.card.training, probe, folder)
+        translators.append(translator)
     return translators
+
+
+def _store(sentences: Sentences, model: Path, images: Path | None, folder: Path, temporary: Path) -> FeatureStore:
+    """The features of all sentences' images: ``images``, or made here from the files in ``folder``."""
+    from mmt.features import FeatureStore
+    from mmt.translator import Translator
+
+    if images is not None:
+        store, remedy = FeatureStore.open(images), "Run mmt features for the data set."
+    else:
+        files = {name: folder / name for name in sentences.images}
+        made = Translator.from_dir(model).with_features_of(files, temporary / "features").features
+        assert made is not None  # noqa: S101
+        store, remedy = made, f"Put the images into {folder}."
+    missing = dict.fromkeys(name for name in sentences.images if name not in store)
+    if missing:
+        raise MMTError(
+            f"{images or folder}: {len(missing):,} of {len(set(sentences.images)):,} images are missing or cannot "
+            f"be read, such as '{next(iter(missing))}'. {remedy}"
+        )
+    return store
 
 
 def _trained_on(translator: Translator) -> Any:
@@ -338,21 +366,23 @@ def _mean_hits(of_seeds: Sequence[Sequence[ProbeScore]]) -> NDArray[Any]:
     return mean
 
 
-def _p_value(right: NDArray[Any], other: NDArray[Any]) -> float:
-    from scipy.stats import wilcoxon
-
-    # Sums of the same hits in another order may differ in the last bit, and scipy would rank that.
-    differences = (right - other).round(9)
-    return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
-
-
 def _summary(of_seeds: dict[str, list[Any]], value: Callable[[Any], float]) -> dict[str, Any]:
-    seeds = [statistics.fmean(map(value, draws)) for draws in of_seeds.values()]
+    of_draws = [[value(draw) for draw in draws] for draws in of_seeds.values()]
+    summary = _spread([statistics.fmean(draws) for draws in of_draws])
+    return summary | ({"draws": of_draws} if len(of_draws[0]) > 1 else {})
+
+
+def _spread(seeds: Sequence[float]) -> dict[str, Any]:
     return {
         "mean": statistics.fmean(seeds),
         "std": statistics.stdev(seeds) if len(seeds) > 1 else None,
-        "seeds": seeds,
+        "seeds": list(seeds),
     }
+
+
+def _right_minus_wrong(summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    pairs = zip(summaries["right"]["seeds"], summaries["wrong"]["seeds"], strict=True)
+    return _spread([right - wrong for right, wrong in pairs])
 
 
 def _cell(summary: dict[str, Any], times: float) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from mmt.command import Command
-from mmt.errors import MMTError
 from mmt.lines import write_whole
 
 _PATH = click.Path(path_type=Path)
@@ -37,11 +36,7 @@ def main(model: Path, data: Path, split: str, out: Path, images: Path | None) ->
     info = read_info(data)
     translator = Translator.from_dir(model, FeatureStore.open(images) if images is not None else None)
     card = translator.card
-    if (info.source_lang, info.target_lang) != (card.source_lang, card.target_lang):
-        raise MMTError(
-            f"{data}: expected {card.source_lang}-{card.target_lang}, what {model} translates, "
-            f"found {info.source_lang}-{info.target_lang}."
-        )
+    card.check_languages((info.source_lang, info.target_lang), model, data)
     given = open_data(data, split, Images(store=images), with_images=card.features is not None)
     work = FileTranslator(translator, given)
     out.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ Answer = Literal["yes", "no", "not shown"]
 class Verdict:
     """Does the model use the image?
 
-    answer: ``no`` if no image changes anything; ``yes`` if the right image makes the references more probable
-        than wrong ones do, p < 0.05; else ``not shown``.
+    answer: ``no`` if it makes no difference which image is shown; ``yes`` if the right image makes the references
+        more probable than wrong ones do, p < 0.05; else ``not shown``.
     sentence: the same in words, with the numbers and the p value that say so.
     """
 

@@ -36,6 +36,14 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     format: int = _FORMAT
 
+    def check_languages(self, languages: tuple[str, str], model: object, data: object) -> None:
+        """Raises MMTError unless ``data`` is in the languages, (source, target), that ``model`` translates."""
+        if (self.source_lang, self.target_lang) != languages:
+            raise MMTError(
+                f"{data}: expected {self.source_lang}-{self.target_lang}, what {model} translates, found "
+                f"{'-'.join(languages)}."
+            )
+
 
 def save_model(folder: Path, weights: dict[str, Any], tokenizer: Path, card: ModelCard) -> None:
     """Writes a model folder beside ``folder`` and renames it into place; an older one there is replaced.

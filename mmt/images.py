@@ -237,7 +237,11 @@ def extract_features(
         start, done = time.perf_counter(), 0
         sources = ([(i, image_paths[i]) for i in batch] for batch in batches)
         with tqdm(
-            total=len(image_paths), initial=skipped, unit=" images", disable=not progress, smoothing=0.05
+            total=len(image_paths),
+            initial=skipped,
+            unit=" images",
+            disable=None if progress else True,
+            smoothing=0.05,
         ) as bar:
             for pictures, failed in _decoded(sources, backbone, num_workers):
                 writer.append(list(pictures), _forward(backbone, list(pictures.values())), failed)

@@ -82,14 +82,22 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
         raise _unwritable(path, error) from None
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder where there is none. Raises MMTError where there is something else."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MMTError(f"{folder}: cannot be made a folder ({error.strerror}). Name another.") from None
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file, and its folder where there is none, so that nobody ever reads half of it.
 
     Raises:
         MMTError: it cannot be written there.
     """
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as stream:
             stream.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:

@@ -14,6 +14,8 @@ import numpy as np
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
 from mmt.evidence import Awareness, ControlRow, Spread, Verdict
+from mmt.metrics import FEWEST_SENTENCES, corpus_scores, paired_bootstrap, signed_rank, word_hits
+from mmt.probes import can_be_scored, gold_items, probe_accuracy
 from mmt.translator import Translator
 
 _ROUNDING = 1e-5  # nats a token: float32 log-probabilities of the same thing differ by as much
@@ -163,10 +165,12 @@ def verdict(found: Awareness | None) -> Verdict:
         f"{np.exp(found.difference):.3f} times as probable as with a wrong one ({_p(found.p_value)}, "
         f"{num:,} sentences); a wrong image changes {100 * found.changed:.0f} % of the translations."
     )
-    if found.p_value is not None and found.p_value < _SIGNIFICANT and found.difference > 0:
-        return Verdict("yes", f"Yes: the model uses the image. {numbers}")
     if found.p_value is not None and found.p_value < _SIGNIFICANT:
-        return Verdict("not shown", f"Not shown: the right image does harm, if anything. {numbers}")
+        helps = (signed_rank(found.per_sentence, "greater") or 0.0) < 0.5  # by the ranks that the test goes by
+        if helps and found.difference > 0:
+            return Verdict("yes", f"Yes: the model uses the image. {numbers}")
+        if not helps and found.difference < 0:
+            return Verdict("not shown", f"Not shown: the right image does harm, if anything. {numbers}")
     return Verdict("not shown", f"Not shown: this data does not show that the image helps. {numbers}")
 
 
@@ -180,11 +184,10 @@ def control_rows(
     Returns:
         The rows, and how each score was computed.
     """
-    from mmt.metrics import FEWEST_SENTENCES, corpus_scores, paired_bootstrap
-
     signatures: dict[str, str] = {}
+    tests: dict[str, str] = {}
 
-    def row(name: str, control: str, says: list[list[str]], log_p: list[list[float]]) -> ControlRow:
+    def row(name: str, control: str, says: list[list[str]], log_p: list[list[float]] | None) -> ControlRow:
         scores: dict[str, Spread] = {}
         p_values: dict[str, float | None] = {}
         drawn = [corpus_scores(draw, sentences.references, target_lang=None) for draw in says]
@@ -195,11 +198,15 @@ def control_rows(
         if says is not baseline and len(sentences.ids) >= FEWEST_SENTENCES:
             compared = paired_bootstrap(baseline[0], [says[0]], sentences.references, target_lang=None)[0]
             p_values |= {label: compared[key].p_value for key, label in _NAMES.items()}
+            for label in _NAMES.values():
+                tests[label] = "; p: paired bootstrap, one-sided, of the first draw"
         for label, (items, hits) in _word_hits(sentences, [*says, *baseline], target_lang, probe).items():
             scores[label] = _spread([100 * sum(draw) / sum(items) for draw in hits[: len(says)]])
             if says is not baseline:
                 p_values[label] = signed_rank((np.array(hits[-1]) - np.mean(hits[:-1], axis=0)).tolist())
             signatures[label] = f"share of {sum(items):,} words, in percent; {_TEST}"
+        if log_p is None:
+            return ControlRow(name, control, scores, p_values)
         scores[_LOG_P] = _spread([fmean(draw) for draw in log_p])
         if says is not baseline:
             p_values[_LOG_P] = signed_rank(_rounded(model.log_p["right"][0] - np.mean(log_p, axis=0)).tolist())
@@ -209,7 +216,11 @@ def control_rows(
     for name, system in named_systems(model, against):
         for control in system.says:
             shown = control if system.uses_images else "text"
-            rows.append(row(name, shown, system.says[control], system.log_p[control]))
+            # Where the tokens are others, so is the mean of one.
+            log_p = system.log_p[control] if _same_tokens(system, model) else None
+            rows.append(row(name, shown, system.says[control], log_p))
+    for label, test in tests.items():
+        signatures[label] += test
     signatures[_LOG_P] = f"natural logarithm, mean over sentences; {_TEST}"
     return rows, signatures
 
@@ -218,16 +229,13 @@ def _word_hits(
     sentences: Sentences, says: list[list[str]], target_lang: str, probe: str
 ) -> dict[str, tuple[list[int], list[list[int]]]]:
     """By score, how many words are looked for in each sentence, and how many each list of translations has."""
-    from mmt.metrics import word_hits
-    from mmt.probes import can_be_scored, probe_accuracy
-
     found: dict[str, tuple[list[int], list[list[int]]]] = {}
     if sentences.answers is not None:
         asked = [row for row, answer in enumerate(sentences.answers) if answer]
         answers = [sentences.answers[row] for row in asked]
         drawn = [[int(hit) for hit in word_hits([draw[row] for row in asked], answers)] for draw in says]
         found["right word"] = ([1] * len(asked), drawn)
-    if sentences.masked is not None and can_be_scored(probe, target_lang):
+    if sentences.masked is not None and can_be_scored(probe, target_lang) and _has_gold(sentences, target_lang):
         scores = [
             probe_accuracy(sentences.masked, sentences.references, draw, probe, target_lang) for draw in says
         ]
@@ -237,12 +245,14 @@ def _word_hits(
     return found
 
 
-def signed_rank(differences: Sequence[float]) -> float | None:
-    """Wilcoxon's signed-rank test that they are symmetric around 0, two-sided; None if all are 0."""
-    from scipy.stats import wilcoxon
+def _has_gold(sentences: Sentences, target_lang: str) -> bool:
+    pairs = zip(sentences.masked or [], sentences.references, strict=True)
+    return any(form for words, reference in pairs for form in gold_items(words, reference, target_lang))
 
-    moved = [difference for difference in differences if difference]
-    return float(wilcoxon(moved).pvalue) if moved else None
+
+def _same_tokens(one: System, other: System) -> bool:
+    paths = [system.translator.tokenizer.path for system in (one, other)]
+    return paths[0] == paths[1] or paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def _rounded(differences: Any) -> Any:

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mmt.errors import MMTError, nearest
 
@@ -228,15 +228,29 @@ def pair_accuracy(hits: Sequence[bool], pairs: Sequence[tuple[int, int]]) -> Sco
     return Score("pair accuracy", 100 * right / len(pairs), f"n:{len(pairs)}|ties:wrong")
 
 
-def wilson_interval(right: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a share, in percent: Wilson (1927), as scipy computes it.
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """95 % confidence interval of a share, in percent: Wilson (1927), as scipy computes it.
 
     It takes the items for independent of each other.
     """
     from scipy.stats import binomtest
 
-    interval = binomtest(right, total).proportion_ci(confidence, method="wilson")
+    interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
     return 100 * float(interval.low), 100 * float(interval.high)
+
+
+def signed_rank(
+    differences: Sequence[float], alternative: Literal["two-sided", "greater", "less"] = "two-sided"
+) -> float | None:
+    """p value of Wilcoxon's signed-rank test that paired differences are symmetric around 0, by scipy.
+
+    Wilcoxon (1945), https://doi.org/10.2307/3001968. Differences of 0 are left out; None if all are.
+    """
+    from scipy.stats import wilcoxon
+
+    # The same sums in another order may differ in their last digit, which would be ranked.
+    moved = [rounded for difference in differences if (rounded := round(difference, 9))]
+    return float(wilcoxon(moved, alternative=alternative).pvalue) if moved else None
 
 
 @dataclass(frozen=True)

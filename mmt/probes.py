@@ -59,6 +59,10 @@ class Probe:
         if self.k < 0:
             raise MMTError(f"probe '{self.kind}': expected k of at least 0, found {self.k}.")
 
+    def __str__(self) -> str:
+        details = {"noun": f" k {self.k}, seed {self.seed}", "progressive": f" k {self.k}"}
+        return f"probe '{self.kind}'{details.get(self.kind, '')}"
+
     @property
     def symbol(self) -> str:
         return SYMBOLS[self.kind]
@@ -106,13 +110,26 @@ def read_probe(raw: Mapping[str, Any], name: str) -> Probe:
     return Probe(raw["kind"], raw["k"], raw["seed"])
 
 
-def check_symbol(tokenizer: Tokenizer, probe: Probe, model_name: str) -> None:
-    """Raises MMTError unless the tokenizer keeps the probe's symbol whole, as one trained on masked text does."""
+def check_masked_alike(
+    tokenizer: Tokenizer, training: Mapping[str, Any], probe: Probe, model_name: object
+) -> None:
+    """Raises MMTError unless a model was trained on data masked as the data that it is now to be judged on.
+
+    Args:
+        tokenizer: the model's; one trained on masked text keeps the probe's symbol whole.
+        training: of the model's card, whose ``probe`` is the training data's.
+    """
     pieces = tokenizer.encode(probe.symbol)
     if tokenizer.decode(pieces[-1:]) != probe.symbol:  # before it there is at most the sign of a word's start
         raise MMTError(
             f"{model_name}: expected a model trained on data masked with {probe.symbol} (probe '{probe.kind}'), "
             f"found one whose tokenizer breaks that into {len(pieces)} pieces. Train one on such data."
+        )
+    trained = training.get("probe") or probe.to_dict()
+    if trained != probe.to_dict():
+        raise MMTError(
+            f"{model_name}: expected a model trained on data masked alike ({probe}), found one trained on "
+            f"{read_probe(trained, 'its data')}. Train one on such data, or name the data set of its own probe."
         )
 
 

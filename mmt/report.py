@@ -39,7 +39,7 @@ _MEANS = {
         "examples below tell.",
     ),
     "no": (
-        "Whatever image it is given, the model says the same: it translates the text alone.",
+        "Whichever image it is given, the model says the same: nothing of what it shows reaches the translation.",
         "That images could not help with these sentences; only that this model makes no use of them.",
     ),
     "not shown": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from mmt.decoding import Hypothesis, beam_search
 from mmt.errors import MMTError
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model
-from mmt.images import compute_features
+from mmt.images import compute_features, extract_features
 from mmt.model import MMTModel
 from mmt.text import Tokenizer, normalize
 
@@ -75,6 +75,18 @@ class Translator:
         if isinstance(features, str | Path):
             features = FeatureStore.open(Path(features))
         return cls(*load_model(Path(folder)), features)
+
+    def with_features_of(self, images: Mapping[str, Path], folder: Path) -> Translator:
+        """This translator with a feature store of image files: for work that shows them again and again.
+
+        Args:
+            images: id -> file. One that cannot be read is not in the store.
+            folder: where the store goes.
+        Raises:
+            MMTError: a text-only model, no backbone, or not one image can be read.
+        """
+        extract_features(images, self.backbone, folder, "float32")
+        return Translator(self.model, self.tokenizer, self.card, FeatureStore.open(folder))
 
     @cached_property
     def backbone(self) -> Backbone:

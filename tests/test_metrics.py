@@ -25,6 +25,7 @@ from mmt.metrics import (
     mcnemar,
     pair_accuracy,
     paired_bootstrap,
+    signed_rank,
     tokenize_as_papers,
     wilson_interval,
     word_accuracy,
@@ -379,3 +380,12 @@ def test_mcnemar_counts_what_only_one_got_right(only_first: int, only_second: in
 def test_importing_the_metrics_imports_no_scorer() -> None:
     code = "import sys, mmt.metrics; sys.exit(any(m in sys.modules for m in ('sacrebleu', 'sacremoses', 'scipy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_signed_rank_agrees_with_the_textbook() -> None:
+    """All 5 differences of one sign: p = 2 / 2**5."""
+    assert signed_rank([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)
+    assert signed_rank([1.0, 2.0, 0.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)  # a zero says nothing
+    assert signed_rank([0.0, 0.0]) is None
+    assert signed_rank([1.0, 2.0, 3.0, 4.0, 5.0], "greater") == pytest.approx(1 / 32)
+    assert signed_rank([1e-12, 0.0]) is None  # rounding is no difference

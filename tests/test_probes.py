@@ -32,7 +32,7 @@ from mmt.probes import (
     COLOURS,
     SYMBOLS,
     Probe,
-    check_symbol,
+    check_masked_alike,
     gold_items,
     probe_accuracy,
 )
@@ -195,6 +195,9 @@ def test_what_cannot_be_masked_is_refused(kennel: Path, tmp_path: Path) -> None:
         with pytest.raises(MMTError, match=complaint):
             masking.prepare(folder, tmp_path / "out", Probe("colour"))
         assert not (tmp_path / "out").exists()
+    (tmp_path / "out").touch()
+    with pytest.raises(MMTError, match="out: cannot be made a folder"):
+        evaluate(kennel, tmp_path / "out")
     with pytest.raises(MMTError, match="a folder of its own"):
         masking.prepare(kennel / "plain", kennel / "x" / ".." / "plain", Probe("colour"))
     for kind, k in (("color", 0), ("noun", 0), ("progressive", -1)):
@@ -216,13 +219,13 @@ def test_the_command_counts_what_it_masked(
 
 def test_a_tokenizer_of_masked_text_keeps_the_symbol_whole(kennel: Path, world: Path) -> None:
     tokenizer = Tokenizer(kennel / "tokenizer.model")
-    check_symbol(tokenizer, Probe("colour"), "model")
+    check_masked_alike(tokenizer, {}, Probe("colour"), "model")
     around, alone = tokenizer.encode("A [MASK_C] dog."), tokenizer.encode("A dog.")
     assert len(around) - len(alone) <= 2  # the symbol and a word's start
     assert tokenizer.decode(around) == "A [MASK_C] dog."
     for probe, path in ((Probe("character"), kennel), (Probe("colour"), world)):
         with pytest.raises(MMTError, match=r"a model trained on data masked with .* Train one"):
-            check_symbol(Tokenizer(path / "tokenizer.model"), probe, "model")
+            check_masked_alike(Tokenizer(path / "tokenizer.model"), {}, probe, "model")
 
 
 # What counts as restored
@@ -371,6 +374,12 @@ def test_a_model_that_sees_is_told_from_one_that_does_not(kennel: Path, tmp_path
     accuracy, relaxed = result["colour_accuracy"], result["relaxed_accuracy"]
     assert accuracy["right"]["seeds"] == [1, 7 / 8]
     assert accuracy["wrong"]["mean"] < accuracy["right"]["mean"]
+    assert [statistics.fmean(draws) for draws in accuracy["wrong"]["draws"]] == accuracy["wrong"]["seeds"]
+    assert [len(draws) for draws in accuracy["wrong"]["draws"]] == [3, 3]
+    gains = [
+        right - wrong for right, wrong in zip(*(accuracy[s]["seeds"] for s in ("right", "wrong")), strict=True)
+    ]
+    assert result["right_minus_wrong"]["colour_accuracy"]["seeds"] == gains
     assert accuracy["text_only"] == accuracy["blank"] == {"mean": 0, "std": 0, "seeds": [0, 0]}
     assert relaxed["blank"]["mean"] > 0  # "rote" for "roter"
     assert result["p_value"] == result["p_values"]["right_vs_wrong"] < 0.05
@@ -386,7 +395,7 @@ def test_a_system_is_no_better_than_itself() -> None:
     masked = [Probe("colour").mask(row["source"])[1] for row in many]
     sentences = scoring.Sentences(text, text, masked, text, Probe("colour"), "de")
     names = ("text_only.seed1", "right.seed1", "wrong.seed1.draw1", "blank.seed1")
-    assert set(scoring.score(dict.fromkeys(names, text), sentences)["p_values"].values()) == {1}
+    assert set(scoring.score(dict.fromkeys(names, text), sentences)["p_values"].values()) == {None}
 
 
 def test_words_without_known_translations_are_told_apart_by_whole_sentences(
@@ -404,7 +413,7 @@ def test_words_without_known_translations_are_told_apart_by_whole_sentences(
     assert found["bleu"]["right"]["mean"] == pytest.approx(100)
     assert found["bleu"]["right"]["mean"] > found["bleu"]["wrong"]["mean"]
     assert found["p_value"] == found["p_values"]["right_vs_text_only"] < 0.001
-    assert found["p_values"]["right_vs_blank"] == 1
+    assert found["p_values"]["right_vs_blank"] is None
     about = {"data": "dogs", "split": "test", "languages": "en-de", "probe": {"kind": "noun"}}
     scoring.print_result({**about, "same_training_data": True, **found})
     printed = capsys.readouterr().out
@@ -434,6 +443,8 @@ def test_models_and_data_that_do_not_fit_are_refused(kennel: Path, world: Path, 
     person = masking.prepare(kennel / "plain", tmp_path / "person", Probe("character")) and tmp_path / "person"
     other = model_folder(tmp_path / "other", kennel, "gated", seed=1, data_checksum="other")
     plain = tiny_folder(tmp_path / "plain", world, "none")
+    elsewhere = model_folder(tmp_path / "elsewhere", kennel, "gated", seed=1, probe=Probe("noun", 2).to_dict())
+    make_features(tmp_path / "few", [row["image"] for row in rows("test") if row["has_image"]][:-1])
     for changes, complaint in (
         ({"data": kennel / "plain"}, "expected a masked data set, found a plain one"),
         ({"data": noun}, "trained on data masked with .MASK_N."),
@@ -443,7 +454,15 @@ def test_models_and_data_that_do_not_fit_are_refused(kennel: Path, world: Path, 
         ({"models": [kennel / "text1"]}, "--model .*trained on text only. Give it as --text-only"),
         ({"models": [kennel / "gated1"] * 2}, "a model with seed 1 was given before"),
         ({"models": [kennel / "gated2", other]}, "differs from .*gated2 in more than its seed"),
+        (
+            {"models": [elsewhere]},
+            "data masked alike .probe 'colour'., found one trained on probe 'noun' k 2, seed 1",
+        ),
+        ({"images": tmp_path / "few"}, "1 of 8 images are missing or cannot be read, such as 'test-11.png'"),
     ):
         with pytest.raises(MMTError, match=complaint):
             evaluate(kennel, tmp_path / "out", **changes)
         assert not (tmp_path / "out").exists()
+    (tmp_path / "out").touch()
+    with pytest.raises(MMTError, match="out: cannot be made a folder"):
+        evaluate(kennel, tmp_path / "out")

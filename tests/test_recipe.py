@@ -180,7 +180,7 @@ def test_early_stopping_ends_the_run_with_a_model(world: Path, tmp_path: Path) -
 def test_a_masked_data_set_keeps_its_mask_whole(world: Path, tmp_path: Path) -> None:
     from data_prep.probes import prepare
     from mmt.prepared import read_split, write_dataset
-    from mmt.probes import Probe, check_symbol
+    from mmt.probes import Probe, check_masked_alike
     from mmt.recipe import _tokenizer
 
     rows = [
@@ -191,7 +191,7 @@ def test_a_masked_data_set_keeps_its_mask_whole(world: Path, tmp_path: Path) -> 
     prepare(tmp_path / "red", tmp_path / "masked", Probe("colour"))
     (tmp_path / "run").mkdir()
     tokenizer = _tokenizer(tmp_path / "run", config(world, f"data.path={tmp_path / 'masked'}"))
-    check_symbol(tokenizer, Probe("colour"), "this one")
+    check_masked_alike(tokenizer, {}, Probe("colour"), "this one")
     (tmp_path / "plain").mkdir()
     with pytest.raises(MMTError, match="MASK_C"):
-        check_symbol(_tokenizer(tmp_path / "plain", config(world)), Probe("colour"), "the other")
+        check_masked_alike(_tokenizer(tmp_path / "plain", config(world)), {}, Probe("colour"), "the other")

@@ -237,7 +237,7 @@ def test_numbers_that_are_none_or_nan_are_dashes() -> None:
 
 def test_folder_that_cannot_be_written_is_a_users_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(MMTError, match="cannot be written"):
+    with pytest.raises(MMTError, match="cannot be made a folder"):
         write_report(make_evidence(), tmp_path / "file", None)
 
 
