@@ -90,8 +90,10 @@ class Sentences:
         rows = [row for row in read_split(data, split) if row["has_image"]]
         if not any(row["masked"] for row in rows):
             raise MMTError(f"{data} {split}: expected masked words in sentences with an image, found none.")
-        columns = ([row[name] for row in rows] for name in ("source", "image", "masked", "target"))
-        return cls(*columns, probe, info.target_lang)
+        sources, images, masked, references = (
+            [row[name] for row in rows] for name in ("source", "image", "masked", "target")
+        )
+        return cls(sources, images, masked, references, probe, info.target_lang)
 
 
 def evaluate(

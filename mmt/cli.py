@@ -216,7 +216,7 @@ def translate_command(
 @click.option("--against", type=_PATH, help="A model to compare with, such as a text-only one.")
 @click.option("--images", "store", type=_PATH, help="A feature store.  [default: the data set's image files]")
 @click.option("--commute", type=_PATH, help="A folder of CoMMuTE, such as en-de, to judge as well.")
-@click.option("--commute-images", type=_PATH, help="Its photographs.  [default: images/ inside it]")
+@click.option("--commute-images", type=_PATH, help="Its photographs.  [default: images/ beside it]")
 @click.option("--draws", type=click.IntRange(min=1), default=5, help="Draws of wrong images.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
 @click.option("--gallery", type=click.IntRange(min=0), default=12, help="Sentences to show.")
@@ -247,9 +247,9 @@ def evidence_command(
         raise MMTError(f"{data}: no split begins with 'test'; it has {', '.join(splits)}. Name one with --split.")
 
     import torch
-    from PIL import Image
 
     from mmt.collect import Inputs, collect
+    from mmt.lines import make_folder
     from mmt.memory import keep_freed_memory
     from mmt.report import write_report
 
@@ -257,9 +257,9 @@ def evidence_command(
     if threads is not None:
         torch.set_num_threads(threads)
     inputs = Inputs(model, data, split, store, against, commute, commute_images, draws, seed, gallery)
+    make_folder(output)  # before the long part
     found, files = collect(inputs)
-    pictures = None if no_pictures else {name: Image.open(path) for name, path in files.items()}
-    write_report(found, output, pictures)
+    write_report(found, output, None if no_pictures else files)
     click.echo(found.verdict.sentence)
     for what, why in found.not_run:
         click.echo(f"not run: {what} ({why})", err=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
 from mmt.evidence import Awareness, ChoiceRow, Evidence, GalleryItem, Gates, Region, SenseRow
+from mmt.images import ImageError
 from mmt.measure import (
     Sentences,
     System,
@@ -31,7 +33,6 @@ from mmt.translator import Translator
 
 if TYPE_CHECKING:
     from mmt.commute import FoundImages, Item
-    from mmt.features import FeatureStore
     from mmt.prepared import DatasetInfo
 
 
@@ -40,7 +41,8 @@ class Inputs:
     """Where ``collect`` finds everything; what is None is left out.
 
     store: features by image id; without it the models read the data set's image files.
-    commute: a CoMMuTE folder, its images in ``commute_images`` (a folder).
+    commute: a CoMMuTE folder such as ``CoMMuTE/en-de``; its images are in ``commute_images``, or else in
+        ``CoMMuTE/images``.
     """
 
     model: Path
@@ -63,33 +65,36 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
     Raises:
         MMTError: an input is missing, damaged, of other languages, masked for another model, or without images.
     """
-    from mmt.features import FeatureStore
+    with TemporaryDirectory(prefix="mmt-") as temporary:
+        return _collect(inputs, Path(temporary))
+
+
+def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]]:
     from mmt.prepared import image_folder, read_info
 
     started = time.monotonic()
+    not_run: list[tuple[str, str]] = []
     info = read_info(inputs.data)
     folder = image_folder(inputs.data, info)
-    store = FeatureStore.open(inputs.store) if inputs.store is not None else None
-    model = _open(inputs.model, store)
-    against = _open(inputs.against, store) if inputs.against is not None else None
-    for path, translator in ((inputs.model, model), (inputs.against, against)):
-        if translator is not None:
-            _check_fits(path, translator, inputs.data)
+    # What can be wrong is looked at before the long part begins.
+    opened = _open(inputs, info)
+    names, contrastive = _images_wanted(inputs, info)
+    translators = _with_features(opened, inputs.store, {name: folder / name for name in names}, temporary)
+    model, against = translators["model"], translators.get("against")
+    stores = [t.features for t in translators.values() if t.features is not None]
 
     def known(name: str) -> bool:
-        return name in store if store is not None else (folder / name).is_file()
+        return all(name in store for store in stores) if stores else (folder / name).is_file()
 
-    # What can be wrong is looked at before the long part begins.
-    commute = _read_commute(inputs, (info.source_lang, info.target_lang))
     sentences = read_sentences(inputs.data, inputs.split, known)
-    files = {name: folder / name for name in sentences.images if (folder / name).is_file()}
-    images: list[Any] = list(sentences.images) if store is not None else [files[name] for name in sentences.images]
+    _check_lines(sentences, translators)
+    choices = _choices_found(inputs, info, contrastive, translators, not_run)
+    images = sentences.images
     system = run_system(model, sentences, images, inputs.draws, inputs.seed)
     other = run_system(against, sentences, images, inputs.draws, inputs.seed) if against is not None else None
     found = awareness(system) if system.uses_images else None
     controls, signatures = control_rows(sentences, system, other, info.target_lang, info.probe.get("kind", ""))
 
-    not_run: list[tuple[str, str]] = []
     if against is None:
         not_run.append(("comparison with another model", "no --against"))
     inside: Gates | None = None
@@ -98,9 +103,9 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
         inside, of_sentences = gates(model, sentences, images)
     else:
         not_run.append(("wrong and blank images, awareness, gates, gallery", "the model is text-only"))
-    translators = {"model": model} | ({"against": against} if against is not None else {})
-    choices = _choices(inputs, commute, translators, store, folder, not_run)
+    chosen = [row for choice in choices for row in choice_rows(choice, translators)]
     senses = _senses(inputs, info, sentences, system, other, not_run)
+    files = {name: folder / name for name in images if (folder / name).is_file()}
     items = []
     if found is not None:
         drawable = files
@@ -125,14 +130,14 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
             "masked": info.probe.get("kind"),
             "sentences_with_image": len(sentences.ids),
             "sentences_without_image": sentences.without_image,
-            "images_missing": len(sentences.missing),
-            "first_missing": sentences.missing[0] if sentences.missing else None,
+            "sentences_left_out": len(sentences.missing),
+            "images_missing": list(dict.fromkeys(sentences.missing)),
             "checksum": info.splits[inputs.split].checksum,
         },
         _about_model(inputs.against, against) if inputs.against is not None and against is not None else None,
         controls,
         found,
-        choices,
+        chosen,
         senses,
         inside,
         items,
@@ -151,62 +156,112 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
     return evidence, {name: path for name, path in files.items() if name in shown}
 
 
-def _open(folder: Path, store: FeatureStore | None) -> Translator:
-    from mmt.folder import read_card
+def _open(inputs: Inputs, info: DatasetInfo) -> dict[str, Translator]:
+    """The models, by ``model`` and ``against``. Raises MMTError for one of other languages or other masks."""
+    from mmt.probes import check_masked_alike, read_probe
 
-    return Translator.from_dir(folder, store if read_card(folder).features is not None else None)
-
-
-def _check_fits(path: Path | None, translator: Translator, data: Path) -> None:
-    from mmt.prepared import read_info
-    from mmt.probes import Probe, check_symbol
-
-    card, info = translator.card, read_info(data)
-    if (card.source_lang, card.target_lang) != (info.source_lang, info.target_lang):
-        raise MMTError(
-            f"{data}: expected {card.source_lang}-{card.target_lang}, what {path} translates, found "
-            f"{info.source_lang}-{info.target_lang}."
-        )
-    if info.probe:
-        probe = Probe(info.probe["kind"], info.probe["k"], info.probe["seed"])
-        check_symbol(translator.tokenizer, probe, str(path))
+    translators = {}
+    for name, path in (("model", inputs.model), ("against", inputs.against)):
+        if path is not None:
+            translator = translators[name] = Translator.from_dir(path)
+            translator.card.check_languages((info.source_lang, info.target_lang), path, inputs.data)
+            if info.probe:
+                probe = read_probe(info.probe, str(inputs.data))
+                check_masked_alike(translator.tokenizer, translator.card.training, probe, path)
+    return translators
 
 
-def _read_commute(inputs: Inputs, languages: tuple[str, str]) -> FoundImages | None:
-    from mmt.commute import commute_languages, find_images, read_commute
+def _images_wanted(inputs: Inputs, info: DatasetInfo) -> tuple[list[str], list[Item]]:
+    """Names of the images of the split and of the contrastive split, if there is one; and its items."""
+    from mmt.commute import read_contrastive
+    from mmt.prepared import read_split
 
-    if inputs.commute is None:
-        return None
-    found = commute_languages(inputs.commute)
-    if found != languages:
-        raise MMTError(f"--commute {inputs.commute}: expected {'-'.join(languages)}, found {'-'.join(found)}.")
-    items = read_commute(inputs.commute)
-    return find_images(items, inputs.commute_images or inputs.commute / "images", None, "skip")
-
-
-def _choices(
-    inputs: Inputs,
-    commute: FoundImages | None,
-    translators: Mapping[str, Translator],
-    store: FeatureStore | None,
-    folder: Path,
-    not_run: list[tuple[str, str]],
-) -> list[ChoiceRow]:
-    from mmt.commute import find_images, read_contrastive
-    from mmt.prepared import read_info, read_split
-
-    rows = []
-    info = read_info(inputs.data)
+    rows = read_split(inputs.data, inputs.split)
+    names = [name for name, has_image in zip(rows["image"], rows["has_image"], strict=True) if has_image]
+    items = []
     if "contrastive" in info.splits and "contrast" in read_split(inputs.data, "contrastive").column_names:
         items = read_contrastive(inputs.data, "contrastive")
-        found = find_images(items, folder, store, "skip")
-        rows += choice_rows(found.items, f"{info.name}, contrastive", found.left_out, translators, found.images)
-    if commute is None:
+    return list(dict.fromkeys([*names, *(item.image for item in items)])), items
+
+
+def _with_features(
+    translators: Mapping[str, Translator], store: Path | None, files: Mapping[str, Path], temporary: Path
+) -> dict[str, Translator]:
+    """Those that use images with a store: the given one, or one made of ``files``, each of which is read once."""
+    from mmt.features import FeatureStore
+
+    opened = FeatureStore.open(store) if store is not None else None
+    ready = dict(translators)
+    for name, translator in translators.items():
+        if translator.card.features is None or not files:
+            continue
+        if opened is not None:
+            ready[name] = Translator(translator.model, translator.tokenizer, translator.card, opened)
+        else:
+            ready[name] = translator.with_features_of(files, temporary / name)
+    return ready
+
+
+def _check_lines(sentences: Sentences, translators: Mapping[str, Translator]) -> None:
+    """Raises MMTError for a line that cannot be scored, with the id of its row."""
+    for translator in translators.values():
+        most = translator.model.config.max_length - 1
+        for side, lines in (("source", sentences.sources), ("target", sentences.references)):
+            for row, line in zip(sentences.ids, lines, strict=True):
+                if not 0 < (length := len(translator.tokenizer.encode(line))) <= most:
+                    raise MMTError(
+                        f"row '{row}': expected a {side} of 1 to {most:,} pieces, found {length:,}. "
+                        "Leave the row out, or name another split."
+                    )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Items of two translations each; ``files`` if their images are files, whatever the store holds."""
+
+    name: str
+    found: FoundImages
+    files: bool
+
+
+def _choices_found(
+    inputs: Inputs,
+    info: DatasetInfo,
+    contrastive: list[Item],
+    translators: Mapping[str, Translator],
+    not_run: list[tuple[str, str]],
+) -> list[_Choice]:
+    """The items whose images can be had. Raises MMTError where CoMMuTE was asked for and cannot be judged."""
+    from mmt.commute import FoundImages, commute_languages, find_images, read_commute
+
+    looking = [t for t in translators.values() if t.card.features is not None]
+    choices = []
+    if contrastive:
+        name = f"{info.name}, contrastive"
+        try:
+            found = FoundImages(contrastive, [], [], 0)
+            if looking:
+                found = find_images(contrastive, None, looking[0].features, "skip")
+            choices.append(_Choice(name, found, files=False))
+        except MMTError as error:
+            not_run.append((name, str(error)))
+    if inputs.commute is None:
         not_run.append(("CoMMuTE", "no --commute"))
-    else:  # its photographs are files, whatever the store holds
-        plain = {name: Translator(t.model, t.tokenizer, t.card) for name, t in translators.items()}
-        rows += choice_rows(commute.items, "CoMMuTE", commute.left_out, plain, commute.images)
-    return rows
+        return choices
+    languages = commute_languages(inputs.commute)
+    if languages != (info.source_lang, info.target_lang):
+        raise MMTError(
+            f"--commute {inputs.commute}: expected {info.source_lang}-{info.target_lang}, found "
+            f"{'-'.join(languages)}."
+        )
+    items = read_commute(inputs.commute)
+    found = FoundImages(items, [], [], 0)
+    if looking:
+        for translator in looking:
+            translator.backbone  # noqa: B018  # must be there to read the photographs
+        found = find_images(items, inputs.commute_images or inputs.commute.parent / "images", None, "skip")
+    choices.append(_Choice("CoMMuTE", found, files=True))
+    return choices
 
 
 def _senses(
@@ -249,17 +304,18 @@ def _about_model(path: Path, translator: Translator) -> dict[str, Any]:
     }
 
 
-def choice_rows(
-    items: Sequence[Item], name: str, missing: int, systems: Mapping[str, Translator], images: Sequence[str | Path]
-) -> list[ChoiceRow]:
+def choice_rows(choice: _Choice, systems: Mapping[str, Translator]) -> list[ChoiceRow]:
     """Which of two translations each system finds more probable: CoMMuTE and the contrastive split."""
     from mmt.commute import judge
     from mmt.metrics import mcnemar
 
+    items, name = choice.found.items, choice.name
     rows: list[ChoiceRow] = []
     first: list[bool] | None = None
     for system, translator in systems.items():
-        shown = images if translator.card.features is not None else None
+        if choice.files:
+            translator = Translator(translator.model, translator.tokenizer, translator.card)
+        shown = choice.found.images if translator.card.features is not None else None
         with progress(f"choosing, {name}", len(items) * (4 if shown else 2)) as advance:
             found = judge(translator, items, shown, progress=advance)
         choices, pair = found.choices, found.choices.pair_accuracy
@@ -269,13 +325,14 @@ def choice_rows(
                 name,
                 system,
                 found.num_items,
-                missing,
+                choice.found.left_out,
                 choices.accuracy.value / 100,
                 (low / 100, high / 100),
                 pair.value / 100 if pair else None,
                 len(choices.pairs),
                 found.blank.accuracy.value / 100 if found.blank else None,
                 mcnemar(first, choices.hits).p_value if first is not None else None,
+                choice.found.missing,
             )
         )
         first = first or choices.hits
@@ -352,9 +409,12 @@ def gallery(
         for row in changed:
             name = sentences.images[row]
             parts: dict[str, Any] = {}
-            region = image_importance(
-                model.translator, sentences.sources[row], right[row], images[row], files.get(name)
-            )
+            try:
+                region = image_importance(
+                    model.translator, sentences.sources[row], right[row], images[row], files.get(name)
+                )
+            except ImageError:  # its features are in the store, but the file is damaged by now
+                region = None
             if region is not None:
                 words, values = merge_words(region.tokens, region.values, "sum")
                 parts = {"method": region.method, "words": words, "importance": np.round(values, 4).tolist()}

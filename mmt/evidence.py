@@ -75,7 +75,8 @@ class Awareness:
 class ChoiceRow:
     """Which of two translations is more probable, given the image: CoMMuTE and the like.
 
-    accuracy, interval, pair_accuracy: shares; chance is 0.5 and 0.25. blank: accuracy without images.
+    accuracy, interval, pair_accuracy: shares; chance is 0.5 and 0.25. blank: accuracy without images. missing:
+    items left out, because their image, one of ``missing_images``, cannot be had.
     """
 
     data: str
@@ -88,6 +89,7 @@ class ChoiceRow:
     pairs: int
     blank: float | None = None
     mcnemar: float | None = None
+    missing_images: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmt.evidence import GalleryItem, Region
@@ -74,10 +75,10 @@ class Card:
         return any(word.cells for word in self.words)
 
 
-def make_card(item: GalleryItem, pictures: Mapping[str, Image] | None) -> Card:
+def make_card(item: GalleryItem, pictures: Mapping[str, Image | Path] | None) -> Card:
     """
     Args:
-        pictures: by image name; None where they must not be passed on.
+        pictures: opened, or their files, by image name; None where they must not be passed on.
     Returns:
         The card, with maps where ``item.importance`` and ``item.regions`` go with its words; the word whose map is
         seen first is the one with the greatest importance, among those that differ if any do.
@@ -142,7 +143,7 @@ def _differing(one: Sequence[str], other: Sequence[str]) -> tuple[list[bool], li
     return marks
 
 
-def _picture(name: str, pictures: Mapping[str, Image] | None) -> Picture:
+def _picture(name: str, pictures: Mapping[str, Image | Path] | None) -> Picture:
     if pictures is None or name not in pictures:
         return Picture(name, _SIDE, _SIDE, "", "not in this file" if pictures is None else "not at hand")
     from PIL import Image

@@ -62,6 +62,8 @@ _SCORES = {
 
 _RUN = ("draws", "seed", "seeds", "date")  # of the settings, what a reader wants to know first
 
+_MOST = 12  # of a list, such as of missing images; all of them are in the JSON
+
 _SYSTEMS = {"against": "other model"}
 
 _MASK = re.compile(r"\[MASK(?:_[A-Z]+)?\]")
@@ -69,12 +71,13 @@ _MASK = re.compile(r"\[MASK(?:_[A-Z]+)?\]")
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
-def write_report(evidence: Evidence, folder: Path, pictures: Mapping[str, Image] | None) -> None:
+def write_report(evidence: Evidence, folder: Path, pictures: Mapping[str, Image | Path] | None) -> None:
     """Writes ``folder/evidence.html`` and ``folder/evidence.json``, each beside its place and then renamed.
 
     Args:
-        pictures: of the gallery, by image name; they go into the page with a longer side of 320 pixels at most.
-            None for data whose photographs must not be passed on: the maps then stand on empty frames.
+        pictures: of the gallery, or their files, by image name; they go into the page with a longer side of 320
+            pixels at most. None for data whose photographs must not be passed on: the maps then stand on empty
+            frames.
     Raises:
         MMTError: the folder cannot be written.
     """
@@ -89,7 +92,7 @@ def to_json(evidence: Evidence) -> str:
     return json.dumps(_finite(asdict(evidence)), indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
 
 
-def render(evidence: Evidence, pictures: Mapping[str, Image] | None) -> str:
+def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> str:
     """The page."""
     cards = [make_card(item, pictures) for item in evidence.gallery]
     scores = list(dict.fromkeys(name for row in evidence.controls for name in row.scores))
@@ -231,7 +234,11 @@ def _fact(value: Any, name: str = "") -> str:
     if isinstance(value, Mapping):
         return "; ".join(f"{str(key).replace('_', ' ')}: {_fact(inner, str(key))}" for key, inner in value.items())
     if isinstance(value, list | tuple | set):
-        return ", ".join(map(_fact, value))
+        shown = [
+            *map(_fact, list(value)[:_MOST]),
+            *([f"and {len(value) - _MOST:,} more"] if len(value) > _MOST else []),
+        ]
+        return ", ".join(shown)
     if value is None or value == "":
         return "–"
     if isinstance(value, bool):

@@ -215,9 +215,11 @@ def test_sentences_without_image_and_missing_images_are_counted(
         writer.finish()
     evidence = collect(Inputs(copying, shown / "data", "test", tmp_path / "few", draws=1, gallery=0))[0]
     data = evidence.data
-    assert (data["sentences_with_image"], data["sentences_without_image"], data["images_missing"]) == (10, 1, 14)
-    assert data["first_missing"] == "10.png"
+    counts = ("sentences_with_image", "sentences_without_image", "sentences_left_out")
+    assert [data[name] for name in counts] == [10, 1, 14]
+    assert data["images_missing"] == [f"{number}.png" for number in range(10, 24)]
     assert (evidence.choices[0].items, evidence.choices[0].missing) == (10, 14)
+    assert evidence.choices[0].missing_images == data["images_missing"]
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
