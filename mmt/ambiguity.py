@@ -29,6 +29,8 @@ FEWEST_PAIRS = 200
 """Of fewer sentence pairs an aligner learns nothing to go by."""
 
 RARE_P = 0.2
+_STEM = 3  # letters that two inflections of one word begin with, at the least
+
 USUAL, RARER, SURPRISING = "usual", "rarer", "surprising"
 GROUPS = {
     USUAL: "the word's most frequent translation",
@@ -303,9 +305,16 @@ def _ambiguous_word(
     ``counts``: target lemmas aligned with it. ``usual_form``: the most frequent form of each.
     """
     groups: dict[str, list[str]] = {}
+    near: dict[str, dict[str, int]] = defaultdict(dict)  # groups in their order, by what any like word begins with
     for lemma in sorted(counts, key=lambda lemma: (-counts[lemma], lemma)):
-        same = (n for n in groups if _alike(n, lemma) or _alike(usual_form[n], usual_form[lemma]))
-        groups.setdefault(next(same, lemma), []).append(lemma)
+        starts = {lemma[:_STEM], usual_form[lemma][:_STEM]}
+        found = {name: number for start in starts for name, number in near[start].items()}
+        same = (n for n in found if _alike(n, lemma) or _alike(usual_form[n], usual_form[lemma]))
+        name = min(same, key=found.__getitem__, default=lemma)
+        if name == lemma:
+            for start in starts:
+                near[start][name] = len(groups)
+        groups.setdefault(name, []).append(lemma)
     total = sum(counts.values())
     sizes = {name: sum(counts[lemma] for lemma in lemmas) for name, lemmas in groups.items()}
     sizes = {name: size for name, size in sizes.items() if size >= max(min_count, min_share * total)}
@@ -323,7 +332,7 @@ def _alike(one: str, other: str) -> bool:
     """Whether two words look like inflections of one that the lemmatiser does not know: Junge, Junges."""
     longer = max(len(one), len(other))
     stem = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    return stem >= 3 and stem >= 2 * longer / 3 and longer - stem <= 2
+    return stem >= _STEM and stem >= 2 * longer / 3 and longer - stem <= 2
 
 
 def _align(pairs: Sequence[tuple[list[str], list[str]]], seed: int) -> Iterable[list[tuple[int, int]]]:

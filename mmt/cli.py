@@ -164,6 +164,8 @@ def translate_command(
             "or --data), and an output for each draw, such as --output wrong.{draw}.de."
         )
     card = read_card(model)
+    if images:
+        card.refuse_images("images")
     where = Images.of(images)
     store = FeatureStore.open(where.store) if where.store is not None else None
 

@@ -36,6 +36,14 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     format: int = _FORMAT
 
+    def refuse_images(self, what: str) -> None:
+        """Raises MMTError if this is a text-only model."""
+        if self.features is None:
+            raise MMTError(
+                f"{what} were given, but the model was trained on text only (fusion: none). "
+                "Translate without them, or use a model trained with images."
+            )
+
     def check_languages(self, languages: tuple[str, str], model: object, data: object) -> None:
         """Raises MMTError unless ``data`` is in the languages, (source, target), that ``model`` translates."""
         if (self.source_lang, self.target_lang) != languages:

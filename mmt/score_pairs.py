@@ -79,6 +79,8 @@ def score_pairs_command(
     card = read_card(model)
     if also_blank and card.features is None:
         raise MMTError(f"--also-blank: {model} was trained on text only (fusion: none), it scores without images.")
+    if images:
+        card.refuse_images("images")
     where = Images.of(images)
     store = FeatureStore.open(where.store) if where.store is not None else None
     given = _open(source, data, split, where, with_images=card.features is not None)

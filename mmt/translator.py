@@ -100,11 +100,7 @@ class Translator:
 
     def refuse_images(self, what: str) -> None:
         """Raises MMTError if this is a text-only model."""
-        if self.card.features is None:
-            raise MMTError(
-                f"{what} were given, but the model was trained on text only (fusion: none). "
-                "Translate without them, or use a model trained with images."
-            )
+        self.card.refuse_images(what)
 
     def translate(
         self,
