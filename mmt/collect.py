@@ -237,7 +237,7 @@ def _choices_found(
     looking = [t for t in translators.values() if t.card.features is not None]
     choices = []
     if contrastive:
-        name = f"{info.name}, contrastive"
+        name = f"{info.name} (contrastive)"
         try:
             found = FoundImages(contrastive, [], [], 0)
             if looking:
