@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,20 +15,24 @@ import torch
 from click.testing import CliRunner
 from conftest import DIM, NOUNS, tiny_folder, tiny_model
 from PIL import Image
+from torch import Tensor, nn
 
 from mmt.cli import main
-from mmt.collect import Inputs, collect
+from mmt.collect import Inputs, collect, gates
+from mmt.controls import Control, wrong_images
 from mmt.data import Example, collate
-from mmt.evidence import Awareness, Evidence
-from mmt.features import FeatureSignature, FeatureWriter
+from mmt.errors import MMTError
+from mmt.evidence import Awareness, ChoiceRow, ControlRow, Evidence
+from mmt.features import FeatureSignature, FeatureStore, FeatureWriter
 from mmt.folder import ModelCard, save_model
-from mmt.measure import verdict
+from mmt.measure import Sentences, System, awareness, control_rows, read_sentences, run_system, verdict
 from mmt.metrics import signed_rank
 from mmt.prepared import DatasetInfo, write_dataset
 from mmt.probes import SYMBOLS
 from mmt.text import Tokenizer, train_tokenizer
+from mmt.translator import Translator
 
-COLOURS = ("red", "green", "blue")
+LOG_P = "log-probability a token"
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +67,6 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save(folder: Path, shown: Path, model: torch.nn.Module) -> Path:
-    from mmt.features import FeatureStore
-
     tokenizer = Tokenizer(shown / "tokenizer.model")
     uses = model.config.fusion != "none"  # type: ignore[union-attr]
     signature = FeatureStore.open(shown / "features").signature if uses else None
@@ -72,7 +78,6 @@ def save(folder: Path, shown: Path, model: torch.nn.Module) -> Path:
 @pytest.fixture(scope="module")
 def copying(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained for a moment to say what the picture shows."""
-    from mmt.features import FeatureStore
     from mmt.prepared import read_split
 
     tokenizer, store = Tokenizer(shown / "tokenizer.model"), FeatureStore.open(shown / "features")
@@ -116,6 +121,29 @@ def ignoring(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text_only(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = tiny_model(Tokenizer(shown / "tokenizer.model").vocab_size)
     return save(tmp_path_factory.mktemp("m") / "text", shown, model)
+
+
+class FirstPixel(nn.Module):
+    """Stands for the backbone of ``shown``: the red of a picture's first pixel says which noun it shows."""
+
+    def __init__(self, signature: FeatureSignature) -> None:
+        super().__init__()
+        self.signature, self.num_seen = signature, 0
+
+    def transform(self, picture: Tensor) -> Tensor:
+        return picture[:, :7, :7]
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        self.num_seen += len(pictures)
+        nouns = pictures[:, 0, 0, 0].long() // 40
+        return 4 * nn.functional.one_hot(nouns, DIM).float().unsqueeze(1)
+
+
+@pytest.fixture
+def backbone(shown: Path, monkeypatch: pytest.MonkeyPatch) -> FirstPixel:
+    made = FirstPixel(FeatureStore.open(shown / "features").signature)
+    monkeypatch.setattr("mmt.translator.load_backbone", lambda name, layer: made)
+    return made
 
 
 def found(shown: Path, model: Path, against: Path | None = None, **settings: int) -> Evidence:
@@ -181,6 +209,178 @@ def test_the_same_seed_gives_the_same_evidence(shown: Path, copying: Path) -> No
     assert one.awareness != other.awareness
 
 
+def test_draws_of_wrong_images_differ(shown: Path, copying: Path) -> None:
+    translator = Translator.from_dir(copying, shown / "features")
+    sentences = read_sentences(shown / "data", "test", lambda image: True)
+    system = run_system(translator, sentences, sentences.images, draws=3, seed=4)
+    drawn = [wrong_images(sentences.images, seed) for seed in (4, 5, 6)]
+    assert system.says["wrong"] == [translator.translate(sentences.sources, images) for images in drawn]
+    for of_draws in (system.says["wrong"], system.log_p["wrong"]):
+        assert len(set(map(tuple, of_draws))) == 3
+
+
+def test_the_gallery_names_the_images_that_were_translated(shown: Path, copying: Path) -> None:
+    items = found(shown, copying, gallery=24).gallery
+    assert len(items) > 12
+    translator = Translator.from_dir(copying, shown / "features")
+    sources = [item.source for item in items]
+    assert translator.translate(sources, [item.image for item in items]) == [item.right for item in items]
+    assert translator.translate(sources, [item.wrong_image for item in items]) == [item.wrong for item in items]
+
+
+def test_a_closed_gate_is_in_the_first_bin_and_an_open_one_in_the_last(shown: Path, ignoring: Path) -> None:
+    translator = Translator.from_dir(ignoring, shown / "features")
+    sentences = read_sentences(shown / "data", "test", lambda image: True)
+    rest = [0.0] * 9
+    for bias, expected in ((-1e4, [1.0, *rest]), (1e4, [*rest, 1.0])):
+        with torch.no_grad():
+            translator.model.fusion.get_submodule("gate_text").get_parameter("bias").fill_(bias)
+        assert gates(translator, sentences, sentences.images)[0].histogram == expected
+
+
+def test_image_files_give_what_their_features_give(
+    shown: Path, copying: Path, text_only: Path, backbone: FirstPixel
+) -> None:
+    given = Inputs(copying, shown / "data", "test", shown / "features", draws=2, gallery=1)
+    by_store, _ = collect(given)
+    for_map = backbone.num_seen
+    by_files, _ = collect(replace(given, store=None))
+    assert backbone.num_seen - 2 * for_map == 24  # each file once
+    assert replace(by_files, settings={}) == replace(by_store, settings={})
+    collect(replace(given, model=text_only, store=None))
+    assert backbone.num_seen - 2 * for_map == 24  # and none
+
+
+def commute(folder: Path) -> Path:
+    """Mirrored items on two nouns each, and a photograph for each item."""
+    nouns = list(NOUNS.values())
+    lines: dict[str, list[str]] = {name: [] for name in ("src.en", "correct.de", "incorrect.de", "img.order")}
+    (folder / "images").mkdir()
+    (folder / "en-de").mkdir()
+    for number, noun in enumerate(nouns):
+        Image.new("RGB", (16, 12), (number * 40, 0, 0)).save(folder / "images" / f"photo{number}.png")
+        said = ("He sees the thing.", f"Er sieht {noun}.", f"Er sieht {nouns[number ^ 1]}.", f"photo{number}.png")
+        for column, text in zip(lines.values(), said, strict=True):
+            column.append(text)
+    for name, column in lines.items():
+        (folder / "en-de" / name).write_text("".join(f"{line}\n" for line in column))
+    return folder / "en-de"
+
+
+def test_commute_without_photographs_is_for_text_only_models(
+    shown: Path, copying: Path, text_only: Path, tmp_path: Path
+) -> None:
+    given = Inputs(text_only, shown / "data", "test", shown / "features", commute=commute(tmp_path))
+    shutil.rmtree(tmp_path / "images")
+    row = collect(given)[0].choices[-1]
+    assert (row.data, row.items, row.missing, row.pairs) == ("CoMMuTE", 6, 0, 3)
+    assert (row.accuracy, row.pair_accuracy, row.blank) == (0.5, 0, None)
+    with pytest.raises(MMTError, match="no backbone 'tiny'"):
+        collect(replace(given, model=copying))
+
+
+@pytest.mark.usefixtures("backbone")
+def test_commute_is_judged_by_its_photographs(shown: Path, copying: Path, text_only: Path, tmp_path: Path) -> None:
+    given = Inputs(
+        copying, shown / "data", "test", shown / "features", text_only, commute(tmp_path), draws=1, gallery=0
+    )
+
+    def judged(**changes: Any) -> list[ChoiceRow]:
+        return [row for row in collect(replace(given, **changes))[0].choices if row.data == "CoMMuTE"]
+
+    model, against = judged()
+    assert (model.items, model.missing, model.pairs) == (6, 0, 3)
+    assert (model.accuracy, model.pair_accuracy, model.blank) == (1, 1, 0.5)
+    assert (against.accuracy, against.pair_accuracy, against.mcnemar) == (0.5, 0, pytest.approx(2 * 0.5**3))
+    (tmp_path / "images").rename(tmp_path / "photos")
+    assert judged(store=None, commute_images=tmp_path / "photos") == [model, against]
+    (tmp_path / "photos" / "photo5.png").unlink()
+    fewer, _ = judged(commute_images=tmp_path / "photos")
+    assert (fewer.items, fewer.missing, fewer.missing_images) == (5, 1, ["photo5.png"])
+    assert (fewer.accuracy, fewer.pairs) == (1, 2)
+
+
+# Systems by hand
+
+
+def some_sentences(num: int) -> Sentences:
+    ids, nouns = [str(number) for number in range(num)], [*NOUNS.values()] * num
+    references = [f"Er sieht {noun} Nummer {number}." for noun, number in zip(nouns, ids, strict=False)]
+    return Sentences(ids, ["He sees it."] * num, references, ids, nouns[:num], None, None, 0, [])
+
+
+def by_hand(
+    says: dict[Control, list[list[str]]],
+    log_p: dict[Control, list[list[float]]] | None = None,
+    tokenizer: Path = Path(),
+) -> System:
+    """A model with images of which no more is known than what it says, and how probable it finds it."""
+    translator: Any = SimpleNamespace(
+        card=SimpleNamespace(features="some"), tokenizer=SimpleNamespace(path=tokenizer)
+    )
+    alike: dict[Control, list[list[float]]] = {c: [[-1.0] * len(d) for d in draws] for c, draws in says.items()}
+    return System(translator, says, log_p or alike)
+
+
+def rows_of(sentences: Sentences, model: System, against: System | None = None) -> dict[str, ControlRow]:
+    rows = control_rows(sentences, model, against, "de", "")[0]
+    return {row.control if row.system == "model" else row.system: row for row in rows}
+
+
+def test_words_are_tested_by_the_mean_over_draws() -> None:
+    sentences = some_sentences(20)
+    hits = np.random.default_rng(1).random((4, 20)) < np.array([[0.8], [0.3], [0.5], [0.2]])
+    says = [
+        [text if hit else "Er sieht nichts." for text, hit in zip(sentences.references, draw, strict=True)]
+        for draw in hits
+    ]
+    wrong = rows_of(sentences, by_hand({"right": [says[0]], "wrong": says[1:]}))["wrong"]
+    assert wrong.scores["right word"].mean == pytest.approx(100 * hits[1:].mean())
+    expected = signed_rank((hits[0] - hits[1:].mean(0)).tolist())
+    assert wrong.p_values["right word"] == pytest.approx(expected)
+    assert expected not in [signed_rank((hits[0] - draw.astype(float)).tolist()) for draw in hits[1:]]
+
+
+def test_whole_translations_are_tested_against_those_with_the_right_image() -> None:
+    for num, tested in ((30, True), (29, False)):
+        sentences = some_sentences(num)
+        right, worse = sentences.references, ["Er sieht nichts."] * num
+        rows = rows_of(sentences, by_hand({"right": [right], "wrong": [worse, right], "blank": [list(right)]}))
+        for label in ("BLEU", "chrF2"):
+            assert label not in rows["right"].p_values
+            assert (label in rows["wrong"].p_values) == tested
+            if tested:
+                assert rows["wrong"].p_values[label] < 0.01
+                assert rows["blank"].p_values[label] == 1
+
+
+def test_what_float32_cannot_tell_apart_is_no_difference() -> None:
+    sentences, right = some_sentences(20), [-1.0 - 0.1 * number for number in range(20)]
+    for step, is_none in ((1e-6, True), (1e-3, False)):
+        lower = [[value - step for value in right]]
+        system = by_hand(
+            {control: [sentences.references] for control in ("right", "wrong", "blank")},
+            {"right": [right], "wrong": lower * 2, "blank": lower},
+        )
+        told, rows = awareness(system), rows_of(sentences, system)
+        p_values = [told.p_value, told.p_value_blank, rows["wrong"].p_values[LOG_P], rows["blank"].p_values[LOG_P]]
+        assert [p is None for p in p_values] == [is_none] * 4
+        assert told.difference == told.difference_blank == (0 if is_none else pytest.approx(step))
+
+
+def test_only_models_of_the_same_tokens_are_compared_by_their_probabilities(tmp_path: Path) -> None:
+    for name, content in (("own", b"a"), ("copy", b"a"), ("other", b"b")):
+        (tmp_path / name).write_bytes(content)
+    sentences = some_sentences(4)
+    own, copy, other = (
+        by_hand({"right": [sentences.references]}, tokenizer=tmp_path / name) for name in ("own", "copy", "other")
+    )
+    for against, told in ((own, True), (copy, True), (other, False)):
+        row = rows_of(sentences, own, against)["against"]
+        assert (LOG_P in row.scores, LOG_P in row.p_values) == (told, told)
+        assert "BLEU" in row.scores
+
+
 def seen(per_sentence: list[float], changed: float = 0.5) -> Awareness:
     return Awareness(
         float(np.mean(per_sentence)), 1.0, signed_rank(per_sentence), per_sentence, 0.0, None, changed, changed
@@ -206,8 +406,6 @@ def test_the_verdict_goes_by_the_test() -> None:
 def test_sentences_without_image_and_missing_images_are_counted(
     shown: Path, copying: Path, tmp_path: Path
 ) -> None:
-    from mmt.features import FeatureStore
-
     store = FeatureStore.open(shown / "features")
     few = [f"{number}.png" for number in range(10)]
     with FeatureWriter(tmp_path / "few", store.signature, "float32") as writer:
@@ -284,3 +482,16 @@ def test_what_does_not_fit_is_refused(shown: Path, copying: Path, world: Path, t
         (commute / name).write_text("x.\n" * count)
     said = refused(*base, "--data", shown / "data", "--commute", commute, "--gallery", 0, "--draws", 1)
     assert "src.en has 2 lines and incorrect.de has 1" in said
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize(("text", "number"), [("", "0"), ("x " * 600, r"\d+")], ids=["empty", "long"])
+def test_a_line_that_cannot_be_scored_is_refused_before_translating(
+    shown: Path, copying: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: str, text: str, number: str
+) -> None:
+    good = {"id": "good", "image": "0.png", "source": "A.", "target": "B.", "has_image": True}
+    bad = {**good, "id": "bad", "image": "1.png", side: text}
+    write_dataset(tmp_path / "data", DatasetInfo("bad", "en", "de", ""), {"test": [good, bad]})
+    monkeypatch.setattr(Translator, "hypotheses", lambda *_, **__: pytest.fail("it was translated"))
+    with pytest.raises(MMTError, match=f"row 'bad': expected a {side} of 1 to 511 pieces, found {number}\\."):
+        collect(Inputs(copying, tmp_path / "data", "test", shown / "features"))
