@@ -173,7 +173,7 @@ def _print(
     if compared is not None:
         console.print(
             f"McNemar's exact test: right by the first model alone {compared.only_first:,}, by the second alone "
-            f"{compared.only_second:,}, p {compared.p_value:.4f}."
+            f"{compared.only_second:,}, p {compared.p_value:.2g}."
         )
 
 

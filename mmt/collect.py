@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -70,6 +71,7 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
 
 
 def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]]:
+    from mmt.commute import check_items
     from mmt.prepared import image_folder, read_info
 
     started = time.monotonic()
@@ -89,6 +91,8 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
     sentences = read_sentences(inputs.data, inputs.split, known)
     _check_lines(sentences, translators)
     choices = _choices_found(inputs, info, contrastive, translators, not_run)
+    for choice, translator in itertools.product(choices, translators.values()):
+        check_items(translator, choice.found.items, choice.name)
     images = sentences.images
     system = run_system(model, sentences, images, inputs.draws, inputs.seed)
     other = run_system(against, sentences, images, inputs.draws, inputs.seed) if against is not None else None
@@ -118,7 +122,7 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
         items = gallery(
             sentences, system, other, found, images, drawable, of_sentences, inputs.gallery, inputs.seed
         )
-        if not items:
+        if inputs.gallery and not items:
             not_run.append(("gallery", "a wrong image changes no translation"))
     evidence = Evidence(
         verdict(found),
@@ -190,15 +194,17 @@ def _with_features(
     """Those that use images with a store: the given one, or one made of ``files``, each of which is read once."""
     from mmt.features import FeatureStore
 
-    opened = FeatureStore.open(store) if store is not None else None
+    features = FeatureStore.open(store) if store is not None else None
     ready = dict(translators)
     for name, translator in translators.items():
-        if translator.card.features is None or not files:
+        card = translator.card
+        if card.features is None or not files:
             continue
-        if opened is not None:
-            ready[name] = Translator(translator.model, translator.tokenizer, translator.card, opened)
-        else:
+        if store is None and (features is None or features.signature != card.features):
             ready[name] = translator.with_features_of(files, temporary / name)
+            features = ready[name].features
+        else:
+            ready[name] = Translator(translator.model, translator.tokenizer, card, features)
     return ready
 
 

@@ -208,6 +208,20 @@ class CommuteResult:
         }
 
 
+def check_items(translator: Translator, items: Sequence[Item], name: str = "contrastive pairs") -> None:
+    """Raises MMTError for an item that ``translator`` cannot score, by its number in the data called ``name``."""
+    most = translator.model.config.max_length - 1
+    for number, item in enumerate(items, 1):
+        for side in ("source", "correct", "incorrect"):
+            length = len(translator.tokenizer.encode(getattr(item, side)))
+            if not 0 < length <= most:
+                what = side if side == "source" else f"{side} translation"
+                raise MMTError(
+                    f"{name}: item {number}: expected a {what} of 1 to {most:,} pieces, found {length:,}. "
+                    "Leave the item out."
+                )
+
+
 def judge(
     translator: Translator,
     items: Sequence[Item],
@@ -234,6 +248,7 @@ def judge(
         raise MMTError("contrastive pairs: expected items to judge, got none.")
     if images is None and translator.card.features is not None:
         raise MMTError("contrastive pairs: the model uses images, but none are given. Name their folder or store.")
+    check_items(translator, items)
     num = len(items)
     if images is not None and len(images) != num:
         raise MMTError(f"contrastive pairs: expected one image an item, found {len(images):,} for {num:,}.")

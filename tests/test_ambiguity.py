@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import make_features, tiny_folder
 
 from data_prep.ambiguous import main as find_command
 from eval.ambiguous import main as score_command
 from mmt.ambiguity import (
+    RARE_P,
     RARER,
     SURPRISING,
     USUAL,
@@ -24,9 +28,12 @@ from mmt.ambiguity import (
     find_ambiguous,
     sense_accuracy,
 )
+from mmt.collect import Inputs, collect
+from mmt.controls import wrong_images
 from mmt.errors import MMTError
 from mmt.lemmas import is_content, lemmatizer, true_case
 from mmt.prepared import DatasetInfo, write_dataset
+from mmt.translator import Translation, Translator
 
 ACTORS = {"man": "Mann", "dog": "Hund", "cat": "Kater", "thief": "Dieb"}
 VERBS = {"sees": "sieht", "finds": "findet", "paints": "malt"}
@@ -126,6 +133,15 @@ def test_inflections_and_rare_translations_are_no_senses_of_their_own() -> None:
     assert _ambiguous_word("ball", counts, forms, min_count=60, min_share=0.1) is None
 
 
+def test_probabilities_are_those_of_the_listed_translations() -> None:
+    counts = Counter({"bank": 60, "ufer": 20, "see": 9, "park": 8})
+    found = _ambiguous_word("bank", counts, {lemma: lemma for lemma in counts}, min_count=10, min_share=0.05)
+    assert found is not None
+    assert [sense.probability for sense in found.senses] == [0.75, 0.25]
+    assert found.count == 97
+    assert found.entropy == pytest.approx(0.75 * math.log2(4 / 3) + 0.25 * 2)
+
+
 def test_forms_that_look_alike_are_one_word_though_the_lemmatiser_errs() -> None:
     counts = Counter({"weiß": 50, "wissen": 20})
     assert _ambiguous_word("white", counts, {"weiß": "weiße", "wissen": "weißen"}, 5, 0.05) is None
@@ -164,6 +180,12 @@ def test_of_two_translations_in_the_reference_the_nearest_is_the_right_one() -> 
     assert [(item.word, item.gold, item.hit) for item in items] == [("bank", "ufer", True), ("seat", "bank", True)]
 
 
+def test_nearest_is_by_the_words_place_in_its_sentence() -> None:
+    sources, reference = ["The bank stands here.", "Here stands the bank."], "Ein Ufer vor einer Bank."
+    items = sense_accuracy(BANK, sources, [reference] * 2, [reference] * 2).items
+    assert [item.gold for item in items] == ["ufer", "bank"]
+
+
 def test_words_without_a_known_translation_in_the_reference_are_no_items() -> None:
     score = sense_accuracy(BANK, ["A bank.", "A house."], ["Ein Haus.", "Eine Bank."], ["Bank", "Bank"])
     assert score.items == ()
@@ -178,6 +200,8 @@ def test_translations_are_grouped_by_how_frequent_they_are() -> None:
     assert [item.group for item in score.items] == [USUAL, RARER, SURPRISING]
     assert [group.accuracy for group in score.groups.values()] == [100, 100, 0]
     assert score.items[1].surprisal == pytest.approx(2)
+    edge = lexicon(word("bank", bank=1 - RARE_P, ufer=RARE_P))
+    assert sense_accuracy(edge, ["A bank."], ["Ein Ufer."], ["Ein Ufer."]).items[0].group == RARER
 
 
 def test_f1_is_what_its_definition_says() -> None:
@@ -243,7 +267,8 @@ def prepared(folder: Path, target_lang: str = "de", *, masked: bool = False) -> 
     for split, size in (("train", 400), ("test", 40)):
         rows = []
         for number, (source, target) in enumerate(corpus(size)):
-            row = {"id": f"{split}{number}", "image": "", "source": source, "target": target, "has_image": False}
+            row = {"id": f"{split}{number}", "image": f"{split}{number}.png", "has_image": True}
+            row |= {"source": source, "target": target}
             if masked:
                 row |= {"source": source.replace("bank", "[MASK_N]"), "unmasked": source}
             rows.append(row)
@@ -300,3 +325,52 @@ def test_lexicon_and_data_must_be_of_the_same_languages_and_length(tmp_path: Pat
     )
     assert result.exit_code == 2
     assert "has 1 lines" in " ".join(result.output.split())
+
+
+# In the evidence
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_evidence_scores_ambiguous_words_under_every_control(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, masked: bool
+) -> None:
+    """The model translates the image that it is shown, and says the usual word where there is none."""
+    english, german = map(list, zip(*corpus(40), strict=True))
+    of_image = {f"test{number}.png": target for number, target in enumerate(german)}
+
+    def hypotheses(
+        self: Translator, sentences: Sequence[str], images: Sequence[str] | None, progress: Callable[[int], object]
+    ) -> list[list[Translation]]:
+        texts = [of_image[image] for image in images] if images else ["Eine Bank."] * len(sentences)
+        return [[Translation(text, 0.0, True)] for text in texts]
+
+    monkeypatch.setattr(Translator, "hypotheses", hypotheses)
+    data = prepared(tmp_path / "data", masked=masked)
+    make_features(tmp_path / "features", list(of_image))
+    model = tiny_folder(tmp_path / "model", world, "gated")
+    rows = collect(Inputs(model, data, "test", tmp_path / "features", draws=2, gallery=0))[0].senses
+    says = {
+        "right": german,
+        "wrong": [of_image[image] for image in wrong_images(list(of_image), 1)],
+        "blank": ["Eine Bank."] * 40,
+    }
+    found = find_ambiguous(*zip(*corpus(), strict=True), "en", "de")
+    assert [(row.system, row.control) for row in rows] == [("model", control) for control in says]
+    for row in rows:
+        score = sense_accuracy(found, english, german, says[row.control])
+        shares = {
+            group: (g.accuracy / 100, g.items) for group, g in score.groups.items() if g.accuracy is not None
+        }
+        assert (row.items, row.by_surprise) == (len(score.items), shares)
+        expected = [score.accuracy, score.macro_f1, score.usual_accuracy]
+        assert [row.accuracy, row.f1, row.usual] == [pytest.approx(value / 100) for value in expected]
+    right, wrong, blank = (row.accuracy for row in rows)
+    assert right == 1 > blank == rows[0].usual
+    assert right > wrong
+
+
+def test_the_evidence_says_why_it_has_no_ambiguous_words(world: Path, tmp_path: Path) -> None:
+    model = tiny_folder(tmp_path / "model", world)
+    evidence = collect(Inputs(model, world / "data", "test"))[0]
+    assert evidence.senses == []
+    assert dict(evidence.not_run)["ambiguous words"].startswith("found 60 sentence pairs, but")

@@ -187,6 +187,16 @@ def test_what_cannot_be_judged_is_refused(models: Path, text_only: Translator, t
         judge(text_only, [])
 
 
+@pytest.mark.parametrize("side", ["source", "correct", "incorrect"])
+@pytest.mark.parametrize("text", ["", "Hund " * 600])
+def test_an_item_that_cannot_be_scored_is_named(text_only: Translator, side: str, text: str) -> None:
+    items = [Item("A", "B", "C", "1"), replace(Item("A", "B", "C", "2"), **{side: text})]
+    with pytest.raises(
+        MMTError, match=f"contrastive pairs: item 2: expected an? {side}.* of 1 to .* pieces, found"
+    ):
+        judge(text_only, items)
+
+
 def test_a_folder_is_read_as_published(tmp_path: Path) -> None:
     folder = write_commute(tmp_path / "en-de", ITEMS)
     assert read_commute(folder) == ITEMS

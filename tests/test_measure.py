@@ -375,7 +375,7 @@ def test_only_models_of_the_same_tokens_are_compared_by_their_probabilities(tmp_
     own, copy, other = (
         by_hand({"right": [sentences.references]}, tokenizer=tmp_path / name) for name in ("own", "copy", "other")
     )
-    for against, told in ((own, True), (copy, True), (other, False)):
+    for against, told in ((copy, True), (other, False)):
         row = rows_of(sentences, own, against)["against"]
         assert (LOG_P in row.scores, LOG_P in row.p_values) == (told, told)
         assert "BLEU" in row.scores
@@ -485,7 +485,7 @@ def test_what_does_not_fit_is_refused(shown: Path, copying: Path, world: Path, t
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
-@pytest.mark.parametrize(("text", "number"), [("", "0"), ("x " * 600, r"\d+")], ids=["empty", "long"])
+@pytest.mark.parametrize(("text", "number"), [("", "0"), ("x " * 600, "1,200")], ids=["empty", "long"])
 def test_a_line_that_cannot_be_scored_is_refused_before_translating(
     shown: Path, copying: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: str, text: str, number: str
 ) -> None:

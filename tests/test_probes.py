@@ -22,10 +22,13 @@ from scipy.stats import wilcoxon
 
 from data_prep import probes as masking
 from eval import probes as scoring
-from mmt.controls import controlled_images
+from mmt.collect import Inputs, collect
+from mmt.controls import controlled_images, wrong_images
 from mmt.errors import MMTError
+from mmt.evidence import Evidence
 from mmt.folder import CARD, read_card
 from mmt.inflections import LANGUAGES, translations
+from mmt.metrics import signed_rank
 from mmt.prepared import DatasetInfo, image_folder, read_info, read_split, write_dataset
 from mmt.probes import (
     CHARACTERS,
@@ -90,8 +93,8 @@ def oracle(monkeypatch: pytest.MonkeyPatch, kennel: Path) -> None:
         sentences: Sequence[str],
         images: Sequence[str] | None,
         *,
-        image_control: Any,
-        control_seed: int,
+        image_control: Any = "right",
+        control_seed: int = 0,
         progress: Callable[[int], object],
     ) -> list[list[Translation]]:
         assert all(SYMBOLS["colour"] in sentence for sentence in sentences)
@@ -389,6 +392,30 @@ def test_a_model_that_sees_is_told_from_one_that_does_not(kennel: Path, tmp_path
     assert again["colour_accuracy"]["right"] == {"mean": 1, "std": None, "seeds": [1]}
 
 
+@pytest.mark.usefixtures("oracle")
+def test_the_seed_numbers_the_draws(kennel: Path, tmp_path: Path) -> None:
+    evaluate(kennel, tmp_path / "out", seed=5)
+    of_image = {row["image"]: row["target"] for row in rows("test") if row["has_image"]}
+    for draw, seed in ((1, 5), (2, 6), (3, 7)):
+        texts = (tmp_path / "out" / f"wrong.seed1.draw{draw}.de").read_text().split("\n")[:-1]
+        assert texts == [of_image[image] for image in wrong_images(list(of_image), seed)]
+
+
+@pytest.mark.usefixtures("oracle")
+def test_models_of_other_training_data_are_compared_with_a_warning(
+    kennel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, same, other = (
+        model_folder(tmp_path / name, kennel, fusion, seed=1, data_checksum=data)
+        for name, fusion, data in (("text", "none", "a"), ("same", "gated", "a"), ("other", "gated", "b"))
+    )
+    for model, expected in ((same, True), (other, False)):
+        result = evaluate(kennel, tmp_path / "out", text_only=[text], models=[model], draws=1)
+        assert result["same_training_data"] == expected
+        scoring.print_result(result)
+        assert ("trained on different data" in capsys.readouterr().out) != expected
+
+
 def test_a_system_is_no_better_than_itself() -> None:
     many = rows("test") * 10
     text = [row["target"] for row in many]
@@ -466,3 +493,43 @@ def test_models_and_data_that_do_not_fit_are_refused(kennel: Path, world: Path, 
     (tmp_path / "out").touch()
     with pytest.raises(MMTError, match="out: cannot be made a folder"):
         evaluate(kennel, tmp_path / "out")
+
+
+# In the evidence
+
+
+def evidence(kennel: Path, data: Path) -> Evidence:
+    return collect(Inputs(kennel / "gated1", data, "test", kennel / "features", draws=2, gallery=0))[0]
+
+
+@pytest.mark.usefixtures("oracle")
+def test_the_evidence_counts_the_words_that_the_probe_counts(kennel: Path) -> None:
+    shown = [row for row in read_split(kennel / "data", "test") if row["has_image"]]
+    masked, references, images = ([row[name] for row in shown] for name in ("masked", "target", "image"))
+    of_image = dict(zip(images, references, strict=True))
+    says = {
+        "right": [references],
+        "wrong": [[of_image[image] for image in wrong_images(images, seed)] for seed in (1, 2)],
+        "blank": [["Ein rote Hund."] * len(shown)],
+    }
+    found = evidence(kennel, kennel / "data").controls
+    assert [row.control for row in found] == list(says)
+    for name in ("restricted", "relaxed"):
+        right = np.ones(len(shown))
+        for row in found:
+            scores = [probe_accuracy(masked, references, draw, "colour", "de") for draw in says[row.control]]
+            mean = 100 * statistics.fmean(getattr(score, name) for score in scores)
+            assert row.scores[f"colour, {name}"].mean == pytest.approx(mean)
+            hits = np.mean([[getattr(hit, name) for hit in score.hits] for score in scores], 0)
+            if row.control != "right":
+                assert row.p_values[f"colour, {name}"] == signed_rank((right - hits).tolist())
+    blank = found[-1].scores
+    assert blank["colour, relaxed"].mean > blank["colour, restricted"].mean == 0  # "rote" for "roter"
+
+
+def test_evidence_without_listed_translations_has_no_words_to_count(kennel: Path, tmp_path: Path) -> None:
+    info = DatasetInfo("dogs", "en", "de", str(kennel / "images"))
+    write_dataset(tmp_path / "plain", info, {"test": [{**row, "target": "Ein Hund."} for row in rows("test")]})
+    masking.prepare(tmp_path / "plain", tmp_path / "data", Probe("colour"))
+    for row in evidence(kennel, tmp_path / "data").controls:
+        assert set(row.scores) == {"BLEU", "chrF2", "log-probability a token"}

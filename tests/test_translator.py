@@ -281,6 +281,22 @@ def test_a_control_says_which_image_was_shown(gated: Path, world: Path, tmp_path
         assert same == [row not in with_image for row in range(len(right))]
 
 
+def test_an_image_that_is_not_there_is_drawn_for_no_sentence(gated: Path, world: Path, tmp_path: Path) -> None:
+    images = ["train-0.png", "gone.png", "train-2.png", "train-4.png", None]
+    path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    path.write_text("".join(json.dumps({"source": "A dog sees the cat.", "image": i}) + "\n" for i in images))
+    base = ["translate", "--model", gated, "--input", path, "--images", world / "features", "--output", out]
+    base += ["--image-control", "wrong", "--missing-images", "skip"]
+    there = [image if image != "gone.png" else None for image in images]
+    for seed in (1, 2, 3):
+        code, _, err = run(*base, "--control-seed", seed)
+        assert code == 0, err
+        assert "1 images missing" in err
+        rows = [json.loads(line) for line in out.read_text().split("\n")[:-1]]
+        assert [row["image"] for row in rows] == wrong_images(there, seed)
+        assert [row["with_image"] for row in rows] == [image is not None for image in there]
+
+
 def test_several_draws_go_to_several_files(gated: Path, world: Path, tmp_path: Path) -> None:
     base = ["translate", "--model", gated, "--data", world / "data", "--images", world / "features"]
     base += ["--image-control", "wrong"]
