@@ -207,6 +207,19 @@ def test_section_without_data_does_not_appear() -> None:
     assert re.findall(r'<h2 id="([\w-]+)"', render(replace(empty, controls=[]), {})) == ["measured", "how"]
 
 
+def test_the_unmasked_source_is_told_only_where_a_word_was_masked() -> None:
+    evidence = make_evidence()
+    for source, said in (("A [MASK_C] crane .", True), ("A red crane .", False)):
+        html = render(replace(evidence, gallery=[make_item(source=source)]), make_pictures())
+        assert ("Unmasked: A red crane ." in Page(html).text) == said
+
+
+def test_checksums_are_short_on_the_page_and_whole_in_json() -> None:
+    evidence = replace(make_evidence(), data={"checksum": "0123456789ab" * 5})
+    assert "0123456789ab01" not in render(evidence, {})
+    assert "0123456789ab01" in to_json(evidence)
+
+
 def test_json_is_strict_and_whole(tmp_path: Path) -> None:
     evidence = make_evidence()
     assert json.loads(to_json(evidence))["awareness"] == json.loads(
