@@ -54,6 +54,12 @@ def main(folder: Path) -> None:
         f"--images {data}/images",
         soft_wrap=True,
     )
+    console.print("All the evidence on one page, in half a minute:")
+    console.print(
+        f"  {sys.executable} -m mmt.cli evidence --model {folder}/gated/model --against {folder}/none/model "
+        f"--data {data} --images {store} --output {folder}/evidence",
+        soft_wrap=True,
+    )
 
 
 def _pair(data: Path) -> list[dict[str, str]]:
