@@ -319,7 +319,7 @@ def _refuse_foreign(out: Path) -> None:
 def _draw_all(jobs: list[tuple[Path, Scene]], processes: int) -> None:
     from tqdm import tqdm
 
-    with tqdm(total=len(jobs), desc="drawing", unit=" pictures") as bar:
+    with tqdm(total=len(jobs), desc="drawing", unit=" pictures", disable=None) as bar:
         if processes == 1:
             for job in jobs:
                 _draw_one(job)
