@@ -286,7 +286,9 @@ def _find_images(
         decoded = pool.map(lambda name: _decodes(folder / name), present)
         bad = [
             name
-            for name, good in zip(present, tqdm(decoded, "images", len(present), unit="", disable=None), strict=True)
+            for name, good in zip(
+                present, tqdm(decoded, "images", len(present), unit="", disable=None), strict=True
+            )
             if not good
         ]
     if bad and unreadable == "refuse":
