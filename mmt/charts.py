@@ -59,8 +59,8 @@ def control_dots(rows: Sequence[ControlRow], score: str, decimals: int) -> str:
 
 
 def awareness_histogram(per_sentence: Sequence[float]) -> str:
-    """How many sentences have which awareness; a line at zero, and hatched bars below it."""
-    values = np.array([value for value in per_sentence if np.isfinite(value)])
+    """How many sentences have which awareness, those of 0 left out; a line at zero, and hatched bars below it."""
+    values = np.array([value for value in per_sentence if np.isfinite(value) and value])
     from matplotlib.ticker import MaxNLocator
 
     # Bins of one width with an edge at zero, so that no bar holds both helped and harmed sentences.
@@ -69,7 +69,7 @@ def awareness_histogram(per_sentence: Sequence[float]) -> str:
     edges[np.isclose(edges, 0)] = 0.0
 
     def draw(axes: Axes) -> None:
-        for chosen, colour, hatch in ((values[values < 0], _WARN, "////"), (values[values >= 0], _ACCENT, None)):
+        for chosen, colour, hatch in ((values[values < 0], _WARN, "////"), (values[values > 0], _ACCENT, None)):
             axes.hist(
                 chosen, edges.tolist(), edgecolor=colour, linewidth=0.8, hatch=hatch,
                 facecolor="none" if hatch else colour,

@@ -107,7 +107,7 @@ def train_command(
 @click.option("--input", "input_file", type=click.Path(path_type=Path, allow_dash=True), default="-",
               help="Sentences: text, .tsv (source, image) or .jsonl; - is standard input.")  # fmt: skip
 @click.option("--data", type=_PATH, help="Instead of --input: a prepared data set, with its images.")
-@click.option("--split", default="test", help="With --data: which split.")
+@click.option("--split", help="With --data: which split.  [default: test]")
 @click.option("--images", type=_PATH, multiple=True,
               help="A list with one image a line, a folder of images, or a feature store; a list and one of the "
               "others together.")  # fmt: skip
@@ -134,7 +134,7 @@ def translate_command(
     model: Path,
     input_file: Path,
     data: Path | None,
-    split: str,
+    split: str | None,
     images: tuple[Path, ...],
     missing_images: Missing,
     output: Path,
@@ -156,6 +156,10 @@ def translate_command(
     from mmt.folder import read_card
 
     # What can be wrong is looked at before torch is loaded.
+    if data is not None and (str(input_file) != "-" or kind is not None):
+        raise MMTError(f"--data {data}: has its own sentences. Leave --input and --format out, or --data.")
+    if data is None and split is not None:
+        raise MMTError(f"--split {split}: of which data set? Name it with --data.")
     if draws > 1 and (
         image_control != "wrong" or "{draw}" not in output.name or (not data and str(input_file) == "-")
     ):
@@ -171,7 +175,7 @@ def translate_command(
 
     def given() -> Input:
         if data is not None:
-            return open_data(data, split, where, with_images=card.features is not None)
+            return open_data(data, split or "test", where, with_images=card.features is not None)
         return open_file(None if str(input_file) == "-" else input_file, kind, where)
 
     first = given()
@@ -243,6 +247,8 @@ def evidence_command(
     """Does the model look at the image? Runs every control that applies and writes one page."""
     from mmt.prepared import read_info
 
+    if commute is None and commute_images is not None:
+        raise MMTError(f"--commute-images {commute_images}: of which CoMMuTE? Name its folder with --commute.")
     splits = read_info(data).splits
     split = split or next((name for name in splits if name.startswith("test")), None)
     if split is None:

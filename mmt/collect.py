@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import platform
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmt.choices import choice_rows, find_choices
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
-from mmt.evidence import Awareness, ChoiceRow, Evidence, GalleryItem, Gates, Region, SenseRow
+from mmt.evidence import Awareness, Evidence, GalleryItem, Gates, Region, SenseRow
 from mmt.images import ImageError
 from mmt.measure import (
     Sentences,
@@ -33,7 +34,7 @@ from mmt.measure import (
 from mmt.translator import Translator
 
 if TYPE_CHECKING:
-    from mmt.commute import FoundImages, Item
+    from mmt.commute import Item
     from mmt.prepared import DatasetInfo
 
 
@@ -71,7 +72,7 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
 
 
 def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]]:
-    from mmt.commute import check_items
+    from mmt.features import FeatureStore
     from mmt.prepared import image_folder, read_info
 
     started = time.monotonic()
@@ -85,14 +86,15 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
     model, against = translators["model"], translators.get("against")
     stores = [t.features for t in translators.values() if t.features is not None]
 
+    if not stores and inputs.store is not None:  # of text-only models: whose sentences would have an image
+        stores = [FeatureStore.open(inputs.store)]
+
     def known(name: str) -> bool:
         return all(name in store for store in stores) if stores else (folder / name).is_file()
 
     sentences = read_sentences(inputs.data, inputs.split, known)
     _check_lines(sentences, translators)
-    choices = _choices_found(inputs, info, contrastive, translators, not_run)
-    for choice, translator in itertools.product(choices, translators.values()):
-        check_items(translator, choice.found.items, choice.name)
+    choices = find_choices(inputs.commute, inputs.commute_images, info, contrastive, translators, not_run)
     images = sentences.images
     system = run_system(model, sentences, images, inputs.draws, inputs.seed)
     other = run_system(against, sentences, images, inputs.draws, inputs.seed) if against is not None else None
@@ -113,7 +115,8 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
     items = []
     if found is not None:
         drawable = files
-        if system.translator.card.features is not None and system.translator.card.features.num_regions == 1:
+        assert model.card.features is not None  # noqa: S101  # there is awareness only of a model with images
+        if inputs.gallery and model.card.features.num_regions == 1:
             try:
                 model.backbone  # noqa: B018  # maps of pooled features are made with it
             except MMTError as error:
@@ -210,6 +213,9 @@ def _with_features(
 
 def _check_lines(sentences: Sentences, translators: Mapping[str, Translator]) -> None:
     """Raises MMTError for a line that cannot be scored, with the id of its row."""
+    for row, answer in zip(sentences.ids, sentences.answers or [], strict=False):
+        if answer and not re.search(r"\w", answer):
+            raise MMTError(f"row '{row}': expected a word as its answer, found {answer!r}. Mend the row.")
     for translator in translators.values():
         most = translator.model.config.max_length - 1
         for side, lines in (("source", sentences.sources), ("target", sentences.references)):
@@ -219,55 +225,6 @@ def _check_lines(sentences: Sentences, translators: Mapping[str, Translator]) ->
                         f"row '{row}': expected a {side} of 1 to {most:,} pieces, found {length:,}. "
                         "Leave the row out, or name another split."
                     )
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """Items of two translations each; ``files`` if their images are files, whatever the store holds."""
-
-    name: str
-    found: FoundImages
-    files: bool
-
-
-def _choices_found(
-    inputs: Inputs,
-    info: DatasetInfo,
-    contrastive: list[Item],
-    translators: Mapping[str, Translator],
-    not_run: list[tuple[str, str]],
-) -> list[_Choice]:
-    """The items whose images can be had. Raises MMTError where CoMMuTE was asked for and cannot be judged."""
-    from mmt.commute import FoundImages, commute_languages, find_images, read_commute
-
-    looking = [t for t in translators.values() if t.card.features is not None]
-    choices = []
-    if contrastive:
-        name = f"{info.name} (contrastive)"
-        try:
-            found = FoundImages(contrastive, [], [], 0)
-            if looking:
-                found = find_images(contrastive, None, looking[0].features, "skip")
-            choices.append(_Choice(name, found, files=False))
-        except MMTError as error:
-            not_run.append((name, str(error)))
-    if inputs.commute is None:
-        not_run.append(("CoMMuTE", "no --commute"))
-        return choices
-    languages = commute_languages(inputs.commute)
-    if languages != (info.source_lang, info.target_lang):
-        raise MMTError(
-            f"--commute {inputs.commute}: expected {info.source_lang}-{info.target_lang}, found "
-            f"{'-'.join(languages)}."
-        )
-    items = read_commute(inputs.commute)
-    found = FoundImages(items, [], [], 0)
-    if looking:
-        for translator in looking:
-            translator.backbone  # noqa: B018  # must be there to read the photographs
-        found = find_images(items, inputs.commute_images or inputs.commute.parent / "images", None, "skip")
-    choices.append(_Choice("CoMMuTE", found, files=True))
-    return choices
 
 
 def _senses(
@@ -308,41 +265,6 @@ def _about_model(path: Path, translator: Translator) -> dict[str, Any]:
         "training": card.training,
         "decoding": card.decoding,
     }
-
-
-def choice_rows(choice: _Choice, systems: Mapping[str, Translator]) -> list[ChoiceRow]:
-    """Which of two translations each system finds more probable: CoMMuTE and the contrastive split."""
-    from mmt.commute import judge
-    from mmt.metrics import mcnemar
-
-    items, name = choice.found.items, choice.name
-    rows: list[ChoiceRow] = []
-    first: list[bool] | None = None
-    for system, translator in systems.items():
-        if choice.files:
-            translator = Translator(translator.model, translator.tokenizer, translator.card)
-        shown = choice.found.images if translator.card.features is not None else None
-        with progress(f"choosing, {name}", len(items) * (4 if shown else 2)) as advance:
-            found = judge(translator, items, shown, progress=advance)
-        choices, pair = found.choices, found.choices.pair_accuracy
-        low, high = choices.interval
-        rows.append(
-            ChoiceRow(
-                name,
-                system,
-                found.num_items,
-                choice.found.left_out,
-                choices.accuracy.value / 100,
-                (low / 100, high / 100),
-                pair.value / 100 if pair else None,
-                len(choices.pairs),
-                found.blank.accuracy.value / 100 if found.blank else None,
-                mcnemar(first, choices.hits).p_value if first is not None else None,
-                choice.found.missing,
-            )
-        )
-        first = first or choices.hits
-    return rows
 
 
 def sense_rows(lexicon: Any, sentences: Sentences, model: System, against: System | None) -> list[SenseRow]:

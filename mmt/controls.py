@@ -48,7 +48,7 @@ def wrong_images(images: Sequence[Image | None], seed: int) -> list[Image | None
     if len(rows) < 2 or counts.max() * 2 > len(rows):
         raise MMTError(
             f"wrong images: {len(rows)} sentences have an image, and {counts.max()} of them the same one, so some "
-            "sentence would be given its own. Take more sentences, or --image-control blank."
+            "sentence would be given its own. Take more sentences, or no image (blank) as the control."
         )
     generator = np.random.default_rng(seed)
     place = generator.permutation(counts.size)[numbers]  # of each sentence's picture

@@ -69,6 +69,8 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if not path.name or path.is_dir():
+        raise MMTError(f"{path}: expected a file to write, found a folder. Name a file in it.")
     beside = path.with_name(path.name + ".writing")
     try:
         stream = beside.open("wb")

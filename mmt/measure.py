@@ -161,7 +161,7 @@ def verdict(found: Awareness | None) -> Verdict:
             "(right minus wrong = 0).",
         )
     numbers = (
-        f"With the right image the model finds a word of the reference exp({found.difference:+.4f}) = "
+        f"With the right image the model finds a piece of a word of the reference exp({found.difference:+.4f}) = "
         f"{np.exp(found.difference):.3f} times as probable as with a wrong one ({_p(found.p_value)}, "
         f"{num:,} sentences); a wrong image changes {100 * found.changed:.0f} % of the translations."
     )

@@ -118,6 +118,7 @@ def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> s
         if len(evidence.controls) > 1
         else {},
         histogram=charts.awareness_histogram(aware.per_sentence) if aware and any(aware.per_sentence) else "",
+        unmoved=sum(value == 0 for value in aware.per_sentence) if aware else 0,
         gate_bars=charts.gate_histogram(gates.histogram) if gates and gates.histogram else "",
         surprise=list(dict.fromkeys(name for row in evidence.senses for name in row.by_surprise)),
         cards=cards,
@@ -191,9 +192,9 @@ def _without_answer(sentence: str, answer: str) -> str:
 
 
 def _decimals(rows: Sequence[ControlRow], score: str) -> int:
-    """Percentages and BLEU have two; log-probabilities and shares of 1 four."""
+    """Log-probabilities have four, percentages and BLEU two."""
     means = [row.scores[score].mean for row in rows if score in row.scores]
-    return 4 if any(mean < 0 for mean in means) or all(abs(mean) <= 1 for mean in means) else 2
+    return 4 if any(mean < 0 for mean in means) else 2
 
 
 def _number(value: float | None, decimals: int = 2) -> str:
@@ -218,6 +219,8 @@ def _piece(piece: str) -> str:
     """A piece of a word as a reader knows it; SentencePiece begins words with U+2581."""
     if piece == "</s>":
         return "(end)"
+    if _MASK.fullmatch(piece):
+        return piece
     return piece[1:] or "(space)" if piece.startswith("\u2581") else f"…{piece}"
 
 
@@ -234,6 +237,8 @@ def _fact(value: Any, name: str = "") -> str:
     if isinstance(value, Mapping):
         return "; ".join(f"{str(key).replace('_', ' ')}: {_fact(inner, str(key))}" for key, inner in value.items())
     if isinstance(value, list | tuple | set):
+        if not value:
+            return "–"
         shown = [
             *map(_fact, list(value)[:_MOST]),
             *([f"and {len(value) - _MOST:,} more"] if len(value) > _MOST else []),

@@ -27,7 +27,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--target", type=_PATH, help="Their translations, one a line.")
 @click.option("--data", type=_PATH, help="Instead of --source: a prepared data set, with its images and, without "
               "--target, its translations.")  # fmt: skip
-@click.option("--split", default="test", help="With --data: which split.")
+@click.option("--split", help="With --data: which split.  [default: test]")
 @click.option("--n-best", type=_PATH, help="Instead of --target: a list of mmt translate --n-best, to rank anew.")
 @click.option("--old-weight", type=click.FloatRange(0, 1), default=0.0,
               help="With --n-best: what share of the new score is the old one.")  # fmt: skip
@@ -49,7 +49,7 @@ def score_pairs_command(
     source: Path | None,
     target: Path | None,
     data: Path | None,
-    split: str,
+    split: str | None,
     n_best: Path | None,
     old_weight: float,
     keep: int | None,
@@ -72,6 +72,9 @@ def score_pairs_command(
     # What can be wrong is looked at before torch is loaded.
     if (source is None) == (data is None):
         raise MMTError("expected --source FILE or --data DIR, one of the two.")
+    if data is None and split is not None:
+        raise MMTError(f"--split {split}: of which data set? Name it with --data.")
+    split = split or "test"
     if n_best is not None and (target is not None or also_blank):
         raise MMTError(f"--n-best {n_best}: it has its own translations. Leave --target and --also-blank out.")
     if n_best is None and (old_weight or keep is not None):

@@ -171,6 +171,8 @@ class Translator:
             raise MMTError(f"n-best: expected 1 to the beam size ({beam_size}), found {n_best}.")
         if images is not None and len(images) != len(sentences):
             raise MMTError(f"expected one image (or None) a sentence, found {len(images)} for {len(sentences)}.")
+        if not math.isfinite(length_penalty):
+            raise MMTError(f"length penalty: expected a finite number, found {length_penalty}.")
         if not (math.isfinite(guidance) and guidance >= 0):
             raise MMTError(f"guidance: expected 0 or more (1 is the model as it is), found {guidance}.")
         if image_control != "right" or guidance != 1.0:

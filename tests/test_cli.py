@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import tiny_folder
 from PIL import Image
 
 import mmt
@@ -75,6 +76,26 @@ def test_training_without_its_features_is_refused(world: Path, tmp_path: Path) -
     settings = ["--config", f"data.path={world / 'data'}", "--config", "model.fusion=gated"]
     message = refused("train", tmp_path / "run", *settings, "--config", f"images.features={tmp_path / 'none'}")
     assert "expected a feature store" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["translate", "--data", "DATA", "--input", "in.txt"], "Leave --input and --format out"),
+        (["translate", "--data", "DATA", "--format", "tsv"], "Leave --input and --format out"),
+        (["translate", "--split", "val"], "--split val: of which data set"),
+        (["translate", "--data", "DATA", "--output", "."], "found a folder"),
+        (["translate", "--data", "DATA", "--length-penalty", "nan"], "length penalty: expected a finite number"),
+        (["score-pairs", "--source", "in.txt", "--target", "in.txt", "--split", "val"], "of which data set"),
+        (["evidence", "--data", "DATA", "--commute-images", "x"], "of which CoMMuTE"),
+    ],
+)
+def test_an_option_that_does_not_apply_is_not_left_aside(
+    world: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    model = tiny_folder(tmp_path / "model", world, "none")
+    given = [str(world / "data") if argument == "DATA" else argument for argument in arguments]
+    assert said in refused(given[0], "--model", model, *given[1:])
 
 
 def test_settings_are_printed_as_a_file_that_can_be_used(tmp_path: Path) -> None:

@@ -333,6 +333,25 @@ def test_awareness_of_any_kind_can_be_drawn(values: list[float]) -> None:
     assert awareness_histogram(values).startswith("<svg")
 
 
+def test_sentences_that_no_image_changes_are_in_no_bar_and_counted() -> None:
+    evidence = make_evidence()
+    assert evidence.awareness is not None
+    html = {}
+    for zeros in (0, 90):
+        aware = replace(evidence.awareness, per_sentence=[0.5, 0.25, -0.5, *[0.0] * zeros])
+        html[zeros] = render(replace(evidence, awareness=aware), {})
+    assert "Of 90 sentences, not shown" in Page(html[90]).text
+    assert "not shown, no image" not in Page(html[0]).text
+    assert awareness_histogram([0.5, 0.25, -0.5]) == awareness_histogram([0.5, 0.25, -0.5, *[0.0] * 90])
+
+
+def test_ambiguous_words_stand_beside_their_usual_sense() -> None:
+    evidence = make_evidence()
+    html = render(replace(evidence, senses=[replace(row, usual=0.672) for row in evidence.senses]), {})
+    assert "always the usual sense" in Page(html).text
+    assert "67.2" in Page(html).text
+
+
 def test_text_only_model_has_a_page() -> None:
     row = ControlRow("model", "text", {"BLEU": Spread(30.0)})
     html = render(replace(make_evidence(), controls=[row], awareness=None, gates=None), None)
