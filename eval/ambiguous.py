@@ -73,7 +73,7 @@ def print_scores(scores: dict[str, SenseScore]) -> None:
     console = Console(highlight=False)
     first = next(iter(scores.values()))
     table = Table()
-    table.add_column("system")
+    table.add_column("system", no_wrap=True)
     for heading in ("accuracy", "micro F1", "macro F1", *GROUPS, "p"):
         table.add_column(heading, justify="right", no_wrap=True)
     groups = [f"{100 * (name == USUAL):.2f}" if group.items else "-" for name, group in first.groups.items()]
@@ -81,7 +81,7 @@ def print_scores(scores: dict[str, SenseScore]) -> None:
     table.add_row("baseline", *usual, *groups, "")
     for number, (score, test) in enumerate(zip(scores.values(), _tests(list(scores.values())), strict=True), 1):
         numbers = (score.accuracy, score.micro_f1, score.macro_f1, *(g.accuracy for g in score.groups.values()))
-        table.add_row(str(number), *map(_percent, numbers), f"{test.p_value:.3f}" if test is not None else "")
+        table.add_row(str(number), *map(_percent, numbers), f"{test.p_value:.2g}" if test is not None else "")
     table.add_section()
     table.add_row("items", f"{len(first.items):,}", "", "", *(f"{g.items:,}" for g in first.groups.values()), "")
     console.print(table)

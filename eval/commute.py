@@ -26,7 +26,7 @@ from mmt.commute import (
     read_contrastive,
 )
 from mmt.errors import MMTError
-from mmt.lines import write_whole
+from mmt.lines import check_file, write_whole
 from mmt.metrics import McNemar, mcnemar
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def main(
     """
     from mmt.folder import read_card
 
+    check_file(output)
     models = [model] if against is None else [model, against]
     cards = [read_card(path) for path in models]
     items, languages = _read(data, split)

@@ -259,7 +259,9 @@ def print_result(result: dict[str, Any]) -> None:
             f"{result['sentences']:,} sentences with an image. The masked words have no list of translations in "
             f"this language ('{result['languages'].partition('-')[2]}'), so whole sentences are scored."
         )
-    console.print("± is the standard deviation over seeds.")
+    if result["bleu"]["right"]["std"] is not None:
+        console.print("± is the standard deviation over seeds.")
+    console.print(f"wrong: the mean over {result['draws']} draws of another sentence's image; blank: no image.")
     p_values = ", ".join(
         f"{name.replace('_', ' ')} " + ("no difference" if p is None else f"p {p:.2g}")
         for name, p in result["p_values"].items()

@@ -205,6 +205,8 @@ def find_ambiguous(
     """
     if len(sources) != len(targets):
         raise MMTError(f"expected one target for each of the {len(sources):,} sources, got {len(targets):,}.")
+    if not 0 <= min_share <= 1:
+        raise MMTError(f"min_share: expected 0 to 1, found {min_share}.")
     source_lemma, target_lemma = lemmatizer(source_lang), lemmatizer(target_lang)
     sides = zip(true_case(sources), true_case(targets), strict=True)
     # Sorted, for the sampler sees the order; without empty sides, which have nothing to align.

@@ -36,6 +36,15 @@ class Choice:
     files: bool
 
 
+def check_commute(commute: Path, info: DatasetInfo) -> None:
+    """Raises MMTError where the folder is none of CoMMuTE's, or not in the data set's languages."""
+    languages = commute_languages(commute)
+    if languages != (info.source_lang, info.target_lang):
+        raise MMTError(
+            f"--commute {commute}: expected {info.source_lang}-{info.target_lang}, found {'-'.join(languages)}."
+        )
+
+
 def find_choices(
     commute: Path | None,
     commute_images: Path | None,
@@ -68,20 +77,13 @@ def find_choices(
     if commute is None:
         not_run.append(("CoMMuTE", "no --commute"))
     else:
-        choices.append(_commute_choice(commute, commute_images, info, looking))
+        choices.append(_commute_choice(commute, commute_images, looking))
     for choice, translator in itertools.product(choices, translators.values()):
         check_items(translator, choice.found.items, choice.name)
     return choices
 
 
-def _commute_choice(
-    commute: Path, images: Path | None, info: DatasetInfo, looking: Sequence[Translator]
-) -> Choice:
-    languages = commute_languages(commute)
-    if languages != (info.source_lang, info.target_lang):
-        raise MMTError(
-            f"--commute {commute}: expected {info.source_lang}-{info.target_lang}, found {'-'.join(languages)}."
-        )
+def _commute_choice(commute: Path, images: Path | None, looking: Sequence[Translator]) -> Choice:
     items = read_commute(commute)
     found = FoundImages(items, [], [], 0)
     if looking:

@@ -107,7 +107,7 @@ def train_command(
 @click.option("--input", "input_file", type=click.Path(path_type=Path, allow_dash=True), default="-",
               help="Sentences: text, .tsv (source, image) or .jsonl; - is standard input.")  # fmt: skip
 @click.option("--data", type=_PATH, help="Instead of --input: a prepared data set, with its images.")
-@click.option("--split", help="With --data: which split.  [default: test]")
+@click.option("--split", help="With --data: which split.  [default: the first whose name begins with test]")
 @click.option("--images", type=_PATH, multiple=True,
               help="A list with one image a line, a folder of images, or a feature store; a list and one of the "
               "others together.")  # fmt: skip
@@ -154,6 +154,7 @@ def translate_command(
     from mmt.features import FeatureStore
     from mmt.files import FileTranslator, Images, open_data, open_file, write_output
     from mmt.folder import read_card
+    from mmt.prepared import first_test_split
 
     # What can be wrong is looked at before torch is loaded.
     if data is not None and (str(input_file) != "-" or kind is not None):
@@ -175,7 +176,7 @@ def translate_command(
 
     def given() -> Input:
         if data is not None:
-            return open_data(data, split or "test", where, with_images=card.features is not None)
+            return open_data(data, split or first_test_split(data), where, with_images=card.features is not None)
         return open_file(None if str(input_file) == "-" else input_file, kind, where)
 
     first = given()
@@ -202,7 +203,9 @@ def translate_command(
             max_tokens=max_tokens,
             show_progress=not quiet,
         )
-        path = output.with_name(output.name.replace("{draw}", str(draw + 1))) if draws > 1 else output
+        path = output
+        if image_control == "wrong" and "{draw}" in output.name:
+            path = output.with_name(output.name.replace("{draw}", str(draw + 1)))
         write_output(results, None if str(path) == "-" else path, n_best)
         if not quiet:
             seconds = time.monotonic() - started
@@ -245,14 +248,11 @@ def evidence_command(
     threads: int | None,
 ) -> None:
     """Does the model look at the image? Runs every control that applies and writes one page."""
-    from mmt.prepared import read_info
+    from mmt.prepared import first_test_split
 
     if commute is None and commute_images is not None:
         raise MMTError(f"--commute-images {commute_images}: of which CoMMuTE? Name its folder with --commute.")
-    splits = read_info(data).splits
-    split = split or next((name for name in splits if name.startswith("test")), None)
-    if split is None:
-        raise MMTError(f"{data}: no split begins with 'test'; it has {', '.join(splits)}. Name one with --split.")
+    split = split or first_test_split(data)
 
     import torch
 

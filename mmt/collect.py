@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmt.choices import choice_rows, find_choices
+from mmt.choices import check_commute, choice_rows, find_choices
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
 from mmt.evidence import Awareness, Evidence, GalleryItem, Gates, Region, SenseRow
@@ -80,6 +80,8 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
     info = read_info(inputs.data)
     folder = image_folder(inputs.data, info)
     # What can be wrong is looked at before the long part begins.
+    if inputs.commute is not None:
+        check_commute(inputs.commute, info)
     opened = _open(inputs, info)
     names, contrastive = _images_wanted(inputs, info)
     translators = _with_features(opened, inputs.store, {name: folder / name for name in names}, temporary)

@@ -147,8 +147,8 @@ class FeatureStore:
             if not folder.exists():
                 state = "no such folder"
             raise MMTError(
-                f"{folder}: expected a feature store, found {state}. "
-                f"Run mmt features with --out {folder} to make or finish it."
+                f"{folder}: expected a feature store, found {state}. Run mmt features, whose --out makes one or "
+                "finishes it."
             )
         signature, dtype, num_images, left_out = meta
         ids = _read_ids(folder)[:num_images]

@@ -40,8 +40,8 @@ class ModelCard:
         """Raises MMTError if this is a text-only model."""
         if self.features is None:
             raise MMTError(
-                f"{what} were given, but the model was trained on text only (fusion: none). "
-                "Translate without them, or use a model trained with images."
+                f"{what}: the model was trained on text only (fusion: none) and has no use for images. "
+                "Leave that out, or use a model trained with images."
             )
 
     def check_languages(self, languages: tuple[str, str], model: object, data: object) -> None:

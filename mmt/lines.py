@@ -69,8 +69,7 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if not path.name or path.is_dir():
-        raise MMTError(f"{path}: expected a file to write, found a folder. Name a file in it.")
+    check_file(path)
     beside = path.with_name(path.name + ".writing")
     try:
         stream = beside.open("wb")
@@ -82,6 +81,14 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
         beside.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def check_file(path: Path | None) -> None:
+    """Raises MMTError where no file of that name can be written, as far as can be told before the work."""
+    if path is not None and (not path.name or path.is_dir()):
+        raise MMTError(f"{path}: expected a file to write, found a folder. Name a file in it.")
+    if path is not None and not path.parent.is_dir():
+        raise MMTError(f"{path}: cannot be written, there is no folder {path.parent}. Make it first.")
 
 
 def make_folder(folder: Path) -> None:

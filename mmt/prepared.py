@@ -145,6 +145,17 @@ def image_folder(folder: Path, info: DatasetInfo | None = None) -> Path:
     return _readable(folder) / (info or read_info(folder)).images  # an absolute path replaces the folder
 
 
+def first_test_split(folder: Path) -> str:
+    """The first split whose name begins with ``test``. Raises MMTError where there is none."""
+    splits = read_info(folder).splits
+    found = next((name for name in splits if name.startswith("test")), None)
+    if found is None:
+        raise MMTError(
+            f"{folder}: no split begins with 'test'; it has {', '.join(splits)}. Name one with --split."
+        )
+    return found
+
+
 def read_split(folder: Path, split: str) -> Dataset:
     """Memory-maps one split. Raises MMTError with the nearest name where there is no such split."""
     from datasets import load_from_disk

@@ -12,7 +12,7 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
-from mmt.lines import replacing
+from mmt.lines import check_file, replacing
 
 if TYPE_CHECKING:
     from mmt.files import Images, Input, Line, Missing
@@ -27,7 +27,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--target", type=_PATH, help="Their translations, one a line.")
 @click.option("--data", type=_PATH, help="Instead of --source: a prepared data set, with its images and, without "
               "--target, its translations.")  # fmt: skip
-@click.option("--split", help="With --data: which split.  [default: test]")
+@click.option("--split", help="With --data: which split.  [default: the first whose name begins with test]")
 @click.option("--n-best", type=_PATH, help="Instead of --target: a list of mmt translate --n-best, to rank anew.")
 @click.option("--old-weight", type=click.FloatRange(0, 1), default=0.0,
               help="With --n-best: what share of the new score is the old one.")  # fmt: skip
@@ -68,13 +68,16 @@ def score_pairs_command(
     from mmt.features import FeatureStore
     from mmt.files import FileTranslator, Images, write_output
     from mmt.folder import read_card
+    from mmt.prepared import first_test_split
 
     # What can be wrong is looked at before torch is loaded.
     if (source is None) == (data is None):
         raise MMTError("expected --source FILE or --data DIR, one of the two.")
     if data is None and split is not None:
         raise MMTError(f"--split {split}: of which data set? Name it with --data.")
-    split = split or "test"
+    if data is not None:
+        split = split or first_test_split(data)
+    split = split or ""
     if n_best is not None and (target is not None or also_blank):
         raise MMTError(f"--n-best {n_best}: it has its own translations. Leave --target and --also-blank out.")
     if n_best is None and (old_weight or keep is not None):
@@ -84,6 +87,8 @@ def score_pairs_command(
         raise MMTError(f"--also-blank: {model} was trained on text only (fusion: none), it scores without images.")
     if images:
         card.refuse_images("images")
+    out = None if str(output) == "-" or output is None else output
+    check_file(out)
     where = Images.of(images)
     store = FeatureStore.open(where.store) if where.store is not None else None
     given = _open(source, data, split, where, with_images=card.features is not None)
@@ -104,7 +109,7 @@ def score_pairs_command(
     translator = Translator.from_dir(model, store)
     files = FileTranslator(translator, given, missing_images)
     looked_up = [files._image(line) for line in lines]
-    sources, out = [line.source for line in lines], None if str(output) == "-" else output
+    sources = [line.source for line in lines]
     started = time.monotonic()
     total = sum(map(len, candidates)) if n_best is not None else len(lines) * (1 + also_blank)
     with tqdm(total=total, unit=" pairs", disable=True if quiet else None) as bar:

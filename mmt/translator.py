@@ -169,6 +169,8 @@ class Translator:
             raise MMTError(f"beam size: expected at least 1, found {beam_size}.")
         if not 1 <= n_best <= beam_size:
             raise MMTError(f"n-best: expected 1 to the beam size ({beam_size}), found {n_best}.")
+        if isinstance(sentences, str):
+            raise MMTError(f"expected a list of sentences, found the text {sentences[:40]!r}. Put it into a list.")
         if images is not None and len(images) != len(sentences):
             raise MMTError(f"expected one image (or None) a sentence, found {len(images)} for {len(sentences)}.")
         if not math.isfinite(length_penalty):

@@ -482,6 +482,13 @@ def test_what_does_not_fit_is_refused(shown: Path, copying: Path, world: Path, t
         (commute / name).write_text("x.\n" * count)
     said = refused(*base, "--data", shown / "data", "--commute", commute, "--gallery", 0, "--draws", 1)
     assert "src.en has 2 lines and incorrect.de has 1" in said
+    for path in commute.glob("*.de"):
+        path.rename(path.with_suffix(".fr"))
+    # ... and other languages before any image is looked for.
+    said = refused(
+        "--model", copying, "--data", shown / "data", "--commute", commute, "--output", tmp_path / "out"
+    )
+    assert "expected en-de, found en-fr" in said
 
 
 @pytest.mark.parametrize("side", ["source", "target"])

@@ -14,6 +14,7 @@ import pytest
 from mmt.errors import MMTError
 from mmt.prepared import (
     DatasetInfo,
+    first_test_split,
     image_folder,
     print_splits,
     read_info,
@@ -277,3 +278,13 @@ def test_the_table_has_every_count_in_eighty_columns(
     for expected in ("test_2017_mscoco", "1,234", "1,233", "en-de", info.splits["test_2017_mscoco"].checksum[:12]):
         assert expected in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_first_test_split_is_the_default(tmp_path: Path) -> None:
+    rows = [{"id": "1", "image": "", "source": "a", "target": "b", "has_image": False}]
+    info = DatasetInfo("tiny", "en", "de", "")
+    write_dataset(tmp_path / "data", info, {"train": rows, "test_2016": rows, "test_2017": rows})
+    assert first_test_split(tmp_path / "data") == "test_2016"
+    write_dataset(tmp_path / "none", info, {"train": rows})
+    with pytest.raises(MMTError, match="no split begins with 'test'; it has train"):
+        first_test_split(tmp_path / "none")

@@ -441,7 +441,7 @@ def test_words_without_known_translations_are_told_apart_by_whole_sentences(
     assert found["bleu"]["right"]["mean"] > found["bleu"]["wrong"]["mean"]
     assert found["p_value"] == found["p_values"]["right_vs_text_only"] < 0.001
     assert found["p_values"]["right_vs_blank"] is None
-    about = {"data": "dogs", "split": "test", "languages": "en-de", "probe": {"kind": "noun"}}
+    about = {"data": "dogs", "split": "test", "languages": "en-de", "probe": {"kind": "noun"}, "draws": 1}
     scoring.print_result({**about, "same_training_data": True, **found})
     printed = capsys.readouterr().out
     assert "36 sentences with an image" in printed

@@ -453,3 +453,8 @@ def test_on_the_fly_features_refuse_another_backbone(gated: Path, looking: Path,
 
 def test_no_picture_gives_no_features() -> None:
     assert compute_features([], load_backbone()).shape == (0, 1, 1280)
+
+
+def test_one_text_is_no_list_of_sentences(gated: Path) -> None:
+    with pytest.raises(MMTError, match="expected a list of sentences, found the text 'A dog"):
+        Translator.from_dir(gated).translate("A dog.")
