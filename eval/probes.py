@@ -166,10 +166,7 @@ def score(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, Any]:
     from sacrebleu.metrics.bleu import BLEU
 
     metric = BLEU(trg_lang=sentences.lang)  # alone: TER, which mmt.metrics adds, takes seconds for each system
-    bleu: _Values = {name: {} for name in SYSTEMS}
-    for name, lines in texts.items():
-        system, number, *_ = name.split(".")
-        bleu[system].setdefault(number, []).append(metric.corpus_score(lines, [sentences.references]).score)
+    bleu = _by_seed(texts, lambda lines: metric.corpus_score(lines, [sentences.references]).score)
     figures = {"bleu": {name: _summary(bleu[name], float) for name in SYSTEMS}}
     if can_be_scored(sentences.probe.kind, sentences.lang):
         counts, accuracies, of_sentences = _word_scores(texts, sentences)
@@ -194,20 +191,30 @@ def score(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, Any]:
     }
 
 
+def _by_seed(texts: dict[str, list[str]], value: Callable[[list[str]], Any]) -> _Values:
+    """What ``value`` makes of every list of translations, sorted by the names that ``score`` reads."""
+    values: _Values = {name: {} for name in SYSTEMS}
+    for name, lines in texts.items():
+        system, number, *_ = name.split(".")
+        values[system].setdefault(number, []).append(value(lines))
+    return values
+
+
 def _word_scores(
     texts: dict[str, list[str]], sentences: Sentences
 ) -> tuple[dict[str, int], dict[str, Any], dict[str, NDArray[Any]]]:
     """Counts and accuracies for ``result.json``; of each system (sentences with an item,) restricted hits."""
     kind = sentences.probe.kind
-    scores: _Values = {name: {} for name in SYSTEMS}
-    for name, lines in texts.items():
-        system, number, *_ = name.split(".")
-        score = probe_accuracy(sentences.masked, sentences.references, lines, kind, sentences.lang)
-        scores[system].setdefault(number, []).append(score)
+
+    def score_of(lines: list[str]) -> ProbeScore:
+        return probe_accuracy(sentences.masked, sentences.references, lines, kind, sentences.lang)
+
+    scores = _by_seed(texts, score_of)
+    one = next(iter(scores["right"].values()))[0]  # the items are the same for all
     counts = {
-        "sentences_with_items": sum(hit.items > 0 for hit in score.hits),
-        "items": score.items,
-        "without_gold": score.without_gold,
+        "sentences_with_items": sum(hit.items > 0 for hit in one.hits),
+        "items": one.items,
+        "without_gold": one.without_gold,
     }
     accuracies = {
         f"{kind}_accuracy": {name: _summary(scores[name], lambda s: s.restricted) for name in SYSTEMS},
@@ -223,11 +230,11 @@ def _chrf(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, NDArra
     from sacrebleu import sentence_chrf
 
     chosen = [row for row, words in enumerate(sentences.masked) if words]
-    scores: dict[str, dict[str, list[list[float]]]] = {name: {} for name in SYSTEMS}
-    for name, lines in texts.items():
-        system, number, *_ = name.split(".")
-        of_rows = [sentence_chrf(lines[row], [sentences.references[row]]).score for row in chosen]
-        scores[system].setdefault(number, []).append(of_rows)
+
+    def of_rows(lines: list[str]) -> list[float]:
+        return [sentence_chrf(lines[row], [sentences.references[row]]).score for row in chosen]
+
+    scores = _by_seed(texts, of_rows)
     return {name: np.array(list(of_seeds.values())).mean((0, 1)) for name, of_seeds in scores.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -97,9 +97,8 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
     sentences = read_sentences(inputs.data, inputs.split, known)
     _check_lines(sentences, translators)
     choices = find_choices(inputs.commute, inputs.commute_images, info, contrastive, translators, not_run)
-    images = sentences.images
-    system = run_system(model, sentences, images, inputs.draws, inputs.seed)
-    other = run_system(against, sentences, images, inputs.draws, inputs.seed) if against is not None else None
+    system = run_system(model, sentences, inputs.draws, inputs.seed)
+    other = run_system(against, sentences, inputs.draws, inputs.seed) if against is not None else None
     found = awareness(system) if system.uses_images else None
     controls, signatures = control_rows(sentences, system, other, info.target_lang, info.probe.get("kind", ""))
 
@@ -108,12 +107,12 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
     inside: Gates | None = None
     of_sentences: list[Any] = []
     if found is not None:
-        inside, of_sentences = gates(model, sentences, images)
+        inside, of_sentences = gates(model, sentences)
     else:
         not_run.append(("wrong and blank images, awareness, gates, gallery", "the model is text-only"))
     chosen = [row for choice in choices for row in choice_rows(choice, translators)]
     senses = _senses(inputs, info, sentences, system, other, not_run)
-    files = {name: folder / name for name in images if (folder / name).is_file()}
+    files = {name: folder / name for name in sentences.images if (folder / name).is_file()}
     items = []
     if found is not None:
         drawable = files
@@ -124,9 +123,7 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
             except MMTError as error:
                 drawable = {}
                 not_run.append(("maps over the pictures", str(error)))
-        items = gallery(
-            sentences, system, other, found, images, drawable, of_sentences, inputs.gallery, inputs.seed
-        )
+        items = gallery(sentences, system, other, found, drawable, of_sentences, inputs.gallery, inputs.seed)
         if inputs.gallery and not items:
             not_run.append(("gallery", "a wrong image changes no translation"))
     evidence = Evidence(
@@ -290,12 +287,12 @@ def sense_rows(lexicon: Any, sentences: Sentences, model: System, against: Syste
     return rows
 
 
-def gates(translator: Translator, sentences: Sentences, images: Sequence[Any]) -> tuple[Gates, list[Any]]:
+def gates(translator: Translator, sentences: Sentences) -> tuple[Gates, list[Any]]:
     """Wu et al.'s statistics, and those of each sentence."""
     from mmt.inside import gate_statistics
 
-    with progress("gates", len(images)) as advance:
-        found = gate_statistics(translator, sentences.sources, images, progress=advance)
+    with progress("gates", len(sentences.images)) as advance:
+        found = gate_statistics(translator, sentences.sources, sentences.images, progress=advance)
     means = [one.mean for one in found.sentences if one is not None and one.mean is not None]
     shares = np.histogram(means, bins=10, range=(0, 1))[0] / max(len(means), 1)
     pieces: dict[str, list[float]] = {}
@@ -314,7 +311,6 @@ def gallery(
     model: System,
     against: System | None,
     found: Awareness,
-    images: Sequence[Any],
     files: Mapping[str, Path],
     sentence_gates: list[Any],
     size: int,
@@ -341,7 +337,7 @@ def gallery(
             parts: dict[str, Any] = {}
             try:
                 region = image_importance(
-                    model.translator, sentences.sources[row], right[row], images[row], files.get(name)
+                    model.translator, sentences.sources[row], right[row], name, files.get(name)
                 )
             except ImageError:  # its features are in the store, but the file is damaged by now
                 region = None

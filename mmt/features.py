@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.errors import MMTError
+from mmt.lines import write_whole
 
 DType = Literal["float16", "float32"]
 DTYPES: tuple[DType, ...] = ("float16", "float32")
@@ -219,7 +220,7 @@ class FeatureWriter:
         self._row_bytes = signature.num_regions * signature.dim * np.dtype(dtype).itemsize
         if folder.exists() and not folder.is_dir():
             raise MMTError(f"{folder}: expected a folder for the features, found a file. Name another folder.")
-        known = {_META, _IDS, _ROWS, _JOURNAL, _META + ".new", _IDS + ".new"}
+        known = {_META, _IDS, _ROWS, _JOURNAL, _META + ".writing", _IDS + ".writing"}
         foreign = sorted({p.name for p in folder.iterdir()} - known) if folder.exists() else []
         if foreign:
             raise MMTError(
@@ -323,7 +324,7 @@ class FeatureWriter:
             self._rows.flush()
             os.fsync(self._rows.fileno())
             lines = "".join(f"{image_id}\n" for image_id in self.ids)
-            _replace(self.folder / _IDS, lines.encode("utf-8", "surrogateescape"))
+            write_whole(self.folder / _IDS, lines.encode("utf-8", "surrogateescape"))
             meta = {
                 "format": _FORMAT,
                 "signature": self.signature.to_dict(),
@@ -331,7 +332,7 @@ class FeatureWriter:
                 "num_images": len(self.ids),
                 "left_out": self.left_out,
             }
-            _replace(self.folder / _META, (json.dumps(meta, indent=2) + "\n").encode())
+            write_whole(self.folder / _META, (json.dumps(meta, indent=2) + "\n").encode())
         (self.folder / _JOURNAL).unlink(missing_ok=True)
         self.close()
         return FeatureStore.open(self.folder)
@@ -427,13 +428,3 @@ def _read_ids(folder: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return text.split("\n")[:-1]  # not splitlines: an id may hold any other separator
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file so that it is either the old one or the new one, never half."""
-    beside = path.with_name(path.name + ".new")
-    with open(beside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -77,6 +78,8 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
         raise _unwritable(path, error) from None
     with stream:
         yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
     try:
         beside.replace(path)
     except OSError as error:
@@ -84,10 +87,15 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
 
 
 def check_file(path: Path | None) -> None:
-    """Raises MMTError where no file of that name can be written, as far as can be told before the work."""
-    if path is not None and (not path.name or path.is_dir()):
+    """Raises MMTError where no file of that name can be written, as far as can be told before the work.
+
+    None, for standard output, is fine.
+    """
+    if path is None:
+        return
+    if not path.name or path.is_dir():
         raise MMTError(f"{path}: expected a file to write, found a folder. Name a file in it.")
-    if path is not None and not path.parent.is_dir():
+    if not path.parent.is_dir():
         raise MMTError(f"{path}: cannot be written, there is no folder {path.parent}. Make it first.")
 
 

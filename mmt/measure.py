@@ -105,12 +105,11 @@ def named_systems(model: System, against: System | None) -> list[tuple[str, Syst
     return [("model", model)] + ([("against", against)] if against is not None else [])
 
 
-def run_system(
-    translator: Translator, sentences: Sentences, images: Sequence[Any], draws: int, seed: int
-) -> System:
+def run_system(translator: Translator, sentences: Sentences, draws: int, seed: int) -> System:
     """Translates and scores the sentences with the right images, ``draws`` draws of wrong ones, and none."""
     from mmt.scoring import score_pairs
 
+    images = sentences.images
     shown: dict[Control, list[Sequence[Any] | None]] = {"right": [None]}
     if translator.card.features is not None:
         wrong = [wrong_images(images, seed + draw) for draw in range(draws)]

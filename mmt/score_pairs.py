@@ -75,9 +75,7 @@ def score_pairs_command(
         raise MMTError("expected --source FILE or --data DIR, one of the two.")
     if data is None and split is not None:
         raise MMTError(f"--split {split}: of which data set? Name it with --data.")
-    if data is not None:
-        split = split or first_test_split(data)
-    split = split or ""
+    split = split or (first_test_split(data) if data is not None else "")
     if n_best is not None and (target is not None or also_blank):
         raise MMTError(f"--n-best {n_best}: it has its own translations. Leave --target and --also-blank out.")
     if n_best is None and (old_weight or keep is not None):
@@ -87,7 +85,7 @@ def score_pairs_command(
         raise MMTError(f"--also-blank: {model} was trained on text only (fusion: none), it scores without images.")
     if images:
         card.refuse_images("images")
-    out = None if str(output) == "-" or output is None else output
+    out = None if str(output) == "-" else output
     check_file(out)
     where = Images.of(images)
     store = FeatureStore.open(where.store) if where.store is not None else None

@@ -212,7 +212,7 @@ def test_the_same_seed_gives_the_same_evidence(shown: Path, copying: Path) -> No
 def test_draws_of_wrong_images_differ(shown: Path, copying: Path) -> None:
     translator = Translator.from_dir(copying, shown / "features")
     sentences = read_sentences(shown / "data", "test", lambda image: True)
-    system = run_system(translator, sentences, sentences.images, draws=3, seed=4)
+    system = run_system(translator, sentences, draws=3, seed=4)
     drawn = [wrong_images(sentences.images, seed) for seed in (4, 5, 6)]
     assert system.says["wrong"] == [translator.translate(sentences.sources, images) for images in drawn]
     for of_draws in (system.says["wrong"], system.log_p["wrong"]):
@@ -235,7 +235,7 @@ def test_a_closed_gate_is_in_the_first_bin_and_an_open_one_in_the_last(shown: Pa
     for bias, expected in ((-1e4, [1.0, *rest]), (1e4, [*rest, 1.0])):
         with torch.no_grad():
             translator.model.fusion.get_submodule("gate_text").get_parameter("bias").fill_(bias)
-        assert gates(translator, sentences, sentences.images)[0].histogram == expected
+        assert gates(translator, sentences)[0].histogram == expected
 
 
 def test_image_files_give_what_their_features_give(
