@@ -9,6 +9,7 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor
 
 from mmt.data import Batch
+from mmt.fusion import Memory
 from mmt.model import MMTModel
 from mmt.text import BOS, EOS, PAD
 
@@ -47,20 +48,18 @@ def beam_search(
     Returns:
         For each sentence, in the batch's order, its hypotheses, best first; at least one, at most B.
     """
-    source_layout = batch.source_layout()
-    encoded = model.encode(batch.source, source_layout, batch.image, batch.image_pad)
+    memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
     num_sentences, device = len(batch.source), batch.source.device
     beams, longest = beam_size, max(batch.source_lens)
     limit = min(int(max_length[0] * longest) + max_length[1], model.config.max_length - 1)
     limits = [min(int(max_length[0] * length) + max_length[1], limit) for length in batch.source_lens]
 
-    streams = [encoded]
+    streams = [memory]
     if guidance != 1.0 and batch.image is not None:
-        streams.append(model.encode(batch.source, source_layout))  # the same sentences without image
+        streams.append(model.encode(batch.source, batch.source_lens))  # the same sentences without image
 
     rows = torch.arange(num_sentences, device=device).repeat_interleave(beams)
-    streams, lens = [stream[rows] for stream in streams], [n for n in batch.source_lens for _ in range(beams)]
-    layout = BatchLayout.of(streams[0], lens)
+    streams = [stream.take(rows) for stream in streams]
     states = [IncrementalStateBag(limit + 1, capacity_increment=_CACHE_STEP) for _ in streams]
     tokens = torch.full((num_sentences * beams, 1), BOS, device=device)  # (N * B, T)
     # At first the beams of a sentence are all alike: only the first may be continued.
@@ -71,7 +70,7 @@ def beam_search(
 
     for step in range(limit):
         last = tokens[:, -1:]
-        logits = [_next_logits(model, last, *stream, layout) for stream in zip(streams, states, strict=True)]
+        logits = [_next_logits(model, last, *stream) for stream in zip(streams, states, strict=True)]
         mixed = logits[0] if len(logits) == 1 else torch.lerp(logits[1], logits[0], guidance)
         log_p = torch.log_softmax(mixed, dim=-1)  # (N * B, V)
         log_p[:, PAD] = log_p[:, BOS] = -torch.inf
@@ -107,18 +106,14 @@ def beam_search(
         tokens = torch.cat([tokens[beam_rows], id_of[chosen].gather(1, onward).view(-1, 1)], dim=1)
         if len(keep) < len(live):
             live = [live[n] for n in keep]
-            streams = [stream[beam_rows] for stream in streams]
-            lens = [lens[n] for n in beam_rows.tolist()]
-            layout = BatchLayout.of(streams[0], lens)
+            streams = [stream.take(beam_rows) for stream in streams]
         for state in states:
             state.reorder(beam_rows)
     return [sorted(hypotheses, key=lambda h: -h.score) for hypotheses in done]
 
 
-def _next_logits(
-    model: MMTModel, last: Tensor, encoded: Tensor, state: IncrementalStateBag, layout: BatchLayout
-) -> Tensor:
+def _next_logits(model: MMTModel, last: Tensor, memory: Memory, state: IncrementalStateBag) -> Tensor:
     """(N * B, V) float32 logits of the token after ``last`` (N * B, 1); ``state`` moves on by one."""
-    decoded = model.decode(last, BatchLayout.of(last), encoded, layout, state)
+    decoded = model.decode(last, BatchLayout.of(last), memory, state)
     state.increment_step_nr()
     return model.final_proj(decoded[:, -1]).float()

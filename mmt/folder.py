@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmt.text import Tokenizer
 
 WEIGHTS, TOKENIZER, CARD = "model.safetensors", "tokenizer.model", "mmt.json"
-_FORMAT = 1
+_FORMAT = 2
 _TIED = "final_proj.weight"  # the embedding under its second name
 
 
@@ -84,6 +84,10 @@ def read_card(folder: Path) -> ModelCard:
     path = folder / CARD
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+        if raw.get("format") == 1:  # one set of features, by its width
+            dim, features = raw["config"].pop("image_dim"), raw["features"]
+            raw["config"]["image_sets"] = [[features["num_regions"], dim]] if features else []
+            raw["format"] = _FORMAT
         if raw.get("format") != _FORMAT:
             raise MMTError(
                 f"{path}: expected format {_FORMAT}, found {raw.get('format')!r}. "
@@ -115,6 +119,9 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     try:
         model = MMTModel(MMTConfig(**card.config))
         weights = load_file(folder / WEIGHTS)
+        for name in ("weight", "bias"):  # of format 1
+            if f"image_proj.{name}" in weights:
+                weights[f"image_proj.0.{name}"] = weights.pop(f"image_proj.{name}")
         weights[_TIED] = weights["frontend.embed.weight"]
         model.load_state_dict(weights)
     except FileNotFoundError:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
+from fairseq2.models.transformer import AttentionBiasCache, StandardMultiheadAttention
+from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
+
+from mmt.sizes import ModelSizes
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a fusion did.
+    """What a fusion did to the encoder's output.
 
-    states: (N, S, D), the encoder's output; rows with no real region equal the text.
+    states: (N, S, D), what the decoder gets; rows with no real region equal the text.
     text: (N, S, D), what went in, before the image.
     image: (N, S, D), the image's part in ``states``, after the gate; 0 in rows with no real region.
     gate: (N, S, D) in [0, 1], how much of the image was let through; None where a fusion has no gate.
@@ -29,25 +34,132 @@ class Look:
     attention: Tensor | None = None
 
 
-class Fusion(nn.Module):
-    """Lets the image into the encoder's output. A new fusion is one subclass and one entry in ``FUSIONS``.
+@dataclass(frozen=True)
+class Memory:
+    """What the decoder attends to.
 
-    Laws that every fusion keeps: a row without a real region equals ``text`` exactly, and padding regions
-    change nothing.
+    states: (N, M, D), real positions first: source tokens, and behind them regions where a fusion is ``early``.
+    lens: real positions of each sentence.
+    image: (N, R, D), regions that the decoder attends to by themselves; None unless a fusion is ``late``.
+    image_lens: real regions of each sentence, 0 for one without an image.
     """
 
-    def look(self, text: Tensor, image: Tensor, image_pad: Tensor | None) -> Look:
+    states: Tensor
+    lens: list[int]
+    image: Tensor | None = None
+    image_lens: list[int] | None = None
+
+    @cached_property
+    def layout(self) -> BatchLayout:
+        return BatchLayout.of(self.states, self.lens)
+
+    @cached_property
+    def image_layout(self) -> BatchLayout:
+        """One region, of zeros, for a sentence without an image: attention cannot do with none."""
+        assert self.image is not None  # noqa: S101
+        assert self.image_lens is not None  # noqa: S101
+        return BatchLayout.of(self.image, [max(length, 1) for length in self.image_lens])
+
+    @cached_property
+    def has_image(self) -> Tensor:
+        """(N, 1, 1) bool: the sentences with at least one real region."""
+        assert self.image_lens is not None  # noqa: S101
+        has = [[[length > 0]] for length in self.image_lens]
+        return torch.tensor(has, device=self.states.device)
+
+    def take(self, rows: Tensor) -> Memory:
+        """The memory of the sentences in ``rows`` (M), in that order; one may stand several times."""
+        places = rows.tolist()
+        lens = [self.lens[row] for row in places]
+        if self.image is None or self.image_lens is None:
+            return Memory(self.states[rows], lens)
+        return Memory(self.states[rows], lens, self.image[rows], [self.image_lens[row] for row in places])
+
+
+class Fusion(nn.Module):
+    """Lets the image in, at one or several of three places, each of which leaves the text alone by default.
+
+    A new fusion is one subclass that overrides the places it uses, and one entry in ``FUSIONS``. Laws that
+    every fusion keeps: a sentence without a real region is what a text-only model makes of it, and padding
+    regions change nothing.
+    """
+
+    pooled = False
+    """Whether it takes one vector of each set of features, the mean over the set's regions, as its region."""
+
+    cross_attention: type[StandardMultiheadAttention] = StandardMultiheadAttention
+    """A decoder layer's attention to the encoder. A subclass gets the whole ``Memory`` as its keys."""
+
+    def __init__(self, sizes: ModelSizes) -> None:
+        super().__init__()
+
+    def before_encoder(
+        self, tokens: Tensor, lens: list[int], image: Tensor, image_pad: Tensor | None
+    ) -> tuple[Tensor, list[int]]:
         """
+        Args:
+            tokens: (N, S, D) embedded source tokens.
+            lens: how many of each sentence's tokens are real.
+            image: (N, R, D) projected image features, in ``tokens``'s sentence order.
+            image_pad: (N, R) bool, True where there is no region; None if every region is real.
+        Returns:
+            What the encoder reads, real positions first, and how many of each sentence's are real.
+        """
+        return tokens, lens
+
+    def look(self, text: Tensor, image: Tensor, image_pad: Tensor | None) -> Look | None:
+        """Between encoder and decoder; None where a fusion does nothing there.
+
         Args:
             text: (N, S, D) encoder states.
             image: (N, R, D) projected image features, in ``text``'s sentence order.
             image_pad: (N, R) bool, True where there is no region; None if every region is real.
         """
-        raise AssertionError("a fusion defines look()")
+        return None
 
-    def forward(self, text: Tensor, image: Tensor, image_pad: Tensor | None) -> Tensor:
-        """(N, S, D): the states of ``look``, which see for the arguments."""
-        return self.look(text, image, image_pad).states
+
+class EarlyFusion(Fusion):
+    """Image regions become tokens beside the sentence's, and one encoder reads both; the decoder sees both.
+
+    E' = [E; V], Caglayan et al. (2017), https://aclanthology.org/W17-4746, with the Transformer's encoder as in
+    VL-BERT, Su et al. (2020), https://arxiv.org/abs/1908.08530. The regions have no position, so that it does not
+    matter that they stand behind the sentence; what makes them regions is the bias of their projection.
+    """
+
+    def __init__(self, sizes: ModelSizes) -> None:
+        super().__init__(sizes)
+        self.dropout = nn.Dropout(sizes.dropout_p)  # as the text's embeddings have it
+
+    def before_encoder(
+        self, tokens: Tensor, lens: list[int], image: Tensor, image_pad: Tensor | None
+    ) -> tuple[Tensor, list[int]]:
+        if image_pad is None:
+            image_pad = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
+        places = torch.arange(tokens.size(1), device=tokens.device)
+        text_pad = places >= torch.tensor(lens, device=tokens.device).unsqueeze(1)  # (N, S)
+        return real_first(torch.cat([tokens, self.dropout(image)], 1), torch.cat([text_pad, image_pad], 1))
+
+
+class ConcatFusion(Fusion):
+    """Two streams, joined: each source token beside the image, through one linear layer.
+
+    H' = W [H; V] + b, V the mean of the image's regions. W begins as the identity on H, so that a sentence is
+    much the same with and without its image.
+    """
+
+    pooled = True
+
+    def __init__(self, sizes: ModelSizes) -> None:
+        super().__init__(sizes)
+        # W [H; V] in two halves, so that the image's is computed once a sentence and not once a token.
+        self.text, self.image = _linear(sizes.model_dim), _linear(sizes.model_dim, bias=False)
+        nn.init.eye_(self.text.weight)
+
+    def look(self, text: Tensor, image: Tensor, image_pad: Tensor | None) -> Look:
+        states = self.text(text) + self.image(mean_region(image, image_pad))
+        if image_pad is not None:
+            states = torch.where(_has_region(image_pad), states, text)
+        return Look(states, text, states - text)
 
 
 class GatedFusion(Fusion):
@@ -57,11 +169,13 @@ class GatedFusion(Fusion):
     Wu et al. (2021), https://aclanthology.org/2021.acl-long.480.
     """
 
-    def __init__(self, model_dim: int) -> None:
-        super().__init__()
+    pooled = True
+
+    def __init__(self, sizes: ModelSizes) -> None:
+        super().__init__(sizes)
         # W [H; V] in two halves, so that the image's is computed once a sentence and not once a token.
-        self.gate_text = _linear(model_dim)
-        self.gate_image = _linear(model_dim, bias=False)
+        self.gate_text = _linear(sizes.model_dim)
+        self.gate_image = _linear(sizes.model_dim, bias=False)
 
     def look(self, text: Tensor, image: Tensor, image_pad: Tensor | None) -> Look:
         pooled = mean_region(image, image_pad)  # 0 in a row without a real region, which then adds nothing
@@ -77,35 +191,94 @@ class SelectiveFusion(Fusion):
     add the same to the scores of all regions, which a softmax does not see.
     """
 
-    def __init__(self, model_dim: int) -> None:
-        super().__init__()
-        self.query, self.key, self.value = _linear(model_dim), _linear(model_dim, bias=False), _linear(model_dim)
-        self.gate_text, self.gate_image = _linear(model_dim), _linear(model_dim, bias=False)
+    def __init__(self, sizes: ModelSizes) -> None:
+        super().__init__(sizes)
+        dim = sizes.model_dim
+        self.query, self.key, self.value = _linear(dim), _linear(dim, bias=False), _linear(dim)
+        self.gate_text, self.gate_image = _linear(dim), _linear(dim, bias=False)
 
     def look(self, text: Tensor, image: Tensor, image_pad: Tensor | None) -> Look:
         scores = self.query(text) @ self.key(image).transpose(1, 2) / text.size(-1) ** 0.5  # (N, S, R)
-        value, real = self.value(image), None
+        value = self.value(image)
         if image_pad is not None:
-            pad = image_pad.unsqueeze(1)  # (N, 1, R)
             # Finite, so that a row without a region has a softmax; it finds 0, and gets the text below.
-            scores = scores.masked_fill(pad, torch.finfo(scores.dtype).min)
+            scores = scores.masked_fill(image_pad.unsqueeze(1), torch.finfo(scores.dtype).min)
             value = value.masked_fill(image_pad.unsqueeze(-1), 0)  # even nan in a padding region must not matter
-            real = ~pad.all(dim=2, keepdim=True)  # (N, 1, 1)
         attention = torch.softmax(scores, dim=-1)
         found = attention @ value  # (N, S, D)
         gate = torch.sigmoid(self.gate_image(found) + self.gate_text(text))
         states = (1 - gate) * text + gate * found
-        if real is not None:
-            states = torch.where(real, states, text)
+        if image_pad is not None:
+            states = torch.where(_has_region(image_pad), states, text)
         return Look(states, text, gate * found, gate, attention)
 
 
-FUSIONS: dict[str, Callable[[int], Fusion] | None] = {
+class DoubleAttention(StandardMultiheadAttention):  # type: ignore[misc]  # final for type checkers only
+    """A decoder layer's attention to the text, and beside it one to the image's regions, with a gate.
+
+    C = C_text + sigmoid(W [C_text; C_image]) * C_image, where each C is an attention's output.
+    """
+
+    def __init__(self, model_dim: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(model_dim, *args, **kwargs)  # the text's: with the names that a text-only model has
+        self.image_attn = StandardMultiheadAttention(model_dim, *args, **kwargs)
+        self.gate_text, self.gate_image = _linear(model_dim), _linear(model_dim, bias=False)
+
+    def forward(  # type: ignore[override]  # keys and values are a Memory here
+        self,
+        seqs: Tensor,
+        seqs_layout: BatchLayout,
+        keys: Memory,
+        keys_layout: BatchLayout,
+        values: Memory,
+        bias_cache: AttentionBiasCache,
+        *,
+        state_bag: IncrementalStateBag | None = None,
+    ) -> Tensor:
+        memory = keys
+        text: Tensor = super().forward(
+            seqs, seqs_layout, memory.states, keys_layout, memory.states, bias_cache, state_bag=state_bag
+        )
+        if memory.image is None:
+            return text
+        image = self.image_attn(
+            seqs,
+            seqs_layout,
+            memory.image,
+            memory.image_layout,
+            memory.image,
+            AttentionBiasCache(),  # the other one is for the text's padding
+            state_bag=state_bag,
+        )
+        gate = torch.sigmoid(self.gate_text(text) + self.gate_image(image))
+        return torch.where(memory.has_image, text + gate * image, text)
+
+
+class LateFusion(Fusion):
+    """The decoder attends to the text and to the image separately, in every layer, and a gate mixes the two.
+
+    ``DoubleAttention``: the doubly attentive decoder of Calixto et al. (2017), https://aclanthology.org/P17-1175,
+    in the Transformer as the parallel combination of Libovický et al. (2018), https://aclanthology.org/W18-6326,
+    which adds the contexts up; the gate, a scalar in the former, is one number a width and sees both contexts.
+    """
+
+    cross_attention = DoubleAttention
+
+
+class HybridFusion(EarlyFusion, LateFusion):
+    """Early and late together: one encoder reads text and regions, and the decoder looks at the regions again."""
+
+
+FUSIONS: dict[str, type[Fusion] | None] = {
     "none": None,
+    "early": EarlyFusion,
+    "concat": ConcatFusion,
     "gated": GatedFusion,
     "selective": SelectiveFusion,
+    "late": LateFusion,
+    "hybrid": HybridFusion,
 }
-"""By name; each is built from the model's width."""
+"""By name; each is built from the model's sizes."""
 
 
 def mean_region(image: Tensor, image_pad: Tensor | None) -> Tensor:
@@ -124,6 +297,26 @@ def mean_region(image: Tensor, image_pad: Tensor | None) -> Tensor:
     # where, not multiplication: what lies in a padding region (even nan) must not matter.
     total = torch.where(real, image, torch.zeros_like(image)).sum(dim=1, keepdim=True)
     return total / count.clamp(min=1)
+
+
+def real_first(states: Tensor, pad: Tensor) -> tuple[Tensor, list[int]]:
+    """Moves padding behind what is real, and cuts off what no row needs.
+
+    Args:
+        states: (N, L, D).
+        pad: (N, L) bool, True where there is nothing.
+    Returns:
+        (N, the most real positions, at least 1, D), 0 in padding, and the number of each row's real positions.
+    """
+    lens: list[int] = (~pad).sum(dim=1).tolist()
+    order = pad.to(torch.uint8).argsort(dim=1, stable=True)[:, : max(*lens, 1)]
+    states = states.masked_fill(pad.unsqueeze(-1), 0)  # even nan in padding must not matter
+    return states.gather(1, order.unsqueeze(-1).expand(-1, -1, states.size(2))), lens
+
+
+def _has_region(image_pad: Tensor) -> Tensor:
+    """(N, 1, 1) bool."""
+    return ~image_pad.all(dim=1)[:, None, None]
 
 
 def _linear(model_dim: int, *, bias: bool = True) -> nn.Linear:

@@ -90,8 +90,8 @@ def gate_statistics(
         images: one a sentence, as ``Translator.hypotheses`` takes them; read batch by batch.
         progress: called with the number of sentences just finished.
     Raises:
-        MMTError: a text-only model, no sentence with an image, unequal numbers, an unreadable or unknown image,
-            a sentence longer than the model's positions.
+        MMTError: a text-only model, a fusion that does nothing between encoder and decoder, no sentence with an
+            image, unequal numbers, an unreadable or unknown image, a sentence longer than the model's positions.
     """
     translator.refuse_images("gate statistics of images")
     if len(images) != len(sources):
@@ -128,7 +128,14 @@ def gate_statistics(
 @torch.inference_mode()
 def _token_sums(model: MMTModel, batch: Batch) -> NDArray[np.float64]:
     """(N, S, 6) sums over the width: of 1, |gated image|, |text|; with a gate, of it, it > 1e-5, it > 1e-10."""
-    look = model.look(batch.source, batch.source_layout(), _image(batch), batch.image_pad)
+    look = model.look(batch.source, batch.source_lens, _image(batch), batch.image_pad)
+    if look is None:
+        kind = model.config.fusion
+        place = "decoder" if kind == "late" else "encoder"
+        raise MMTError(
+            f"gate statistics: the fusion '{kind}' lets the image into the {place} itself, so "
+            "there is no gate of the source tokens. Use a model with concat, gated or selective fusion."
+        )
     entries = [torch.ones_like(look.text), look.image.abs(), look.text.abs()]
     if look.gate is not None:
         entries += [look.gate, look.gate > 1e-5, look.gate > 1e-10]
@@ -165,15 +172,15 @@ class RegionMap:
 
 
 def region_attention(translator: Translator, source: str, image: str | Path | bytes | Image) -> RegionMap | None:
-    """Shares of the image's regions in what each source token is told; None where the fusion takes their mean.
+    """Shares of the image's regions in what each source token is told; None where the fusion does not say.
 
     Raises:
         MMTError: a text-only model, an unreadable or unknown image, a sentence longer than the model's positions.
     """
     batch = _one(translator, source, (), image)
     with torch.inference_mode():
-        look = translator.model.look(batch.source, batch.source_layout(), _image(batch), batch.image_pad)
-    if look.attention is None:
+        look = translator.model.look(batch.source, batch.source_lens, _image(batch), batch.image_pad)
+    if look is None or look.attention is None:
         return None
     tokens = translator.tokenizer.pieces(batch.source[0].tolist())
     return RegionMap(tokens, look.attention[0].double().numpy(), "attention")
@@ -362,9 +369,8 @@ def _log_p(model: MMTModel, states: Tensor, ids: Tensor) -> Tensor:
 
 
 def _decode(model: MMTModel, batch: Batch) -> Tensor:
-    layout = batch.source_layout()
-    encoded = model.encode(batch.source, layout, batch.image, batch.image_pad)
-    return model.decode(batch.target[:, :-1], batch.target_layout(), encoded, layout)
+    memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
+    return model.decode(batch.target[:, :-1], batch.target_layout(), memory)
 
 
 def _one(translator: Translator, source: str, target: str | Sequence[int], image: Any) -> Batch:

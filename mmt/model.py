@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from fairseq2.models.seq2seq import Seq2SeqModel
 from fairseq2.models.transformer import (
     CausalAttentionBias,
@@ -31,9 +32,9 @@ from fairseq2.nn import (
     TiedProjection,
     init_scaled_embedding,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmt.fusion import FUSIONS, Look
+from mmt.fusion import FUSIONS, Look, Memory, mean_region, real_first
 from mmt.losses import label_smoothed_nll
 from mmt.sizes import MMTConfig
 from mmt.text import PAD
@@ -54,12 +55,15 @@ class MMTModel(Seq2SeqModel):
         self.encoder = StandardTransformerEncoder(
             [_encoder_layer(config) for _ in range(config.num_encoder_layers)], _last_norm(config)
         )
-        fusion = FUSIONS[config.fusion]
-        if fusion is not None:
-            self.image_proj = Linear(config.image_dim, config.model_dim, bias=True)
-            self.fusion = fusion(config.model_dim)
+        kind = FUSIONS[config.fusion]
+        if kind is not None:
+            dims = [dim for _, dim in config.image_sets]
+            self.image_proj = nn.ModuleList(Linear(dim, config.model_dim, bias=True) for dim in dims)
+            self.fusion = kind(config)
+        attention = kind.cross_attention if kind is not None else StandardMultiheadAttention
+        self._late = attention is not StandardMultiheadAttention
         self.decoder = StandardTransformerDecoder(
-            [_decoder_layer(config) for _ in range(config.num_decoder_layers)], _last_norm(config)
+            [_decoder_layer(config, attention) for _ in range(config.num_decoder_layers)], _last_norm(config)
         )
         self.final_proj = TiedProjection(embed.weight, bias=None)
 
@@ -71,46 +75,81 @@ class MMTModel(Seq2SeqModel):
     def encode(
         self,
         source: Tensor,
-        source_layout: BatchLayout,
+        source_lens: list[int],
         image: Tensor | None = None,
         image_pad: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Memory:
         """
         Args:
             source: (N, S) ids, ending in eos.
-            source_layout: the sentences' lengths.
-            image: (N, R, image_dim) features, or None if no sentence has an image.
+            source_lens: how many of each sentence's ids are real.
+            image: (N, R, dim) features, or None if no sentence has an image. Several sets stand side by side: R is
+                the sum of their regions, dim the width of the widest.
             image_pad: (N, R) bool, True where there is no region; None if every region is real.
         Returns:
-            (N, S, D): what the decoder attends to.
+            What the decoder attends to.
         """
-        states = self._encode_text(source, source_layout)
-        if image is not None and self.uses_images:
-            states = self.fusion(states, self.image_proj(image), image_pad)
-        return states
+        if image is None or not self.uses_images:
+            return Memory(self._encode(self._embed(source, source_lens), source_lens), source_lens)
+        image, image_pad = self._regions(image, image_pad)
+        tokens = self._embed(source, source_lens)
+        tokens, lens = self.fusion.before_encoder(tokens, source_lens, image, image_pad)
+        states = self._encode(tokens, lens)
+        look = self.fusion.look(states, image, image_pad)
+        if look is not None:
+            states = look.states
+        if not self._late:
+            return Memory(states, lens)
+        return Memory(states, lens, *real_first(image, image_pad))
 
     def look(
-        self, source: Tensor, source_layout: BatchLayout, image: Tensor, image_pad: Tensor | None = None
-    ) -> Look:
-        """What the fusion of a model that ``uses_images`` does; its states are ``encode``'s, which see."""
-        look: Look = self.fusion.look(self._encode_text(source, source_layout), self.image_proj(image), image_pad)
+        self, source: Tensor, source_lens: list[int], image: Tensor, image_pad: Tensor | None = None
+    ) -> Look | None:
+        """What the fusion of a model that ``uses_images`` does between encoder and decoder; None if nothing.
+
+        The arguments are ``encode``'s.
+        """
+        states = self._encode(self._embed(source, source_lens), source_lens)
+        look: Look | None = self.fusion.look(states, *self._regions(image, image_pad))
         return look
 
-    def _encode_text(self, source: Tensor, source_layout: BatchLayout) -> Tensor:
-        states, _ = self.frontend(source, source_layout)
-        return self.encoder(states, source_layout)
+    def _embed(self, source: Tensor, lens: list[int]) -> Tensor:
+        tokens, _ = self.frontend(source, BatchLayout.of(source, lens))
+        return tokens
+
+    def _encode(self, tokens: Tensor, lens: list[int]) -> Tensor:
+        states: Tensor = self.encoder(tokens, BatchLayout.of(tokens, lens))
+        return states
+
+    def _regions(self, image: Tensor, image_pad: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(N, R, D) projected regions of all sets, one a set where the fusion pools, and their (N, R) padding."""
+        if image_pad is None:
+            image_pad = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
+        regions = [num for num, _ in self.config.image_sets]
+        if len(regions) == 1:
+            regions = [image.size(1)]
+        parts, pads = [], []
+        sets = zip(image.split(regions, 1), image_pad.split(regions, 1), self.image_proj, strict=True)
+        for features, pad, proj in sets:
+            features = features[:, :, : proj.input_dim]
+            if self.fusion.pooled:
+                features, pad = mean_region(features, pad), pad.all(dim=1, keepdim=True)
+            parts.append(proj(features))
+            pads.append(pad)
+        return torch.cat(parts, 1), torch.cat(pads, 1)
 
     def decode(
         self,
         target: Tensor,
         target_layout: BatchLayout,
-        encoded: Tensor,
-        source_layout: BatchLayout,
+        memory: Memory,
         state_bag: IncrementalStateBag | None = None,
     ) -> Tensor:
         """(N, T) target ids, each row beginning with bos, to (N, T, D) states; with ``state_bag`` step by step."""
         states, layout = self.frontend(target, target_layout, state_bag=state_bag)
-        return self.decoder(states, layout, encoded, source_layout, state_bag=state_bag)
+        # fairseq2's decoder hands what it attends to on to its layers as it is.
+        seen: Any = memory if self._late else memory.states
+        return self.decoder(states, layout, seen, memory.layout, state_bag=state_bag)
 
     def forward(  # type: ignore[override]  # fairseq2's overloads, with the image added
         self,
@@ -131,24 +170,25 @@ class MMTModel(Seq2SeqModel):
             target_seqs: (N, T) target ids, each row beginning with bos.
             target_seqs_layout: the target sentences' lengths.
             targets: (N, T) ids to predict, ending in eos, pad elsewhere.
-            image: (N, R, image_dim) features, or None if no sentence has an image.
-            image_pad: (N, R) bool, True where there is no region; None if every region is real.
+            image, image_pad: see ``encode``.
             label_smoothing: mass spread evenly over the vocabulary.
         Returns:
             (N, T, V) logits; with ``targets``, the pair (label-smoothed loss, plain negative log-likelihood),
             each summed over the real tokens.
         """
-        encoded = self.encode(source_seqs, source_seqs_layout, image, image_pad)
-        states = self.decode(target_seqs, target_seqs_layout, encoded, source_seqs_layout)
+        memory = self.encode(source_seqs, list(source_seqs_layout.seq_lens), image, image_pad)
+        states = self.decode(target_seqs, target_seqs_layout, memory)
         if targets is None:
             return self.final_proj(states)
         real = targets != self.pad_idx  # (N, T)
         return label_smoothed_nll(states[real], self.final_proj.weight, targets[real], label_smoothing)
 
 
-def _attention(config: MMTConfig, *, causal: bool = False) -> StandardMultiheadAttention:
+def _attention(
+    config: MMTConfig, kind: type[StandardMultiheadAttention] = StandardMultiheadAttention, *, causal: bool = False
+) -> StandardMultiheadAttention:
     bias = CausalAttentionBias() if causal else IdentityBias()
-    return StandardMultiheadAttention(config.model_dim, config.num_heads, create_default_sdpa(bias))
+    return kind(config.model_dim, config.num_heads, create_default_sdpa(bias))
 
 
 def _norm(config: MMTConfig) -> StandardLayerNorm:
@@ -174,11 +214,13 @@ def _encoder_layer(config: MMTConfig) -> StandardTransformerEncoderLayer:
     )
 
 
-def _decoder_layer(config: MMTConfig) -> StandardTransformerDecoderLayer:
+def _decoder_layer(
+    config: MMTConfig, cross_attention: type[StandardMultiheadAttention]
+) -> StandardTransformerDecoderLayer:
     return StandardTransformerDecoderLayer(
         _attention(config, causal=True),
         _norm(config),
-        _attention(config),
+        _attention(config, cross_attention),
         _norm(config),
         _ffn(config),
         _norm(config),

@@ -136,8 +136,12 @@ class _Run:
 
     def model_config(self) -> MMTConfig:
         sizes = asdict(self.config.model)
-        image_dim = self.features.signature.dim if self.features is not None else 0
-        return MMTConfig(**sizes, vocab_size=self.tokenizer.vocab_size, image_dim=image_dim)
+        image_sets = (
+            ((self.features.signature.num_regions, self.features.signature.dim),)
+            if self.features is not None
+            else ()
+        )
+        return MMTConfig(**sizes, vocab_size=self.tokenizer.vocab_size, image_sets=image_sets)
 
 
 @dataclass(kw_only=True)

@@ -98,9 +98,8 @@ def score_pairs(
 @torch.inference_mode()
 def target_log_probs(model: MMTModel, batch: Batch) -> Tensor:
     """(N) float64: the log-probability of each target of ``batch``, eos included, given its source and image."""
-    layout = batch.source_layout()
-    encoded = model.encode(batch.source, layout, batch.image, batch.image_pad)
-    states = model.decode(batch.target[:, :-1], batch.target_layout(), encoded, layout)  # (N, T, D)
+    memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
+    states = model.decode(batch.target[:, :-1], batch.target_layout(), memory)  # (N, T, D)
     targets = batch.target[:, 1:]
     real = targets != PAD  # (N, T)
     states, ids, pair = states[real], targets[real], real.nonzero()[:, 0]

@@ -10,7 +10,7 @@ from typing import Literal
 class ModelSizes:
     """What a recipe sets; the defaults are the tiny configuration of Wu et al. (2021)."""
 
-    fusion: Literal["none", "gated", "selective"] = "none"
+    fusion: Literal["none", "early", "concat", "gated", "selective", "late", "hybrid"] = "none"
     """Where the image enters: see ``mmt.fusion``. ``none`` is text-only."""
 
     model_dim: int = 128
@@ -35,5 +35,5 @@ class MMTConfig(ModelSizes):
     vocab_size: int = 0
     """Pieces of the tokenizer; fairseq2 wants a default of everything."""
 
-    image_dim: int = 0
-    """Width of the image features; 0 for a text-only model."""
+    image_sets: tuple[tuple[int, int], ...] = ()
+    """Regions and width of each set of image features; none for a text-only model."""

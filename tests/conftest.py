@@ -87,7 +87,7 @@ def tiny_model(vocab_size: int, fusion: str = "none", seed: int = 0, **changes: 
     """A random model whose output is far from uniform, so that searches have something to choose."""
     torch.manual_seed(seed)
     sizes = {"model_dim": 16, "ffn_dim": 32, "num_encoder_layers": 2, "num_decoder_layers": 2, "num_heads": 2}
-    config = {**sizes, "vocab_size": vocab_size, "image_dim": DIM if fusion != "none" else 0, **changes}
+    config = {**sizes, "vocab_size": vocab_size, "image_sets": ((1, DIM),) if fusion != "none" else (), **changes}
     model = MMTModel(MMTConfig(fusion=fusion, **config))  # type: ignore[arg-type]
     with torch.no_grad():
         model.frontend.embed.weight.mul_(4)

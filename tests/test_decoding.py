@@ -10,6 +10,7 @@ from conftest import DIM, tiny_model
 
 from mmt.data import Batch, Example, collate
 from mmt.decoding import beam_search
+from mmt.fusion import FUSIONS
 from mmt.model import MMTModel
 from mmt.text import BOS, EOS, PAD
 
@@ -76,7 +77,7 @@ def with_images(batch: Batch) -> Batch:
     return batch
 
 
-@pytest.mark.parametrize("fusion", ["none", "gated", "selective"])
+@pytest.mark.parametrize("fusion", list(FUSIONS))
 @pytest.mark.parametrize("beams", [1, 2, 4])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_fast_search_equals_plain_search(fusion: str, beams: int, seed: int) -> None:
@@ -93,9 +94,10 @@ def test_fast_search_equals_plain_search(fusion: str, beams: int, seed: int) -> 
 
 @pytest.mark.parametrize("guidance", [0.0, 0.5, 2.5])
 @pytest.mark.parametrize("beams", [1, 3])
-def test_guided_search_equals_plain_search(guidance: float, beams: int) -> None:
+@pytest.mark.parametrize("fusion", ["gated", "hybrid"])
+def test_guided_search_equals_plain_search(guidance: float, beams: int, fusion: str) -> None:
     """logits = text + gamma * (multimodal - text), at every step."""
-    model, batch = tiny_model(V, "gated", 1), with_images(collate(EXAMPLES))
+    model, batch = tiny_model(V, fusion, 1), with_images(collate(EXAMPLES))
     found = beam_search(model, batch, beam_size=beams, max_length=(1.0, 5), guidance=guidance)
     for row, hypotheses in enumerate(found):
         expected = plain_beam(model, batch, row, beams, batch.source_lens[row] + 5, 1.0, guidance)
@@ -122,9 +124,10 @@ def test_guidance_changes_nothing_without_an_image() -> None:
     assert [h[0].score for h in plain] != pytest.approx([h[0].score for h in guided])
 
 
-def test_beam_one_equals_greedy() -> None:
-    model = tiny_model(V, seed=4)
-    batch = collate(EXAMPLES)
+@pytest.mark.parametrize("fusion", list(FUSIONS))
+def test_beam_one_equals_greedy(fusion: str) -> None:
+    model = tiny_model(V, fusion, seed=4)
+    batch = collate(EXAMPLES) if fusion == "none" else with_images(collate(EXAMPLES))
     for row, hypotheses in enumerate(beam_search(model, batch, beam_size=1, max_length=(0.0, 8))):
         prefix: list[int] = []
         while len(prefix) < 7:
@@ -149,10 +152,17 @@ def test_a_wide_beam_finds_the_best_of_all_sequences() -> None:
     assert tuple(found[0][0].ids) == best
 
 
-def test_order_of_sentences_changes_nothing() -> None:
-    model = tiny_model(V, seed=2)
-    forward = beam_search(model, collate(EXAMPLES), beam_size=3, max_length=(1.0, 5))
-    backward = beam_search(model, collate(EXAMPLES[::-1]), beam_size=3, max_length=(1.0, 5))
+@pytest.mark.parametrize("fusion", list(FUSIONS))
+def test_order_of_sentences_changes_nothing(fusion: str) -> None:
+    model = tiny_model(V, fusion, seed=2)
+    batch, turned = collate(EXAMPLES), collate(EXAMPLES[::-1])
+    if fusion != "none":
+        batch = with_images(batch)
+        assert batch.image is not None
+        assert batch.image_pad is not None
+        turned.image, turned.image_pad = batch.image.flip(0), batch.image_pad.flip(0)
+    forward = beam_search(model, batch, beam_size=3, max_length=(1.0, 5))
+    backward = beam_search(model, turned, beam_size=3, max_length=(1.0, 5))
     assert [h[0].ids for h in forward] == [h[0].ids for h in backward[::-1]]
 
 

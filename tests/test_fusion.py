@@ -1,4 +1,7 @@
-"""Laws of every fusion, and each formula on an example worked by hand."""
+"""Laws of what fusions do between encoder and decoder, and each formula on an example worked by hand.
+
+Laws of every fusion, whichever its place, are in test_model.py and test_decoding.py.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,22 @@ import math
 import pytest
 import torch
 
-from mmt.fusion import FUSIONS, Fusion, GatedFusion, SelectiveFusion, mean_region
+from mmt.fusion import (
+    FUSIONS,
+    ConcatFusion,
+    DoubleAttention,
+    EarlyFusion,
+    Fusion,
+    GatedFusion,
+    Look,
+    Memory,
+    SelectiveFusion,
+    mean_region,
+    real_first,
+)
+from mmt.sizes import ModelSizes
 
-KINDS = [name for name, kind in FUSIONS.items() if kind is not None]
+KINDS = [name for name, kind in FUSIONS.items() if kind is not None and kind.look is not Fusion.look]
 N, S, R, D = 3, 5, 4, 8
 
 
@@ -17,7 +33,17 @@ def make(name: str) -> Fusion:
     torch.manual_seed(0)
     kind = FUSIONS[name]
     assert kind is not None
-    return kind(D)
+    return kind(ModelSizes(model_dim=D))
+
+
+def look_of(fusion: Fusion, text: torch.Tensor, image: torch.Tensor, pad: torch.Tensor | None) -> Look:
+    look = fusion.look(text, image, pad)
+    assert look is not None
+    return look
+
+
+def fuse(fusion: Fusion, text: torch.Tensor, image: torch.Tensor, pad: torch.Tensor | None) -> torch.Tensor:
+    return look_of(fusion, text, image, pad).states
 
 
 def states() -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,7 +56,7 @@ def test_no_region_equals_text_exactly(name: str) -> None:
     text, image = states()
     pad = torch.zeros(N, R, dtype=torch.bool)
     pad[1] = True
-    fused = make(name)(text, image, pad)
+    fused = fuse(make(name), text, image, pad)
     assert torch.equal(fused[1], text[1])
     assert not torch.allclose(fused[0], text[0])
 
@@ -42,7 +68,7 @@ def test_padding_regions_change_nothing(name: str) -> None:
     wider = torch.cat([image, torch.full((N, 2, D), math.nan)], dim=1)
     pad = torch.zeros(N, R + 2, dtype=torch.bool)
     pad[:, R:] = True
-    torch.testing.assert_close(fusion(text, wider, pad), fusion(text, image, None))
+    torch.testing.assert_close(fuse(fusion, text, wider, pad), fuse(fusion, text, image, None))
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -50,7 +76,8 @@ def test_order_of_sentences_changes_nothing(name: str) -> None:
     text, image = states()
     pad = torch.tensor([[False] * R, [True] * R, [False, True] * (R // 2)])
     fusion, order = make(name), torch.tensor([2, 0, 1])
-    torch.testing.assert_close(fusion(text[order], image[order], pad[order]), fusion(text, image, pad)[order])
+    turned = fuse(fusion, text[order], image[order], pad[order])
+    torch.testing.assert_close(turned, fuse(fusion, text, image, pad)[order])
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -58,7 +85,7 @@ def test_gradients_reach_the_image_and_every_parameter(name: str) -> None:
     text, image = states()
     image.requires_grad_()
     fusion = make(name)
-    fusion(text, image, None).square().sum().backward()
+    fuse(fusion, text, image, None).square().sum().backward()
     assert image.grad is not None
     assert image.grad.abs().sum() > 0
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in fusion.parameters())
@@ -67,16 +94,14 @@ def test_gradients_reach_the_image_and_every_parameter(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_half_precision_stays_finite(name: str) -> None:
     text, image = states()
-    fused = make(name).bfloat16()(text.bfloat16() * 50, image.bfloat16() * 50, None)
+    fused = fuse(make(name).bfloat16(), text.bfloat16() * 50, image.bfloat16() * 50, None)
     assert fused.isfinite().all()
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_what_is_looked_at_is_what_is_computed(name: str) -> None:
+def test_a_look_has_the_parts_that_it_says(name: str) -> None:
     text, image = states()
-    fusion = make(name)
-    look = fusion.look(text, image, None)
-    assert torch.equal(look.states, fusion(text, image, None))
+    look = look_of(make(name), text, image, None)
     assert torch.equal(look.text, text)
     assert look.image.shape == text.shape
     if look.gate is not None:
@@ -91,7 +116,7 @@ def test_what_is_looked_at_is_what_is_computed(name: str) -> None:
 def test_no_region_has_no_part_and_breaks_no_numbers(name: str) -> None:
     text, _ = states()
     image = torch.full((N, R, D), math.nan)
-    look = make(name).look(text, image, torch.ones(N, R, dtype=torch.bool))
+    look = look_of(make(name), text, image, torch.ones(N, R, dtype=torch.bool))
     assert torch.equal(look.states, text)
     assert not look.image.any()
     assert all(part.isfinite().all() for part in (look.gate, look.attention) if part is not None)
@@ -102,30 +127,82 @@ def test_nothing_is_attended_to_in_padding(name: str) -> None:
     text, image = states()
     pad = torch.zeros(N, R, dtype=torch.bool)
     pad[:, 1] = True
-    attention = make(name).look(text, image, pad).attention
+    attention = look_of(make(name), text, image, pad).attention
     if attention is not None:
         assert not attention[:, :, 1].any()
         torch.testing.assert_close(attention.sum(-1), torch.ones(N, S))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ["gated", "selective"])
 def test_a_closed_gate_returns_text(name: str) -> None:
     text, image = states()
     fusion = make(name)
     assert isinstance(fusion, GatedFusion | SelectiveFusion)
     with torch.no_grad():
         fusion.gate_text.bias.fill_(-1e4)
-    torch.testing.assert_close(fusion(text, image, None), text)
+    torch.testing.assert_close(fuse(fusion, text, image, None), text)
+
+
+def test_concatenation_agrees_with_its_formula_by_hand() -> None:
+    """H' = W [H; V] + b at width 2, W = [[1, 2, 1, 0], [0, 1, 0, -1]], b = [0.5, 0], V the mean of two regions."""
+    fusion = ConcatFusion(ModelSizes(model_dim=2))
+    with torch.no_grad():
+        fusion.text.weight.copy_(torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
+        fusion.text.bias.copy_(torch.tensor([0.5, 0.0]))
+        fusion.image.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
+    fused = fuse(fusion, torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[2.0, 3.0], [4.0, 5.0]]]), None)
+    # [1 * 1 + 2 * 2 + 1 * 3 + 0.5, 1 * 2 - 1 * 4]
+    torch.testing.assert_close(fused, torch.tensor([[[8.5, -2.0]]]))
+
+
+def test_early_fusion_puts_real_regions_behind_real_tokens() -> None:
+    fusion = EarlyFusion(ModelSizes(model_dim=1)).eval()
+    tokens = torch.tensor([[[1.0], [2.0], [3.0]], [[4.0], [0.0], [0.0]], [[5.0], [6.0], [0.0]]])
+    image = torch.tensor([[[7.0], [8.0]], [[9.0], [math.nan]], [[math.nan], [math.nan]]])
+    pad = torch.tensor([[False, False], [False, True], [True, True]])
+    joined, lens = fusion.before_encoder(tokens, [3, 1, 2], image, pad)
+    assert joined[:, :, 0].tolist() == [[1, 2, 3, 7, 8], [4, 9, 0, 0, 0], [5, 6, 0, 0, 0]]
+    assert lens == [5, 2, 2]
+
+
+def test_double_attention_agrees_with_its_formula_by_hand() -> None:
+    """C = C_text + sigmoid(W [C_text; C_image]) * C_image; every projection the identity, one head, width 2.
+
+    ==========================  ==================================================  ======================
+    x = [1, 0]                  text [sqrt2 ln 3, 4] and [0, 8]: scores [ln 3, 0]    shares [3/4, 1/4]
+    C_text                      3/4 [sqrt2 ln 3, 4] + 1/4 [0, 8]                     [1.16525430, 5]
+    C_image                     one region: all of it                                [3, -2]
+    g                           sigmoid([0.5 * 3, 0.2 * 5 - 1])                      [0.81757448, 0.5]
+    C                           [1.16525430 + 0.81757448 * 3, 5 - 0.5 * 2]           [3.61797773, 4]
+    ==========================  ==================================================  ======================
+    """
+    from fairseq2.models.transformer import AttentionBiasCache, IdentityBias, create_default_sdpa
+    from fairseq2.nn import BatchLayout
+
+    attention = DoubleAttention(2, 1, create_default_sdpa(IdentityBias())).eval()
+    with torch.no_grad():
+        for part in (attention, attention.image_attn):
+            for proj in (part.q_proj, part.k_proj, part.v_proj, part.output_proj):
+                proj.weight.copy_(torch.eye(2))
+                proj.bias.zero_()
+        attention.gate_text.weight.copy_(torch.tensor([[0.0, 0.0], [0.0, 0.2]]))
+        attention.gate_text.bias.copy_(torch.tensor([0.0, -1.0]))
+        attention.gate_image.weight.copy_(torch.tensor([[0.5, 0.0], [0.0, 0.0]]))
+    text = torch.tensor([[[2**0.5 * math.log(3), 4.0], [0.0, 8.0]]])
+    memory = Memory(text, [2], torch.tensor([[[3.0, -2.0]]]), [1])
+    query = torch.tensor([[[1.0, 0.0]]])
+    mixed = attention(query, BatchLayout.of(query), memory, memory.layout, memory, AttentionBiasCache())
+    torch.testing.assert_close(mixed, torch.tensor([[[3.61797773, 4.0]]]))
 
 
 def test_gated_agrees_with_its_paper_by_hand() -> None:
     """H' = H + sigmoid(W [H; V] + b) * V at width 2, W = [[1, 0, 2, 0], [0, 1, 0, -1]], b = [0.5, 0]."""
-    fusion = GatedFusion(2)
+    fusion = GatedFusion(ModelSizes(model_dim=2))
     with torch.no_grad():
         fusion.gate_text.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
         fusion.gate_text.bias.copy_(torch.tensor([0.5, 0.0]))
         fusion.gate_image.weight.copy_(torch.tensor([[2.0, 0.0], [0.0, -1.0]]))
-    fused = fusion(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]]), None)
+    fused = fuse(fusion, torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]]]), None)
     # gate = [sigmoid(1 + 6 + 0.5), sigmoid(2 - 4)] = [0.99944722, 0.11920292]
     torch.testing.assert_close(fused, torch.tensor([[[1 + 0.99944722 * 3, 2 + 0.11920292 * 4]]]))
 
@@ -142,7 +219,7 @@ def test_selective_agrees_with_its_paper_by_hand() -> None:
     H'                    [0.11920292 * 1 + 0.88079708 * 5, 0.5 * 0 + 0.5 * -4]  [4.52318832, -2]
     ====================  =====================================================  =================================
     """
-    fusion = SelectiveFusion(2)
+    fusion = SelectiveFusion(ModelSizes(model_dim=2))
     with torch.no_grad():
         for linear in (fusion.query, fusion.key, fusion.gate_text):
             linear.weight.copy_(torch.eye(2))
@@ -151,7 +228,7 @@ def test_selective_agrees_with_its_paper_by_hand() -> None:
         fusion.gate_image.weight.copy_(torch.tensor([[0.2, 0.0], [0.0, 0.25]]))
         fusion.gate_text.bias.copy_(torch.tensor([0.0, 1.0]))
     regions = torch.tensor([[[2**0.5 * math.log(3), 4.0], [0.0, 8.0]]])
-    look = fusion.look(torch.tensor([[[1.0, 0.0]]]), regions, None)
+    look = look_of(fusion, torch.tensor([[[1.0, 0.0]]]), regions, None)
     assert look.gate is not None
     assert look.attention is not None
     torch.testing.assert_close(look.attention, torch.tensor([[[0.75, 0.25]]]))
@@ -164,3 +241,22 @@ def test_mean_region_leaves_padding_out() -> None:
     image = torch.tensor([[[1.0], [3.0], [99.0]], [[5.0], [5.0], [5.0]]])
     pad = torch.tensor([[False, False, True], [True, True, True]])
     assert mean_region(image, pad).flatten().tolist() == [2.0, 0.0]
+
+
+def test_real_positions_come_first_in_their_order() -> None:
+    states = torch.tensor([[[1.0], [2.0], [3.0]], [[4.0], [5.0], [6.0]]])
+    pad = torch.tensor([[True, False, False], [True, True, True]])
+    kept, lens = real_first(states, pad)
+    assert kept[:, :, 0].tolist() == [[2, 3], [0, 0]]
+    assert lens == [2, 0]
+
+
+def test_memory_takes_rows_whole() -> None:
+    memory = Memory(torch.arange(6.0).view(3, 2, 1), [2, 1, 2], torch.arange(3.0).view(3, 1, 1), [1, 0, 1])
+    taken = memory.take(torch.tensor([1, 1, 0]))
+    assert taken.lens == [1, 1, 2]
+    assert taken.states[:, 0, 0].tolist() == [2, 2, 0]
+    assert taken.has_image.flatten().tolist() == [False, False, True]
+    assert taken.image is not None
+    assert taken.image.flatten().tolist() == [1, 1, 0]
+    assert list(taken.image_layout.seq_lens) == [1, 1, 1]

@@ -34,6 +34,7 @@ from mmt.text import Tokenizer
 from mmt.translator import Translator
 
 KINDS = [name for name, kind in FUSIONS.items() if kind is not None]
+GATES = ["gated", "selective"]
 V, R = 40, 4
 IDS = [f"{number}.png" for number in range(4)]
 SOURCES = ["A dog sees the cat.", "A house.", "", "A boat finds the ball.", "A tree paints the very old tree."]
@@ -72,9 +73,9 @@ def features(regions: int = R) -> torch.Tensor:
 def closed(model: MMTModel) -> MMTModel:
     """The model with its gate shut."""
     with torch.no_grad():
-        gate = model.fusion.get_submodule("gate_text")
-        assert isinstance(gate, nn.Linear)
-        gate.bias.fill_(-1e4)
+        for name, gate in model.named_modules():
+            if name.endswith("gate_text"):
+                gate.get_parameter("bias").fill_(-1e4)
     return model
 
 
@@ -99,20 +100,20 @@ def test_gate_statistics_by_hand(tokenizer: Tokenizer, grid: FeatureStore) -> No
         bias = model.fusion.get_submodule("gate_text").get_parameter("bias")
         bias.zero_()
         bias[:3], bias[3] = -15.0, -30.0
-        model.image_proj.weight.zero_()
-        model.image_proj.get_parameter("bias").fill_(2.0)
+        model.image_proj[0].weight.zero_()
+        model.image_proj[0].get_parameter("bias").fill_(2.0)
     found = gate_statistics(looking, SOURCES, IMAGES)
     assert found.mean == pytest.approx(0.375, abs=1e-6)
     assert (found.over_1e5, found.over_1e10) == (12 / 16, 15 / 16)
     batch = collate([Example(tokenizer.encode(SOURCES[0]), [])])
     with torch.no_grad():
-        text = model.encode(batch.source, batch.source_layout()).abs().mean()
+        text = model.encode(batch.source, batch.source_lens).states.abs().mean()
     assert found.sentences[0] is not None
     assert found.sentences[0].norm_ratio == pytest.approx(0.75 / float(text), rel=1e-5)
     assert (found.num_sentences, found.num_tokens) == (3, sum(len(s.tokens) for s in found.sentences if s))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", GATES)
 def test_statistics_of_a_set_are_those_of_its_tokens(tokenizer: Tokenizer, grid: FeatureStore, name: str) -> None:
     found = gate_statistics(translator(tokenizer, name, grid), SOURCES, IMAGES)
     assert [s is None for s in found.sentences] == [False, True, True, False, False]  # no image; no token
@@ -129,7 +130,7 @@ def test_statistics_of_a_set_are_those_of_its_tokens(tokenizer: Tokenizer, grid:
     assert json.loads(json.dumps(asdict(found)))["num_sentences"] == 3
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", GATES)
 def test_batch_mates_and_their_order_change_nothing(tokenizer: Tokenizer, grid: FeatureStore, name: str) -> None:
     looking = translator(tokenizer, name, grid)
     together = gate_statistics(looking, SOURCES, IMAGES)
@@ -181,6 +182,10 @@ def test_nothing_to_look_at_is_refused(tokenizer: Tokenizer, grid: FeatureStore)
     looking = translator(tokenizer, "gated", grid)
     with pytest.raises(MMTError, match="none of 2 sentences has an image"):
         gate_statistics(looking, ["A dog.", ""], [None, "0.png"])
+    with pytest.raises(MMTError, match="'late' lets the image into the decoder"):
+        gate_statistics(translator(tokenizer, "late", grid), ["A dog."], ["0.png"])
+    with pytest.raises(MMTError, match="'early' lets the image into the encoder"):
+        gate_statistics(translator(tokenizer, "early", grid), ["A dog."], ["0.png"])
     with pytest.raises(MMTError, match="trained on text only"):
         gate_statistics(translator(tokenizer, "none", None), ["A dog."], ["0.png"])
     with pytest.raises(MMTError, match="one image"):
@@ -198,13 +203,14 @@ def test_attention_is_shares_of_the_regions(tokenizer: Tokenizer, grid: FeatureS
     assert found.tokens == [*tokenizer.pieces(tokenizer.encode(SOURCES[0])), "</s>"]
     assert found.values.shape == (len(found.tokens), R)
     np.testing.assert_allclose(found.values.sum(1), 1, rtol=1e-6)
-    assert region_attention(translator(tokenizer, "gated", grid), SOURCES[0], "0.png") is None
+    for name in ("gated", "early", "late"):
+        assert region_attention(translator(tokenizer, name, grid), SOURCES[0], "0.png") is None
 
 
 # --- importance -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [*GATES, "late"])
 @pytest.mark.parametrize("method", [occlusion, gradient])
 def test_an_ignored_image_has_no_importance(name: str, method: object) -> None:
     assert callable(method)
@@ -230,7 +236,7 @@ def test_padding_regions_have_none_and_change_nothing(name: str, method: object)
     assert not method(model, without).any()
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ["concat", *GATES, "late"])
 def test_what_another_region_says_too_is_not_missed(name: str) -> None:
     found = occlusion(tiny_model(V, name), sentence(features()[:1].repeat(R, 1)))
     torch.testing.assert_close(found, torch.zeros_like(found), rtol=0, atol=1e-5)
@@ -243,8 +249,8 @@ def test_the_region_that_matters_matters_most(method: object) -> None:
     model, image = tiny_model(V, "selective"), torch.zeros(R, DIM)
     image[2] = features()[2]
     with torch.no_grad():
-        seen = model.image_proj(image[2])
-        model.image_proj.get_parameter("bias").zero_()
+        seen = model.image_proj[0](image[2])
+        model.image_proj[0].get_parameter("bias").zero_()
         model.fusion.get_submodule("query").get_parameter("weight").zero_()
         key = model.fusion.get_submodule("key").get_parameter("weight")
         model.fusion.get_submodule("query").get_parameter("bias").copy_(40 * key @ seen / (key @ seen).norm())

@@ -8,9 +8,11 @@ from conftest import DIM, tiny_model
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 
 from mmt.data import Batch, Example, collate
+from mmt.fusion import FUSIONS, Memory
 from mmt.model import MMTModel
 
 EXAMPLES = [Example([5, 6, 7], [8, 9]), Example([10, 11], [12, 13, 14, 15]), Example([16], [17])]
+KINDS = [name for name in FUSIONS if name != "none"]
 V = 40
 
 
@@ -36,29 +38,105 @@ def with_images(batch: Batch, rows: list[int], regions: int = 2) -> Batch:
 
 
 @pytest.mark.parametrize("norm_order", ["post", "pre"])
-def test_no_image_equals_text_only(norm_order: str) -> None:
-    """A gated model without images computes exactly what a text-only model with its weights computes."""
-    gated = tiny_model(V, "gated", norm_order=norm_order)
+@pytest.mark.parametrize("fusion", KINDS)
+def test_no_image_equals_text_only(fusion: str, norm_order: str) -> None:
+    """A model without images computes exactly what a text-only model with its weights computes."""
+    model = tiny_model(V, fusion, norm_order=norm_order)
     text_only = tiny_model(V, "none", norm_order=norm_order)
-    text_only.load_state_dict({k: v for k, v in gated.state_dict().items() if k in text_only.state_dict()})
+    text_only.load_state_dict({k: v for k, v in model.state_dict().items() if k in text_only.state_dict()})
     expected = logits(text_only, collate(EXAMPLES))
-    assert torch.equal(logits(gated, collate(EXAMPLES)), expected)
-    assert torch.equal(logits(gated, with_images(collate(EXAMPLES), [])), expected)
-    seen = logits(gated, with_images(collate(EXAMPLES), [1]))
-    assert torch.equal(seen[[0, 2]], expected[[0, 2]])
+    assert torch.equal(logits(model, collate(EXAMPLES)), expected)
+    assert torch.equal(logits(model, with_images(collate(EXAMPLES), [])), expected)
+    batch = with_images(collate(EXAMPLES), [1])
+    seen = logits(model, batch)
+    for row in (0, 2):  # beside a sentence with an image; to rounding, as early fusion makes the batch wider
+        real = batch.target_lens[row]
+        torch.testing.assert_close(seen[row, :real], expected[row, :real], rtol=1e-5, atol=1e-5)
     assert not torch.allclose(seen[1], expected[1])
 
 
-@pytest.mark.parametrize("fusion", ["gated", "selective"])
+@pytest.mark.parametrize("fusion", KINDS)
+def test_padding_regions_change_nothing(fusion: str) -> None:
+    """Wherever they stand, and whatever is in them."""
+    model = tiny_model(V, fusion)
+    batch = with_images(collate(EXAMPLES), [0, 1])
+    assert batch.image is not None
+    assert batch.image_pad is not None
+    expected = logits(model, batch)
+    padding = torch.full_like(batch.image[:, :1], torch.nan)
+    batch.image = torch.cat([batch.image[:, :1], padding, batch.image[:, 1:], padding], 1)
+    pad = torch.ones(len(EXAMPLES), 1, dtype=torch.bool)
+    batch.image_pad = torch.cat([batch.image_pad[:, :1], pad, batch.image_pad[:, 1:], pad], 1)
+    torch.testing.assert_close(logits(model, batch), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", KINDS)
+def test_each_region_of_an_image_counts(fusion: str) -> None:
+    model, batch = tiny_model(V, fusion), with_images(collate(EXAMPLES), [0, 1, 2])
+    assert batch.image_pad is not None
+    whole = logits(model, batch)
+    batch.image_pad[:, 1] = True
+    assert (logits(model, batch) - whole).abs().amax((1, 2)).min() > 1e-3
+
+
+@pytest.mark.parametrize("fusion", KINDS)
+def test_several_sets_of_features_stand_side_by_side(fusion: str) -> None:
+    """A set counts, by its own width alone; one whose regions are all padding leaves what the other says."""
+    model = tiny_model(V, fusion, image_sets=((2, DIM), (3, DIM - 2)))
+    batch = with_images(collate(EXAMPLES), [0, 1, 2], regions=5)
+    assert batch.image is not None
+    assert batch.image_pad is not None
+    both = logits(model, batch)
+    batch.image[:, 2:, DIM - 2 :] = torch.nan  # beyond the second set's width
+    assert torch.equal(logits(model, batch), both)
+    batch.image_pad[:, 2:] = True
+    first = logits(model, batch)
+    assert (first - both).abs().amax((1, 2)).min() > 1e-3
+    one = tiny_model(V, fusion, image_sets=((2, DIM),))
+    one.load_state_dict({name: model.state_dict()[name] for name in one.state_dict()})
+    batch.image, batch.image_pad = batch.image[:, :2], batch.image_pad[:, :2]
+    torch.testing.assert_close(logits(one, batch), first, rtol=1e-5, atol=1e-5)
+
+
+def test_each_set_of_features_weighs_the_same_where_means_are_taken() -> None:
+    """So a grid of 49 regions does not drown a pooled vector beside it."""
+    model = tiny_model(V, "gated", image_sets=((2, DIM), (1, DIM)))
+    with torch.no_grad():
+        model.image_proj[1].load_state_dict(model.image_proj[0].state_dict())
+        image = torch.randn(1, 3, DIM)
+        regions, _ = model._regions(image, None)
+        expected = model.image_proj[0](torch.stack([image[:, :2].mean(1), image[:, 2]], 1))
+    torch.testing.assert_close(regions, expected)
+
+
+@pytest.mark.parametrize("fusion", KINDS)
 def test_what_is_looked_at_is_what_the_decoder_sees(fusion: str) -> None:
     model, batch = tiny_model(V, fusion), with_images(collate(EXAMPLES), [0, 1])
     assert batch.image is not None
     with torch.no_grad():
-        seen = model.encode(batch.source, batch.source_layout(), batch.image, batch.image_pad)
-        look = model.look(batch.source, batch.source_layout(), batch.image, batch.image_pad)
-        text = model.encode(batch.source, batch.source_layout())
-    assert torch.equal(look.states, seen)
-    assert torch.equal(look.text, text)
+        seen = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
+        look = model.look(batch.source, batch.source_lens, batch.image, batch.image_pad)
+        text = model.encode(batch.source, batch.source_lens)
+    if look is None:
+        assert fusion in ("early", "late", "hybrid")
+        return
+    assert torch.equal(look.states, seen.states)
+    assert torch.equal(look.text, text.states)
+
+
+@pytest.mark.parametrize("fusion", ["late", "hybrid"])
+def test_a_closed_gate_in_the_decoder_returns_text(fusion: str) -> None:
+    model, batch = tiny_model(V, fusion), with_images(collate(EXAMPLES), [0, 1])
+    with torch.no_grad():
+        for layer in model.decoder.layers:
+            layer.encoder_decoder_attn.gate_text.bias.fill_(-1e4)
+        memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
+        assert memory.image is not None
+        looked, text_alone = (
+            model.decode(batch.target[:, :-1], batch.target_layout(), seen)
+            for seen in (memory, Memory(memory.states, memory.lens))
+        )
+    torch.testing.assert_close(looked, text_alone)
 
 
 def test_padding_changes_nothing() -> None:
@@ -69,12 +147,13 @@ def test_padding_changes_nothing() -> None:
         torch.testing.assert_close(together[number, : len(alone)], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_order_of_sentences_changes_nothing() -> None:
-    model = tiny_model(V, "gated")
-    forward = logits(model, with_images(collate(EXAMPLES), [0, 1, 2]))
-    batch = with_images(collate(EXAMPLES), [0, 1, 2])
+@pytest.mark.parametrize("fusion", KINDS)
+def test_order_of_sentences_changes_nothing(fusion: str) -> None:
+    model = tiny_model(V, fusion)
+    batch = with_images(collate(EXAMPLES), [0, 1])
     assert batch.image is not None
     assert batch.image_pad is not None
+    forward = logits(model, batch)
     turned = collate(EXAMPLES[::-1])
     turned.image, turned.image_pad = batch.image.flip(0), batch.image_pad.flip(0)
     torch.testing.assert_close(logits(model, turned).flip(0), forward, rtol=1e-4, atol=1e-5)
@@ -87,18 +166,26 @@ def test_the_future_changes_nothing() -> None:
     torch.testing.assert_close(longer[:, :3], shorter, rtol=1e-4, atol=1e-5)
 
 
-def test_cached_decoding_equals_uncached() -> None:
-    model = tiny_model(V)
-    batch = collate([Example([5, 6, 7], [8, 9, 10, 11])])
+@pytest.mark.parametrize("fusion", ["none", *KINDS])
+def test_cached_decoding_equals_uncached(fusion: str) -> None:
+    """Also where sentences multiply and leave on the way, as beams do."""
+    model = tiny_model(V, fusion)
+    examples = [Example([5, 6, 7], [8, 9, 10, 11]), Example([10], [12, 13, 14, 15]), Example([7, 5], [9, 8, 7, 6])]
+    batch = collate(examples)
+    if fusion != "none":
+        batch = with_images(batch, [0, 2])
     full = logits(model, batch)
-    state = IncrementalStateBag(10)
+    state, rows = IncrementalStateBag(10), [0, 1, 2]
     with torch.no_grad():
-        encoded = model.encode(batch.source, batch.source_layout())
+        memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
         for step in range(5):
-            token = batch.target[:, step : step + 1]
-            states = model.decode(token, BatchLayout.of(token), encoded, batch.source_layout(), state)
+            token = batch.target[rows, step : step + 1]
+            states = model.decode(token, BatchLayout.of(token), memory, state)
             state.increment_step_nr()
-            torch.testing.assert_close(model.final_proj(states)[:, 0], full[:, step], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(model.final_proj(states)[:, 0], full[rows, step], rtol=1e-4, atol=1e-5)
+            kept = torch.tensor({1: [0, 1, 1, 2], 2: [1, 3]}.get(step, range(len(rows))))
+            state.reorder(kept)
+            memory, rows = memory.take(kept), [rows[n] for n in kept.tolist()]
 
 
 def test_loss_is_that_of_the_logits() -> None:
@@ -111,9 +198,12 @@ def test_loss_is_that_of_the_logits() -> None:
     torch.testing.assert_close(nll, -log_p[labels != 0].sum(), rtol=1e-4, atol=1e-4)
 
 
-def test_gradients_reach_the_image_projection() -> None:
-    model = tiny_model(V, "gated").train()
-    batch = with_images(collate(EXAMPLES), [0])
+@pytest.mark.parametrize("rows", [[0], []])
+@pytest.mark.parametrize("fusion", KINDS)
+def test_gradients_reach_the_image_projection(fusion: str, rows: list[int]) -> None:
+    """Without any image they are zero, but there: several processes wait for every parameter's gradient."""
+    model = tiny_model(V, fusion).train()
+    batch = with_images(collate(EXAMPLES), rows)
     loss, _ = model(
         batch.source,
         batch.source_layout(),
@@ -124,8 +214,18 @@ def test_gradients_reach_the_image_projection() -> None:
         image_pad=batch.image_pad,
     )
     loss.backward()
-    assert model.image_proj.weight.grad is not None
-    assert model.image_proj.weight.grad.abs().sum() > 0
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    grad = model.image_proj[0].weight.grad
+    assert grad.isfinite().all()
+    assert bool(grad.abs().sum() > 0) == bool(rows)
+
+
+@pytest.mark.parametrize("fusion", KINDS)
+def test_half_precision_stays_finite(fusion: str) -> None:
+    model, batch = tiny_model(V, fusion).bfloat16(), with_images(collate(EXAMPLES), [0, 1])
+    assert batch.image is not None
+    batch.image = batch.image.bfloat16() * 50
+    assert logits(model, batch).isfinite().all()
 
 
 def test_the_tiny_configuration_has_the_papers_size() -> None:
