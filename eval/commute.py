@@ -41,8 +41,9 @@ _PATH = click.Path(path_type=Path)
 @click.argument("model", type=_PATH)
 @click.argument("data", metavar="COMMUTE_DIR", type=_PATH)
 @click.option("--split", help="COMMUTE_DIR is a prepared data set: which split, such as contrastive.")
-@click.option("--images", type=_PATH,
-              help="A folder of images or a feature store.  [default with --split: the data set's]")  # fmt: skip
+@click.option("--images", type=_PATH, multiple=True,
+              help="A folder of images or a feature store (of each set of features).  [default with --split: the "
+              "data set's]")  # fmt: skip
 @click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
               help="An image that cannot be had: stop, or leave its items out and say how many.")  # fmt: skip
 @click.option("--against", type=_PATH, help="Another model, to compare with on the same items.")
@@ -51,7 +52,7 @@ def main(
     model: Path,
     data: Path,
     split: str | None,
-    images: Path | None,
+    images: tuple[Path, ...],
     missing_images: Missing,
     against: Path | None,
     output: Path | None,
@@ -73,8 +74,8 @@ def main(
     found, store = FoundImages(items, [], [], 0), None
     if any(card.features is not None for card in cards):
         found, store = _find(items, data, split, images, missing_images)
-    elif images is not None:
-        raise MMTError(f"--images {images}: the model was trained on text only (fusion: none). Leave it out.")
+    elif images:
+        raise MMTError(f"--images {images[0]}: the model was trained on text only (fusion: none). Leave it out.")
     results = [_judge(path, card, found, store) for path, card in zip(models, cards, strict=True)]
     compared = mcnemar(*(result.choices.hits for result in results)) if against is not None else None
     _print(models, results, found, compared)
@@ -104,23 +105,23 @@ def _read(data: Path, split: str | None) -> tuple[list[Item], tuple[str, str]]:
 
 
 def _find(
-    items: Sequence[Item], data: Path, split: str | None, images: Path | None, missing: Missing
+    items: Sequence[Item], data: Path, split: str | None, images: tuple[Path, ...], missing: Missing
 ) -> tuple[FoundImages, FeatureStore | None]:
-    from mmt.features import FeatureStore
+    from mmt.feature_sets import open_features
     from mmt.files import Images
     from mmt.prepared import image_folder
 
-    if images is None:
+    if not images:
         if split is None:
             raise MMTError(
                 f"{data}: the model uses images. Name their folder or feature store with --images; CoMMuTE's "
                 "README says where to download them."
             )
-        images = image_folder(data)
-    where = Images.of([images])
+        images = (image_folder(data),)
+    where = Images.of(images)
     if where.list_file is not None:
-        raise MMTError(f"--images {images}: expected a folder or a feature store, found a file.")
-    store = FeatureStore.open(where.store) if where.store is not None else None
+        raise MMTError(f"--images {where.list_file}: expected a folder or a feature store, found a file.")
+    store = open_features(where.stores) if where.stores else None
     return find_images(items, where.folder, store, missing), store
 
 

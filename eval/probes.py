@@ -50,7 +50,8 @@ _Values = dict[str, dict[str, list[Any]]]  # by system and seed: one of each dra
     "--text-only", type=_PATH, multiple=True, required=True, help="A text-only model; once for each seed."
 )
 @click.option("--model", "models", type=_PATH, multiple=True, required=True, help="A model with images; likewise.")
-@click.option("--images", type=_PATH, help="A feature store; without it the data set's image files are read.")
+@click.option("--images", type=_PATH, multiple=True,
+              help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
 @click.option("--draws", type=click.IntRange(min=1), default=5, help="How often to draw wrong images.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
 def main(
@@ -59,7 +60,7 @@ def main(
     out: Path,
     text_only: tuple[Path, ...],
     models: tuple[Path, ...],
-    images: Path | None,
+    images: tuple[Path, ...],
     draws: int,
     seed: int,
 ) -> None:
@@ -102,7 +103,7 @@ def evaluate(
     out: Path,
     text_only: Sequence[Path],
     models: Sequence[Path],
-    images: Path | None = None,
+    images: Sequence[Path] = (),
     draws: int = 5,
     seed: int = 1,
 ) -> dict[str, Any]:
@@ -313,13 +314,15 @@ def _load(folders: Sequence[Path], store: FeatureStore | None, probe: Probe) -> 
     return translators
 
 
-def _store(sentences: Sentences, model: Path, images: Path | None, folder: Path, temporary: Path) -> FeatureStore:
+def _store(
+    sentences: Sentences, model: Path, images: Sequence[Path], folder: Path, temporary: Path
+) -> FeatureStore:
     """The features of all sentences' images: ``images``, or made here from the files in ``folder``."""
-    from mmt.features import FeatureStore
+    from mmt.feature_sets import open_features
     from mmt.translator import Translator
 
-    if images is not None:
-        store, remedy = FeatureStore.open(images), "Run mmt features for the data set."
+    if images:
+        store, remedy = open_features(images), "Run mmt features for the data set."
     else:
         files = {name: folder / name for name in sentences.images}
         made = Translator.from_dir(model).with_features_of(files, temporary / "features").features
@@ -328,8 +331,8 @@ def _store(sentences: Sentences, model: Path, images: Path | None, folder: Path,
     missing = dict.fromkeys(name for name in sentences.images if name not in store)
     if missing:
         raise MMTError(
-            f"{images or folder}: {len(missing):,} of {len(set(sentences.images)):,} images are missing or cannot "
-            f"be read, such as '{next(iter(missing))}'. {remedy}"
+            f"{store.folder if images else folder}: {len(missing):,} of {len(set(sentences.images)):,} images are "
+            f"missing or cannot be read, such as '{next(iter(missing))}'. {remedy}"
         )
     return store
 

@@ -24,20 +24,20 @@ _PATH = click.Path(path_type=Path)
 @click.argument("data", type=_PATH)
 @click.argument("split")
 @click.argument("out", type=_PATH)
-@click.option("--images", type=_PATH, help="A feature store; without it the data set's image files are read.")
-def main(model: Path, data: Path, split: str, out: Path, images: Path | None) -> None:
+@click.option("--images", type=_PATH, multiple=True,
+              help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
+def main(model: Path, data: Path, split: str, out: Path, images: tuple[Path, ...]) -> None:
     """Translates SPLIT of the prepared data set DATA with MODEL, scores it, and writes both into OUT."""
-    from mmt.features import FeatureStore
     from mmt.files import FileTranslator, Images, open_data, write_output
     from mmt.metrics import corpus_scores
     from mmt.prepared import read_info, read_split
     from mmt.translator import Translator
 
     info = read_info(data)
-    translator = Translator.from_dir(model, FeatureStore.open(images) if images is not None else None)
+    translator = Translator.from_dir(model, images or None)
     card = translator.card
     card.check_languages((info.source_lang, info.target_lang), model, data)
-    given = open_data(data, split, Images(store=images), with_images=card.features is not None)
+    given = open_data(data, split, Images(stores=images), with_images=card.features is not None)
     work = FileTranslator(translator, given)
     out.mkdir(parents=True, exist_ok=True)
     hypotheses = out / f"{split}.hyp.{card.target_lang}"

@@ -88,7 +88,7 @@ def _commute_choice(commute: Path, images: Path | None, looking: Sequence[Transl
     found = FoundImages(items, [], [], 0)
     if looking:
         for translator in looking:
-            translator.backbone  # noqa: B018  # must be there to read the photographs
+            translator.backbones  # noqa: B018  # must be there to read the photographs
         found = find_images(items, images or commute.parent / "images", None, "skip")
     return Choice("CoMMuTE", found, files=True)
 

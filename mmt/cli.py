@@ -109,8 +109,8 @@ def train_command(
 @click.option("--data", type=_PATH, help="Instead of --input: a prepared data set, with its images.")
 @click.option("--split", help="With --data: which split.  [default: the first whose name begins with test]")
 @click.option("--images", type=_PATH, multiple=True,
-              help="A list with one image a line, a folder of images, or a feature store; a list and one of the "
-              "others together.")  # fmt: skip
+              help="A list with one image a line, a folder of images, or a feature store (one a set of features); "
+              "a list and one of the others together.")  # fmt: skip
 @click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
               help="An image that cannot be had: stop, or translate without it and count.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
@@ -151,7 +151,7 @@ def translate_command(
     quiet: bool,
 ) -> None:
     """Translates a file, each sentence with its image or without; one line out for each line in."""
-    from mmt.features import FeatureStore
+    from mmt.feature_sets import open_features
     from mmt.files import FileTranslator, Images, open_data, open_file, write_output
     from mmt.folder import read_card
     from mmt.prepared import first_test_split
@@ -172,7 +172,7 @@ def translate_command(
     if images:
         card.refuse_images("images")
     where = Images.of(images)
-    store = FeatureStore.open(where.store) if where.store is not None else None
+    store = open_features(where.stores) if where.stores else None
 
     def given() -> Input:
         if data is not None:
@@ -223,7 +223,8 @@ def translate_command(
 @click.option("--data", type=_PATH, required=True, help="A prepared data set with images.")
 @click.option("--split", help="Which split.  [default: the first whose name begins with test]")
 @click.option("--against", type=_PATH, help="A model to compare with, such as a text-only one.")
-@click.option("--images", "store", type=_PATH, help="A feature store.  [default: the data set's image files]")
+@click.option("--images", "stores", type=_PATH, multiple=True,
+              help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
 @click.option("--commute", type=_PATH, help="A folder of CoMMuTE, such as en-de, to judge as well.")
 @click.option("--commute-images", type=_PATH, help="Its photographs.  [default: images/ beside it]")
 @click.option("--draws", type=click.IntRange(min=1), default=5, help="Draws of wrong images.")
@@ -237,7 +238,7 @@ def evidence_command(
     data: Path,
     split: str | None,
     against: Path | None,
-    store: Path | None,
+    stores: tuple[Path, ...],
     commute: Path | None,
     commute_images: Path | None,
     draws: int,
@@ -264,7 +265,7 @@ def evidence_command(
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
-    inputs = Inputs(model, data, split, store, against, commute, commute_images, draws, seed, gallery)
+    inputs = Inputs(model, data, split, stores, against, commute, commute_images, draws, seed, gallery)
     make_folder(output)  # before the long part
     found, files = collect(inputs)
     write_report(found, output, None if no_pictures else files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -50,7 +50,7 @@ class Inputs:
     model: Path
     data: Path
     split: str
-    store: Path | None = None
+    stores: tuple[Path, ...] = ()
     against: Path | None = None
     commute: Path | None = None
     commute_images: Path | None = None
@@ -72,7 +72,7 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
 
 
 def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]]:
-    from mmt.features import FeatureStore
+    from mmt.feature_sets import open_features
     from mmt.prepared import image_folder, read_info
 
     started = time.monotonic()
@@ -84,12 +84,12 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
         check_commute(inputs.commute, info)
     opened = _open(inputs, info)
     names, contrastive = _images_wanted(inputs, info)
-    translators = _with_features(opened, inputs.store, {name: folder / name for name in names}, temporary)
+    translators = _with_features(opened, inputs.stores, {name: folder / name for name in names}, temporary)
     model, against = translators["model"], translators.get("against")
     stores = [t.features for t in translators.values() if t.features is not None]
 
-    if not stores and inputs.store is not None:  # of text-only models: whose sentences would have an image
-        stores = [FeatureStore.open(inputs.store)]
+    if not stores and inputs.stores:  # of text-only models: whose sentences would have an image
+        stores = [open_features(inputs.stores)]
 
     def known(name: str) -> bool:
         return all(name in store for store in stores) if stores else (folder / name).is_file()
@@ -123,7 +123,7 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
         assert model.card.features is not None  # noqa: S101  # there is awareness only of a model with images
         if inputs.gallery and model.card.features.num_regions == 1:
             try:
-                model.backbone  # noqa: B018  # maps of pooled features are made with it
+                model.backbones  # noqa: B018  # maps of pooled features are made with it
             except MMTError as error:
                 drawable = {}
                 not_run.append(("maps over the pictures", str(error)))
@@ -195,18 +195,18 @@ def _images_wanted(inputs: Inputs, info: DatasetInfo) -> tuple[list[str], list[I
 
 
 def _with_features(
-    translators: Mapping[str, Translator], store: Path | None, files: Mapping[str, Path], temporary: Path
+    translators: Mapping[str, Translator], stores: Sequence[Path], files: Mapping[str, Path], temporary: Path
 ) -> dict[str, Translator]:
     """Those that use images with a store: the given one, or one made of ``files``, each of which is read once."""
-    from mmt.features import FeatureStore
+    from mmt.feature_sets import open_features
 
-    features = FeatureStore.open(store) if store is not None else None
+    features = open_features(stores) if stores else None
     ready = dict(translators)
     for name, translator in translators.items():
         card = translator.card
         if card.features is None or not files:
             continue
-        if store is None and (features is None or features.signature != card.features):
+        if not stores and (features is None or features.signature != card.features):
             ready[name] = translator.with_features_of(files, temporary / name)
             features = ready[name].features
         else:

@@ -40,8 +40,9 @@ class TextSection:
 
 @dataclass(kw_only=True, config=_STRICT)
 class ImagesSection:
-    features: Path | None = None
-    """The feature store that ``mmt features`` wrote. Required unless ``model.fusion`` is ``none``."""
+    features: Path | tuple[Path, ...] | None = None
+    """The feature store that ``mmt features`` wrote, or a list of several, whose features then stand side by side.
+    Required unless ``model.fusion`` is ``none``."""
 
     missing: Literal["skip", "refuse"] = "skip"
     """A sentence whose image has no features: skip the image and train it as text, or refuse the run."""

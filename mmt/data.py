@@ -34,7 +34,7 @@ class Example:
 class Batch(SupportsDeviceTransfer):
     """Sentences with and without image, padded.
 
-    source: (N, S) ids ending in eos; target: (N, T + 1) ids from bos to eos; image: (N, R, image_dim) features or
+    source: (N, S) ids ending in eos; target: (N, T + 1) ids from bos to eos; image: (N, R, dim) features or
     None in a text-only batch; image_pad: (N, R) bool, True where there is no region, so a row of True is a
     sentence without image.
     """
@@ -60,7 +60,7 @@ class Batch(SupportsDeviceTransfer):
         return BatchLayout.of(self.target[:, :-1], self.target_lens)
 
     def add_images(self, rows: Sequence[int], regions: NDArray[np.float32]) -> None:
-        """Gives the sentences in ``rows`` their images, ``regions`` (len(rows), R, image_dim); the others none."""
+        """Gives the sentences in ``rows`` their images, ``regions`` (len(rows), R, dim); the others none."""
         image = np.zeros((len(self.source), *regions.shape[1:]), np.float32)
         pad = np.ones(image.shape[:2], bool)
         image[rows], pad[rows] = regions, False

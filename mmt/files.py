@@ -34,24 +34,29 @@ class Line:
 
 @dataclass(frozen=True)
 class Images:
-    """Where images come from: a list with one a line, a folder, a feature store, or a sensible two of them."""
+    """Where images come from: a list with one a line, a folder, feature stores (one a set), or a sensible two."""
 
     list_file: Path | None = None
     folder: Path | None = None
-    store: Path | None = None
+    stores: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> Images:
         """Sorts out what each path is. Raises MMTError for a missing one and for two of a kind."""
         found: dict[str, Path] = {}
+        stores: list[Path] = []
         for path in paths:
             if not path.exists():
                 raise MMTError(f"--images {path}: no such file or folder.")
             kind = "list_file" if path.is_file() else "store" if (path / "meta.json").is_file() else "folder"
-            if kind in found or {kind, *found} >= {"folder", "store"}:
-                raise MMTError(f"--images {path}: {next(iter(found.values()))} says where images are already.")
+            if kind == "store" and "folder" not in found:
+                stores.append(path)
+                continue
+            if kind in found or kind == "store" or (kind == "folder" and stores):
+                said = [found.get("folder") or found.get(kind), *stores][0 if kind != "folder" else -1]
+                raise MMTError(f"--images {path}: {said} says where images are already.")
             found[kind] = path
-        return cls(**found)
+        return cls(**found, stores=tuple(stores))
 
 
 def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterator[Line]:
@@ -76,7 +81,7 @@ def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterat
         kind = "tsv" if suffix == ".tsv" else "jsonl" if suffix in (".jsonl", ".ndjson") else "text"
     if images.list_file is not None and kind != "text":
         raise MMTError(f"--images {images.list_file}: {name} names its images itself. Leave the list out.")
-    if kind == "text" and images.list_file is None and (images.folder or images.store):
+    if kind == "text" and images.list_file is None and (images.folder or images.stores):
         raise MMTError(
             f"{name}: plain text does not say which image goes with which line. Add --images LIST "
             "(one image a line), or write source <TAB> image lines to a .tsv file."
@@ -297,6 +302,6 @@ def open_data(folder: Path, split: str, images: Images, *, with_images: bool) ->
         for number, row in enumerate(rows, 1):
             yield Line(number, row["source"], row["image"] if with_images and row["has_image"] else None)
 
-    if images.folder is None and images.store is None:
+    if images.folder is None and not images.stores:
         images = Images(folder=image_folder(folder))
     return Input(lines(), len(rows), images, folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError
+from mmt.feature_sets import signature_from
 from mmt.features import FeatureSignature
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def read_card(folder: Path) -> ModelCard:
                 "Use the version of mmt that wrote this model."
             )
         features = raw.pop("features")
-        return ModelCard(features=FeatureSignature.from_dict(features) if features else None, **raw)
+        return ModelCard(features=signature_from(features) if features else None, **raw)
     except (FileNotFoundError, NotADirectoryError):
         raise MMTError(f"{folder}: no {CARD}, so no model folder. mmt train writes one to OUT/model.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

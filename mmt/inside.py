@@ -20,6 +20,7 @@ from torch import Tensor
 from mmt.boxes import Box, boxes_between, region_boxes
 from mmt.data import Batch, length_batches
 from mmt.errors import MMTError
+from mmt.feature_sets import sets_of
 from mmt.images import decode_image
 from mmt.model import MMTModel
 from mmt.text import EOS
@@ -227,10 +228,14 @@ def patch_importance(
         picture: the picture itself, not its id in a feature store.
         num_patches: in a row and in a column of what the backbone sees of the picture.
     Raises:
-        MMTError: a text-only model, no backbone, an unreadable picture, a sentence longer than the model's
-            positions.
+        MMTError: a text-only model, one with several sets of features, no backbone, an unreadable picture, a
+            sentence longer than the model's positions.
     """
-    backbone = translator.backbone
+    if len(translator.backbones) > 1:
+        raise MMTError(
+            "patches: expected a model with one set of features, as each set cuts the picture its own way."
+        )
+    backbone = translator.backbones[0]
     pixels = decode_image(Path(picture) if isinstance(picture, str) else picture)
     whole: Tensor = backbone.transform(pixels)  # (3, C, C)
     edges = [i * whole.size(-1) // num_patches for i in range(num_patches + 1)]
@@ -263,8 +268,8 @@ def image_importance(
     """The map over the image that a model allows: of its regions, else of patches of the picture, else None.
 
     Regions (``region_importance``, occlusion) where the features have several; patches (``patch_importance``)
-    where they have one and the picture is at hand; None otherwise, and for a text-only model or a sentence
-    without image.
+    where they have one and the picture is at hand; None otherwise, and for a text-only model, one with
+    several sets of features, or a sentence without image.
 
     Args:
         target: the translation, as text or as ids without bos and eos.
@@ -276,6 +281,8 @@ def image_importance(
     """
     signature = translator.card.features
     if image is None or signature is None:
+        return None
+    if len(sets_of(signature)) > 1:
         return None
     if translator.features is None:
         picture = image

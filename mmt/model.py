@@ -129,7 +129,9 @@ class MMTModel(Seq2SeqModel):
         if len(regions) == 1:
             regions = [image.size(1)]
         parts, pads = [], []
-        sets = zip(image.split(regions, 1), image_pad.split(regions, 1), self.image_proj, strict=True)
+        sets = zip(
+            torch.split(image, regions, 1), torch.split(image_pad, regions, 1), self.image_proj, strict=True
+        )
         for features, pad, proj in sets:
             features = features[:, :, : proj.input_dim]
             if self.fusion.pooled:

@@ -44,6 +44,7 @@ from mmt.config import TrainConfig, dump_config
 from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate, length_batches, read_examples
 from mmt.errors import MMTError, nearest
+from mmt.feature_sets import open_features, sets_of
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, save_model
 from mmt.lines import write_whole
@@ -104,7 +105,8 @@ class _Run:
         if config.model.fusion != "none":
             if config.images.features is None:
                 raise MMTError("images.features is missing.")
-            features = FeatureStore.open(config.images.features)
+            folders = config.images.features
+            features = open_features([folders] if isinstance(folders, Path) else folders)
         _claim(output, config, info, features)
         tokenizer = _tokenizer(output, config)
         splits = [
@@ -136,11 +138,8 @@ class _Run:
 
     def model_config(self) -> MMTConfig:
         sizes = asdict(self.config.model)
-        image_sets = (
-            ((self.features.signature.num_regions, self.features.signature.dim),)
-            if self.features is not None
-            else ()
-        )
+        sets = sets_of(self.features.signature) if self.features is not None else ()
+        image_sets = tuple((one.num_regions, one.dim) for one in sets)
         return MMTConfig(**sizes, vocab_size=self.tokenizer.vocab_size, image_sets=image_sets)
 
 

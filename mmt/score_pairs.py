@@ -34,8 +34,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--keep", type=click.IntRange(min=1),
               help="With --n-best: how many of each; 1 writes translations alone.  [default: all]")  # fmt: skip
 @click.option("--images", type=_PATH, multiple=True,
-              help="A list with one image a line, a folder of images, or a feature store; a list and one of the "
-              "others together.")  # fmt: skip
+              help="A list with one image a line, a folder of images, or a feature store (one a set of features); "
+              "a list and one of the others together.")  # fmt: skip
 @click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
               help="An image that cannot be had: stop, or score without it and count.")  # fmt: skip
 @click.option("--also-blank", is_flag=True, help="Score each pair without its image too: columns ..._blank.")
@@ -65,7 +65,7 @@ def score_pairs_command(
 
     With --n-best it ranks another system's translations anew instead.
     """
-    from mmt.features import FeatureStore
+    from mmt.feature_sets import open_features
     from mmt.files import FileTranslator, Images, write_output
     from mmt.folder import read_card
     from mmt.prepared import first_test_split
@@ -88,7 +88,7 @@ def score_pairs_command(
     out = None if str(output) == "-" else output
     check_file(out)
     where = Images.of(images)
-    store = FeatureStore.open(where.store) if where.store is not None else None
+    store = open_features(where.stores) if where.stores else None
     given = _open(source, data, split, where, with_images=card.features is not None)
     lines = list(given.lines)
     targets = _read_targets(lines, source, target, data, split) if n_best is None else []

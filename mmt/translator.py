@@ -18,6 +18,7 @@ from mmt.controls import Control, controlled_images, image_key
 from mmt.data import Batch, Example, collate, length_batches
 from mmt.decoding import Hypothesis, beam_search
 from mmt.errors import MMTError
+from mmt.feature_sets import open_features, sets_of, side_by_side
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model
 from mmt.images import compute_features, extract_features
@@ -62,18 +63,22 @@ class Translator:
             card.features.check(features.signature, str(features.folder))
 
     @classmethod
-    def from_dir(cls, folder: str | Path, features: str | Path | FeatureStore | None = None) -> Translator:
+    def from_dir(
+        cls, folder: str | Path, features: str | Path | Sequence[str | Path] | FeatureStore | None = None
+    ) -> Translator:
         """Loads a model folder.
 
         Args:
             folder: what ``mmt train`` wrote to OUT/model; may have been moved.
-            features: a feature store in which images are then looked up by id; without it images are read from
-                files, by the backbone that the model was trained with.
+            features: a feature store in which images are then looked up by id, or a list with one for each set of
+                features that the model was trained with; without it images are read from files, by its backbones.
         Raises:
             MMTError: no model folder, a damaged one, or features of another backbone (named).
         """
         if isinstance(features, str | Path):
-            features = FeatureStore.open(Path(features))
+            features = [features]
+        if features is not None and not isinstance(features, FeatureStore):
+            features = open_features([Path(folder) for folder in features])
         return cls(*load_model(Path(folder)), features)
 
     def with_features_of(self, images: Mapping[str, Path], folder: Path) -> Translator:
@@ -85,18 +90,26 @@ class Translator:
         Raises:
             MMTError: a text-only model, no backbone, or not one image can be read.
         """
-        extract_features(images, self.backbone, folder, "float32")
-        return Translator(self.model, self.tokenizer, self.card, FeatureStore.open(folder))
+        folders = [folder / str(number) for number in range(len(self.backbones))]
+        for backbone, part in zip(self.backbones, folders, strict=True):
+            extract_features(images, backbone, part, "float32")
+        return Translator(self.model, self.tokenizer, self.card, open_features(folders))
 
     @cached_property
-    def backbone(self) -> Backbone:
-        """The network that made the features the model was trained on. Raises MMTError if it is not to be had."""
+    def backbones(self) -> list[Backbone]:
+        """The networks that made the features the model was trained on, one a set.
+
+        Raises:
+            MMTError: one is not to be had.
+        """
         self.refuse_images("images")
-        signature = self.card.features
-        assert signature is not None  # noqa: S101  # refuse_images() has seen to it
-        backbone = load_backbone(signature.backbone, signature.layer)
-        signature.check(backbone.signature, "this machine's backbone")
-        return backbone
+        assert self.card.features is not None  # noqa: S101  # refuse_images() has seen to it
+        found = []
+        for signature in sets_of(self.card.features):
+            backbone = load_backbone(signature.backbone, signature.layer)
+            signature.check(backbone.signature, "this machine's backbone")
+            found.append(backbone)
+        return found
 
     def refuse_images(self, what: str) -> None:
         """Raises MMTError if this is a text-only model."""
@@ -245,7 +258,7 @@ class Translator:
         return parts + self._parts(line)
 
     def features_of(self, images: Sequence[str | Path | bytes | Image | None]) -> list[NDArray[np.float32] | None]:
-        """(R, image_dim) of each image, None where there is none; an image that stands twice is read once."""
+        """(R, dim) of each image, None where there is none; an image that stands twice is read once."""
         if all(image is None for image in images):
             return [None] * len(images)
         self.refuse_images("images")
@@ -255,7 +268,7 @@ class Translator:
             rows = self.features.get([str(image) for image in first.values()])
         else:
             sources = [Path(image) if isinstance(image, str) else image for image in first.values()]
-            rows = compute_features(sources, self.backbone)
+            rows = side_by_side([compute_features(sources, backbone) for backbone in self.backbones])
         by_key = dict(zip(first, rows, strict=True))
         return [by_key.get(key) for key in keys]
 
@@ -269,7 +282,7 @@ class Translator:
 
         Args:
             sources: ids of each sentence, without eos.
-            rows: (R, image_dim) of each sentence's image, as ``features_of`` gives them; None for none.
+            rows: (R, dim) of each sentence's image, as ``features_of`` gives them; None for none.
             targets: ids of each translation, for scoring; without bos and eos.
         """
         pairs = zip(sources, targets or [[] for _ in sources], strict=True)

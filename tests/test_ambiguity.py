@@ -348,7 +348,7 @@ def test_the_evidence_scores_ambiguous_words_under_every_control(
     data = prepared(tmp_path / "data", masked=masked)
     make_features(tmp_path / "features", list(of_image))
     model = tiny_folder(tmp_path / "model", world, "gated")
-    rows = collect(Inputs(model, data, "test", tmp_path / "features", draws=2, gallery=0))[0].senses
+    rows = collect(Inputs(model, data, "test", (tmp_path / "features",), draws=2, gallery=0))[0].senses
     says = {
         "right": german,
         "wrong": [of_image[image] for image in wrong_images(list(of_image), 1)],

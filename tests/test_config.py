@@ -51,7 +51,7 @@ def test_a_dump_reads_back_the_same(tmp_path: Path) -> None:
     [
         (["model.fusoin=gated"], r"unknown key 'model.fusoin'. Did you mean 'fusion'\?"),
         (["regimee.num_steps=1"], r"unknown key 'regimee'. Did you mean 'regime'\?"),
-        (["model.fusion=gatd"], r"model.fusion: .*'gated' or 'selective'.* found 'gatd'"),
+        (["model.fusion=gatd"], r"model.fusion: .*'gated', 'selective'.* found 'gatd'"),
         (["regime.num_steps=many"], "regime.num_steps: .*valid integer.* found 'many'"),
         (["regime.num_steps=0"], "regime.num_steps must be at least 1"),
         (["regime.validate_every=150"], "multiple of"),

@@ -333,7 +333,7 @@ def with_backbone(tokenizer: Tokenizer, fusion: str, regions: int = 1) -> Transl
     backbone: object = OneCorner(regions)
     assert looking.card.features is not None
     looking.card = ModelCard(looking.card.config, "en", "de", backbone.signature)  # type: ignore[attr-defined]
-    looking.backbone = backbone  # type: ignore[assignment]
+    looking.backbones = [backbone]  # type: ignore[list-item]
     assert not isinstance(backbone, Backbone)
     return looking
 

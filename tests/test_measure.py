@@ -148,7 +148,7 @@ def backbone(shown: Path, monkeypatch: pytest.MonkeyPatch) -> FirstPixel:
 
 def found(shown: Path, model: Path, against: Path | None = None, **settings: int) -> Evidence:
     settings = {"draws": 2, "gallery": 3} | settings
-    return collect(Inputs(model, shown / "data", "test", shown / "features", against, **settings))[0]
+    return collect(Inputs(model, shown / "data", "test", (shown / "features",), against, **settings))[0]
 
 
 def test_a_model_that_copies_the_picture_uses_it(shown: Path, copying: Path, text_only: Path) -> None:
@@ -241,13 +241,13 @@ def test_a_closed_gate_is_in_the_first_bin_and_an_open_one_in_the_last(shown: Pa
 def test_image_files_give_what_their_features_give(
     shown: Path, copying: Path, text_only: Path, backbone: FirstPixel
 ) -> None:
-    given = Inputs(copying, shown / "data", "test", shown / "features", draws=2, gallery=1)
+    given = Inputs(copying, shown / "data", "test", (shown / "features",), draws=2, gallery=1)
     by_store, _ = collect(given)
     for_map = backbone.num_seen
-    by_files, _ = collect(replace(given, store=None))
+    by_files, _ = collect(replace(given, stores=()))
     assert backbone.num_seen - 2 * for_map == 24  # each file once
     assert replace(by_files, settings={}) == replace(by_store, settings={})
-    collect(replace(given, model=text_only, store=None))
+    collect(replace(given, model=text_only, stores=()))
     assert backbone.num_seen - 2 * for_map == 24  # and none
 
 
@@ -270,7 +270,7 @@ def commute(folder: Path) -> Path:
 def test_commute_without_photographs_is_for_text_only_models(
     shown: Path, copying: Path, text_only: Path, tmp_path: Path
 ) -> None:
-    given = Inputs(text_only, shown / "data", "test", shown / "features", commute=commute(tmp_path))
+    given = Inputs(text_only, shown / "data", "test", (shown / "features",), commute=commute(tmp_path))
     shutil.rmtree(tmp_path / "images")
     row = collect(given)[0].choices[-1]
     assert (row.data, row.items, row.missing, row.pairs) == ("CoMMuTE", 6, 0, 3)
@@ -282,7 +282,7 @@ def test_commute_without_photographs_is_for_text_only_models(
 @pytest.mark.usefixtures("backbone")
 def test_commute_is_judged_by_its_photographs(shown: Path, copying: Path, text_only: Path, tmp_path: Path) -> None:
     given = Inputs(
-        copying, shown / "data", "test", shown / "features", text_only, commute(tmp_path), draws=1, gallery=0
+        copying, shown / "data", "test", (shown / "features",), text_only, commute(tmp_path), draws=1, gallery=0
     )
 
     def judged(**changes: Any) -> list[ChoiceRow]:
@@ -293,7 +293,7 @@ def test_commute_is_judged_by_its_photographs(shown: Path, copying: Path, text_o
     assert (model.accuracy, model.pair_accuracy, model.blank) == (1, 1, 0.5)
     assert (against.accuracy, against.pair_accuracy, against.mcnemar) == (0.5, 0, pytest.approx(2 * 0.5**3))
     (tmp_path / "images").rename(tmp_path / "photos")
-    assert judged(store=None, commute_images=tmp_path / "photos") == [model, against]
+    assert judged(stores=(), commute_images=tmp_path / "photos") == [model, against]
     (tmp_path / "photos" / "photo5.png").unlink()
     fewer, _ = judged(commute_images=tmp_path / "photos")
     assert (fewer.items, fewer.missing, fewer.missing_images) == (5, 1, ["photo5.png"])
@@ -411,7 +411,7 @@ def test_sentences_without_image_and_missing_images_are_counted(
     with FeatureWriter(tmp_path / "few", store.signature, "float32") as writer:
         writer.append(few, store.get(few))
         writer.finish()
-    evidence = collect(Inputs(copying, shown / "data", "test", tmp_path / "few", draws=1, gallery=0))[0]
+    evidence = collect(Inputs(copying, shown / "data", "test", (tmp_path / "few",), draws=1, gallery=0))[0]
     data = evidence.data
     counts = ("sentences_with_image", "sentences_without_image", "sentences_left_out")
     assert [data[name] for name in counts] == [10, 1, 14]
@@ -501,4 +501,4 @@ def test_a_line_that_cannot_be_scored_is_refused_before_translating(
     write_dataset(tmp_path / "data", DatasetInfo("bad", "en", "de", ""), {"test": [good, bad]})
     monkeypatch.setattr(Translator, "hypotheses", lambda *_, **__: pytest.fail("it was translated"))
     with pytest.raises(MMTError, match=f"row 'bad': expected a {side} of 1 to 511 pieces, found {number}\\."):
-        collect(Inputs(copying, tmp_path / "data", "test", shown / "features"))
+        collect(Inputs(copying, tmp_path / "data", "test", (shown / "features",)))

@@ -111,7 +111,7 @@ def evaluate(kennel: Path, out: Path, **changes: Any) -> dict[str, Any]:
     given = {
         "text_only": [kennel / "text1", kennel / "text2"],
         "models": [kennel / "gated1", kennel / "gated2"],
-        "images": kennel / "features",
+        "images": [kennel / "features"],
         "draws": 3,
     }
     return scoring.evaluate(changes.pop("data", kennel / "data"), "test", out, **given | changes)
@@ -485,7 +485,7 @@ def test_models_and_data_that_do_not_fit_are_refused(kennel: Path, world: Path, 
             {"models": [elsewhere]},
             "data masked alike .probe 'colour'., found one trained on probe 'noun' k 2, seed 1",
         ),
-        ({"images": tmp_path / "few"}, "1 of 8 images are missing or cannot be read, such as 'test-11.png'"),
+        ({"images": [tmp_path / "few"]}, "1 of 8 images are missing or cannot be read, such as 'test-11.png'"),
     ):
         with pytest.raises(MMTError, match=complaint):
             evaluate(kennel, tmp_path / "out", **changes)
@@ -499,7 +499,7 @@ def test_models_and_data_that_do_not_fit_are_refused(kennel: Path, world: Path, 
 
 
 def evidence(kennel: Path, data: Path) -> Evidence:
-    return collect(Inputs(kennel / "gated1", data, "test", kennel / "features", draws=2, gallery=0))[0]
+    return collect(Inputs(kennel / "gated1", data, "test", (kennel / "features",), draws=2, gallery=0))[0]
 
 
 @pytest.mark.usefixtures("oracle")

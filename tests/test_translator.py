@@ -8,17 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from conftest import NOUNS, make_features, tiny_folder, tiny_model
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from mmt.backbones import load_backbone
 from mmt.cli import main
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
+from mmt.feature_sets import open_features, sets_of
 from mmt.features import FeatureStore
-from mmt.folder import load_model, read_card
-from mmt.images import compute_features
+from mmt.folder import ModelCard, load_model, read_card, save_model
+from mmt.images import compute_features, extract_folder
 from mmt.text import Tokenizer
 from mmt.translator import Translator
 
@@ -52,11 +55,9 @@ def gated(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def looking(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model on the real backbone's features, and three picture files beside it."""
-    from mmt.folder import ModelCard, save_model
-
     folder = tmp_path_factory.mktemp("looking")
     tokenizer = Tokenizer(world / "tokenizer.model")
-    model = tiny_model(tokenizer.vocab_size, "gated", image_dim=1280)
+    model = tiny_model(tokenizer.vocab_size, "gated", image_sets=((1, 1280),))
     card = ModelCard(vars(model.config), "en", "de", load_backbone().signature, {"beam_size": 2})
     save_model(folder / "model", model.state_dict(), tokenizer.path, card)
     (folder / "pictures").mkdir()
@@ -93,7 +94,7 @@ def test_saving_and_loading_keeps_every_weight(text_only: Path, tokenizer: Token
     ("file", "content", "message"),
     [
         ("mmt.json", b"{", "damaged"),
-        ("mmt.json", b'{"format": 99}', "expected format 1, found 99"),
+        ("mmt.json", b'{"format": 99}', "expected format 2, found 99"),
         ("model.safetensors", b"xx", "cannot be loaded"),
         ("model.safetensors", None, "no model.safetensors"),
         ("tokenizer.model", None, "no tokenizer model"),
@@ -449,6 +450,45 @@ def test_on_the_fly_features_refuse_another_backbone(gated: Path, looking: Path,
     (tmp_path / "model" / "mmt.json").write_text(json.dumps(card))
     with pytest.raises(MMTError, match=r"this machine's backbone.*weights"):
         Translator.from_dir(tmp_path / "model").translate(["a"], images=[looking / "pictures" / "0.jpg"])
+
+
+def test_several_sets_of_features_by_file_and_by_store(
+    looking: Path, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    """The pool and the grid of one backbone side by side: stores and files give the same translations."""
+    stores = [tmp_path / "pool", tmp_path / "grid"]
+    for store in stores:
+        extract_folder(looking / "pictures", store, layer=store.name, dtype="float32", progress=False)
+    signature = open_features(stores).signature
+    sets = tuple((one.num_regions, one.dim) for one in sets_of(signature))
+    assert sets == ((1, 1280), (49, 1280))
+    model = tiny_model(tokenizer.vocab_size, "hybrid", image_sets=sets)
+    card = ModelCard(vars(model.config), "en", "de", signature, {"beam_size": 2, "length_penalty": 1.0})
+    save_model(tmp_path / "model", model.state_dict(), tokenizer.path, card)
+    (tmp_path / "in.tsv").write_text("A dog sees the cat.\t0.jpg\nA cat.\t\nA dog.\t1.jpg\n")
+    given = ["translate", "--model", tmp_path / "model", "--input", tmp_path / "in.tsv", "--n-best", 2]
+    code, by_store, _ = run(*given, *(part for store in stores for part in ("--images", store)))
+    assert code == 0
+    assert by_store == run(*given, "--images", looking / "pictures")[1]
+    assert by_store != run(*given, "--images", looking / "pictures", "--image-control", "wrong")[1]
+    assert "expected 2 sets of features" in refused(*given, "--images", stores[0])
+    two = ("--images", stores[0], "--images", looking / "pictures")
+    assert f"{stores[0]} says where images are already" in refused(*given, *two)
+
+
+def test_a_model_of_the_first_format_is_read(gated: Path, tmp_path: Path) -> None:
+    """Its card has one width of features, its projection no number."""
+    shutil.copytree(gated, tmp_path / "model")
+    card = json.loads((gated / "mmt.json").read_text())
+    ((_, dim),) = card["config"].pop("image_sets")
+    card |= {"format": 1, "config": card["config"] | {"image_dim": dim}}
+    (tmp_path / "model" / "mmt.json").write_text(json.dumps(card))
+    weights = load_file(gated / "model.safetensors")
+    old = {name.replace("image_proj.0.", "image_proj."): tensor for name, tensor in weights.items()}
+    save_file(old, tmp_path / "model" / "model.safetensors")
+    found, _, read = load_model(tmp_path / "model")
+    assert read.config == read_card(gated).config
+    assert all(torch.equal(tensor, found.state_dict()[name]) for name, tensor in weights.items())
 
 
 def test_no_picture_gives_no_features() -> None:
