@@ -47,10 +47,62 @@ class ImagesSection:
     missing: Literal["skip", "refuse"] = "skip"
     """A sentence whose image has no features: skip the image and train it as text, or refuse the run."""
 
+    dropout_p: float = 0.0
+    """Share of the training sentences with an image that are trained without it, others in each epoch."""
+
 
 @dataclass(kw_only=True, config=_STRICT)
 class ModelSection(ModelSizes):
     """See ``mmt.sizes``."""
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class ObjectivesSection:
+    """What is learnt, each with its weight beside the loss of a target token; see ``mmt.objectives``."""
+
+    translation: float = 1.0
+
+    contrastive: float = 0.0
+    """Tells the sentence's own image from the batch's others."""
+
+    imagination: float = 0.0
+    """Predicts the image's vector from the sentence; with ``model.fusion: none`` no image is needed afterwards."""
+
+    masked: float = 0.0
+    """Gives back masked source tokens, with the image's help. Not for late fusion, whose encoder sees no image."""
+
+    faithful: float = 0.0
+    """Stays near what the model of ``start.model`` says without the image."""
+
+    def used(self) -> dict[str, float]:
+        """The weights of those beside translation that are not 0."""
+        names = ("contrastive", "imagination", "masked", "faithful")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class StartSection:
+    """A trained model to begin from, rather than from chance."""
+
+    model: Path | None = None
+    """Its folder: tokenizer and the weights that both models have are taken; sizes and languages must agree."""
+
+    freeze_text: bool = False
+    """Trains only what the text model does not have, so that without an image it stays what it was."""
+
+
+@dataclass(kw_only=True, config=_STRICT)
+class BesideSection:
+    """Another prepared data set, a batch of which is learnt beside each batch of ``data``."""
+
+    data: Path
+    task: Literal["translation", "retrieval"] = "translation"
+    """Translate, say masked sentences; or tell each sentence's image from others (the contrastive objective)."""
+
+    weight: float = 1.0
+    """Of a target token (translation) or of a pair (retrieval), beside a target token of ``data``."""
+
+    split: str = "train"
 
 
 @dataclass(kw_only=True, config=_STRICT)
@@ -103,6 +155,9 @@ class TrainConfig:
     text: TextSection = field(default_factory=TextSection)
     images: ImagesSection = field(default_factory=ImagesSection)
     model: ModelSection = field(default_factory=ModelSection)
+    objectives: ObjectivesSection = field(default_factory=ObjectivesSection)
+    beside: list[BesideSection] = field(default_factory=list)
+    start: StartSection = field(default_factory=StartSection)
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
     regime: RegimeSection = field(default_factory=RegimeSection)
     decoding: DecodingSection = field(default_factory=DecodingSection)
@@ -117,6 +172,18 @@ class TrainConfig:
 
     stack: dict[str, Any] = field(default_factory=dict)
     """fairseq2's own sections ``trainer``, ``gang``, ``common``, for FSDP, profilers and the like."""
+
+    @property
+    def needs_features(self) -> bool:
+        return self.model.fusion != "none" or self.objectives.imagination != 0
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The objectives that have weights of their own."""
+        wanted = set(self.objectives.used())
+        if any(one.task == "retrieval" for one in self.beside):
+            wanted.add("contrastive")
+        return tuple(name for name in ("contrastive", "imagination") if name in wanted)
 
 
 def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -183,11 +250,14 @@ def _check_keys(tree: Mapping[str, Any], kls: type, where: str, prefix: str) -> 
 def _check_values(config: TrainConfig, where: str) -> None:
     if config.data.path is None:
         raise MMTError(f"{where}: data.path is missing. Name the prepared data set, e.g. --config data.path=DIR.")
-    if config.model.fusion != "none" and config.images.features is None:
+    if config.needs_features and config.images.features is None:
         raise MMTError(
             f"{where}: model.fusion is '{config.model.fusion}', but images.features is missing. "
             "Name the feature store, e.g. --config images.features=DIR, or set model.fusion: none."
+            if config.model.fusion != "none"
+            else f"{where}: objectives.imagination predicts image features, but images.features is missing."
         )
+    _check_objectives(config, where)
     if config.regime.validate_every % config.regime.report_every:
         raise MMTError(
             f"{where}: regime.validate_every ({config.regime.validate_every}) must be a multiple of "
@@ -203,4 +273,38 @@ def _check_values(config: TrainConfig, where: str) -> None:
         raise MMTError(
             f"{where}: model.model_dim ({config.model.model_dim}) must be a multiple of twice model.num_heads "
             f"({config.model.num_heads})."
+        )
+
+
+def _check_objectives(config: TrainConfig, where: str) -> None:
+    fusion, used = config.model.fusion, config.objectives.used()
+    for name, value in (
+        ("images.dropout_p", config.images.dropout_p),
+        ("model.dropout_p", config.model.dropout_p),
+    ):
+        if not 0 <= value <= 1:
+            raise MMTError(f"{where}: {name}: expected a share from 0 to 1, found {value}.")
+    weights = {f"objectives.{name}": weight for name, weight in used.items()}
+    weights["objectives.translation"] = config.objectives.translation
+    weights |= {f"beside.{number}.weight": one.weight for number, one in enumerate(config.beside)}
+    for name, weight in weights.items():
+        if weight < 0:
+            raise MMTError(f"{where}: {name}: expected a weight of 0 or more, found {weight}.")
+    if not any(weights.values()):
+        raise MMTError(f"{where}: objectives: every weight is 0, so there is nothing to learn.")
+    if "contrastive" in config.heads and fusion == "none":
+        raise MMTError(
+            f"{where}: objectives.contrastive or a retrieval task wants images in the model, but model.fusion "
+            "is 'none'. Set a fusion, or objectives.imagination, which does without."
+        )
+    if "masked" in used and fusion in ("none", "late"):
+        raise MMTError(
+            f"{where}: objectives.masked: with model.fusion '{fusion}' the encoder sees no image. Set another."
+        )
+    if "faithful" in used and config.start.model is None:
+        raise MMTError(f"{where}: objectives.faithful: to which model? Name it with start.model.")
+    if config.start.freeze_text and (config.start.model is None or fusion == "none"):
+        raise MMTError(
+            f"{where}: start.freeze_text: expected start.model and a fusion to train, found start.model "
+            f"{config.start.model} and model.fusion '{fusion}'."
         )

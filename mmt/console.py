@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fairseq2.metrics.recorders import MetricRecorder
@@ -13,11 +13,15 @@ from fairseq2.utils.rich import get_error_console
 
 
 class ConsoleRecorder(MetricRecorder):
-    """One calm line a report; the full figures are in ``metrics/*.jsonl``, ``logs/`` and TensorBoard's ``tb/``."""
+    """One calm line a report; the full figures are in ``metrics/*.jsonl``, ``logs/`` and TensorBoard's ``tb/``.
 
-    def __init__(self, num_steps: int) -> None:
+    Args:
+        losses: names of what is learnt beside translation.
+    """
+
+    def __init__(self, num_steps: int, losses: Iterable[str] = ()) -> None:
         self._console = get_error_console()
-        self._steps = num_steps
+        self._steps, self._losses = num_steps, losses
 
     def record_metric_values(
         self, category: str, values: Mapping[str, object], step_nr: int | None = None
@@ -34,6 +38,7 @@ class ConsoleRecorder(MetricRecorder):
                 f"{head}  train  loss {value('nll_loss'):.3f}  lr {value('lr'):.1e}  "
                 f"{speed:,.0f} target tokens/s  epoch {int(value('data_epoch'))}  {images}"
             )
+            line += "".join(f"  {name} {value(name):.3f}" for name in self._losses)
         else:
             scores = f"loss {value('nll_loss'):.3f}  BLEU {value('bleu'):.2f} (greedy)"
             line = f"{head}  [bold]valid[/]  {scores}  {images}"

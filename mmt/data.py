@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +46,8 @@ class Batch(SupportsDeviceTransfer):
     image: Tensor | None = None
     image_pad: Tensor | None = None
     num_images: int = 0
+    beside: list[Batch] = field(default_factory=list)
+    """Of each data set that is learnt beside this one, a batch."""
 
     @property
     def num_target_tokens(self) -> int:
@@ -74,6 +76,8 @@ class Batch(SupportsDeviceTransfer):
             self.image = self.image.to(device, non_blocking=non_blocking)
         if self.image_pad is not None:
             self.image_pad = self.image_pad.to(device, non_blocking=non_blocking)
+        for batch in self.beside:
+            batch.to(device, non_blocking=non_blocking)
 
 
 def collate(examples: Sequence[Example], features: FeatureStore | None = None) -> Batch:
@@ -161,6 +165,8 @@ class BatchReader(DataReader[Batch]):
     Args:
         shuffle: a new order each epoch; without it the order is that of the lengths (validation).
         num_accumulate: batches a step.
+        image_dropout_p: share of the sentences with an image that are read without it, others in each epoch.
+        beside: of each of these readers, which begin anew when they are through, every batch gets one.
         rank, world_size: of several processes, each reads every ``world_size``-th batch; in training all read
             equally many, so that none waits for another.
     """
@@ -174,6 +180,8 @@ class BatchReader(DataReader[Batch]):
         shuffle: bool,
         seed: int = 0,
         num_accumulate: int = 1,
+        image_dropout_p: float = 0.0,
+        beside: Sequence[BatchReader] = (),
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -181,6 +189,7 @@ class BatchReader(DataReader[Batch]):
         self._lengths = [(len(example.source) + 1, len(example.target) + 1) for example in examples]
         self._max_tokens, self._shuffle, self._seed = max_tokens, shuffle, seed
         self._num_accumulate, self._rank, self._world_size = num_accumulate, rank, world_size
+        self._image_dropout_p, self._beside = image_dropout_p, beside
         self._epoch, self._position = 0, 0
         self._batches: list[list[int]] | None = None
 
@@ -193,8 +202,27 @@ class BatchReader(DataReader[Batch]):
         chosen = self._batches[self._position : self._position + self._num_accumulate]
         if not chosen or (self._shuffle and len(chosen) < self._num_accumulate):
             raise StopIteration
+        batches = [self._batch(chosen_rows, self._position + n) for n, chosen_rows in enumerate(chosen)]
         self._position += len(chosen)
-        return [collate([self.examples[i] for i in batch], self.features) for batch in chosen]
+        return batches
+
+    def _batch(self, rows: list[int], position: int) -> Batch:
+        examples = [self.examples[i] for i in rows]
+        if self._image_dropout_p:
+            generator = np.random.default_rng((self._seed, self._epoch, self._rank, position))
+            dropped = generator.random(len(examples)) < self._image_dropout_p
+            examples = [replace(e, image=None) if drop else e for e, drop in zip(examples, dropped, strict=True)]
+        batch = collate(examples, self.features)
+        batch.beside = [batch for reader in self._beside for batch in reader.cycle()]
+        return batch
+
+    def cycle(self) -> list[Batch]:
+        """The next batches, from the beginning again after the last."""
+        try:
+            return next(self)
+        except StopIteration:
+            self.reset()
+            return next(self)
 
     def _plan(self) -> list[list[int]]:
         generator = np.random.default_rng((self._seed, self._epoch)) if self._shuffle else None
@@ -207,13 +235,16 @@ class BatchReader(DataReader[Batch]):
         self._epoch, self._position, self._batches = self._epoch + 1, 0, None
 
     def state_dict(self) -> dict[str, object]:
-        return {"epoch": self._epoch, "position": self._position}
+        beside = [reader.state_dict() for reader in self._beside]
+        return {"epoch": self._epoch, "position": self._position} | ({"beside": beside} if beside else {})
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
         epoch, position = state_dict["epoch"], state_dict["position"]
         if not isinstance(epoch, int) or not isinstance(position, int):
             raise TypeError("the data reader's state is two numbers")
         self._epoch, self._position, self._batches = epoch, position, None
+        for reader, state in zip(self._beside, state_dict.get("beside", []), strict=True):  # type: ignore[call-overload]
+            reader.load_state_dict(state)
 
     @property
     def num_accumulate(self) -> int:

@@ -31,6 +31,52 @@ def label_smoothed_nll(states: Tensor, weight: Tensor, targets: Tensor, smoothin
     return loss, nll
 
 
+def soft_cross_entropy(states: Tensor, weight: Tensor, wanted: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of one model's words with another's, without ever holding all the logits.
+
+    -sum over rows and words of q log p, p = softmax(states weight'), q = softmax(wanted by'); its gradient, p - q,
+    is formed chunk by chunk in the forward pass.
+
+    Args:
+        states: (M, D) decoder states.
+        weight: (V, D) output embedding.
+        wanted: (M, E) the other model's states at the same places.
+        by: (V, E) the other model's output embedding.
+    Returns:
+        The sum (differentiable in ``states`` and ``weight``), and the summed entropy of q (not).
+    """
+    loss, entropy = _SoftLoss.apply(states, weight, wanted, by)  # type: ignore[no-untyped-call]
+    return loss, entropy
+
+
+class _SoftLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, wanted: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(states.device.type, enabled=False):
+            states, weight_as, wanted, by = states.float(), weight.float(), wanted.float(), by.float()
+            loss, entropy = states.new_zeros(()), states.new_zeros(())
+            grad_states, grad_weight = torch.empty_like(states), torch.zeros_like(weight_as)
+            for first in range(0, len(states), _ROWS):
+                rows = states[first : first + _ROWS]
+                log_p = torch.log_softmax(rows @ weight_as.T, dim=1)  # (C, V)
+                log_q = torch.log_softmax(wanted[first : first + _ROWS] @ by.T, dim=1)
+                q = log_q.exp()
+                loss -= (q * log_p).sum()
+                entropy -= (q * log_q).sum()
+                grad = log_p.exp_().sub_(q)
+                torch.mm(grad, weight_as, out=grad_states[first : first + _ROWS])
+                grad_weight.addmm_(grad.T, rows)
+        ctx.save_for_backward(grad_states, grad_weight)
+        ctx.dtypes = (states.dtype, weight.dtype)
+        ctx.mark_non_differentiable(entropy)
+        return loss, entropy
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_states, grad_weight = ctx.saved_tensors
+        return grad_states * grad_loss, (grad_weight * grad_loss).to(ctx.dtypes[1]), None, None
+
+
 class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(

@@ -5,6 +5,7 @@ Legend: N sentences, S source tokens, T target tokens, R image regions, D model 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ from torch import Tensor, nn
 
 from mmt.fusion import FUSIONS, Look, Memory, mean_region, real_first
 from mmt.losses import label_smoothed_nll
+from mmt.objectives import ContrastiveHead, ImaginationHead
 from mmt.sizes import MMTConfig
 from mmt.text import PAD
 
@@ -66,6 +68,18 @@ class MMTModel(Seq2SeqModel):
             [_decoder_layer(config, attention) for _ in range(config.num_decoder_layers)], _last_norm(config)
         )
         self.final_proj = TiedProjection(embed.weight, bias=None)
+        self.heads = nn.ModuleDict()
+        if "contrastive" in config.heads:
+            self.heads["contrastive"] = ContrastiveHead(config.model_dim)
+        if "imagination" in config.heads:
+            widths = sum(dim for _, dim in config.image_sets)
+            self.heads["imagination"] = ImaginationHead(config.model_dim, widths)
+
+    @staticmethod
+    def is_of_text(name: str) -> bool:
+        """Whether the weight of this name is one that a text-only model has, too."""
+        image_parts = ("image_proj.", "fusion.", "heads.")
+        return not name.startswith(image_parts) and ".image_attn." not in name and ".gate_" not in name
 
     @property
     def uses_images(self) -> bool:
@@ -91,7 +105,7 @@ class MMTModel(Seq2SeqModel):
         """
         if image is None or not self.uses_images:
             return Memory(self._encode(self._embed(source, source_lens), source_lens), source_lens)
-        image, image_pad = self._regions(image, image_pad)
+        image, image_pad = self.regions(image, image_pad)
         tokens = self._embed(source, source_lens)
         tokens, lens = self.fusion.before_encoder(tokens, source_lens, image, image_pad)
         states = self._encode(tokens, lens)
@@ -110,7 +124,7 @@ class MMTModel(Seq2SeqModel):
         The arguments are ``encode``'s.
         """
         states = self._encode(self._embed(source, source_lens), source_lens)
-        look: Look | None = self.fusion.look(states, *self._regions(image, image_pad))
+        look: Look | None = self.fusion.look(states, *self.regions(image, image_pad))
         return look
 
     def _embed(self, source: Tensor, lens: list[int]) -> Tensor:
@@ -121,24 +135,26 @@ class MMTModel(Seq2SeqModel):
         states: Tensor = self.encoder(tokens, BatchLayout.of(tokens, lens))
         return states
 
-    def _regions(self, image: Tensor, image_pad: Tensor | None) -> tuple[Tensor, Tensor]:
+    def regions(self, image: Tensor, image_pad: Tensor | None) -> tuple[Tensor, Tensor]:
         """(N, R, D) projected regions of all sets, one a set where the fusion pools, and their (N, R) padding."""
-        if image_pad is None:
-            image_pad = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
-        regions = [num for num, _ in self.config.image_sets]
-        if len(regions) == 1:
-            regions = [image.size(1)]
         parts, pads = [], []
-        sets = zip(
-            torch.split(image, regions, 1), torch.split(image_pad, regions, 1), self.image_proj, strict=True
-        )
-        for features, pad, proj in sets:
-            features = features[:, :, : proj.input_dim]
+        for (features, pad), proj in zip(self.split_sets(image, image_pad), self.image_proj, strict=True):
             if self.fusion.pooled:
                 features, pad = mean_region(features, pad), pad.all(dim=1, keepdim=True)
             parts.append(proj(features))
             pads.append(pad)
         return torch.cat(parts, 1), torch.cat(pads, 1)
+
+    def split_sets(self, image: Tensor, image_pad: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """(N, R, dim) features to those of each set in its own width, each with its (N, R) padding."""
+        if image_pad is None:
+            image_pad = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
+        regions = [num for num, _ in self.config.image_sets]
+        if len(regions) == 1:
+            regions = [image.size(1)]
+        sets = zip(torch.split(image, regions, 1), torch.split(image_pad, regions, 1), strict=True)
+        widths = (dim for _, dim in self.config.image_sets)
+        return [(one[:, :, :dim], pad) for (one, pad), dim in zip(sets, widths, strict=True)]
 
     def decode(
         self,
@@ -164,6 +180,7 @@ class MMTModel(Seq2SeqModel):
         image: Tensor | None = None,
         image_pad: Tensor | None = None,
         label_smoothing: float = 0.0,
+        also: Callable[[MMTModel], Any] | None = None,
     ) -> Any:
         """
         Args:
@@ -174,16 +191,19 @@ class MMTModel(Seq2SeqModel):
             targets: (N, T) ids to predict, ending in eos, pad elsewhere.
             image, image_pad: see ``encode``.
             label_smoothing: mass spread evenly over the vocabulary.
+            also: what else is to be computed of the model's parts, in the same pass: a wrapper for several
+                processes allows one at a time.
         Returns:
             (N, T, V) logits; with ``targets``, the pair (label-smoothed loss, plain negative log-likelihood),
-            each summed over the real tokens.
+            each summed over the real tokens; and with ``also`` what that returns, as a third.
         """
         memory = self.encode(source_seqs, list(source_seqs_layout.seq_lens), image, image_pad)
         states = self.decode(target_seqs, target_seqs_layout, memory)
         if targets is None:
             return self.final_proj(states)
         real = targets != self.pad_idx  # (N, T)
-        return label_smoothed_nll(states[real], self.final_proj.weight, targets[real], label_smoothing)
+        losses = label_smoothed_nll(states[real], self.final_proj.weight, targets[real], label_smoothing)
+        return losses if also is None else (*losses, also(self))
 
 
 def _attention(

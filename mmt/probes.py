@@ -117,7 +117,7 @@ def check_masked_alike(
 
     Args:
         tokenizer: the model's; one trained on masked text keeps the probe's symbol whole.
-        training: of the model's card, whose ``probe`` is the training data's.
+        training: of the model's card, whose ``probe`` is the training data's, and that of data learnt ``beside``.
     """
     pieces = tokenizer.encode(probe.symbol)
     if tokenizer.decode(pieces[-1:]) != probe.symbol:  # before it there is at most the sign of a word's start
@@ -125,8 +125,9 @@ def check_masked_alike(
             f"{model_name}: expected a model trained on data masked with {probe.symbol} (probe '{probe.kind}'), "
             f"found one whose tokenizer breaks that into {len(pieces)} pieces. Train one on such data."
         )
-    trained = training.get("probe") or probe.to_dict()
-    if trained != probe.to_dict():
+    beside = [one["probe"] for one in training.get("beside", ()) if one["task"] == "translation"]
+    trained = training.get("probe") or (beside[0] if beside else {}) or probe.to_dict()
+    if probe.to_dict() not in (trained, *beside):
         raise MMTError(
             f"{model_name}: expected a model trained on data masked alike ({probe}), found one trained on "
             f"{read_probe(trained, 'its data')}. Train one on such data, or name the data set of its own probe."

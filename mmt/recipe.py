@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -40,24 +38,21 @@ from fairseq2.utils.structured import StandardValueConverter
 from torch import nn
 from torch.optim import Optimizer
 
-from mmt.config import TrainConfig, dump_config
+from mmt.config import TrainConfig
 from mmt.console import ConsoleRecorder, quiet_fairseq2
-from mmt.data import BatchReader, Example, collate, length_batches, read_examples
+from mmt.data import BatchReader, Example, collate, length_batches
 from mmt.errors import MMTError, nearest
-from mmt.feature_sets import open_features, sets_of
-from mmt.features import FeatureStore
 from mmt.folder import ModelCard, save_model
 from mmt.lines import write_whole
 from mmt.memory import keep_freed_memory
 from mmt.model import MMTModel
-from mmt.prepared import DatasetInfo, read_info, read_split
+from mmt.prepared import read_info
+from mmt.run import Run, rank
 from mmt.schedule import InverseSquareRoot, ScheduleConfig
 from mmt.selection import choose, totals
 from mmt.sizes import MMTConfig
 from mmt.tasks import Translation, TranslationValidation
-from mmt.text import Tokenizer, train_tokenizer
 
-_RUN_FILE = "run.json"
 _FAMILY = "mmt"
 _SCHEDULE = "inverse_square_root"
 _STACK_SECTIONS = {"trainer": TrainerSection, "gang": GangSection, "common": CommonSection}
@@ -74,73 +69,13 @@ def train(output: Path, config: TrainConfig) -> Path:
         MMTError: the data, features or settings do not fit, or ``output`` holds a run with other settings.
     """
     keep_freed_memory()
-    run = _Run.prepare(output, config)
+    run = Run.prepare(output, config)
     # An early stop ends in this exception; it has saved its checkpoint before.
     with quiet_fairseq2(), contextlib.suppress(TaskStopException):
         run_recipe(_TranslationRecipe(run), _stack_config(run), output)
-    if _rank() == 0:
+    if rank() == 0:
         _export(run)
     return output / "model"
-
-
-@dataclass
-class _Run:
-    """What the recipe needs, checked before fairseq2 starts."""
-
-    output: Path
-    config: TrainConfig
-    info: DatasetInfo
-    tokenizer: Tokenizer
-    features: FeatureStore | None
-    train_set: list[Example]
-    valid_set: list[Example]
-
-    @classmethod
-    def prepare(cls, output: Path, config: TrainConfig) -> _Run:
-        data = config.data.path
-        if data is None:
-            raise MMTError("data.path is missing.")
-        info = read_info(data)
-        features = None
-        if config.model.fusion != "none":
-            if config.images.features is None:
-                raise MMTError("images.features is missing.")
-            folders = config.images.features
-            features = open_features([folders] if isinstance(folders, Path) else folders)
-        _claim(output, config, info, features)
-        tokenizer = _tokenizer(output, config)
-        splits = [
-            read_examples(data, split, tokenizer, features, config.images.missing)
-            for split in (config.data.train_split, config.data.valid_split)
-        ]
-        train_set = [e for e in splits[0] if max(len(e.source), len(e.target)) < config.data.max_length]
-        valid_set = [e for e in splits[1] if max(len(e.source), len(e.target)) < config.model.max_length]
-        if not train_set:
-            raise MMTError(f"data.max_length: {config.data.max_length} pieces leave no sentence. Set it higher.")
-        run = cls(output, config, info, tokenizer, features, train_set, valid_set)
-        run.announce(len(splits[0]) - len(train_set))
-        return run
-
-    def announce(self, num_long: int) -> None:
-        """Says in two lines what will be trained on what."""
-        if _rank() != 0:
-            return
-        used = sum(example.image is not None for example in self.train_set)
-        long = f", {num_long:,} too long left out" if num_long else ""
-        console = get_error_console()
-        console.print(
-            f"{self.info.name}: {len(self.train_set):,} training sentences{long}, {used:,} with image; "
-            f"{len(self.valid_set):,} for validation",
-            soft_wrap=True,
-        )
-        if self.features is not None:
-            console.print(f"images: {self.features.signature}", soft_wrap=True)
-
-    def model_config(self) -> MMTConfig:
-        sizes = asdict(self.config.model)
-        sets = sets_of(self.features.signature) if self.features is not None else ()
-        image_sets = tuple((one.num_regions, one.dim) for one in sets)
-        return MMTConfig(**sizes, vocab_size=self.tokenizer.vocab_size, image_sets=image_sets)
 
 
 @dataclass(kw_only=True)
@@ -157,7 +92,7 @@ class _StackConfig:
 
 
 class _TranslationRecipe(Recipe):
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
 
     @property
@@ -170,7 +105,7 @@ class _TranslationRecipe(Recipe):
             _FAMILY,
             kls=MMTModel,
             config_kls=MMTConfig,
-            factory=lambda _: MMTModel(self._run.model_config()),
+            factory=lambda _: self._run.new_model(),
             supports_meta=False,
             fsdp_applier=_apply_fsdp,
         )
@@ -183,29 +118,41 @@ class _TranslationRecipe(Recipe):
         )
         container.collection.register(
             MetricRecorder,  # type: ignore[type-abstract]
-            lambda _: ConsoleRecorder(self._run.config.regime.num_steps),
+            lambda _: ConsoleRecorder(self._run.config.regime.num_steps, self._run.losses()),
         )
+
+    def setup_model(self, context: RecipeContext, model: nn.Module, newly_initialized: bool) -> nn.Module:
+        if self._run.config.start.freeze_text:  # not earlier: fairseq2 thaws what the factory makes
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(not MMTModel.is_of_text(name))
+        return model
 
     def create_task(self, context: RecipeContext) -> Task:
         run, config = self._run, self._run.config
         gangs = context.gangs
         model, dp_model = context.get_model_as(MMTModel), context.get_data_parallel_model()
 
-        def reader(examples: list[Example], *, shuffle: bool) -> BatchReader:
+        def reader(examples: list[Example], *, shuffle: bool, **more: Any) -> BatchReader:
             return BatchReader(
                 examples,
                 run.features,
                 max_tokens=config.data.max_tokens,
                 shuffle=shuffle,
                 seed=config.seed,
-                num_accumulate=config.optimizer.num_accumulate if shuffle else 1,
                 rank=gangs.dp.rank,
                 world_size=gangs.dp.size,
+                **more,
             )
 
         trainer = context.create_trainer(
-            Translation(dp_model, config.optimizer.label_smoothing),
-            reader(run.train_set, shuffle=True),
+            Translation(dp_model, run.learnt(gangs.root.device)),
+            reader(
+                run.train_set,
+                shuffle=True,
+                num_accumulate=config.optimizer.num_accumulate,
+                image_dropout_p=config.images.dropout_p,
+                beside=[reader(examples, shuffle=True) for examples in run.beside],
+            ),
             [TranslationValidation(dp_model, model, run.tokenizer)],
             [reader(run.valid_set, shuffle=False)],
         )
@@ -237,7 +184,7 @@ class _Patience(EarlyStopper):
         return len([step for step in steps if step > best]) >= self._patience
 
 
-def _stack_config(run: _Run) -> _StackConfig:
+def _stack_config(run: Run) -> _StackConfig:
     config = run.config
     optimizer, regime = config.optimizer, config.regime
     sections: dict[str, Any] = {
@@ -303,58 +250,7 @@ def _apply_fsdp(model: MMTModel, granularity: str, wrapper: Callable[[nn.Module]
     return apply_fsdp_to_transformer(model, granularity, wrapper)  # type: ignore[arg-type]
 
 
-def _claim(output: Path, config: TrainConfig, info: DatasetInfo, features: FeatureStore | None) -> None:
-    """Writes down what this run is; refuses to go on with a run that was something else."""
-    now = {
-        "config": json.loads(json.dumps(asdict(config), default=str)),
-        "data": {"name": info.name, "checksums": {name: split.checksum for name, split in info.splits.items()}},
-        "features": features.signature.to_dict() if features is not None else None,
-    }
-    path = output / _RUN_FILE
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        # How long to train and how to report may change; what is trained may not. Folders may have moved: the
-        # checksums say whether their content is the same.
-        free = {"regime", "threads", "stack", "decoding"}
-        for section, old in before["config"].items():
-            new = now["config"].get(section)
-            if section in free or old == new:
-                continue
-            if not isinstance(old, dict):
-                old, new, section = {"": old}, {"": new}, section
-            for key, value in old.items():
-                if (section, key) not in {("data", "path"), ("images", "features")} and new.get(key) != value:
-                    name = f"{section}.{key}".rstrip(".")
-                    raise MMTError(
-                        f"{output}: holds a run with {name} = {value}, now it is {new.get(key)}. "
-                        "Go on with the old value, or name another folder."
-                    )
-        for part in ("data", "features"):
-            if before[part] != now[part]:
-                raise MMTError(
-                    f"{output}: holds a run on other {part}: {before[part]}, now {now[part]}. Name another folder."
-                )
-    if _rank() == 0:
-        output.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(now, indent=2) + "\n")
-        write_whole(output / "config.mmt.yaml", dump_config(config))
-
-
-def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
-    path = output / "tokenizer.model"
-    if not path.exists():
-        if _rank() == 0:
-            assert config.data.path is not None  # noqa: S101  # checked when the configuration was read
-            rows = read_split(config.data.path, config.data.train_split)
-            lines = (line for side in ("source", "target") for line in rows[side])
-            probe = read_info(config.data.path).probe
-            train_tokenizer(lines, config.text.vocab_size, path, [probe["symbol"]] if probe else [])
-        while not path.exists():  # another process is training it
-            time.sleep(0.2)
-    return Tokenizer(path)
-
-
-def _export(run: _Run) -> None:
+def _export(run: Run) -> None:
     """Makes the model folder of the checkpoints that do best on the validation split."""
     decoding = run.config.decoding
     lengths = [(len(e.source) + 1, len(e.target) + 1) for e in run.valid_set]
@@ -375,16 +271,18 @@ def _export(run: _Run) -> None:
     for name, score in scores.items():
         console.print(f"validation BLEU {score:.2f} (beam {decoding.beam_size})  {name}", soft_wrap=True)
     winner = next(iter(scores))
+    uses_images = run.config.model.fusion != "none"  # else features were for learning alone
     card = ModelCard(
         config=asdict(run.model_config()),
         source_lang=run.info.source_lang,
         target_lang=run.info.target_lang,
-        features=run.features.signature if run.features is not None else None,
+        features=run.features.signature if run.features is not None and uses_images else None,
         decoding=asdict(decoding),
         training={
             "data": run.info.name,
             "data_checksum": run.info.splits[run.config.data.train_split].checksum,
             "probe": run.info.probe,
+            **_learnt_otherwise(run),
             "sentences": len(run.train_set),
             "images_in_use": sum(example.image is not None for example in run.train_set),
             "seed": run.config.seed,
@@ -398,5 +296,21 @@ def _export(run: _Run) -> None:
     console.print(f"model: {run.output / 'model'}  ({winner})", soft_wrap=True)
 
 
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
+def _learnt_otherwise(run: Run) -> dict[str, Any]:
+    """For the model's card, what a plain run has not: other objectives, data learnt beside, a model begun from."""
+    config = run.config
+    found: dict[str, Any] = {}
+    if config.objectives.used() or config.objectives.translation != 1.0:
+        found["objectives"] = {"translation": config.objectives.translation, **config.objectives.used()}
+    if config.images.dropout_p:
+        found["image_dropout_p"] = config.images.dropout_p
+    if config.beside:
+        infos = [read_info(one.data) for one in config.beside]
+        found["beside"] = [
+            {"data": info.name, "task": one.task, "weight": one.weight, "probe": info.probe}
+            for one, info in zip(config.beside, infos, strict=True)
+        ]
+    if run.start is not None:
+        found["start"] = {"fusion": run.start.config["fusion"], "seed": run.start.training.get("seed")}
+        found["start"]["freeze_text"] = config.start.freeze_text
+    return found

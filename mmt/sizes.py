@@ -35,5 +35,8 @@ class MMTConfig(ModelSizes):
     vocab_size: int = 0
     """Pieces of the tokenizer; fairseq2 wants a default of everything."""
 
+    heads: tuple[str, ...] = ()
+    """What is learnt beside translation and has weights of its own: ``contrastive``, ``imagination``."""
+
     image_sets: tuple[tuple[int, int], ...] = ()
-    """Regions and width of each set of image features; none for a text-only model."""
+    """Regions and width of each set of image features; none for a model that was trained on text only."""

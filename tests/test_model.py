@@ -104,7 +104,7 @@ def test_each_set_of_features_weighs_the_same_where_means_are_taken() -> None:
     with torch.no_grad():
         model.image_proj[1].load_state_dict(model.image_proj[0].state_dict())
         image = torch.randn(1, 3, DIM)
-        regions, _ = model._regions(image, None)
+        regions, _ = model.regions(image, None)
         expected = model.image_proj[0](torch.stack([image[:, :2].mean(1), image[:, 2]], 1))
     torch.testing.assert_close(regions, expected)
 

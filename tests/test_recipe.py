@@ -181,7 +181,7 @@ def test_a_masked_data_set_keeps_its_mask_whole(world: Path, tmp_path: Path) -> 
     from data_prep.probes import prepare
     from mmt.prepared import read_split, write_dataset
     from mmt.probes import Probe, check_masked_alike
-    from mmt.recipe import _tokenizer
+    from mmt.run import _tokenizer
 
     rows = [
         {**row, "source": row["source"].replace("A ", "A red ")} for row in read_split(world / "data", "train")

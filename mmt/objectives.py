@@ -1,0 +1,142 @@
+"""What can be learnt beside translation, so that a model looks at the image. Each is a mean, in nats or in [0, 2].
+
+Legend: N sentences, P sentences with an image, S source tokens, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+
+from mmt.fusion import mean_region
+from mmt.losses import label_smoothed_nll, soft_cross_entropy
+from mmt.text import EOS, PAD, UNK
+
+if TYPE_CHECKING:
+    from mmt.data import Batch
+    from mmt.model import MMTModel
+
+_MARGIN = 0.1  # Elliott and Kádár's alpha
+_HOTTEST = math.log(100)  # CLIP's limit of the learnt temperature
+_MASKED = 0.25  # share of the source tokens, Futeral et al.'s
+
+
+class ContrastiveHead(nn.Module):
+    """Sentence and image as vectors of one space, with a learnt temperature."""
+
+    def __init__(self, model_dim: int) -> None:
+        super().__init__()
+        self.text, self.image = nn.Linear(model_dim, model_dim), nn.Linear(model_dim, model_dim)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def forward(self, text: Tensor, image: Tensor) -> Tensor:
+        """(P, D) sentences and (P, D) images to (P, P) logits, sentences by images."""
+        text, image = normalize(self.text(text), dim=1), normalize(self.image(image), dim=1)
+        return self.log_scale.clamp(max=_HOTTEST).exp() * text @ image.T
+
+
+class ImaginationHead(nn.Module):
+    """The image's vector, from the sentence alone."""
+
+    def __init__(self, model_dim: int, image_dim: int) -> None:
+        super().__init__()
+        self.hidden, self.image = nn.Linear(model_dim, model_dim), nn.Linear(model_dim, image_dim)
+
+    def forward(self, text: Tensor) -> Tensor:
+        """(P, D) sentences to (P, image_dim)."""
+        image: Tensor = self.image(torch.tanh(self.hidden(text)))
+        return image
+
+
+def contrastive(model: MMTModel, batch: Batch) -> Tensor:
+    """Symmetric cross-entropy of a batch's pairs, Radford et al. (2021), https://arxiv.org/abs/2103.00020.
+
+    A sentence is the mean of its encoder states before the image, an image the mean of its projected regions.
+    Where an image stands twice in the batch, its other sentences are no negatives.
+    """
+    text, rows = _sentences(model, batch)
+    assert batch.image is not None  # noqa: S101
+    image = mean_region(*model.regions(batch.image, batch.image_pad))[rows, 0]  # (P, D)
+    logits: Tensor = model.heads["contrastive"](text, image)
+    if len(rows) < 2:
+        return (logits * 0).sum()
+    same = _same_image(batch.image[rows])
+    logits = logits.masked_fill(same & ~torch.eye(len(rows), dtype=torch.bool, device=same.device), -torch.inf)
+    pairs = torch.arange(len(rows), device=logits.device)
+    return (cross_entropy(logits, pairs) + cross_entropy(logits.T, pairs)) / 2
+
+
+def imagination(model: MMTModel, batch: Batch) -> Tensor:
+    """Max-margin loss of the predicted image vectors, Elliott and Kádár (2017), https://aclanthology.org/I17-1014.
+
+    mean over pairs and the batch's other images of max(0, 0.1 - cos(v', v) + cos(v', v other)), v' predicted from
+    the mean of the encoder states before the image, v the mean of the image's features.
+    """
+    text, rows = _sentences(model, batch)
+    assert batch.image is not None  # noqa: S101
+    features = batch.image[rows]
+    imagined: Tensor = model.heads["imagination"](text)  # (P, image_dim)
+    if len(rows) < 2:
+        return (imagined * 0).sum()
+    pads = None if batch.image_pad is None else batch.image_pad[rows]
+    seen = torch.cat([mean_region(*one)[:, 0] for one in model.split_sets(features, pads)], 1)
+    cosine = cosine_similarity(imagined.unsqueeze(1), seen.unsqueeze(0), dim=2)  # (P, P)
+    other = ~_same_image(features)
+    loss = (_MARGIN - cosine.diagonal().unsqueeze(1) + cosine).clamp(min=0)
+    return loss[other].sum() / other.sum().clamp(min=1)
+
+
+def masked_words(model: MMTModel, batch: Batch) -> Tensor:
+    """Cross-entropy of source tokens that were masked, given the others and the image, Futeral et al. (2024).
+
+    The visually conditioned masked language modelling of ZeroMMT, https://arxiv.org/abs/2407.13579: a quarter of
+    the tokens, at random, become the unknown piece, which byte fallback leaves unused, and are predicted from the
+    encoder's states by the shared embedding.
+    """
+    mask = (torch.rand(batch.source.shape, device=batch.source.device) < _MASKED) & (batch.source != PAD)
+    mask &= batch.source != EOS
+    memory = model.encode(batch.source.masked_fill(mask, UNK), batch.source_lens, batch.image, batch.image_pad)
+    states = memory.states[:, : batch.source.size(1)]  # the source tokens come first in every fusion
+    loss, _ = label_smoothed_nll(states[mask], model.final_proj.weight, batch.source[mask], 0.0)
+    mean: Tensor = loss / mask.sum().clamp(min=1)
+    return mean
+
+
+def faithfulness(model: MMTModel, teacher: MMTModel, batch: Batch) -> Tensor:
+    """KL divergence of the model, which sees the image, from a frozen text model; mean over the target's tokens.
+
+    KL(teacher || model) at each token of the given target, as in ZeroMMT, https://arxiv.org/abs/2407.13579: the
+    model may learn to look, but not forget what the teacher knows.
+    """
+    real = batch.target[:, 1:] != PAD
+    with torch.no_grad():
+        known = teacher.encode(batch.source, batch.source_lens)
+        wanted = teacher.decode(batch.target[:, :-1], batch.target_layout(), known)[real]  # (M, D)
+    memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
+    states = model.decode(batch.target[:, :-1], batch.target_layout(), memory)[real]
+    loss, entropy = soft_cross_entropy(states, model.final_proj.weight, wanted, teacher.final_proj.weight)
+    divergence: Tensor = loss - entropy
+    return divergence / batch.num_target_tokens
+
+
+def _sentences(model: MMTModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(P, D) mean encoder states of the sentences that have an image, without it, and (P) their rows."""
+    assert batch.image is not None  # noqa: S101
+    states = model.encode(batch.source, batch.source_lens).states
+    pad = batch.source == PAD
+    if batch.image_pad is None:
+        rows = torch.arange(len(batch.source), device=states.device)
+    else:
+        rows = (~batch.image_pad).any(dim=1).nonzero()[:, 0]
+    return mean_region(states, pad)[rows, 0], rows
+
+
+def _same_image(features: Tensor) -> Tensor:
+    """(P, R, dim) to (P, P) bool: where two sentences have the same image, themselves included."""
+    _, number = torch.unique(features.flatten(1), dim=0, return_inverse=True)
+    same: Tensor = number.unsqueeze(0) == number.unsqueeze(1)
+    return same
