@@ -102,6 +102,23 @@ def train_command(
     train(output, config)
 
 
+@_command("compare")
+@click.argument("config_file", type=_PATH)
+@click.argument("out", type=_PATH)
+@click.option("--jobs", type=click.IntRange(min=1), default=1,
+              help="Trainings at a time, each on its part of the cores.")  # fmt: skip
+@click.option("--only-table", is_flag=True, help="Train nothing: score what is there.")
+def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool) -> None:
+    """Trains every fusion with every set of features and every seed that CONFIG_FILE names, and compares them.
+
+    OUT gets the runs, compare.json, compare.md and compare.png. The same command again goes on where it was
+    interrupted; given at the same time on other machines that share OUT, it shares the work with them.
+    """
+    from mmt.compare import compare
+
+    compare(config_file, out, jobs, only_table=only_table)
+
+
 @_command("translate")
 @click.option("--model", type=_PATH, required=True, help="The model folder, OUTPUT/model of mmt train.")
 @click.option("--input", "input_file", type=click.Path(path_type=Path, allow_dash=True), default="-",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -14,10 +14,12 @@ from pydantic.dataclasses import dataclass
 from mmt.errors import MMTError, nearest
 from mmt.sizes import ModelSizes
 
-_STRICT = ConfigDict(extra="forbid", validate_default=False)
+_Config = TypeVar("_Config")
+
+STRICT = ConfigDict(extra="forbid", validate_default=False)
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class DataSection:
     path: Path | None = None
     """The prepared data set. Required."""
@@ -32,13 +34,13 @@ class DataSection:
     """Training pairs with more pieces on either side are left out, and counted. Never applies to other splits."""
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class TextSection:
     vocab_size: int = 10_000
     """Pieces of the joint SentencePiece model trained on the training split."""
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class ImagesSection:
     features: Path | tuple[Path, ...] | None = None
     """The feature store that ``mmt features`` wrote, or a list of several, whose features then stand side by side.
@@ -51,12 +53,12 @@ class ImagesSection:
     """Share of the training sentences with an image that are trained without it, others in each epoch."""
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class ModelSection(ModelSizes):
     """See ``mmt.sizes``."""
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class ObjectivesSection:
     """What is learnt, each with its weight beside the loss of a target token; see ``mmt.objectives``."""
 
@@ -80,7 +82,7 @@ class ObjectivesSection:
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class StartSection:
     """A trained model to begin from, rather than from chance."""
 
@@ -91,7 +93,7 @@ class StartSection:
     """Trains only what the text model does not have, so that without an image it stays what it was."""
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class BesideSection:
     """Another prepared data set, a batch of which is learnt beside each batch of ``data``."""
 
@@ -105,7 +107,7 @@ class BesideSection:
     split: str = "train"
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class OptimizerSection:
     """Adam with an inverse square root schedule, the papers'."""
 
@@ -119,7 +121,7 @@ class OptimizerSection:
     """Batches an update: 2 x 4,096 tokens are the papers' 8 k."""
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class RegimeSection:
     num_steps: int = 8000
     report_every: int = 100
@@ -141,7 +143,7 @@ class RegimeSection:
     """Checkpoints kept, and averaged at the end if their average is better on the validation split."""
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class DecodingSection:
     """How the finished model translates unless told otherwise, and how validation does (greedily)."""
 
@@ -149,7 +151,7 @@ class DecodingSection:
     length_penalty: float = 1.0
 
 
-@dataclass(kw_only=True, config=_STRICT)
+@dataclass(kw_only=True, config=STRICT)
 class TrainConfig:
     data: DataSection = field(default_factory=DataSection)
     text: TextSection = field(default_factory=TextSection)
@@ -192,33 +194,40 @@ def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig
     Raises:
         MMTError: no such file, no YAML, an unknown key (the nearest is named), or a value of the wrong type.
     """
-    tree: dict[str, Any] = {}
-    where = "--config"
-    if path is not None:
-        where = str(path)
-        try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise MMTError(f"{path}: the configuration cannot be read ({error.strerror}).") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise MMTError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
-        if not isinstance(loaded, dict | None):
-            raise MMTError(f"{path}: expected sections such as 'data:', found {type(loaded).__name__}.")
-        tree = loaded or {}
+    where = "--config" if path is None else str(path)
+    tree = read_tree(path) if path is not None else {}
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise MMTError(f"--config {override}: expected KEY=VALUE, e.g. regime.num_steps=100.")
         _set(tree, key.strip().split("."), yaml.safe_load(value), override)
-    _check_keys(tree, TrainConfig, where, "")
+    config = validated(TrainConfig, tree, where)
+    _check_values(config, where)
+    return config
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """Reads a YAML file of sections. Raises MMTError where there is none."""
     try:
-        config = TypeAdapter(TrainConfig).validate_python(tree)
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MMTError(f"{path}: the configuration cannot be read ({error.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MMTError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
+    if not isinstance(loaded, dict | None):
+        raise MMTError(f"{path}: expected sections such as 'data:', found {type(loaded).__name__}.")
+    return loaded or {}
+
+
+def validated(kls: type[_Config], tree: Mapping[str, Any], where: str) -> _Config:
+    """A configuration of class ``kls``. Raises MMTError for an unknown key or a value of the wrong type."""
+    _check_keys(tree, kls, where, "")
+    try:
+        return TypeAdapter(kls).validate_python(tree)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise MMTError(f"{where}: {key}: {first['msg']}, found {first['input']!r}.") from None
-    _check_values(config, where)
-    return config
 
 
 def dump_config(config: TrainConfig) -> str:
@@ -248,6 +257,13 @@ def _check_keys(tree: Mapping[str, Any], kls: type, where: str, prefix: str) -> 
 
 
 def _check_values(config: TrainConfig, where: str) -> None:
+    from mmt.fusion import FUSIONS  # and with it torch: what can be wrong without it has been looked at
+
+    if config.model.fusion not in FUSIONS:
+        raise MMTError(
+            f"{where}: model.fusion: unknown '{config.model.fusion}'.{nearest(config.model.fusion, FUSIONS)} "
+            f"Known: {', '.join(FUSIONS)}."
+        )
     if config.data.path is None:
         raise MMTError(f"{where}: data.path is missing. Name the prepared data set, e.g. --config data.path=DIR.")
     if config.needs_features and config.images.features is None:

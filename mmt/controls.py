@@ -59,6 +59,18 @@ def wrong_images(images: Sequence[Image | None], seed: int) -> list[Image | None
     return drawn
 
 
+def other_readings(sources: Sequence[str], targets: Sequence[str], images: Sequence[Image]) -> list[Image]:
+    """For each sentence the image of one with the same source and another translation, else of the next one."""
+    readings: dict[str, list[int]] = {}
+    for row, source in enumerate(sources):
+        readings.setdefault(source, []).append(row)
+    wrong = []
+    for row, source in enumerate(sources):
+        others = [other for other in readings[source] if targets[other] != targets[row]]
+        wrong.append(images[others[0] if others else (row + 1) % len(images)])
+    return wrong
+
+
 def image_key(image: object) -> object:
     """What makes two images the same: the file's name, the bytes, or the opened picture itself; None for none."""
     if isinstance(image, str | Path):

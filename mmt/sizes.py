@@ -10,8 +10,9 @@ from typing import Literal
 class ModelSizes:
     """What a recipe sets; the defaults are the tiny configuration of Wu et al. (2021)."""
 
-    fusion: Literal["none", "early", "concat", "gated", "selective", "late", "hybrid"] = "none"
-    """Where the image enters: see ``mmt.fusion``. ``none`` is text-only."""
+    fusion: str = "none"
+    """Where the image enters: ``none`` (text only), ``early``, ``concat``, ``gated``, ``selective``, ``late`` or
+    ``hybrid``; see ``mmt.fusion``."""
 
     model_dim: int = 128
     num_encoder_layers: int = 4

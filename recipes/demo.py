@@ -5,25 +5,22 @@ python -m recipes.demo FOLDER
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
+from datasets import Dataset
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from data_prep.pictures import SIZES, prepare
 from mmt.command import Command
+from mmt.controls import other_readings
 from mmt.errors import MMTError
+from mmt.side_by_side import Training, train_all
 
-FUSIONS = ("none", "gated")
+FUSIONS = {"none": "text only", "gated": "gated"}
 CONFIGS = Path(__file__).parent / "configs"
 
 console = Console(highlight=False)
@@ -71,54 +68,16 @@ def _pair(data: Path) -> list[dict[str, str]]:
 
 def _train(folder: Path, data: Path, store: Path) -> None:
     """Trains both models at once, each on half the cores."""
-    threads = max((os.cpu_count() or 2) // len(FUSIONS), 1)
-    runs: dict[str, subprocess.Popen[bytes]] = {}
-    for fusion in FUSIONS:
-        output = folder / fusion
-        settings = [f"data.path={data}", f"threads={threads}"]
-        settings += [f"images.features={store}"] if fusion != "none" else []
-        config = CONFIGS / f"pictures_en_de_{fusion}.yaml"
-        command = [sys.executable, "-m", "recipes.train", str(output), "--config-file", str(config)]
-        for setting in settings:
-            command += ["--config", setting]
-        output.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        with (output / "train.log").open("wb") as log:
-            runs[fusion] = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                command, stdout=log, stderr=subprocess.STDOUT, env=environment
-            )
-    columns = (TextColumn("{task.description:>9}"), BarColumn(), TextColumn("{task.fields[loss]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        names = {"none": "text only", "gated": "gated"}
-        bars = {fusion: progress.add_task(names[fusion], total=_steps(fusion), loss="") for fusion in FUSIONS}
-        while any(run.poll() is None for run in runs.values()):
-            time.sleep(0.5)
-            for fusion, bar in bars.items():
-                step, loss = _progress(folder / fusion)
-                progress.update(bar, completed=step, loss=f"loss {loss:.2f}" if step else "")
-    for fusion, run in runs.items():
-        if run.returncode:
-            said = (folder / fusion / "train.log").read_text(encoding="utf-8").strip().splitlines()
-            raise MMTError(f"training {fusion} failed: {said[-1] if said else 'no output'} See {folder}/{fusion}.")
-
-
-def _steps(fusion: str) -> int:
     from mmt.config import read_config
 
-    config = CONFIGS / f"pictures_en_de_{fusion}.yaml"
-    return read_config(config, ["images.features=x"]).regime.num_steps
-
-
-def _progress(output: Path) -> tuple[int, float]:
-    """The last reported update of a run and its loss."""
-    try:
-        lines = (output / "metrics" / "train.jsonl").read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return 0, 0.0
-    if len(lines) < 2:
-        return 0, 0.0
-    last = json.loads(lines[-2])  # the last one that is whole
-    return last["Step"], last["NLL Loss"]
+    trainings = []
+    for fusion, name in FUSIONS.items():
+        config = CONFIGS / f"pictures_en_de_{fusion}.yaml"
+        settings = (f"data.path={data}", *([f"images.features={store}"] if fusion != "none" else []))
+        steps = read_config(config, settings).regime.num_steps
+        trainings.append(Training(name, folder / fusion, config, settings, steps))
+    if elsewhere := train_all(trainings, len(trainings), console):
+        raise MMTError(f"{elsewhere[0].output}: another process is training there. Wait for it to end.")
 
 
 def _report(folder: Path, data: Path, store: Path) -> None:
@@ -130,7 +89,7 @@ def _report(folder: Path, data: Path, store: Path) -> None:
     models = {"none": Translator.from_dir(folder / "none" / "model")}
     models["gated"] = Translator.from_dir(folder / "gated" / "model", store)
     right: list[list[str] | None] = [list(test["image"]), list(pairs["image"])]
-    wrong: list[list[str] | None] = [_other_reading(test), _other_reading(pairs)]
+    wrong: list[list[str] | None] = [other_readings(*_columns(rows)) for rows in (test, pairs)]
     systems: dict[str, tuple[str, list[list[str] | None]]] = {
         "text only": ("none", [None, None]),
         "gated, right image": ("gated", right),
@@ -165,17 +124,8 @@ def _report(folder: Path, data: Path, store: Path) -> None:
     )
 
 
-def _other_reading(rows: Iterable[Mapping[str, str]]) -> list[str]:
-    """For each row the picture of a row with the same source and another translation, else of the next row."""
-    table = list(rows)
-    readings: dict[str, list[int]] = defaultdict(list)
-    for number, row in enumerate(table):
-        readings[row["source"]].append(number)
-    wrong = []
-    for number, row in enumerate(table):
-        others = [i for i in readings[row["source"]] if table[i]["target"] != row["target"]]
-        wrong.append(table[others[0] if others else (number + 1) % len(table)]["image"])
-    return wrong
+def _columns(rows: Dataset) -> list[list[str]]:
+    return [list(rows[name]) for name in ("source", "target", "image")]
 
 
 if __name__ == "__main__":

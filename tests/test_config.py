@@ -7,11 +7,22 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mmt.compare import read_compare
 from mmt.config import TrainConfig, dump_config, read_config
 from mmt.errors import MMTError
+from mmt.fusion import FUSIONS
 
-CONFIGS = sorted((Path(__file__).parent.parent / "recipes" / "configs").glob("*.yaml"))
+FILES = sorted((Path(__file__).parent.parent / "recipes" / "configs").glob("*.yaml"))
+CONFIGS = [path for path in FILES if not path.stem.startswith("compare_")]
+COMPARISONS = [path for path in FILES if path not in CONFIGS]
 DATA = ["data.path=d"]
+
+
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda p: p.stem)
+def test_every_comparison_is_valid_and_has_every_fusion(path: Path) -> None:
+    config, _ = read_compare(path)
+    assert {fusion for fusion, _ in config.systems()} == set(FUSIONS)
+    assert len(config.seeds) >= 2
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -51,7 +62,7 @@ def test_a_dump_reads_back_the_same(tmp_path: Path) -> None:
     [
         (["model.fusoin=gated"], r"unknown key 'model.fusoin'. Did you mean 'fusion'\?"),
         (["regimee.num_steps=1"], r"unknown key 'regimee'. Did you mean 'regime'\?"),
-        (["model.fusion=gatd"], r"model.fusion: .*'gated', 'selective'.* found 'gatd'"),
+        (["model.fusion=gatd"], r"model.fusion: unknown 'gatd'. Did you mean 'gated'"),
         (["regime.num_steps=many"], "regime.num_steps: .*valid integer.* found 'many'"),
         (["regime.num_steps=0"], "regime.num_steps must be at least 1"),
         (["regime.validate_every=150"], "multiple of"),

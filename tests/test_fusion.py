@@ -6,10 +6,16 @@ Laws of every fusion, whichever its place, are in test_model.py and test_decodin
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from conftest import DIM, tiny_model
 
+import mmt.fusion as fusion_module
+from mmt.data import Example, collate
 from mmt.fusion import (
     FUSIONS,
     ConcatFusion,
@@ -260,3 +266,21 @@ def test_memory_takes_rows_whole() -> None:
     assert taken.image is not None
     assert taken.image.flatten().tolist() == [1, 1, 0]
     assert list(taken.image_layout.seq_lens) == [1, 1, 1]
+
+
+def test_the_fusion_of_the_recipes_readme_keeps_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken from the page as it stands there."""
+    page = (Path(__file__).parent.parent / "recipes" / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(class .*?)```", page, re.DOTALL)
+    assert len(code.splitlines()) <= 30
+    names: dict[str, object] = {}
+    monkeypatch.setattr(fusion_module, "FUSIONS", dict(FUSIONS))
+    exec(code, vars(fusion_module) | {"FUSIONS": fusion_module.FUSIONS}, names)  # noqa: S102  # our own page
+    monkeypatch.setattr("mmt.model.FUSIONS", fusion_module.FUSIONS)
+    model, batch = tiny_model(40, "shift"), collate([Example([5, 6], [7]), Example([8], [9, 10])])
+    with torch.no_grad():
+        text = model.encode(batch.source, batch.source_lens).states
+        batch.add_images([1], np.ones((1, 3, DIM), np.float32))
+        fused = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad).states
+    assert torch.equal(fused[0], text[0])
+    assert not torch.allclose(fused[1], text[1])

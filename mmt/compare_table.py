@@ -1,0 +1,292 @@
+"""The table and the plot of a comparison, made of what its runs say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmt.compare_scores import RunScores, seen_rows
+from mmt.controls import Control
+from mmt.lines import write_whole
+from mmt.metrics import signed_rank, word_hits
+from mmt.prepared import read_info
+from mmt.probes import can_be_scored, probe_accuracy
+
+if TYPE_CHECKING:
+    from mmt.compare import CompareConfig, Run
+    from mmt.config import TrainConfig
+
+_FOR_THE_EYE = 6  # columns that a terminal has room for
+
+CONTROLS: dict[Control, str] = {"right": "right image", "wrong": "wrong image", "blank": "no image"}
+TEST = (
+    "Wilcoxon signed-rank, two-sided, over sentences, averaged over seeds and draws; Holm's correction over the "
+    "systems of the table"
+)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Over the seeds: mean, sample standard deviation (None for one seed), and each one's value in their order."""
+
+    mean: float
+    std: float | None
+    seeds: list[float]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(fmean(values), stdev(values) if len(values) > 1 else None, list(values))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f}" + (f" ± {self.std:.1f}" if self.std is not None else "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system. ``scores`` go from 0 to 100, by score and control; text only has ``right``, what it says."""
+
+    fusion: str
+    features: str
+    seeds: list[int]
+    parameters: int
+    tokens_per_second: float
+    updates: list[int]
+    scores: dict[str, dict[Control, Spread]]
+    p_text_only: float | None = None
+    p_wrong: float | None = None
+
+
+@dataclass(frozen=True)
+class _Score:
+    """How a list of translations, or of choices, becomes one number, and one for each sentence for the tests."""
+
+    label: str
+    of_all: Callable[[Any], float]
+    of_each: Callable[[Any], list[float]]
+    chooses: bool = False
+
+
+def tabulate(scores: Mapping[Run, RunScores], config: CompareConfig, recipe: TrainConfig) -> list[Row]:
+    """One row a system that has runs; p values are of the first score, against text only and wrong images."""
+    assert recipe.data.path is not None  # noqa: S101
+    kinds = _scores_of(seen_rows(recipe.data.path, config.split), recipe.data.path)
+    rows: list[Row] = []
+    each: dict[int, dict[Control, NDArray[Any]]] = {}
+    for fusion, features in config.systems():
+        runs = [run for run in scores if (run.fusion, run.features) == (fusion, features)]
+        if not runs:
+            continue
+        drawn = {kind.label: [_drawn(scores[run], kind) for run in runs] for kind in kinds}
+        table = {
+            kind.label: {
+                control: Spread.of([fmean(map(kind.of_all, seed[control])) for seed in drawn[kind.label]])
+                for control in drawn[kind.label][0]
+            }
+            for kind in kinds
+        }
+        first = drawn[kinds[0].label]
+        each[len(rows)] = {
+            control: np.array([[kinds[0].of_each(draw) for draw in seed[control]] for seed in first]).mean((0, 1))
+            for control in first[0]
+        }
+        trained = [scores[run].training for run in runs]
+        rows.append(
+            Row(
+                fusion,
+                features,
+                [run.seed for run in runs],
+                scores[runs[0]].parameters,
+                fmean(one["target_tokens_per_second"] for one in trained),
+                [one["updates"] for one in trained],
+                table,
+            )
+        )
+    return _tested(rows, each)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's (1979) step-down correction of several tests; None, where there was nothing to test, stays."""
+    order = sorted((p, n) for n, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    least = 0.0
+    for rank, (p, n) in enumerate(order):
+        least = max(least, min(1.0, p * (len(order) - rank)))
+        corrected[n] = least
+    return corrected
+
+
+def _tested(rows: list[Row], each: Mapping[int, Mapping[Control, NDArray[Any]]]) -> list[Row]:
+    from dataclasses import replace
+
+    text = next((n for n, row in enumerate(rows) if row.fusion == "none"), None)
+    looking = [n for n, row in enumerate(rows) if row.fusion != "none"]
+    against_text = [
+        signed_rank((each[n]["right"] - each[text]["right"]).tolist()) if text is not None else None
+        for n in looking
+    ]
+    against_wrong = [signed_rank((each[n]["right"] - each[n]["wrong"]).tolist()) for n in looking]
+    tested = zip(looking, holm(against_text), holm(against_wrong), strict=True)
+    changed = {n: replace(rows[n], p_text_only=text_p, p_wrong=wrong_p) for n, text_p, wrong_p in tested}
+    return [changed.get(n, row) for n, row in enumerate(rows)]
+
+
+def _drawn(scores: RunScores, kind: _Score) -> Mapping[Control, list[Any]]:
+    drawn: Mapping[Control, list[Any]] = scores.chooses if kind.chooses else scores.says
+    return drawn
+
+
+def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
+    """The scores that the data allows, the most telling first."""
+    from sacrebleu import sentence_chrf
+    from sacrebleu.metrics.bleu import BLEU
+
+    info, found = read_info(data), []
+    references = [row["target"] for row in rows]
+    if "contrast" in rows[0]:
+        found.append(_Score("right choice %", lambda hits: 100 * fmean(hits), list, chooses=True))
+    if info.probe and can_be_scored(info.probe["kind"], info.target_lang):
+        kind, masked = info.probe["kind"], [row["masked"] for row in rows]
+
+        def probe(lines: list[str]) -> Any:
+            return probe_accuracy(masked, references, lines, kind, info.target_lang)
+
+        def hits(lines: list[str]) -> list[float]:
+            return [float(hit.restricted) for hit in probe(lines).hits if hit.items]
+
+        if probe(references).items:
+            found.append(_Score(f"{kind} %", lambda lines: 100 * probe(lines).restricted, hits))
+    answers = [row.get("answer") or "" for row in rows]
+    if all(answers):
+        found.append(
+            _Score(
+                "right word %",
+                lambda lines: 100 * fmean(word_hits(lines, answers)),
+                lambda lines: [float(hit) for hit in word_hits(lines, answers)],
+            )
+        )
+    bleu = BLEU(trg_lang=info.target_lang)
+    found.append(
+        _Score(
+            "BLEU",
+            lambda lines: float(bleu.corpus_score(lines, [references]).score),
+            lambda lines: [sentence_chrf(a, [b]).score for a, b in zip(lines, references, strict=True)],
+        )
+    )
+    return found
+
+
+def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainConfig, out: Path) -> None:
+    """Prints the table, and writes ``compare.json``, ``compare.md`` and ``compare.png`` into ``out``."""
+    assert recipe.data.path is not None  # noqa: S101
+    from rich.console import Console
+    from rich.table import Table
+
+    info = read_info(recipe.data.path)
+    sentences = len(seen_rows(recipe.data.path, config.split))
+    languages = f"{info.source_lang}-{info.target_lang}"
+    heading = f"{info.name} {config.split}, {languages}, {sentences:,} sentences with an image"
+    columns, lines = table_of(rows)
+    table = Table(title=heading, title_justify="left")
+    for number, column in enumerate(columns[:_FOR_THE_EYE]):
+        table.add_column(column, justify="right" if number else "left", no_wrap=not number)
+    for line in lines:
+        table.add_row(*line[:_FOR_THE_EYE])
+    Console(highlight=False).print(table)
+    wrong = f"wrong: the mean over {config.draws} draws of another sentence's image"
+    if "right choice %" in rows[0].scores:
+        wrong = "wrong: the picture of the sentence's other meaning"
+    notes = [f"± is the standard deviation over seeds; {wrong}.", f"p, of {_main(rows)}: {TEST}."]
+    notes.append("tokens/s of training as it was: what else the machine did is in it.")
+    for note in (*notes[:2], f"All columns: {out / 'compare.md'}; as a picture: {out / 'compare.png'}."):
+        Console(highlight=False).print(note, soft_wrap=True)
+    result = {
+        "data": info.name,
+        "data_checksum": info.splits[config.split].checksum,
+        "split": config.split,
+        "sentences": sentences,
+        "draws": config.draws,
+        "control_seed": config.control_seed,
+        "test": TEST,
+        "systems": [asdict(row) for row in rows],
+        "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "sacrebleu", "scipy")},
+    }
+    write_whole(out / "compare.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    markdown = ["| " + " | ".join(columns) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
+    markdown += ["| " + " | ".join(line) + " |" for line in lines]
+    write_whole(out / "compare.md", "\n".join([f"{heading}.", "", *markdown, "", *notes]) + "\n")
+    plot(rows, heading, out / "compare.png")
+
+
+def table_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """The columns' names, and the cells of each row; the findings come first."""
+    first = _main(rows)
+    columns = ["system", *(f"{first}, {name}" for name in CONTROLS.values()), "p, text only"]
+    others = [label for label in rows[0].scores if label != first]
+    columns += [f"{label}, right image" for label in others]
+    columns += ["p, wrong image", "seeds", "parameters", "tokens/s"]
+    lines = []
+    for row in rows:
+        p_text, p_wrong = (_p(p) if row.fusion != "none" else "" for p in (row.p_text_only, row.p_wrong))
+        cells = [_name(row), *(str(row.scores[first].get(control, "")) for control in CONTROLS), p_text]
+        cells += [str(row.scores[label]["right"]) for label in others]
+        cells += [p_wrong, str(len(row.seeds)), f"{row.parameters:,}", f"{row.tokens_per_second:,.0f}"]
+        lines.append(cells)
+    return columns, lines
+
+
+def _name(row: Row) -> str:
+    return f"{row.fusion} ({row.features})" if row.features else "text only"
+
+
+def plot(rows: Sequence[Row], heading: str, path: Path) -> None:
+    """A line a system: each seed's score and their mean, with the right image, a wrong one and none."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    first = _main(rows)
+    looks = {"right": ("o", "#0b6e99", 0.0), "wrong": ("X", "#b5533c", 0.22), "blank": ("s", "#7a7a7a", -0.22)}
+    with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(7.5, 1.4 + 0.5 * len(rows)), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        for height, row in enumerate(reversed(rows)):
+            for control, spread in row.scores[first].items():
+                marker, colour, shift = looks[control]
+                if row.fusion == "none":
+                    marker, colour = "D", "black"
+                    axes.axvline(spread.mean, color="black", linewidth=0.8, linestyle=":")
+                axes.plot(spread.seeds, [height + shift] * len(spread.seeds), marker, color=colour, alpha=0.35,
+                          markersize=5, linestyle="none", markeredgewidth=0)  # fmt: skip
+                axes.plot(spread.mean, height + shift, marker, color=colour, markersize=8, linestyle="none",
+                          label=CONTROLS[control] if row.fusion != "none" else "text only")  # fmt: skip
+        names = [_name(row) for row in reversed(rows)]
+        axes.set_yticks(range(len(rows)), names)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", linewidth=0.4, alpha=0.5)
+        axes.set_xlabel(first)
+        axes.set_title(heading, fontsize=9, loc="left")
+        handles, labels = axes.get_legend_handles_labels()
+        unique = dict(zip(labels, handles, strict=True))
+        figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=4, frameon=False)
+        beside = path.with_name(path.name + ".writing")
+        figure.savefig(beside, format="png", dpi=150, metadata={"Software": None})
+        beside.rename(path)
+
+
+def _main(rows: Sequence[Row]) -> str:
+    """The score that the comparison is about, the first."""
+    return next(iter(rows[0].scores))
+
+
+def _p(value: float | None) -> str:
+    return "no difference" if value is None else f"{value:.2g}"

@@ -1,0 +1,128 @@
+"""Several trainings on one machine, each in a process of its own, with a progress bar for each."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from mmt.errors import MMTError
+
+# A training process must not take itself for one of several that train one model together.
+_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One call of ``mmt train``; its output goes to ``output/train.log``."""
+
+    name: str
+    output: Path
+    config_file: Path
+    settings: tuple[str, ...]
+    num_steps: int
+
+    @property
+    def done(self) -> bool:
+        return (self.output / "model" / "mmt.json").is_file()
+
+
+def claim(output: Path) -> IO[str] | None:
+    """A lock on ``output``, held until it is closed; None where another process, on any machine, has it."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    lock = (output.parent / f".{output.name}.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> list[Training]:
+    """Runs what is not done, ``jobs`` at a time; an interrupted one goes on where it stopped.
+
+    Returns:
+        Those that another process is at, and that are therefore left to it.
+    Raises:
+        MMTError: one failed, with its last words; the others are stopped, to go on another time.
+    """
+    threads = max((os.cpu_count() or 2) // jobs, 1)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the trainings are stopped first
+    waiting, elsewhere = [training for training in trainings if not training.done], []
+    running: dict[TaskID, tuple[Training, subprocess.Popen[bytes], IO[str]]] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    training = waiting.pop(0)
+                    if (lock := claim(training.output)) is None:
+                        elsewhere.append(training)
+                        continue
+                    bar = progress.add_task(training.name, total=training.num_steps, loss="")
+                    running[bar] = (training, _begin(training, threads, lock), lock)
+                time.sleep(0.5)
+                for bar, (training, process, lock) in list(running.items()):
+                    step, loss = _last_report(training.output)
+                    progress.update(bar, completed=step, loss=f"loss {loss:.2f}" if step else "")
+                    if process.poll() is not None:
+                        progress.remove_task(bar)
+                        del running[bar]
+                        lock.close()
+                        if process.returncode or not training.done:
+                            raise MMTError(_failure(training))
+        finally:
+            for _, process, _ in running.values():
+                process.terminate()
+            for _, process, lock in running.values():
+                process.wait()
+                lock.close()
+            signal.signal(signal.SIGTERM, before)
+    return [training for training in elsewhere if not training.done]
+
+
+def _begin(training: Training, threads: int, lock: IO[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "mmt.cli", "train", str(training.output)]
+    command += ["--config-file", str(training.config_file)]
+    for setting in (*training.settings, f"threads={threads}"):
+        command += ["--config", setting]
+    training.output.mkdir(parents=True, exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHER)}
+    environment["OMP_NUM_THREADS"] = str(threads)
+    with (training.output / "train.log").open("ab") as log:
+        return subprocess.Popen(  # noqa: S603  # our own interpreter and module
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            pass_fds=[lock.fileno()],  # so that it holds the lock, too, should it outlive this process
+        )
+
+
+def _last_report(output: Path) -> tuple[int, float]:
+    """The last reported update of a run and its loss."""
+    try:
+        lines = (output / "metrics" / "train.jsonl").read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return 0, 0.0
+    if len(lines) < 2:
+        return 0, 0.0
+    last = json.loads(lines[-2])  # the last one that is whole
+    return last["Step"], last["NLL Loss"]
+
+
+def _failure(training: Training) -> str:
+    said = (training.output / "train.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"training {training.name} failed: {said[-1] if said else 'no output'} See {training.output}/train.log."
