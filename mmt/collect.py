@@ -107,11 +107,11 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
     inside: Gates | None = None
     of_sentences: list[Any] = []
     if found is not None:
-        try:
+        if model.model.fuses_between:
             inside, of_sentences = gates(model, sentences)
-        except MMTError as error:  # fusions that are not between encoder and decoder
-            not_run.append(("gates", str(error)))
-            of_sentences = [None] * len(sentences.ids)
+        else:
+            fusion = model.card.config["fusion"]
+            not_run.append(("gates", f"{fusion} fusion does nothing between encoder and decoder"))
     else:
         not_run.append(("wrong and blank images, awareness, gates, gallery", "the model is text-only"))
     chosen = [row for choice in choices for row in choice_rows(choice, translators)]

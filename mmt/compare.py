@@ -6,15 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
+import yaml
 from pydantic.dataclasses import dataclass
 
-from mmt.config import STRICT, TrainConfig, read_config, read_tree, validated
+from mmt.config import STRICT, TrainConfig, dump_config, read_config, read_tree, validated
 from mmt.errors import MMTError, nearest
-
-if TYPE_CHECKING:
-    from mmt.side_by_side import Training
 
 
 @dataclass(kw_only=True, config=STRICT)
@@ -34,7 +32,7 @@ class CompareConfig:
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
 
     settings: list[str] = field(default_factory=list)
-    """``key=value`` for every run, beside the recipe."""
+    """``key=value`` for every run, after the recipe."""
 
     split: str
     """What the systems are compared on."""
@@ -52,9 +50,8 @@ class CompareConfig:
         return [("none", ""), *pairs]
 
 
-@dataclass(frozen=True, config={"arbitrary_types_allowed": True})
-class Run:
-    """One cell of the comparison."""
+class Cell(NamedTuple):
+    """One run of the comparison."""
 
     fusion: str
     features: str
@@ -93,92 +90,118 @@ def read_compare(path: Path) -> tuple[CompareConfig, TrainConfig]:
             raise MMTError(f"{path}: {name}: one stands twice in {values}. Name each once.")
     if not all(config.features.values()):
         raise MMTError(f"{path}: features: expected at least one feature store in each.")
-    if any("." in name or "/" in name for name in config.features):
-        raise MMTError(f"{path}: features: names without '.' and '/', please: they become names of folders.")
     if config.draws < 1:
         raise MMTError(f"{path}: draws: expected at least 1, found {config.draws}.")
-    recipe = read_config(config.recipe, [*config.settings, "model.fusion=none"])
-    return config, recipe
+    if any(not name or "." in name or "/" in name for name in config.features):
+        raise MMTError(f"{path}: features: names of folders are made of theirs: use letters, without '.' and '/'.")
+    recipes = [read_config(config.recipe, training_of(run, config)) for run in runs_of(config)]
+    return config, recipes[0]
 
 
-def runs_of(config: CompareConfig) -> list[Run]:
+def runs_of(config: CompareConfig) -> list[Cell]:
     """Every cell: seed by seed, so that the first complete comparison comes early."""
     return [
-        Run(fusion, name, seed, tuple(config.features[name]) if name else ())
+        Cell(fusion, name, seed, tuple(config.features[name]) if name else ())
         for seed in config.seeds
         for fusion, name in config.systems()
     ]
 
 
-def training_of(run: Run, config: CompareConfig, recipe: TrainConfig, out: Path) -> Training:
-    """``mmt train`` for a cell, in ``out/runs``."""
-    from mmt.side_by_side import Training
-
+def training_of(run: Cell, config: CompareConfig) -> list[str]:
+    """The settings of a cell, after the recipe's. Text only is spared what is learnt from images."""
     settings = [*config.settings, f"model.fusion={run.fusion}", f"seed={run.seed}"]
     if run.stores:
-        settings.append(f"images.features={json.dumps([str(store) for store in run.stores])}")
-    return Training(run.name, out / "runs" / run.name, config.recipe, tuple(settings), recipe.regime.num_steps)
+        return [*settings, f"images.features={json.dumps([str(store) for store in run.stores])}"]
+    without = ("objectives.contrastive=0", "objectives.masked=0", "start.freeze_text=false", "images.dropout_p=0")
+    return [*settings, *without]
 
 
 def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False) -> None:
-    """Trains what is not trained yet, scores it, and writes the comparison; see ``mmt compare --help``."""
+    """Trains what is not trained yet, scores it, and writes the comparison; see ``mmt compare --help``.
+
+    Raises:
+        MMTError: a setting, a feature store or the data does not fit, ``out`` holds another comparison, or a
+            training failed.
+    """
     from rich.console import Console
 
-    from mmt.lines import make_folder
+    from mmt.compare_scores import check_images, read_scores, score_run
+    from mmt.compare_table import tabulate, write_comparison
+    from mmt.side_by_side import Training, claim, train_all
 
     console = Console(stderr=True, highlight=False)
     config, recipe = read_compare(config_file)
     runs = runs_of(config)
-    _claim(out, config, recipe)
-    make_folder(out / "scores")
-    trainings = {run: training_of(run, config, recipe, out) for run in runs}
+    signatures = check_images(config, recipe)
+    _claim(out, config, recipe, signatures)
+    steps = recipe.regime.num_steps
+    trainings = {
+        run: Training(run.name, out / "runs" / run.name, config.recipe, tuple(training_of(run, config)), steps)
+        for run in runs
+    }
     if not only_table:
-        from mmt.side_by_side import train_all
-
         todo = sum(not training.done for training in trainings.values())
         console.print(f"{len(runs)} runs, {len(runs) - todo} of them done; {jobs} at a time", soft_wrap=True)
         train_all(list(trainings.values()), jobs, console)
-
-    from mmt.compare_scores import score_run
-    from mmt.compare_table import tabulate, write_comparison
-
-    done = [run for run in runs if trainings[run].done]
-    scores = {run: score_run(run, trainings[run].output / "model", out, config, recipe) for run in done}
-    rows = tabulate(scores, config, recipe)
-    write_comparison(rows, config, recipe, out)
-    left = [run.name for run in runs if run not in done]
+    for run, training in trainings.items():
+        if training.done:
+            score_run(run, training.output / "model", out, config, recipe)
+    # One process at a time, and by what is there then: of several, the last one writes the whole table.
+    lock = claim(out / "table", wait=True)
+    scores = {}
+    for run, training in trainings.items():
+        if training.done and (found := read_scores(run, training.output / "model", out)) is not None:
+            scores[run] = found
+    if scores:
+        write_comparison(tabulate(scores, config, recipe), config, recipe, out)
+    if lock is not None:
+        lock.close()
+    left = [run.name for run in runs if run not in scores]
     if left:
         console.print(
-            f"{len(left)} of {len(runs)} runs are not done yet, such as {left[0]}: the table is of the others. "
-            "Give the command again.",
+            f"{len(left)} of {len(runs)} runs are not done yet, such as {left[0]}"
+            f"{': the table is of the others' if scores else ''}. Give the command again.",
             soft_wrap=True,
         )
 
 
-def _claim(out: Path, config: CompareConfig, recipe: TrainConfig) -> None:
+def _claim(out: Path, config: CompareConfig, recipe: TrainConfig, signatures: Mapping[str, Any]) -> None:
     """Writes down what is compared on what; refuses a folder that holds another comparison."""
     from mmt.lines import make_folder, write_whole
     from mmt.prepared import read_info
+    from mmt.side_by_side import claim
 
     assert recipe.data.path is not None  # noqa: S101
     info = read_info(recipe.data.path)
-    if config.split not in info.splits:
-        raise MMTError(f"split: no '{config.split}' in {recipe.data.path}.{nearest(config.split, info.splits)}")
-    now: Mapping[str, Any] = {
+    settings = yaml.safe_load(dump_config(recipe))
+    for name in ("threads", "seed", "stack"):
+        del settings[name]
+    settings["data"].pop("path")
+    now: dict[str, Any] = {
         "data": info.name,
-        "checksum": info.splits[config.split].checksum,
+        "checksums": {name: split.checksum for name, split in info.splits.items()},
         "split": config.split,
         "draws": config.draws,
         "control_seed": config.control_seed,
+        "recipe": settings,
+        "features": dict(signatures),
     }
+    make_folder(out)
+    lock = claim(out / "comparison", wait=True)
     path = out / "comparison.json"
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in before.items():
-            if now[name] != value:
-                raise MMTError(
-                    f"{out}: holds a comparison with {name} {value}, now it is {now[name]}. Name another folder."
-                )
-    else:
-        make_folder(out)
-        write_whole(path, json.dumps(now, indent=2) + "\n")
+        for name, value in now.items():
+            differs = before.get(name) != value
+            if name == "features":  # more may be added
+                known = before.get(name, {})
+                differs = any(known.get(one, signature) != signature for one, signature in value.items())
+                value = known | value
+            if differs:
+                long = name in ("checksums", "recipe", "features")
+                detail = f"other {name}" if long else f"{name} {before.get(name)}, now it is {value}"
+                raise MMTError(f"{out}: holds a comparison with {detail}. Name another folder.")
+            now[name] = value
+    write_whole(path, json.dumps(now, indent=2) + "\n")
+    if lock is not None:
+        lock.close()

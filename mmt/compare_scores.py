@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.controls import Control, other_readings, wrong_images
 from mmt.errors import MMTError
+from mmt.feature_sets import open_features
+from mmt.folder import read_card
 from mmt.lines import write_whole
 from mmt.prepared import read_split
+from mmt.side_by_side import claim
 
 if TYPE_CHECKING:
-    from mmt.compare import CompareConfig, Run
+    from mmt.compare import Cell, CompareConfig
     from mmt.config import TrainConfig
     from mmt.translator import Translator
 
@@ -42,21 +45,62 @@ def seen_rows(data: Path, split: str) -> list[dict[str, Any]]:
     return rows
 
 
-def score_run(run: Run, model: Path, out: Path, config: CompareConfig, recipe: TrainConfig) -> RunScores:
-    """Translates under every control, or reads what an earlier call has written to ``out/scores``.
+def are_contrastive(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every sentence has a second translation, which its picture speaks against."""
+    return all(row.get("contrast") for row in rows)
 
+
+def check_images(config: CompareConfig, recipe: TrainConfig) -> dict[str, Any]:
+    """Sees to it, before the long part, that every system can be scored.
+
+    Returns:
+        The signatures of the features, by their name in the comparison.
     Raises:
-        MMTError: an image has no features, or the model or the data cannot be read.
+        MMTError: no such split, too few sentences with an image, a feature store that cannot be read, an image
+            without features, or no wrong images to be drawn.
     """
+    assert recipe.data.path is not None  # noqa: S101
+    rows = seen_rows(recipe.data.path, config.split)
+    images = [row["image"] for row in rows]
+    if not are_contrastive(rows):
+        wrong_images(images, config.control_seed)
+    signatures = {}
+    for name, folders in config.features.items():
+        store = open_features(folders)
+        missing = [image for image in images if image not in store]
+        if missing:
+            raise MMTError(
+                f"features '{name}': {store.folder} lacks {len(set(missing)):,} images of '{config.split}', such "
+                f"as '{missing[0]}'. Run mmt features for the data set."
+            )
+        signatures[name] = store.signature.to_dict()
+    return signatures
+
+
+def score_run(run: Cell, model: Path, out: Path, config: CompareConfig, recipe: TrainConfig) -> None:
+    """Translates under every control, into ``out/scores``, unless that is done or another process is at it."""
     path = out / "scores" / f"{run.name}.json"
-    if not path.exists():
+    lock = claim(path)
+    if lock is None:
+        return
+    if read_scores(run, model, out) is None:
         assert recipe.data.path is not None  # noqa: S101
         found = _scored(run, model, seen_rows(recipe.data.path, config.split), config)
         write_whole(path, json.dumps(vars(found), ensure_ascii=False) + "\n")
-    return RunScores(**json.loads(path.read_text(encoding="utf-8")))
+    lock.close()
 
 
-def _scored(run: Run, model: Path, rows: Sequence[dict[str, Any]], config: CompareConfig) -> RunScores:
+def read_scores(run: Cell, model: Path, out: Path) -> RunScores | None:
+    """What ``score_run`` has written, None where there is nothing, or it is of a model that is no longer there."""
+    try:
+        text = (out / "scores" / f"{run.name}.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    found = RunScores(**json.loads(text))
+    return found if found.training == read_card(model).training else None
+
+
+def _scored(run: Cell, model: Path, rows: Sequence[dict[str, Any]], config: CompareConfig) -> RunScores:
     from mmt.measure import progress
     from mmt.memory import keep_freed_memory
     from mmt.translator import Translator
@@ -65,7 +109,7 @@ def _scored(run: Run, model: Path, rows: Sequence[dict[str, Any]], config: Compa
     translator = Translator.from_dir(model, run.stores or None)
     sources, images = [row["source"] for row in rows], [row["image"] for row in rows]
     shown: dict[Control, list[list[str | None]]] = {"right": [[None] * len(rows)]}
-    contrastive = "contrast" in rows[0]
+    contrastive = are_contrastive(rows)
     if run.stores:
         if contrastive:  # the picture of the other meaning is as wrong as can be
             wrong: list[list[str | None]] = [[*other_readings(sources, [row["target"] for row in rows], images)]]
@@ -84,7 +128,8 @@ def _scored(run: Run, model: Path, rows: Sequence[dict[str, Any]], config: Compa
             for control, draws in shown.items():
                 chooses[control] = [_choices(translator, rows, given) for given in draws]
                 advance(len(rows) * len(draws))
-    parameters = sum(parameter.numel() for parameter in translator.model.parameters())
+    named = translator.model.named_parameters()
+    parameters = sum(weight.numel() for name, weight in named if not name.startswith("heads."))
     return RunScores(says, chooses, parameters, translator.card.training)
 
 

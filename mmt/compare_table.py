@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,23 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.compare_scores import RunScores, seen_rows
+from mmt.compare_scores import RunScores, are_contrastive, seen_rows
 from mmt.controls import Control
 from mmt.lines import write_whole
 from mmt.metrics import signed_rank, word_hits
 from mmt.prepared import read_info
-from mmt.probes import can_be_scored, probe_accuracy
+from mmt.probes import can_be_scored, gold_items, probe_accuracy
 
 if TYPE_CHECKING:
-    from mmt.compare import CompareConfig, Run
+    from mmt.compare import Cell, CompareConfig
     from mmt.config import TrainConfig
 
 _FOR_THE_EYE = 6  # columns that a terminal has room for
 
 CONTROLS: dict[Control, str] = {"right": "right image", "wrong": "wrong image", "blank": "no image"}
 TEST = (
-    "Wilcoxon signed-rank, two-sided, over sentences, averaged over seeds and draws; Holm's correction over the "
-    "systems of the table"
+    "Wilcoxon signed-rank, two-sided, over sentences, of {}, averaged over the seeds that both have and over "
+    "draws; Holm's correction over the systems of the table"
 )
 
 
@@ -61,42 +62,49 @@ class Row:
     updates: list[int]
     scores: dict[str, dict[Control, Spread]]
     p_text_only: float | None = None
+    """None where it is not tested; 1 where nothing differs."""
+
     p_wrong: float | None = None
 
 
 @dataclass(frozen=True)
 class _Score:
-    """How a list of translations, or of choices, becomes one number, and one for each sentence for the tests."""
+    """How translations, or choices, become one number, and one for each sentence, which is tested."""
 
     label: str
+    tested: str
     of_all: Callable[[Any], float]
     of_each: Callable[[Any], list[float]]
     chooses: bool = False
 
 
-def tabulate(scores: Mapping[Run, RunScores], config: CompareConfig, recipe: TrainConfig) -> list[Row]:
+def tabulate(scores: Mapping[Cell, RunScores], config: CompareConfig, recipe: TrainConfig) -> list[Row]:
     """One row a system that has runs; p values are of the first score, against text only and wrong images."""
     assert recipe.data.path is not None  # noqa: S101
     kinds = _scores_of(seen_rows(recipe.data.path, config.split), recipe.data.path)
     rows: list[Row] = []
-    each: dict[int, dict[Control, NDArray[Any]]] = {}
+    each: list[dict[int, dict[Control, NDArray[Any]]]] = []  # of each row, by seed
     for fusion, features in config.systems():
         runs = [run for run in scores if (run.fusion, run.features) == (fusion, features)]
         if not runs:
             continue
-        drawn = {kind.label: [_drawn(scores[run], kind) for run in runs] for kind in kinds}
-        table = {
-            kind.label: {
-                control: Spread.of([fmean(map(kind.of_all, seed[control])) for seed in drawn[kind.label]])
-                for control in drawn[kind.label][0]
+        table = {}
+        for kind in kinds:
+            drawn = [scores[run].chooses if kind.chooses else scores[run].says for run in runs]
+            table[kind.label] = {
+                control: Spread.of([fmean(map(kind.of_all, seed[control])) for seed in drawn])
+                for control in drawn[0]
             }
-            for kind in kinds
-        }
-        first = drawn[kinds[0].label]
-        each[len(rows)] = {
-            control: np.array([[kinds[0].of_each(draw) for draw in seed[control]] for seed in first]).mean((0, 1))
-            for control in first[0]
-        }
+            if kind is kinds[0]:
+                each.append(
+                    {
+                        run.seed: {
+                            control: np.mean([kind.of_each(draw) for draw in draws], axis=0)
+                            for control, draws in seed.items()
+                        }
+                        for run, seed in zip(runs, drawn, strict=True)
+                    }
+                )
         trained = [scores[run].training for run in runs]
         rows.append(
             Row(
@@ -123,24 +131,23 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _tested(rows: list[Row], each: Mapping[int, Mapping[Control, NDArray[Any]]]) -> list[Row]:
-    from dataclasses import replace
+def _tested(rows: list[Row], each: Sequence[Mapping[int, Mapping[Control, NDArray[Any]]]]) -> list[Row]:
+    def p_value(row: int, other: int, control: Control) -> float | None:
+        seeds = sorted(set(each[row]) & set(each[other]))
+        if not seeds:
+            return None
+        difference = np.mean([each[row][seed]["right"] - each[other][seed][control] for seed in seeds], axis=0)
+        p = signed_rank(difference.tolist())
+        return 1.0 if p is None else p  # nothing differs anywhere
 
-    text = next((n for n, row in enumerate(rows) if row.fusion == "none"), None)
-    looking = [n for n, row in enumerate(rows) if row.fusion != "none"]
-    against_text = [
-        signed_rank((each[n]["right"] - each[text]["right"]).tolist()) if text is not None else None
-        for n in looking
-    ]
-    against_wrong = [signed_rank((each[n]["right"] - each[n]["wrong"]).tolist()) for n in looking]
-    tested = zip(looking, holm(against_text), holm(against_wrong), strict=True)
-    changed = {n: replace(rows[n], p_text_only=text_p, p_wrong=wrong_p) for n, text_p, wrong_p in tested}
-    return [changed.get(n, row) for n, row in enumerate(rows)]
-
-
-def _drawn(scores: RunScores, kind: _Score) -> Mapping[Control, list[Any]]:
-    drawn: Mapping[Control, list[Any]] = scores.chooses if kind.chooses else scores.says
-    return drawn
+    text = next((number for number, row in enumerate(rows) if row.fusion == "none"), None)
+    looking = [number for number, row in enumerate(rows) if row.fusion != "none"]
+    against_text = holm([p_value(n, text, "right") if text is not None else None for n in looking])
+    against_wrong = holm([p_value(n, n, "wrong") for n in looking])
+    tested = list(rows)
+    for n, text_p, wrong_p in zip(looking, against_text, against_wrong, strict=True):
+        tested[n] = replace(rows[n], p_text_only=text_p, p_wrong=wrong_p)
+    return tested
 
 
 def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
@@ -150,24 +157,29 @@ def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
 
     info, found = read_info(data), []
     references = [row["target"] for row in rows]
-    if "contrast" in rows[0]:
-        found.append(_Score("right choice %", lambda hits: 100 * fmean(hits), list, chooses=True))
+    if are_contrastive(rows):
+        found.append(_Score("right choice %", "choices", lambda hits: 100 * fmean(hits), list, chooses=True))
     if info.probe and can_be_scored(info.probe["kind"], info.target_lang):
         kind, masked = info.probe["kind"], [row["masked"] for row in rows]
 
         def probe(lines: list[str]) -> Any:
             return probe_accuracy(masked, references, lines, kind, info.target_lang)
 
+        def restricted(lines: list[str]) -> float:
+            return float(100 * probe(lines).restricted)
+
         def hits(lines: list[str]) -> list[float]:
             return [float(hit.restricted) for hit in probe(lines).hits if hit.items]
 
-        if probe(references).items:
-            found.append(_Score(f"{kind} %", lambda lines: 100 * probe(lines).restricted, hits))
+        gold = (gold_items(row["masked"], row["target"], info.target_lang) for row in rows)
+        if any(item for items in gold for item in items):
+            found.append(_Score(f"{kind} %", "words in the reference's form", restricted, hits))
     answers = [row.get("answer") or "" for row in rows]
     if all(answers):
         found.append(
             _Score(
                 "right word %",
+                "right words",
                 lambda lines: 100 * fmean(word_hits(lines, answers)),
                 lambda lines: [float(hit) for hit in word_hits(lines, answers)],
             )
@@ -176,6 +188,7 @@ def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
     found.append(
         _Score(
             "BLEU",
+            "chrF2 of each",
             lambda lines: float(bleu.corpus_score(lines, [references]).score),
             lambda lines: [sentence_chrf(a, [b]).score for a, b in zip(lines, references, strict=True)],
         )
@@ -200,10 +213,12 @@ def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainCo
     for line in lines:
         table.add_row(*line[:_FOR_THE_EYE])
     Console(highlight=False).print(table)
+    kinds = _scores_of(seen_rows(recipe.data.path, config.split), recipe.data.path)
+    test = TEST.format(kinds[0].tested)
     wrong = f"wrong: the mean over {config.draws} draws of another sentence's image"
-    if "right choice %" in rows[0].scores:
+    if kinds[0].chooses:
         wrong = "wrong: the picture of the sentence's other meaning"
-    notes = [f"± is the standard deviation over seeds; {wrong}.", f"p, of {_main(rows)}: {TEST}."]
+    notes = [f"± is the standard deviation over seeds; {wrong}.", f"p: {test}."]
     notes.append("tokens/s of training as it was: what else the machine did is in it.")
     for note in (*notes[:2], f"All columns: {out / 'compare.md'}; as a picture: {out / 'compare.png'}."):
         Console(highlight=False).print(note, soft_wrap=True)
@@ -214,7 +229,7 @@ def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainCo
         "sentences": sentences,
         "draws": config.draws,
         "control_seed": config.control_seed,
-        "test": TEST,
+        "test": test,
         "systems": [asdict(row) for row in rows],
         "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "sacrebleu", "scipy")},
     }
@@ -278,9 +293,9 @@ def plot(rows: Sequence[Row], heading: str, path: Path) -> None:
         handles, labels = axes.get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
         figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=4, frameon=False)
-        beside = path.with_name(path.name + ".writing")
-        figure.savefig(beside, format="png", dpi=150, metadata={"Software": None})
-        beside.rename(path)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+    write_whole(path, picture.getvalue())
 
 
 def _main(rows: Sequence[Row]) -> str:
@@ -289,4 +304,4 @@ def _main(rows: Sequence[Row]) -> str:
 
 
 def _p(value: float | None) -> str:
-    return "no difference" if value is None else f"{value:.2g}"
+    return "" if value is None else f"{value:.2g}"

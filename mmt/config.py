@@ -252,8 +252,10 @@ def _check_keys(tree: Mapping[str, Any], kls: type, where: str, prefix: str) -> 
                 f"{where}: unknown key '{prefix}{key}'.{nearest(str(key), known)} Known: {', '.join(known)}."
             )
         kinds = [hint for hint in (hints[key], *get_args(hints[key])) if is_dataclass(hint)]
-        if kinds and isinstance(value, Mapping):
-            _check_keys(value, kinds[0], where, f"{prefix}{key}.")  # type: ignore[arg-type]
+        for number, part in enumerate(value if isinstance(value, list) else [value]):
+            if kinds and isinstance(part, Mapping):
+                place = f"{key}.{number}" if isinstance(value, list) else key
+                _check_keys(part, kinds[0], where, f"{prefix}{place}.")  # type: ignore[arg-type]
 
 
 def _check_values(config: TrainConfig, where: str) -> None:
@@ -300,6 +302,8 @@ def _check_objectives(config: TrainConfig, where: str) -> None:
     ):
         if not 0 <= value <= 1:
             raise MMTError(f"{where}: {name}: expected a share from 0 to 1, found {value}.")
+    if config.images.dropout_p and not config.needs_features:
+        raise MMTError(f"{where}: images.dropout_p: with model.fusion 'none' there is no image to leave out.")
     weights = {f"objectives.{name}": weight for name, weight in used.items()}
     weights["objectives.translation"] = config.objectives.translation
     weights |= {f"beside.{number}.weight": one.weight for number, one in enumerate(config.beside)}

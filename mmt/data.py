@@ -222,7 +222,13 @@ class BatchReader(DataReader[Batch]):
             return next(self)
         except StopIteration:
             self.reset()
+        try:
             return next(self)
+        except StopIteration:
+            raise MMTError(
+                f"beside: {len(self.examples):,} sentences are fewer batches than processes ({self._world_size}). "
+                "Set data.max_tokens lower, or use fewer processes."
+            ) from None
 
     def _plan(self) -> list[list[int]]:
         generator = np.random.default_rng((self._seed, self._epoch)) if self._shuffle else None

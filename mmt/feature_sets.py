@@ -18,7 +18,7 @@ from mmt.features import FeatureSignature, FeatureStore
 class JoinedSignature(FeatureSignature):
     """The signatures of several sets as one; ``num_regions`` is the sum of theirs, ``dim`` the widest one's."""
 
-    sets: tuple[FeatureSignature, ...]
+    parts: tuple[FeatureSignature, ...]
 
     @classmethod
     def of(cls, sets: Sequence[FeatureSignature]) -> FeatureSignature:
@@ -30,23 +30,17 @@ class JoinedSignature(FeatureSignature):
             for name in ("backbone", "layer", "transform", "weights")
         }
         num_regions, dim = sum(one.num_regions for one in sets), max(one.dim for one in sets)
-        return cls(**names, num_regions=num_regions, dim=dim, sets=tuple(sets))
+        return cls(**names, num_regions=num_regions, dim=dim, parts=tuple(sets))
+
+    @property
+    def sets(self) -> tuple[FeatureSignature, ...]:
+        return self.parts
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.sets))
 
     def to_dict(self) -> dict[str, Any]:
         return {"sets": [one.to_dict() for one in self.sets]}
-
-    def check(self, other: FeatureSignature, where: str) -> None:
-        found = sets_of(other)
-        if len(found) != len(self.sets):
-            raise MMTError(
-                f"{where}: expected {len(self.sets)} sets of features, {self}, found {len(found)}, {other}. "
-                "Name the feature store of each, in this order."
-            )
-        for mine, theirs in zip(self.sets, found, strict=True):
-            mine.check(theirs, where)
 
 
 class JoinedStore(FeatureStore):
@@ -75,6 +69,8 @@ class JoinedStore(FeatureStore):
 
 def open_features(folders: Sequence[Path]) -> FeatureStore:
     """Opens one store, or several as one. Raises MMTError as ``FeatureStore.open`` and ``JoinedStore``."""
+    if not folders:
+        raise MMTError("features: expected a feature store, found an empty list. Name one, or several.")
     stores = [FeatureStore.open(folder) for folder in folders]
     return stores[0] if len(stores) == 1 else JoinedStore(stores)
 
@@ -85,11 +81,6 @@ def side_by_side(sets: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         return sets[0]
     width = max(one.shape[2] for one in sets)
     return np.concatenate([np.pad(one, ((0, 0), (0, 0), (0, width - one.shape[2]))) for one in sets], axis=1)
-
-
-def sets_of(signature: FeatureSignature) -> tuple[FeatureSignature, ...]:
-    """The signatures of the sets that stand side by side in one; a plain signature is one set."""
-    return signature.sets if isinstance(signature, JoinedSignature) else (signature,)
 
 
 def signature_from(raw: Mapping[str, Any]) -> FeatureSignature:

@@ -65,6 +65,11 @@ class FeatureSignature:
             f"{self.backbone}/{self.layer} ({self.num_regions} x {self.dim}, {pixels}, weights {self.weights[:8]})"
         )
 
+    @property
+    def sets(self) -> tuple[FeatureSignature, ...]:
+        """The sets of features that stand side by side; there is one, unless several were joined."""
+        return (self,)
+
     def to_dict(self) -> dict[str, Any]:
         """The signature as JSON-ready values."""
         return asdict(self)
@@ -103,6 +108,15 @@ class FeatureSignature:
         Raises:
             MMTError: naming both and what differs.
         """
+        if len(self.sets) != len(other.sets):
+            raise MMTError(
+                f"{where}: expected {len(self.sets)} set(s) of features, {self}, found {len(other.sets)}, "
+                f"{other}. Name the feature store of each, in this order."
+            )
+        if len(self.sets) > 1:
+            for mine, theirs in zip(self.sets, other.sets, strict=True):
+                mine.check(theirs, where)
+            return
         names = self.differences(other)
         if names:
             detail = "; ".join(f"{n} {getattr(self, n)} became {getattr(other, n)}" for n in names)

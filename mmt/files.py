@@ -49,12 +49,16 @@ class Images:
             if not path.exists():
                 raise MMTError(f"--images {path}: no such file or folder.")
             kind = "list_file" if path.is_file() else "store" if (path / "meta.json").is_file() else "folder"
-            if kind == "store" and "folder" not in found:
+            said: Path | None = found.get(kind)
+            if kind == "store":
+                said = found.get("folder")
+            elif kind == "folder" and stores:
+                said = stores[0]
+            if said is not None:
+                raise MMTError(f"--images {path}: {said} says where images are already.")
+            if kind == "store":
                 stores.append(path)
                 continue
-            if kind in found or kind == "store" or (kind == "folder" and stores):
-                said = [found.get("folder") or found.get(kind), *stores][0 if kind != "folder" else -1]
-                raise MMTError(f"--images {path}: {said} says where images are already.")
             found[kind] = path
         return cls(**found, stores=tuple(stores))
 

@@ -143,8 +143,8 @@ class EarlyFusion(Fusion):
 class ConcatFusion(Fusion):
     """Two streams, joined: each source token beside the image, through one linear layer.
 
-    H' = W [H; V] + b, V the mean of the image's regions. W begins as the identity on H, so that a sentence is
-    much the same with and without its image.
+    H' = W [H; V] + b, V the mean of the image's regions. W begins as the identity on H, as a sentence
+    without an image keeps H.
     """
 
     pooled = True

@@ -20,7 +20,6 @@ from torch import Tensor
 from mmt.boxes import Box, boxes_between, region_boxes
 from mmt.data import Batch, length_batches
 from mmt.errors import MMTError
-from mmt.feature_sets import sets_of
 from mmt.images import decode_image
 from mmt.model import MMTModel
 from mmt.text import EOS
@@ -132,7 +131,7 @@ def _token_sums(model: MMTModel, batch: Batch) -> NDArray[np.float64]:
     look = model.look(batch.source, batch.source_lens, _image(batch), batch.image_pad)
     if look is None:
         kind = model.config.fusion
-        place = "decoder" if kind == "late" else "encoder"
+        place = {"early": "encoder", "late": "decoder"}.get(kind, "encoder and the decoder")
         raise MMTError(
             f"gate statistics: the fusion '{kind}' lets the image into the {place} itself, so "
             "there is no gate of the source tokens. Use a model with concat, gated or selective fusion."
@@ -282,7 +281,7 @@ def image_importance(
     signature = translator.card.features
     if image is None or signature is None:
         return None
-    if len(sets_of(signature)) > 1:
+    if len(signature.sets) > 1:
         return None
     if translator.features is None:
         picture = image

@@ -67,14 +67,14 @@ class _SoftLoss(torch.autograd.Function):
                 torch.mm(grad, weight_as, out=grad_states[first : first + _ROWS])
                 grad_weight.addmm_(grad.T, rows)
         ctx.save_for_backward(grad_states, grad_weight)
-        ctx.dtypes = (states.dtype, weight.dtype)
+        ctx.dtype = weight.dtype
         ctx.mark_non_differentiable(entropy)
         return loss, entropy
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_states, grad_weight = ctx.saved_tensors
-        return grad_states * grad_loss, (grad_weight * grad_loss).to(ctx.dtypes[1]), None, None
+        return grad_states * grad_loss, (grad_weight * grad_loss).to(ctx.dtype), None, None
 
 
 class _FusedLoss(torch.autograd.Function):
@@ -108,11 +108,11 @@ class _FusedLoss(torch.autograd.Function):
                 grad_states -= smoothing * mean_weight
                 grad_weight -= smoothing / len(weight) * states.sum(dim=0)
         ctx.save_for_backward(grad_states, grad_weight)
-        ctx.dtypes = (states.dtype, weight.dtype)
+        ctx.dtype = weight.dtype
         ctx.mark_non_differentiable(nll)
         return (1.0 - smoothing) * nll + smoothing * smooth, nll
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_states, grad_weight = ctx.saved_tensors
-        return grad_states * grad_loss, (grad_weight * grad_loss).to(ctx.dtypes[1]), None, None
+        return grad_states * grad_loss, (grad_weight * grad_loss).to(ctx.dtype), None, None

@@ -35,7 +35,7 @@ from fairseq2.nn import (
 )
 from torch import Tensor, nn
 
-from mmt.fusion import FUSIONS, Look, Memory, mean_region, real_first
+from mmt.fusion import FUSIONS, Fusion, Look, Memory, mean_region, real_first
 from mmt.losses import label_smoothed_nll
 from mmt.objectives import ContrastiveHead, ImaginationHead
 from mmt.sizes import MMTConfig
@@ -85,6 +85,11 @@ class MMTModel(Seq2SeqModel):
     def uses_images(self) -> bool:
         """False for a text-only model, which has nowhere to put an image."""
         return self.config.fusion != "none"
+
+    @property
+    def fuses_between(self) -> bool:
+        """Whether its fusion does something between encoder and decoder, which ``look`` shows."""
+        return self.uses_images and type(self.fusion).look is not Fusion.look
 
     def encode(
         self,

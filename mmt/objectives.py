@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize
 
 from mmt.fusion import mean_region
 from mmt.losses import label_smoothed_nll, soft_cross_entropy
@@ -84,7 +84,7 @@ def imagination(model: MMTModel, batch: Batch) -> Tensor:
         return (imagined * 0).sum()
     pads = None if batch.image_pad is None else batch.image_pad[rows]
     seen = torch.cat([mean_region(*one)[:, 0] for one in model.split_sets(features, pads)], 1)
-    cosine = cosine_similarity(imagined.unsqueeze(1), seen.unsqueeze(0), dim=2)  # (P, P)
+    cosine = normalize(imagined, dim=1) @ normalize(seen, dim=1).T  # (P, P)
     other = ~_same_image(features)
     loss = (_MARGIN - cosine.diagonal().unsqueeze(1) + cosine).clamp(min=0)
     return loss[other].sum() / other.sum().clamp(min=1)

@@ -132,13 +132,13 @@ class _TranslationRecipe(Recipe):
         gangs = context.gangs
         model, dp_model = context.get_model_as(MMTModel), context.get_data_parallel_model()
 
-        def reader(examples: list[Example], *, shuffle: bool, **more: Any) -> BatchReader:
+        def reader(examples: list[Example], *, shuffle: bool, stream: int = 0, **more: Any) -> BatchReader:
             return BatchReader(
                 examples,
                 run.features,
                 max_tokens=config.data.max_tokens,
                 shuffle=shuffle,
-                seed=config.seed,
+                seed=config.seed + 10_000 * stream,  # each data set in an order of its own
                 rank=gangs.dp.rank,
                 world_size=gangs.dp.size,
                 **more,
@@ -151,7 +151,7 @@ class _TranslationRecipe(Recipe):
                 shuffle=True,
                 num_accumulate=config.optimizer.num_accumulate,
                 image_dropout_p=config.images.dropout_p,
-                beside=[reader(examples, shuffle=True) for examples in run.beside],
+                beside=[reader(one, shuffle=True, stream=n) for n, one in enumerate(run.beside, 1)],
             ),
             [TranslationValidation(dp_model, model, run.tokenizer)],
             [reader(run.valid_set, shuffle=False)],

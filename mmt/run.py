@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from fairseq2.utils.rich import get_error_console
 
 from mmt.config import BesideSection, TrainConfig, dump_config
 from mmt.data import Example, read_examples
-from mmt.errors import MMTError
-from mmt.feature_sets import open_features, sets_of
+from mmt.errors import MMTError, nearest
+from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import TOKENIZER, ModelCard, load_model, read_card
 from mmt.lines import write_whole
 from mmt.model import MMTModel
 from mmt.prepared import DatasetInfo, read_info, read_split
+from mmt.probes import check_masked_alike, read_probe
 from mmt.sizes import MMTConfig, ModelSizes
 from mmt.tasks import Learnt
 from mmt.text import Tokenizer, train_tokenizer
@@ -54,7 +57,10 @@ class Run:
             folders = config.images.features
             features = open_features([folders] if isinstance(folders, Path) else folders)
         start = _check_start(config, info) if config.start.model is not None else None
-        _claim(output, config, info, features)
+        others = [_check_beside(one, info, data) for one in config.beside]
+        if start is not None:
+            _check_symbols(config, [info, *others])
+        _claim(output, config, info, features, others, start)
         tokenizer = _tokenizer(output, config)
         splits = [
             read_examples(data, split, tokenizer, features, config.images.missing)
@@ -64,7 +70,7 @@ class Run:
         valid_set = [e for e in splits[1] if max(len(e.source), len(e.target)) < config.model.max_length]
         if not train_set:
             raise MMTError(f"data.max_length: {config.data.max_length} pieces leave no sentence. Set it higher.")
-        beside = [_read_beside(one, info, tokenizer, features, config) for one in config.beside]
+        beside = [_read_beside(one, tokenizer, features, config) for one in config.beside]
         run = cls(output, config, info, tokenizer, features, train_set, valid_set, beside, start)
         run.announce(len(splits[0]) - len(train_set))
         return run
@@ -86,7 +92,7 @@ class Run:
 
     def model_config(self) -> MMTConfig:
         sizes = asdict(self.config.model)
-        sets = sets_of(self.features.signature) if self.features is not None else ()
+        sets = self.features.signature.sets if self.features is not None else ()
         image_sets = tuple((one.num_regions, one.dim) for one in sets)
         vocab_size, heads = self.tokenizer.vocab_size, self.config.heads
         return MMTConfig(**sizes, vocab_size=vocab_size, image_sets=image_sets, heads=heads)
@@ -97,9 +103,9 @@ class Run:
         if start.model is None or self.start is None:
             return model
         begun, _, _ = load_model(start.model)
-        same_image = self.start.config["fusion"] == self.config.model.fusion and (
-            self.features is not None and self.start.features == self.features.signature
-        )
+        same_image = self.start.config["fusion"] == self.config.model.fusion != "none"
+        if same_image and self.features is not None and self.start.features is not None:
+            self.start.features.check(self.features.signature, f"images.features, to go on from {start.model}")
         own = model.state_dict()
         taken = {
             name: weight
@@ -129,31 +135,47 @@ class Run:
         )
 
 
-def _read_beside(
-    one: BesideSection,
-    info: DatasetInfo,
-    tokenizer: Tokenizer,
-    features: FeatureStore | None,
-    config: TrainConfig,
-) -> list[Example]:
-    """Raises MMTError where the data set is of other languages, or has no sentence to learn from."""
+def _check_beside(one: BesideSection, info: DatasetInfo, data: Path) -> DatasetInfo:
+    """Raises MMTError where the data set beside ``data`` has no such split, or is of other languages."""
     other = read_info(one.data)
+    if one.split not in other.splits:
+        raise MMTError(f"beside: {one.data}: no split '{one.split}'.{nearest(one.split, other.splits)}")
     ours, theirs = (f"{i.source_lang}-{i.target_lang}" for i in (info, other))
-    if one.task == "retrieval":
+    if one.task == "retrieval":  # has no use for translations
         ours, theirs = info.source_lang, other.source_lang
     if ours != theirs:
-        raise MMTError(f"beside: {one.data}: expected {ours}, as {config.data.path} has it, found {theirs}.")
+        raise MMTError(f"beside: {one.data}: expected {ours}, as {data} has it, found {theirs}.")
+    return other
+
+
+def _read_beside(
+    one: BesideSection, tokenizer: Tokenizer, features: FeatureStore | None, config: TrainConfig
+) -> list[Example]:
+    """Raises MMTError where the data set has no sentence to learn the task from."""
     examples = read_examples(one.data, one.split, tokenizer, features, config.images.missing)
-    longest = config.data.max_length
-    kept = [e for e in examples if max(len(e.source), len(e.target)) < longest]
     if one.task == "retrieval":
-        kept = [replace(e, target=[]) for e in examples if e.image is not None and len(e.source) < longest]
+        examples = [replace(e, target=[]) for e in examples if e.image is not None]
+    kept = [e for e in examples if max(len(e.source), len(e.target)) < config.data.max_length]
     if not kept:
         raise MMTError(
             f"beside: {one.data}: no sentence of '{one.split}' is left to learn {one.task} from. Retrieval wants "
             "images with features; data.max_length leaves out what is longer."
         )
+    if rank() == 0:
+        left = f", {len(examples) - len(kept):,} too long left out" if len(kept) < len(examples) else ""
+        get_error_console().print(f"beside: {one.data}: {len(kept):,} for {one.task}{left}", soft_wrap=True)
     return kept
+
+
+def _check_symbols(config: TrainConfig, infos: Sequence[DatasetInfo]) -> None:
+    """Raises MMTError where the tokenizer of the model to start from would break a mask into pieces."""
+    assert config.start.model is not None  # noqa: S101
+    tokenizer = Tokenizer(config.start.model / TOKENIZER)
+    for info in infos:
+        if info.probe:
+            check_masked_alike(
+                tokenizer, {}, read_probe(info.probe, info.name), f"start.model: {config.start.model}"
+            )
 
 
 def _check_start(config: TrainConfig, info: DatasetInfo) -> ModelCard:
@@ -172,12 +194,24 @@ def _check_start(config: TrainConfig, info: DatasetInfo) -> ModelCard:
     return card
 
 
-def _claim(output: Path, config: TrainConfig, info: DatasetInfo, features: FeatureStore | None) -> None:
+def _claim(
+    output: Path,
+    config: TrainConfig,
+    info: DatasetInfo,
+    features: FeatureStore | None,
+    beside: Sequence[DatasetInfo],
+    start: ModelCard | None,
+) -> None:
     """Writes down what this run is; refuses to go on with a run that was something else."""
-    now = {
-        "config": json.loads(json.dumps(asdict(config), default=str)),
+    now: dict[str, Any] = {
+        "config": _settings(config),
         "data": {"name": info.name, "checksums": {name: split.checksum for name, split in info.splits.items()}},
         "features": features.signature.to_dict() if features is not None else None,
+        "beside": [
+            {"name": other.name, "checksum": other.splits[one.split].checksum}
+            for one, other in zip(config.beside, beside, strict=True)
+        ],
+        "start": start.training if start is not None else None,
     }
     path = output / _RUN_FILE
     if path.exists():
@@ -185,28 +219,40 @@ def _claim(output: Path, config: TrainConfig, info: DatasetInfo, features: Featu
         # How long to train and how to report may change; what is trained may not. Folders may have moved: the
         # checksums say whether their content is the same.
         free = {"regime", "threads", "stack", "decoding"}
-        for section, old in before["config"].items():
-            new = now["config"].get(section)
-            if section in free or old == new:
-                continue
-            if not isinstance(old, dict):
-                old, new, section = {"": old}, {"": new}, section
-            for key, value in old.items():
-                if (section, key) not in {("data", "path"), ("images", "features")} and new.get(key) != value:
+        default = _settings(TrainConfig())  # what a run of an earlier version had not
+        old = {**default, **before["config"]}
+        for section in [name for name in old if name not in free]:
+            was, now_is = old[section], now["config"][section]
+            if not isinstance(was, dict):
+                was, now_is, section = {"": was}, {"": now_is}, section
+            for key in now_is:
+                value = was.get(key, default[section][key] if key else None)
+                if now_is[key] != value:
                     name = f"{section}.{key}".rstrip(".")
                     raise MMTError(
-                        f"{output}: holds a run with {name} = {value}, now it is {new.get(key)}. "
+                        f"{output}: holds a run with {name} = {value}, now it is {now_is[key]}. "
                         "Go on with the old value, or name another folder."
                     )
-        for part in ("data", "features"):
-            if before[part] != now[part]:
+        for part in ("data", "features", "beside", "start"):
+            if before.get(part) != now[part] and (part in before or now[part]):
                 raise MMTError(
-                    f"{output}: holds a run on other {part}: {before[part]}, now {now[part]}. Name another folder."
+                    f"{output}: holds a run on other {part}: {before.get(part)}, now {now[part]}. Name another "
+                    "folder."
                 )
     if rank() == 0:
         output.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(now, indent=2) + "\n")
         write_whole(output / "config.mmt.yaml", dump_config(config))
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings but for folders, which may have moved: checksums say whether their content is the same."""
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    for section, key in (("data", "path"), ("images", "features"), ("start", "model")):
+        settings[section].pop(key)
+    for one in settings["beside"]:
+        one.pop("data")
+    return settings
 
 
 def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:

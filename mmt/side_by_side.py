@@ -38,15 +38,24 @@ class Training:
         return (self.output / "model" / "mmt.json").is_file()
 
 
-def claim(output: Path) -> IO[str] | None:
-    """A lock on ``output``, held until it is closed; None where another process, on any machine, has it."""
+def claim(output: Path, *, wait: bool = False) -> IO[str] | None:
+    """A lock on ``output``, held until it is closed; None where another process, on any machine, has it.
+
+    Args:
+        wait: until the other one is through, instead.
+    Raises:
+        MMTError: the file system has no locks.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
     lock = (output.parent / f".{output.name}.lock").open("w")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
         lock.close()
         return None
+    except OSError as error:
+        lock.close()
+        raise MMTError(f"{output.parent}: cannot be locked ({error.strerror}). Name a folder elsewhere.") from None
     return lock
 
 
@@ -70,6 +79,9 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
                     training = waiting.pop(0)
                     if (lock := claim(training.output)) is None:
                         elsewhere.append(training)
+                        continue
+                    if training.done:  # by another process, since the list was made
+                        lock.close()
                         continue
                     bar = progress.add_task(training.name, total=training.num_steps, loss="")
                     running[bar] = (training, _begin(training, threads, lock), lock)

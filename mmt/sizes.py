@@ -40,4 +40,4 @@ class MMTConfig(ModelSizes):
     """What is learnt beside translation and has weights of its own: ``contrastive``, ``imagination``."""
 
     image_sets: tuple[tuple[int, int], ...] = ()
-    """Regions and width of each set of image features; none for a model that was trained on text only."""
+    """Regions and width of each set of image features; none for a model that was trained without."""

@@ -85,8 +85,7 @@ class Translation(TrainUnit[Batch]):
                 return self._learnt.losses(model, batch)
 
         loss, nll, *found = _losses(self._model, batch, self._learnt.label_smoothing, also)
-        if self._learnt.translation != 1.0:
-            loss = self._learnt.translation * loss
+        loss = self._learnt.translation * loss
         for name, value in found[0].items() if found else ():
             loss = loss + tokens * self._weights[name] * value
             metric_bag.get(name, Mean).update(value.detach(), weight=tokens)

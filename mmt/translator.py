@@ -18,7 +18,7 @@ from mmt.controls import Control, controlled_images, image_key
 from mmt.data import Batch, Example, collate, length_batches
 from mmt.decoding import Hypothesis, beam_search
 from mmt.errors import MMTError
-from mmt.feature_sets import open_features, sets_of, side_by_side
+from mmt.feature_sets import open_features, side_by_side
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model
 from mmt.images import compute_features, extract_features
@@ -105,7 +105,7 @@ class Translator:
         self.refuse_images("images")
         assert self.card.features is not None  # noqa: S101  # refuse_images() has seen to it
         found = []
-        for signature in sets_of(self.card.features):
+        for signature in self.card.features.sets:
             backbone = load_backbone(signature.backbone, signature.layer)
             signature.check(backbone.signature, "this machine's backbone")
             found.append(backbone)

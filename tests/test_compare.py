@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from conftest import make_dataset, make_features
 from test_recipe import SETTINGS
 
 from mmt.cli import main
-from mmt.compare import CompareConfig, Run, read_compare, runs_of, training_of
-from mmt.compare_scores import RunScores
+from mmt.compare import Cell, CompareConfig, read_compare, runs_of, training_of
+from mmt.compare_scores import RunScores, read_scores
 from mmt.compare_table import holm, table_of, tabulate
 from mmt.config import TrainConfig, read_config
 from mmt.controls import other_readings
@@ -105,23 +106,50 @@ def test_a_folder_with_another_comparison_is_refused(compared: tuple[Path, str],
     assert (code, "holds a comparison with draws 2, now it is 3" in err) == (2, True)
 
 
+def test_what_is_wrong_is_found_before_anything_is_trained(compared: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = compared
+    given = json.loads((folder / "compare.yaml").read_text())
+    make_features(tmp_path / "few", ["test-0.png"])
+    for changes, message in (
+        ({"features": {"pool": [str(tmp_path / "none")]}}, "expected a feature store, found no such folder"),
+        ({"features": {"pool": [str(tmp_path / "few")]}}, "lacks 3 images of 'test', such as 'test-2.png'"),
+        ({"split": "tset"}, "Did you mean 'test'"),
+    ):
+        (tmp_path / "broken.yaml").write_text(json.dumps(given | changes))
+        code, _, err = run("compare", tmp_path / "broken.yaml", tmp_path / "out")
+        assert (code, message in err) == (2, True), err
+        assert not (tmp_path / "out").exists()
+
+
 def test_a_training_that_fails_says_why(compared: tuple[Path, str], tmp_path: Path) -> None:
     folder, _ = compared
     broken = json.loads((folder / "compare.yaml").read_text())
-    broken["features"] = {"pool": [str(tmp_path / "none")]}
+    broken["settings"] = [*broken["settings"], "data.max_length=1"]
     (tmp_path / "broken.yaml").write_text(json.dumps(broken))
     code, _, err = run("compare", tmp_path / "broken.yaml", tmp_path / "out")
     assert code == 2
-    assert "training gated.pool.seed1 failed: error: " in err
-    assert "expected a feature store, found no such folder" in err
+    assert "training none.seed1 failed: error: data.max_length: 1 pieces leave no sentence" in err
+    assert err.count("error:") == 2
+    code, _, err = run("compare", tmp_path / "broken.yaml", tmp_path / "out", "--only-table")
+    assert (code, "3 of 3 runs are not done yet" in err) == (0, True)
+
+
+def test_scores_of_a_model_that_was_trained_anew_are_made_anew(compared: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = compared
+    cell, model = Cell("none", "", 1, ()), folder / "out" / "runs" / "none.seed1" / "model"
+    assert read_scores(cell, model, folder / "out") is not None
+    shutil.copytree(model, tmp_path / "model")
+    card = json.loads((model / "mmt.json").read_text())
+    card["training"]["updates"] = 4
+    (tmp_path / "model" / "mmt.json").write_text(json.dumps(card))
+    assert read_scores(cell, tmp_path / "model", folder / "out") is None
 
 
 def test_every_run_has_the_same_settings_but_its_own(tmp_path: Path) -> None:
-    config, recipe = read_compare(write(tmp_path, seeds=[3, 4], fusions={"late": ["pool"]}))
+    config, _ = read_compare(write(tmp_path, seeds=[3, 4], fusions={"late": ["pool"]}))
     runs = runs_of(config)
     assert [one.name for one in runs] == ["none.seed3", "late.pool.seed3", "none.seed4", "late.pool.seed4"]
-    trainings = [training_of(one, config, recipe, tmp_path) for one in runs]
-    read = [read_config(one.config_file, one.settings) for one in trainings]
+    read = [read_config(config.recipe, training_of(one, config)) for one in runs]
     assert [one.seed for one in read] == [3, 3, 4, 4]
     assert [one.model.fusion for one in read] == ["none", "late", "none", "late"]
     assert read[1].images.features == (tmp_path / "features",)
@@ -136,7 +164,7 @@ def test_every_run_has_the_same_settings_but_its_own(tmp_path: Path) -> None:
         ({"fusions": ["none"]}, "at least one fusion with features"),
         ({"seeds": []}, "and one seed"),
         ({"seeds": [1, 1]}, "seeds: one stands twice"),
-        ({"features": {"a.b": ["x"]}}, "names without"),
+        ({"features": {"a.b": ["x"]}}, "names of folders"),
         ({"features": {"pool": []}}, "at least one feature store"),
         ({"draws": 0}, "draws: expected at least 1, found 0"),
         ({"splitt": "test"}, r"unknown key 'splitt'\. Did you mean 'split'"),
@@ -196,10 +224,10 @@ def scores(hits: str, words: str, wrong: str = "0000") -> RunScores:
 def test_the_table_has_means_and_spreads_over_seeds(tmp_path: Path) -> None:
     config, recipe = small(tmp_path)
     found = {
-        Run("none", "", 1, ()): scores("1010", "1010"),
-        Run("none", "", 2, ()): scores("1000", "1010"),
-        Run("gated", "pool", 1, ()): scores("1111", "1110"),
-        Run("gated", "pool", 2, ()): scores("1101", "1111"),
+        Cell("none", "", 1, ()): scores("1010", "1010"),
+        Cell("none", "", 2, ()): scores("1000", "1010"),
+        Cell("gated", "pool", 1, ()): scores("1111", "1110"),
+        Cell("gated", "pool", 2, ()): scores("1101", "1111"),
     }
     none, gated = tabulate(found, config, recipe)
     choice = none.scores["right choice %"]["right"]
@@ -220,13 +248,27 @@ def test_p_values_are_over_sentences_averaged_over_seeds(tmp_path: Path) -> None
 
     config, recipe = small(tmp_path)
     found = {
-        Run("none", "", 1, ()): scores("0000", "0000"),
-        Run("gated", "pool", 1, ()): scores("1111", "1111", "1100"),
-        Run("gated", "pool", 2, ()): scores("1110", "1110", "1000"),
+        Cell("none", "", 1, ()): scores("0000", "0000"),
+        Cell("gated", "pool", 1, ()): scores("1111", "1111", "1100"),
+        Cell("gated", "pool", 2, ()): scores("1110", "1110", "1000"),
     }
     _, gated = tabulate(found, config, recipe)
     assert gated.p_text_only == signed_rank([1.0, 1.0, 1.0, 0.5])
     assert gated.p_wrong == signed_rank([0.0, 0.5, 1.0, 0.5])
+
+
+def test_p_values_are_of_the_seeds_that_both_have(tmp_path: Path) -> None:
+    config, recipe = small(tmp_path)
+    found = {
+        Cell("none", "", 1, ()): scores("0011", "0000"),
+        Cell("gated", "pool", 1, ()): scores("0011", "1111"),
+        Cell("gated", "pool", 2, ()): scores("1111", "1111"),
+    }
+    _, gated = tabulate(found, config, recipe)
+    assert gated.p_text_only == 1.0  # nothing differs in seed 1
+    (alone,) = tabulate({Cell("gated", "pool", 2, ()): scores("1111", "1111")}, config, recipe)
+    assert alone.p_text_only is None
+    assert table_of([alone])[1][0][4] == ""
 
 
 def test_holm_by_hand() -> None:

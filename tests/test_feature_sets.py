@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmt.errors import MMTError
-from mmt.feature_sets import JoinedSignature, JoinedStore, open_features, sets_of, signature_from
+from mmt.feature_sets import JoinedSignature, JoinedStore, open_features, signature_from
 from mmt.features import FeatureSignature, FeatureStore, FeatureWriter
 
 WIDE = FeatureSignature("wide", "pool", "none", "w" * 64, 1, 5)
@@ -55,7 +55,7 @@ def test_a_joined_signature_survives_json(folders: list[Path]) -> None:
     signature = open_features(folders).signature
     assert (signature.num_regions, signature.dim) == (3, 5)
     assert signature_from(json.loads(json.dumps(signature.to_dict()))) == signature
-    assert sets_of(signature) == (WIDE, GRID)
+    assert signature.sets == (WIDE, GRID)
     assert signature_from(json.loads(json.dumps(WIDE.to_dict()))) == WIDE
     assert str(signature) == f"{WIDE} + {GRID}"
 
@@ -65,9 +65,9 @@ def test_other_sets_or_another_order_are_refused(folders: list[Path]) -> None:
     signature.check(open_features(folders).signature, "here")
     with pytest.raises(MMTError, match=r"here: expected features made by wide.*found grid"):
         signature.check(open_features(folders[::-1]).signature, "here")
-    with pytest.raises(MMTError, match=r"here: expected 2 sets of features.*found 1"):
+    with pytest.raises(MMTError, match=r"here: expected 2 set\(s\) of features.*found 1"):
         signature.check(WIDE, "here")
-    with pytest.raises(MMTError, match=r"here: expected features made by wide"):
+    with pytest.raises(MMTError, match=r"here: expected 1 set\(s\) of features.*found 2"):
         WIDE.check(signature, "here")
 
 

@@ -234,13 +234,12 @@ def text_run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_with_every_objective_learns_them_and_resumes_exactly(
     world: Path, text_run: Path, tmp_path: Path
 ) -> None:
-    masked = masked_data(world, tmp_path)
     objectives = ("contrastive=1", "imagination=1", "masked=0.5", "faithful=0.5")
     more = [
         *(f"objectives.{weight}" for weight in objectives),
         f"start.model={text_run / 'model'}",
         "images.dropout_p=0.2",
-        f"beside=[{{data: {masked}, weight: 0.5}}, {{data: {world / 'data'}, task: retrieval}}]",
+        f"beside=[{{data: {world / 'data'}, weight: 0.5}}, {{data: {world / 'data'}, task: retrieval}}]",
     ]
     train(tmp_path / "whole", config(world, *more))
     train(tmp_path / "halves", config(world, *more, "regime.num_steps=6"))
@@ -253,9 +252,9 @@ def test_a_run_with_every_objective_learns_them_and_resumes_exactly(
     card = read_card(tmp_path / "whole" / "model")
     assert card.training["objectives"]["faithful"] == 0.5
     assert [one["task"] for one in card.training["beside"]] == ["translation", "retrieval"]
-    _, tokenizer, _ = load_model(tmp_path / "whole" / "model")
-    with pytest.raises(MMTError, match="breaks that into"):  # its tokenizer is the text model's
-        check_masked_alike(tokenizer, card.training, Probe("colour"), "model")
+    load_model(tmp_path / "whole" / "model")
+    with pytest.raises(MMTError, match=r"holds a run with objectives\.faithful = 0\.5, now it is 0\.0"):
+        train(tmp_path / "whole", config(world, *more, "objectives.faithful=0"))
 
 
 def test_masked_sentences_beside_others_keep_their_mask_whole(world: Path, tmp_path: Path) -> None:
@@ -263,6 +262,13 @@ def test_masked_sentences_beside_others_keep_their_mask_whole(world: Path, tmp_p
     train(tmp_path / "run", config(world, f"beside=[{{data: {masked}}}]", "regime.num_steps=3"))
     _, tokenizer, card = load_model(tmp_path / "run" / "model")
     check_masked_alike(tokenizer, card.training, Probe("colour"), "model")
+
+
+def test_a_tokenizer_that_breaks_the_mask_is_no_start(world: Path, text_run: Path, tmp_path: Path) -> None:
+    beside = f"beside=[{{data: {masked_data(world, tmp_path)}}}]"
+    with pytest.raises(MMTError, match=r"start\.model: .*breaks that into"):
+        train(tmp_path / "run", config(world, f"start.model={text_run / 'model'}", beside))
+    assert not (tmp_path / "run").exists()
 
 
 def test_frozen_text_stays_what_it_was(world: Path, text_run: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from mmt.backbones import load_backbone
 from mmt.cli import main
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
-from mmt.feature_sets import open_features, sets_of
+from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model, read_card, save_model
 from mmt.images import compute_features, extract_folder
@@ -460,7 +460,7 @@ def test_several_sets_of_features_by_file_and_by_store(
     for store in stores:
         extract_folder(looking / "pictures", store, layer=store.name, dtype="float32", progress=False)
     signature = open_features(stores).signature
-    sets = tuple((one.num_regions, one.dim) for one in sets_of(signature))
+    sets = tuple((one.num_regions, one.dim) for one in signature.sets)
     assert sets == ((1, 1280), (49, 1280))
     model = tiny_model(tokenizer.vocab_size, "hybrid", image_sets=sets)
     card = ModelCard(vars(model.config), "en", "de", signature, {"beam_size": 2, "length_penalty": 1.0})
@@ -471,7 +471,7 @@ def test_several_sets_of_features_by_file_and_by_store(
     assert code == 0
     assert by_store == run(*given, "--images", looking / "pictures")[1]
     assert by_store != run(*given, "--images", looking / "pictures", "--image-control", "wrong")[1]
-    assert "expected 2 sets of features" in refused(*given, "--images", stores[0])
+    assert "expected 2 set(s) of features" in refused(*given, "--images", stores[0])
     two = ("--images", stores[0], "--images", looking / "pictures")
     assert f"{stores[0]} says where images are already" in refused(*given, *two)
 
