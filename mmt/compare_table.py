@@ -211,7 +211,7 @@ def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainCo
     for number, column in enumerate(columns[:_FOR_THE_EYE]):
         table.add_column(column, justify="right" if number else "left", no_wrap=not number)
     for line in lines:
-        table.add_row(*line[:_FOR_THE_EYE])
+        table.add_row(*(cell.replace(" ± ", "±") for cell in line[:_FOR_THE_EYE]))
     Console(highlight=False).print(table)
     kinds = _scores_of(seen_rows(recipe.data.path, config.split), recipe.data.path)
     test = TEST.format(kinds[0].tested)
