@@ -13,6 +13,7 @@ from mmt.errors import MMTError
 from mmt.feature_sets import open_features
 from mmt.folder import read_card
 from mmt.lines import write_whole
+from mmt.metrics import choice_hits
 from mmt.prepared import read_split
 from mmt.side_by_side import claim
 
@@ -141,4 +142,4 @@ def _choices(translator: Translator, rows: Sequence[dict[str, Any]], images: Seq
     given = [*images, *images] if any(image is not None for image in images) else None
     scores = score_pairs(translator, [row["source"] for row in rows] * 2, targets, given)
     costs = [-score.mean_log_prob for score in scores]
-    return [right < other for right, other in zip(costs[: len(rows)], costs[len(rows) :], strict=True)]
+    return choice_hits(list(zip(costs[: len(rows)], costs[len(rows) :], strict=True)), [0] * len(rows))
