@@ -35,8 +35,15 @@ class ContrastiveHead(nn.Module):
 
     def forward(self, text: Tensor, image: Tensor) -> Tensor:
         """(P, D) sentences and (P, D) images to (P, P) logits, sentences by images."""
-        text, image = normalize(self.text(text), dim=1), normalize(self.image(image), dim=1)
-        return self.log_scale.clamp(max=_HOTTEST).exp() * text @ image.T
+        return self.log_scale.clamp(max=_HOTTEST).exp() * self.embed_text(text) @ self.embed_image(image).T
+
+    def embed_text(self, text: Tensor) -> Tensor:
+        """(N, D) sentences to (N, D) vectors of length 1."""
+        return normalize(self.text(text), dim=1)
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        """(N, D) images to (N, D) vectors of length 1."""
+        return normalize(self.image(image), dim=1)
 
 
 class ImaginationHead(nn.Module):
@@ -126,13 +133,18 @@ def faithfulness(model: MMTModel, teacher: MMTModel, batch: Batch) -> Tensor:
 def _sentences(model: MMTModel, batch: Batch) -> tuple[Tensor, Tensor]:
     """(P, D) mean encoder states of the sentences that have an image, without it, and (P) their rows."""
     assert batch.image is not None  # noqa: S101
-    states = model.encode(batch.source, batch.source_lens).states
-    pad = batch.source == PAD
+    means = sentence_means(model, batch)
     if batch.image_pad is None:
-        rows = torch.arange(len(batch.source), device=states.device)
+        rows = torch.arange(len(batch.source), device=means.device)
     else:
         rows = (~batch.image_pad).any(dim=1).nonzero()[:, 0]
-    return mean_region(states, pad)[rows, 0], rows
+    return means[rows], rows
+
+
+def sentence_means(model: MMTModel, batch: Batch) -> Tensor:
+    """(N, D) mean encoder states of the sentences, without their images."""
+    states = model.encode(batch.source, batch.source_lens).states
+    return mean_region(states, batch.source == PAD)[:, 0]
 
 
 def _same_image(features: Tensor) -> Tensor:

@@ -1,0 +1,94 @@
+"""Sentences and images as vectors of one space, by a model that has learnt the contrastive objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mmt.data import length_batches
+from mmt.errors import MMTError
+from mmt.fusion import mean_region
+from mmt.objectives import ContrastiveHead, sentence_means
+from mmt.translator import Translator
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_IMAGES = 256  # images a forward pass: their features are held together
+
+
+@torch.inference_mode()
+def embed_sentences(
+    translator: Translator,
+    sentences: Sequence[str],
+    *,
+    max_tokens: int = 8192,
+    progress: Callable[[int], object] | None = None,
+) -> NDArray[np.float32]:
+    """
+    Args:
+        sentences: N; one that is longer than the model's longest is read up to there.
+        max_tokens: sentences times longest sentence of a batch.
+        progress: called with the number of sentences just finished.
+    Returns:
+        (N, D) vectors of length 1, whose products with ``embed_images``'s are cosines.
+    Raises:
+        MMTError: the model has not learnt the contrastive objective.
+    """
+    model, head = translator.model, _head(translator)
+    longest = model.config.max_length - 1
+    sources = [translator.tokenizer.encode(sentence)[:longest] for sentence in sentences]
+    found = np.zeros((len(sources), model.config.model_dim), np.float32)
+    for rows in length_batches([(len(ids) + 1, 1) for ids in sources], max_tokens):
+        batch = translator.batch([sources[row] for row in rows], [None] * len(rows))
+        found[rows] = head.embed_text(sentence_means(model, batch)).numpy()
+        if progress is not None:
+            progress(len(rows))
+    return found
+
+
+@torch.inference_mode()
+def embed_images(
+    translator: Translator,
+    images: Sequence[str | Path | bytes | Image],
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> NDArray[np.float32]:
+    """
+    Args:
+        images: N, as ``Translator.features_of`` takes them: ids of its feature store if it has one, else files.
+        progress: called with the number of images just finished.
+    Returns:
+        (N, D) vectors of length 1.
+    Raises:
+        MMTError: as ``embed_sentences``; an image is unknown or cannot be read.
+    """
+    model, head = translator.model, _head(translator)
+    found = np.zeros((len(images), model.config.model_dim), np.float32)
+    for first in range(0, len(images), _IMAGES):
+        chunk = images[first : first + _IMAGES]
+        rows = translator.features_of(chunk)
+        batch = translator.batch([[] for _ in chunk], rows)
+        assert batch.image is not None  # noqa: S101  # every row has one
+        regions = mean_region(*model.regions(batch.image, batch.image_pad))[:, 0]
+        found[first : first + len(chunk)] = head.embed_image(regions).numpy()
+        if progress is not None:
+            progress(len(chunk))
+    return found
+
+
+def _head(translator: Translator) -> ContrastiveHead:
+    heads = translator.model.heads
+    if "contrastive" not in heads:
+        raise MMTError(
+            "the model has no vectors for sentences and images: it was trained without objectives.contrastive. "
+            "Use one trained for retrieval, such as recipes/configs/retrieval_multi30k.yaml."
+        )
+    head = heads["contrastive"]
+    assert isinstance(head, ContrastiveHead)  # noqa: S101
+    return head
