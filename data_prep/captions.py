@@ -1,0 +1,119 @@
+"""Prepares Multi30K's captions for retrieval: one row for each caption of each image that is there.
+
+    python -m data_prep.captions data/captions_five --multi30k DIR --five
+    python -m data_prep.captions data/captions_mul --multi30k DIR --language en --language de
+
+Without ``--five`` they are the sentences of task 1, one an image in each language; with it the five independent
+descriptions of task 2 (Elliott et al. 2016, https://aclanthology.org/W16-3210): ``{split}.{1..5}.{language}.gz``
+in ``DIR/captions_LANGUAGE`` or, as in the Multi30K repository, in ``data/task2/raw``. Both tasks have their images
+in the same order, that of task 1's image splits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from data_prep.multi30k import LANGUAGES, find_layout, read_raw
+from mmt.command import Command
+from mmt.errors import MMTError
+from mmt.lines import read_lines
+from mmt.prepared import DatasetInfo, print_splits, write_dataset
+
+SPLITS = {"train": "train", "val": "val", "test_2016_flickr": "test_2016"}
+"""The splits by their names in task 1 and in task 2."""
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("out", type=_PATH)
+@click.option("--multi30k", type=_PATH, required=True, help="Folder with raw/, image_splits/ and images/.")
+@click.option("--five", is_flag=True, help="Take task 2's five descriptions an image.")
+@click.option("--language", "languages", type=click.Choice(LANGUAGES), multiple=True, default=["en"],
+              help="Of the captions; repeat it for several.")  # fmt: skip
+def main(out: Path, multi30k: Path, five: bool, languages: tuple[str, ...]) -> None:
+    """Prepares the captions of Multi30K's images as the data set OUT."""
+    info = prepare(out, multi30k, languages, five=five)
+    print_splits(info)
+    click.echo(f"written to {out}; images: {info.images}")
+
+
+def prepare(out: Path, multi30k: Path, languages: Sequence[str], *, five: bool) -> DatasetInfo:
+    """Writes the data set ``out``; its images stay where they are.
+
+    A row is a caption: its ``source``, with an empty ``target``, ``lang``, and ``caption``, its number among the
+    captions of its image, from 0; ``id`` is ``IMAGE#NUMBER``. Captions whose image is missing are left out, and
+    counted on standard error. The source language of several is ``mul`` (ISO 639).
+
+    Raises:
+        MMTError: a folder or file is missing, files are not parallel, or no image of a split is there.
+    """
+    twice = [language for number, language in enumerate(languages) if language in languages[:number]]
+    if twice:
+        raise MMTError(f"--language {twice[0]}: is named twice. Name each language once.")
+    raw, image_splits, images = find_layout(multi30k)
+    if not images.is_dir():
+        raise MMTError(f"--multi30k {multi30k}: no folder {images}. Put the images there.")
+    there = {entry.name for entry in os.scandir(images)}
+    captions: dict[str, list[tuple[str, list[str]]]] = {split: [] for split in SPLITS}
+    names: Mapping[str, list[str]] = {}
+    for language in languages:
+        pairs = read_raw(raw, image_splits, source=language, target=language, wanted=list(SPLITS))
+        names = {split: pairs[split].images for split in SPLITS}
+        for split in SPLITS:
+            texts = _descriptions(multi30k, split, language, len(names[split])) if five else [pairs[split].sources]
+            captions[split] += [(language, text) for text in texts]
+    rows = {}
+    for split in SPLITS:
+        found = [line for line, name in enumerate(names[split]) if name in there]
+        if not found:
+            raise MMTError(f"{images}: none of the images of '{split}' is there, such as '{names[split][0]}'.")
+        left_out = len(names[split]) - len(found)
+        click.echo(f"{split}: {left_out:,} of {len(names[split]):,} images missing, left out", err=True)
+        rows[split] = [
+            {
+                "id": f"{names[split][line]}#{number}",
+                "image": names[split][line],
+                "source": text[line],
+                "target": "",
+                "has_image": True,
+                "lang": language,
+                "caption": number,
+            }
+            for line in found
+            for number, (language, text) in enumerate(captions[split])
+        ]
+    source = languages[0] if len(languages) == 1 else "mul"
+    name = f"multi30k_captions_{'five_' if five else ''}{source}"
+    return write_dataset(out, DatasetInfo(name, source, "", os.path.abspath(images)), rows)
+
+
+def _descriptions(multi30k: Path, split: str, language: str, num_images: int) -> list[list[str]]:
+    """Task 2's five descriptions of each image of ``split``, in the order of its images."""
+    folders = [multi30k / f"captions_{language}", multi30k / "data" / "task2" / "raw"]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise MMTError(
+            f"--multi30k {multi30k}: no descriptions in '{language}'; looked for {folders[0]} and {folders[1]}. "
+            "Fetch task 2 of Multi30K, or leave --five out."
+        )
+    texts = []
+    for number in range(1, 6):
+        path = folder / f"{SPLITS[split]}.{number}.{language}.gz"
+        lines = read_lines(path)
+        if len(lines) != num_images or "" in lines:
+            found = f"line {lines.index('') + 1} is blank" if "" in lines else f"it has {len(lines):,}"
+            raise MMTError(
+                f"{path}: expected {num_images:,} lines, a description for each image of '{split}', but {found}. "
+                "Fetch it again."
+            )
+        texts.append(lines)
+    return texts
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m data_prep.captions")
