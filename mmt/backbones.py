@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.transforms import InterpolationMode, v2
 
 from mmt.errors import MMTError, nearest
-from mmt.features import FeatureSignature
+from mmt.features import DType, FeatureSignature, FeatureWriter
 
 Layer = Literal["pool", "grid"]
 LAYERS: tuple[Layer, ...] = ("pool", "grid")
@@ -63,7 +64,12 @@ class Backbone(nn.Module):
     Attributes:
         signature: who makes the features, and how.
         transform: torchvision pipeline, (3, H, W) uint8 -> (3, C, C) uint8 with the backbone's crop size C.
+        things: what it reads, for messages: ``images``, or ``recordings`` (``mmt.audio``).
+        notes: what was worth saying of things read, and of how many; nothing is of images.
     """
+
+    things = "images"
+    notes: Counter[str]
 
     def __init__(
         self,
@@ -76,6 +82,7 @@ class Backbone(nn.Module):
     ) -> None:
         """Use ``load_backbone``. ``regions`` maps network and normalised pictures to (N, R, D)."""
         super().__init__()
+        self.notes = Counter()
         self.transform = pixels.pipeline()
         self._regions = regions
         network = network.float()  # before the sum: a file of half precision holds the same numbers
@@ -106,17 +113,37 @@ class Backbone(nn.Module):
         """(N, 3, C, C) normalised float32 -> (N, R, D) float32: the bare network."""
         return self._regions(self.network, images).float()
 
+    def read(self, source: Path | bytes | Image.Image) -> Tensor:
+        """One file, its bytes, or an opened picture -> what ``stack`` takes, here (3, C, C) uint8.
+
+        Raises:
+            ImageError: (an MMTError) naming the file, see ``mmt.images.decode_image``.
+        """
+        from mmt import images
+
+        picture: Tensor = self.transform(images.decode_image(source))
+        return picture
+
+    def stack(self, read: Sequence[Tensor]) -> Tensor:
+        """N things that were read, one at least -> what ``forward`` takes, here (N, 3, C, C) uint8."""
+        # resized pictures lie channels last in memory: stacked so, nothing is shuffled
+        return torch.stack([picture.permute(1, 2, 0) for picture in read]).permute(0, 3, 1, 2)
+
+    def writer(self, out: Path, dtype: DType) -> FeatureWriter:
+        """A writer of feature stores for what this backbone makes."""
+        return FeatureWriter(out, self.signature, dtype)
+
     def forward(self, images: Tensor) -> Tensor:
         """
         Args:
-            images: (N, 3, C, C) uint8, as ``transform`` makes them.
+            images: (N, 3, C, C) uint8, as ``stack`` makes them.
         Returns:
             (N, R, D) float32.
         """
         return self.features(self.normalise(images))
 
 
-def load_backbone(name: str = DEFAULT_BACKBONE, layer: str = "pool", weights: Path | None = None) -> Backbone:
+def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weights: Path | None = None) -> Backbone:
     """Loads a backbone with trained weights, never with random ones.
 
     ==================== ==================================== ===========================================
@@ -128,16 +155,24 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str = "pool", weights: Pa
     vit_b_16             torchvision's (download)             class token / patch tokens, 768, 14 x 14
     timm:NAME            timm's (download)                    timm's own pooling / last feature map or patches
     clip:NAME_OR_FOLDER  Hugging Face hub, or the folder      projected image embedding / patch tokens
+    logmel80             none: log-mel frames of recordings   mean and deviation over time, 160 / frames, 80
+    logmel80:SECONDS     the same of another limit than 10 s  the same
     ==================== ==================================== ===========================================
 
     Args:
         name: see the table.
-        layer: ``pool``, one vector an image, or ``grid``, one vector a region, row by row.
+        layer: ``pool``, one vector an image, or ``grid``, one vector a region, row by row. None is ``pool``
+            for pictures and ``grid`` for recordings.
         weights: a state dict (.pth, .pt, .safetensors) to use in place of the download, with the name's own
             transform. Not for CLIP, which takes a folder.
     Raises:
         MMTError: unknown name or layer; weights that cannot be had or do not fit.
     """
+    if name.partition(":")[0] == "logmel80":
+        from mmt.audio import load_logmel
+
+        return load_logmel(name, layer or "grid", weights)
+    layer = layer or "pool"
     if layer not in LAYERS:
         raise MMTError(f"layer must be one of {', '.join(LAYERS)}, but is '{layer}' instead.")
     kept: Layer = "pool" if layer == "pool" else "grid"
@@ -150,7 +185,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str = "pool", weights: Pa
         return _load_timm(rest, kept, weights)
     if kind == "clip" and rest:
         return _load_clip(rest, kept, weights)
-    known = (*BACKBONES, "timm:NAME", "clip:NAME_OR_FOLDER")
+    known = (*BACKBONES, "timm:NAME", "clip:NAME_OR_FOLDER", "logmel80", "logmel80:SECONDS")
     raise MMTError(f"no backbone '{name}'; there are {', '.join(known)}.{nearest(name, known)}")
 
 

@@ -38,15 +38,21 @@ main.add_command(score_pairs_command)
 
 @_command("features")
 @click.option(
-    "--images", "source", type=_PATH, required=True, help="A prepared data set, or a folder of image files."
+    "--images",
+    "source",
+    type=_PATH,
+    required=True,
+    help="A prepared data set, or a folder of images (or recordings).",
 )
 @click.option("--out", type=_PATH, required=True, help="The feature store; a half-written one is taken up.")
 @click.option(
     "--backbone",
     default="efficientnet_lite0",
-    help="efficientnet_lite0, resnet50, vgg16, vit_b_16, timm:NAME or clip:NAME_OR_FOLDER.",
+    help="efficientnet_lite0, resnet50, vgg16, vit_b_16, timm:NAME or clip:NAME_OR_FOLDER; logmel80[:SECONDS] of "
+    "recordings.",
 )
-@click.option("--layer", type=click.Choice(["pool", "grid"]), default="pool", help="One vector, or one a region.")
+@click.option("--layer", type=click.Choice(["pool", "grid"]), help="One vector, or one a region; of a "
+              "recording, one a frame.  [default: pool; grid for recordings]")  # fmt: skip
 @click.option("--weights", type=_PATH, help="The backbone's weights from a file instead of the network.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32)
@@ -56,14 +62,14 @@ def features_command(
     source: Path,
     out: Path,
     backbone: str,
-    layer: str,
+    layer: str | None,
     weights: Path | None,
     dtype: str,
     batch_size: int,
     workers: int | None,
     device: str,
 ) -> None:
-    """Turns images into features, once, for training and translating."""
+    """Turns images or recordings into features, once, for training and translating."""
     from mmt.images import extract_folder, print_report
 
     report = extract_folder(

@@ -122,12 +122,13 @@ def _decode_pil(image: Image.Image, name: str) -> Tensor:
 # --- the pipeline -----------------------------------------------------------------------------------------
 
 
-def find_images(source: Path) -> dict[str, Path]:
+def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
     """Lists the images of a prepared data set or of a folder, in a fixed order.
 
     Args:
         source: a prepared data set (``mmt.prepared``): the ``image`` column of its sentences that have an
             image, all splits; or a folder of image files, searched through all its subfolders.
+        suffixes: of the files to look for in such a folder, lower case.
     Returns:
         image id -> file. The id is the name in the image folder, with ``/`` between folders.
     Raises:
@@ -146,12 +147,12 @@ def find_images(source: Path) -> dict[str, Path]:
     else:
         if not source.is_dir():
             raise MMTError(f"{source}: expected a folder of images or a prepared data set, found no such folder.")
-        folder, what = source, f"images ({', '.join(IMAGE_SUFFIXES)})"
+        folder, what = source, f"files ({', '.join(suffixes)})"
         ids = {
             Path(parent, name).relative_to(folder).as_posix()
             for parent, _, names in os.walk(folder)
             for name in names
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+            if os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
         }
     if not ids:
         raise MMTError(f"{source}: expected {what}, found none.")
@@ -182,6 +183,8 @@ class ExtractReport:
         skipped: images that the store had already.
         left_out: image id -> why it has no features, for the images asked for.
         seconds: from the first image to the finished store; loading the backbone is not counted.
+        things: what they were, ``images`` or ``recordings``.
+        notes: what had to be done to some of them, e.g. ``resampled from 22,050 Hz``, and to how many.
     """
 
     out: Path
@@ -190,6 +193,8 @@ class ExtractReport:
     skipped: int
     left_out: dict[str, str]
     seconds: float
+    things: str
+    notes: dict[str, int]
 
 
 def extract_features(
@@ -228,7 +233,9 @@ def extract_features(
         raise MMTError(f"batch_size must be at least 1, but is {batch_size} instead.")
     keep_freed_memory()
     to_device(backbone, device)
-    with FeatureWriter(out, backbone.signature, dtype) as writer:
+    backbone.notes.clear()
+    writer: FeatureWriter = backbone.writer(out, dtype)
+    with writer:
         new = [i for i in image_paths if i not in writer and i not in writer.left_out]
         again = [i for i in image_paths if i not in writer and i in writer.left_out]
         # two lists, so that after a kill the batches fall as they would have fallen
@@ -239,7 +246,7 @@ def extract_features(
         with tqdm(
             total=len(image_paths),
             initial=skipped,
-            unit=" images",
+            unit=f" {backbone.things}",
             disable=None if progress else True,
             smoothing=0.05,
         ) as bar:
@@ -250,9 +257,12 @@ def extract_features(
         left_out = {i: writer.left_out[i] for i in image_paths if i in writer.left_out}
         if not len(writer):
             first, reason = next(iter(left_out.items()), ("", "none was asked for"))
-            raise MMTError(f"none of {len(image_paths):,} images could be read; the first: '{first}', {reason}.")
+            number = f"{len(image_paths):,} {backbone.things}"
+            raise MMTError(f"none of {number} could be read; the first: '{first}', {reason}.")
         writer.finish()
-        return ExtractReport(out, backbone.signature, done, skipped, left_out, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        notes = dict(sorted(backbone.notes.items()))
+        return ExtractReport(out, backbone.signature, done, skipped, left_out, seconds, backbone.things, notes)
 
 
 def compute_features(
@@ -284,7 +294,7 @@ def extract_folder(
     source: Path,
     out: Path,
     backbone: str = DEFAULT_BACKBONE,
-    layer: str = "pool",
+    layer: str | None = None,
     weights: Path | None = None,
     dtype: DType = "float16",
     batch_size: int = 32,
@@ -293,21 +303,26 @@ def extract_folder(
     device: str = "cpu",
 ) -> ExtractReport:
     """All of ``mmt features``: ``find_images``, ``load_backbone``, ``extract_features``; see there."""
-    image_paths = find_images(source)
+    from mmt.audio import AUDIO_SUFFIXES, is_speech
+
+    image_paths = find_images(source, AUDIO_SUFFIXES if is_speech(backbone) else IMAGE_SUFFIXES)
     loaded = load_backbone(backbone, layer, weights)
     return extract_features(image_paths, loaded, out, dtype, batch_size, num_workers, progress, device)
 
 
 def print_report(report: ExtractReport) -> None:
     """Prints what ``extract_features`` did, and the images that it left out by name."""
-    parts = [f"{report.done:,} images in {report.seconds:.1f} s ({report.done / report.seconds:.1f} images/s)"]
+    rate = f"{report.done / report.seconds:.1f} {report.things}/s"
+    parts = [f"{report.done:,} {report.things} in {report.seconds:.1f} s ({rate})"]
     if not report.done:
         parts = ["nothing to do" if not report.left_out else "no new features"]
     if report.skipped:
         parts.append(f"{report.skipped:,} were there already")
     print(f"{report.out}: {report.signature}: {', '.join(parts)}")
+    for note, number in report.notes.items():
+        print(f"  {number:,} {note}")
     if report.left_out:
-        print(f"left out {len(report.left_out):,} images, which have no features:")
+        print(f"left out {len(report.left_out):,} {report.things}, which have no features:")
         for image_id, reason in itertools.islice(report.left_out.items(), 10):
             print(f"  {image_id}: {reason}")
         if len(report.left_out) > 10:
@@ -337,10 +352,6 @@ def _decoded(
     the first failure is raised.
     """
 
-    def prepare(source: Path | bytes | Image.Image) -> Tensor:
-        picture: Tensor = backbone.transform(decode_image(source))
-        return picture
-
     # threads do: decoding and resizing release Python's lock
     pool = ThreadPoolExecutor(num_workers or os.cpu_count() or 1, "decode")
     waiting: deque[list[tuple[Key, Future[Tensor]]]] = deque()
@@ -348,7 +359,7 @@ def _decoded(
     try:
         while True:
             for batch in itertools.islice(upcoming, 3 - len(waiting)):
-                waiting.append([(key, pool.submit(prepare, source)) for key, source in batch])
+                waiting.append([(key, pool.submit(backbone.read, source)) for key, source in batch])
             if not waiting:
                 return
             pictures: dict[Key, Tensor] = {}
@@ -366,11 +377,9 @@ def _decoded(
 
 
 def _forward(backbone: Backbone, pictures: Sequence[Tensor]) -> NDArray[np.float32]:
-    """(3, C, C) uint8 each -> (N, R, D)."""
+    """What ``backbone.read`` gave of each -> (N, R, D)."""
     if not pictures:
         return np.zeros((0, backbone.signature.num_regions, backbone.signature.dim), np.float32)
     with torch.inference_mode():
-        # resized pictures lie channels last in memory: stacked so, nothing is shuffled
-        stacked = torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(0, 3, 1, 2)
-        features: NDArray[np.float32] = backbone(stacked).cpu().numpy()
+        features: NDArray[np.float32] = backbone(backbone.stack(pictures)).cpu().numpy()
         return features

@@ -1,0 +1,236 @@
+"""Waveform -> log-mel frames: recordings for the pipeline of ``mmt features``.
+
+A recording goes where a picture goes: its name stands in the column ``image``, and each of its frames is one
+region. ``load_backbone("logmel80")`` gives the ``LogMel`` of this module, so that stores, translators and the
+command line take recordings with no code of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import struct
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from mmt.backbones import LAYERS, Backbone
+from mmt.errors import MMTError
+from mmt.features import FeatureSignature, FeatureWriter
+from mmt.images import ImageError
+
+SAMPLE_RATE = 16_000
+NUM_BINS = 80
+AUDIO_SUFFIXES = (".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+DEFAULT_SECONDS = 10.0
+
+_WINDOW, _HOP = 400, 160  # samples: 25 and 10 ms, Kaldi's
+_SCALE = float(2**15)  # Kaldi's too: the converter's own floor lies then far below 16-bit noise
+_FLOOR = 0.0  # log energy; at this scale the rounding to 16 bits alone has more, only digital silence has less
+_SILENCE = 1e-4  # root mean square, -80 dB of full scale
+_MAX_SECONDS, _MAX_CHANNELS, _RATES = 600.0, 32, range(4_000, 384_001)
+
+
+class AudioError(ImageError):
+    """A recording that cannot be used; ``reason`` is the message without the recording's name."""
+
+
+# --- decoding ---------------------------------------------------------------------------------------------
+
+
+def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tuple[Tensor, list[str]]:
+    """Decodes a recording to 16 kHz mono.
+
+    Several channels are averaged; another sampling rate is resampled by a polyphase filter (scipy's
+    ``resample_poly``). No more than the first ``seconds`` are read, so that memory is bounded.
+
+    Args:
+        source: a file (wav, flac, ogg, mp3), or a file's bytes.
+        seconds: how much of it to read.
+    Returns:
+        (L,) float32 samples, in [-1, 1] but for clipping, L at most ``seconds`` at 16 kHz; and what was done to
+        them, e.g. ``resampled from 22,050 Hz``.
+    Raises:
+        AudioError: (an MMTError) naming the file: missing, empty, not audio, damaged or cut off (as far as its
+            format tells; an MP3 without a count of its frames does not), samples that are not numbers, silent
+            (under -80 dB of full scale), or shorter than one frame of 25 ms.
+    """
+    import soundfile
+
+    name = "the audio bytes given" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise AudioError(name, (error.strerror or str(error)).lower()) from None
+    if not data:
+        raise AudioError(name, "the file is empty")
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate, channels, total = file.samplerate, file.channels, file.frames
+            if rate not in _RATES or channels > _MAX_CHANNELS:
+                raise AudioError(name, f"{channels} channels at {rate:,} Hz; expected speech, 4,000 Hz or more")
+            most = math.ceil(seconds * rate)
+            samples: NDArray[np.float32] = file.read(most, dtype="float32", always_2d=True)
+            header = file.extra_info
+    except soundfile.LibsndfileError as error:
+        reason = str(error.error_string).strip().rstrip(".").lower()
+        raise AudioError(name, f"not audio, or damaged ({reason})") from None
+    lacking = _lacks(data, len(samples), min(total, most), total, header)
+    if lacking:
+        raise AudioError(name, lacking)
+    if not np.isfinite(samples).all():
+        raise AudioError(name, "has samples that are not numbers (NaN or infinite)")
+    done = [f"cut to {seconds:g} s"] if total > most else []
+    if channels > 1:
+        done.append(f"mixed to mono from {channels} channels")
+    mono = samples.mean(1)
+    if rate != SAMPLE_RATE:
+        done.append(f"resampled from {rate:,} Hz")
+        mono = _resample(mono, rate)
+    mono = mono[: round(seconds * SAMPLE_RATE)]
+    if len(mono) < _WINDOW:
+        raise AudioError(name, f"{1000 * len(mono) / SAMPLE_RATE:.0f} ms are shorter than one frame of 25 ms")
+    if float(mono.std(dtype=np.float64)) < _SILENCE:
+        raise AudioError(name, "is silent (under -80 dB of full scale)")
+    return torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32)), done
+
+
+def _lacks(data: bytes, got: int, expected: int, total: int, header: str) -> str:
+    """Why a recording is not whole, or "": libsndfile plays what is there of a file that was cut off."""
+    cut = "is cut off or damaged"
+    if got < expected:
+        return f"{cut}: {got:,} of {expected:,} samples can be decoded"
+    if data[:4] == b"RIFF" and "(should be" in header:
+        (size,) = struct.unpack("<I", data[4:8])
+        if size not in (0, 2**32 - 1) and size + 8 > len(data) + 1:  # a program that writes to a pipe cannot know
+            return f"{cut}: {len(data):,} of {size + 8:,} bytes"
+    page = data.rfind(b"OggS")
+    if data[:4] == b"OggS" and page + 14 <= len(data):
+        (last,) = struct.unpack("<q", data[page + 6 : page + 14])
+        if not data[page + 5] & 4:
+            return f"{cut}: the last page of the Ogg stream is missing"
+        if b"\x01vorbis" in data[:64] and last > total:  # other codecs count in their own unit
+            return f"{cut}: {total:,} of {last:,} samples can be decoded"
+    return ""
+
+
+def _resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    from scipy.signal import resample_poly
+
+    common = math.gcd(rate, SAMPLE_RATE)
+    resampled: NDArray[np.float32] = resample_poly(samples, SAMPLE_RATE // common, rate // common)
+    return resampled
+
+
+# --- frames -----------------------------------------------------------------------------------------------
+
+
+class LogMel(Backbone):
+    """Kaldi's log-mel filter bank as a backbone: 80 bins, windows of 25 ms every 10 ms, at 16 kHz.
+
+    ``grid`` gives the frames themselves, each bin with mean 0 and variance 1 over the recording, which takes away
+    how loud it is and how its microphone sounds. A store has room for a fixed number of frames; those
+    behind a recording's end are NaN: there is no region there. ``pool`` gives one vector: mean and then standard
+    deviation of each bin over time, not normalised.
+
+    Attributes:
+        notes: what had to be done to recordings, e.g. ``resampled from 22,050 Hz``, and to how many.
+    """
+
+    def __init__(self, layer: str, seconds: float) -> None:
+        """Use ``load_backbone``."""
+        from fairseq2.data.audio import WaveformToFbankConverter
+
+        nn.Module.__init__(self)  # no network, no pixels
+        self.things, self.notes = "recordings", Counter()
+        self.seconds, self.layer = seconds, layer
+        self._lock = threading.Lock()
+        self._convert = WaveformToFbankConverter(num_mel_bins=NUM_BINS, waveform_scale=_SCALE, channel_last=True)
+        how = "each bin mean 0 and variance 1 over time" if layer == "grid" else "mean and deviation over time"
+        transform = f"16 kHz mono, window 25 ms, hop 10 ms, log-mel {NUM_BINS} floored at {_FLOOR:g}, {how}"
+        limit = "" if seconds == DEFAULT_SECONDS else f":{seconds:g}"
+        frames = 1 + (round(seconds * SAMPLE_RATE) - _WINDOW) // _HOP
+        shape = (frames, NUM_BINS) if layer == "grid" else (1, 2 * NUM_BINS)
+        settings = hashlib.sha256(f"fairseq2 kaldi povey scale {_SCALE:g}, {transform}".encode()).hexdigest()
+        self.signature = FeatureSignature(f"logmel80{limit}", layer, transform, settings, *shape)
+        self.eval()
+
+    def read(self, source: Path | bytes | Image.Image) -> Tensor:
+        """A recording -> (R, D) float32, frames behind its end NaN. Raises AudioError as ``decode_audio`` does."""
+        if isinstance(source, Image.Image):
+            raise AudioError("the image given", "expected a recording: the features are made from sound")
+        samples, done = decode_audio(source, self.seconds)
+        with self._lock:
+            self.notes.update(done)
+        found = self._convert({"waveform": samples.unsqueeze(1), "sample_rate": float(SAMPLE_RATE)})
+        frames = found["fbank"].clamp_(min=_FLOOR)  # (T, 80)
+        mean, deviation = frames.mean(0), frames.std(0, correction=0)
+        if self.layer == "pool":
+            return torch.cat([mean, deviation]).unsqueeze(0)
+        # a bin that never changes, as above the band of a telephone, is 0 throughout and not noise made loud
+        frames = (frames - mean) / deviation.clamp(min=0.01)
+        missing = self.signature.num_regions - len(frames)
+        return nn.functional.pad(frames, (0, 0, 0, missing), value=math.nan)
+
+    def stack(self, read: Sequence[Tensor]) -> Tensor:
+        """(R, D) each -> (N, R, D)."""
+        return torch.stack(list(read))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, R, D) -> the same: the frames are the features."""
+        return images
+
+    def writer(self, out: Path, dtype: Any) -> FeatureWriter:
+        """A writer that lets frames of NaN pass."""
+        return _FrameWriter(out, self.signature, dtype)
+
+
+class _FrameWriter(FeatureWriter):
+    """Lets regions pass that are NaN throughout; a region that is so in part is refused like any other."""
+
+    def append(
+        self, image_ids: Sequence[str], features: NDArray[Any], left_out: Mapping[str, str] | None = None
+    ) -> None:
+        self._batch = features
+        absent = np.isnan(features).all(2, keepdims=True)  # (N, R, 1)
+        super().append(image_ids, np.where(absent, np.float32(0), features), left_out)
+
+    def _write_journal(self, entry: Mapping[str, Any]) -> None:
+        # FeatureWriter has checked the batch and written it with zeros; now, before the journal vouches for it,
+        # the rows themselves take their place.
+        if "ids" in entry:
+            assert self._rows is not None  # noqa: S101 (append has written to it)
+            self._rows.truncate(len(self.ids) * self._row_bytes)
+            self._rows.write(np.ascontiguousarray(self._batch, np.dtype(self.dtype).newbyteorder("<")).tobytes())
+            self._rows.flush()
+        super()._write_journal(entry)
+
+
+def is_speech(name: str) -> bool:
+    """Whether the backbone of that name reads recordings."""
+    return name.partition(":")[0] == "logmel80"
+
+
+def load_logmel(name: str, layer: str, weights: Path | None) -> LogMel:
+    """``logmel80``, or ``logmel80:SECONDS`` for another limit than 10 s. Raises MMTError where it is none."""
+    if layer not in LAYERS:
+        raise MMTError(f"layer must be one of {', '.join(LAYERS)}, but is '{layer}' instead.")
+    if weights is not None:
+        raise MMTError(f"{name}: has no weights to load from {weights}. Leave --weights out.")
+    _, colon, limit = name.partition(":")
+    try:
+        seconds = float(limit) if colon else DEFAULT_SECONDS
+    except ValueError:
+        seconds = math.nan
+    if not _WINDOW / SAMPLE_RATE <= seconds <= _MAX_SECONDS:
+        raise MMTError(f"{name}: expected logmel80:SECONDS with 0.025 to {_MAX_SECONDS:g} s, found '{limit}'.")
+    return LogMel(layer, seconds)
