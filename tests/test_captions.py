@@ -20,7 +20,7 @@ REAL = data_root() / "multi30k"
 
 @pytest.fixture
 def multi30k(tmp_path: Path) -> Path:
-    """Three images a split, the second of which is missing; each text names its split, line, language and number."""
+    """Three images a split, the second of which is missing; a text names its split, line, language and number."""
     folder = tmp_path / "multi30k"
     for name in ("raw", "image_splits", "images", "captions_en"):
         (folder / name).mkdir(parents=True)

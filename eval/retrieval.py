@@ -1,0 +1,376 @@
+"""Scores retrieval: how often a caption finds its image, and an image one of its captions, among all candidates.
+
+    python -m eval.retrieval runs/seed1/model runs/seed2/model data/captions_five test_2016_flickr OUT \\
+        --images features/multi30k_lite0_grid
+
+Models are the same but for their seed. OUT gets ``result.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from mmt.command import Command
+from mmt.errors import MMTError
+from mmt.lines import make_folder, write_whole
+from mmt.prepared import image_folder, read_info, read_split
+
+if TYPE_CHECKING:
+    from mmt.features import FeatureStore
+
+DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
+FIGURES = {"recall_at_1": 1, "recall_at_5": 5, "recall_at_10": 10}
+TIES = "a wrong candidate that scores as high as the right one stands before it"
+_CHUNK = 2048
+_PRECISION = 2.0**25
+
+_PATH = click.Path(path_type=Path)
+_Vectors = NDArray[np.floating[Any]]
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("models", type=_PATH, nargs=-1, required=True)
+@click.argument("data", type=_PATH)
+@click.argument("split")
+@click.argument("out", type=_PATH)
+@click.option("--images", type=_PATH, multiple=True,
+              help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
+@click.option("--draws", type=click.IntRange(min=1), default=5, help="How often to mix up the images (control).")
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
+def main(
+    models: tuple[Path, ...],
+    data: Path,
+    split: str,
+    out: Path,
+    images: tuple[Path, ...],
+    draws: int,
+    seed: int,
+) -> None:
+    """Retrieves SPLIT of the prepared data set DATA with MODELS, seeds of one model; the result goes into OUT.
+
+    Candidates are all images of SPLIT, or all its captions; with a column lang, also those of each language alone.
+    """
+    print_result(evaluate(models, data, split, out, images, draws, seed))
+
+
+def ranks(
+    captions: _Vectors,
+    images: _Vectors,
+    image_of_caption: NDArray[np.integer[Any]],
+    *,
+    chunk: int = _CHUNK,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """At what place each query has its right answer, in both directions; 1 is the first.
+
+    An image's right answers are all its captions, and its rank is that of the best. A wrong candidate that scores
+    as high stands before the right one, so that a model whose vectors are all the same finds nothing. Vectors are
+    rounded to multiples of 2^-25, about what float32 keeps of them: products of such vectors are exact in float64,
+    in whatever order they are added, so that equal scores are equal and the size of a chunk changes nothing.
+
+    Args:
+        captions: (N, D) vectors of length 1 (or less).
+        images: (M, D) likewise; one without a caption is a candidate, and no query.
+        image_of_caption: (N,) the row in ``images`` of each caption's image.
+        chunk: at most chunk x chunk similarities are held at a time.
+        progress: called with the number of captions just finished.
+    Returns:
+        (N,) of each caption, and (M',) of each image that has a caption, in the order of ``images``.
+    Raises:
+        MMTError: a vector is longer than 1, or has an infinite value or none.
+        ValueError: the shapes do not go together.
+    """
+    num_captions, num_images = len(captions), len(images)
+    owners = np.asarray(image_of_caption, np.int64)
+    if captions.shape[1] != images.shape[1] or owners.shape != (num_captions,):
+        raise ValueError(f"captions {captions.shape}, images {images.shape} and owners {owners.shape} do not fit.")
+    if not num_captions or owners.min() < 0 or owners.max() >= num_images:
+        raise ValueError(f"image_of_caption must be rows of {num_images} images, and there must be captions.")
+    own = np.concatenate(
+        [
+            np.einsum("nd,nd->n", _rounded(captions[rows]), _rounded(images[owners[rows]]))
+            for rows in _slices(num_captions, chunk)
+        ]
+    )
+    best = np.full(num_images, -np.inf)
+    np.maximum.at(best, owners, own)
+    of_caption = np.zeros(num_captions, np.int64)
+    of_image = np.zeros(num_images, np.int64)
+    # A caption's own image always counts among those that score as high; so do an image's best captions.
+    np.add.at(of_image, owners, -(own == best[owners]).astype(np.int64))
+    for rows in _slices(num_captions, chunk):
+        queries = _rounded(captions[rows])
+        for columns in _slices(num_images, chunk):
+            scores = queries @ _rounded(images[columns]).T
+            of_caption[rows] += np.count_nonzero(scores >= own[rows, None], axis=1)
+            of_image[columns] += np.count_nonzero(scores >= best[columns], axis=0)
+        if progress is not None:
+            progress(len(queries))
+    return of_caption, of_image[np.isfinite(best)] + 1
+
+
+def figures(places: NDArray[np.int64]) -> dict[str, float]:
+    """Recall at 1, 5 and 10, the share of queries (0 to 1) with a right answer so far in front; median rank."""
+    shares = {name: float(np.mean(places <= k)) for name, k in FIGURES.items()}
+    return shares | {"median_rank": float(np.median(places))}
+
+
+def chance(num_right: NDArray[np.integer[Any]], num_candidates: int) -> dict[str, float]:
+    """``figures`` as they are to be expected of candidates in random order.
+
+    A right answer of r is among the first k of n with probability 1 - C(n - r, k) / C(n, k). The median rank is
+    the first k at which the mean of that over queries is 1/2.
+
+    Args:
+        num_right: (Q,) how many right answers each query has.
+    """
+    values, counts = np.unique(num_right, return_counts=True)
+
+    def recall(k: int) -> float:
+        shares = [1 - _none_among(int(right), k, num_candidates) for right in values]
+        return float(np.average(shares, weights=counts))
+
+    median = 1 + bisect_left(range(1, num_candidates + 1), 0.5 - 1e-12, key=recall)
+    return {name: recall(k) for name, k in FIGURES.items()} | {"median_rank": float(median)}
+
+
+def evaluate(
+    models: Sequence[Path],
+    data: Path,
+    split: str,
+    out: Path,
+    images: Sequence[Path] = (),
+    draws: int = 5,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Embeds, scores and writes; see ``main`` for the arguments.
+
+    Returns:
+        What ``OUT/result.json`` holds: under ``retrieval``, for ``all`` and each language, and for each of
+        ``DIRECTIONS``: ``queries``, ``candidates``, ``chance`` and each figure's mean over seeds, sample standard
+        deviation (None for one seed) and values; under ``wrong_images`` the same figures when the images are mixed
+        up at random, the mean over draws and seeds.
+    Raises:
+        MMTError: data without images; models without vectors, of another language, or that differ in more than
+            their seed; images that cannot be had; a folder that cannot be written.
+    """
+    from tqdm import tqdm
+
+    from mmt.embedding import embed_images, embed_sentences
+    from mmt.translator import Translator
+
+    info = read_info(data)
+    _check_models(models, info.source_lang, data)
+    rows = read_split(data, split)
+    columns = ["source", "image", "has_image", *(["lang"] if "lang" in rows.column_names else [])]
+    kept = [row for row in rows.select_columns(columns) if row["has_image"]]
+    if not kept:
+        raise MMTError(f"{data} {split}: expected captions of images, but no sentence has an image.")
+    names = list(dict.fromkeys(row["image"] for row in kept))
+    row_of = {name: number for number, name in enumerate(names)}
+    owners = np.array([row_of[row["image"]] for row in kept])
+    groups = {"all": np.arange(len(kept))}
+    langs = [row.get("lang", "") for row in kept]
+    if len(set(langs)) > 1:
+        groups |= {
+            lang: np.array([n for n, one in enumerate(langs) if one == lang]) for lang in sorted(set(langs))
+        }
+    make_folder(out)  # before the long part
+    values: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in groups}
+    wrong: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in groups}
+    cards = []
+    with TemporaryDirectory(prefix="mmt-") as temporary:
+        store = _store(names, models[0], images, image_folder(data, info), Path(temporary))
+        with tqdm(total=len(models) * (len(kept) + len(names)), unit="", disable=None) as bar:
+            for folder in models:
+                translator = Translator.from_dir(folder, store)
+                cards.append(translator.card)
+                texts = embed_sentences(translator, [row["source"] for row in kept], progress=bar.update)
+                pictures = embed_images(translator, names, progress=bar.update)
+                for name, group in groups.items():
+                    values[name].append(_both(texts[group], pictures, owners[group]))
+                    for draw in range(draws):
+                        mixed = np.random.default_rng(seed + draw).permutation(len(names))
+                        wrong[name].append(_both(texts[group], pictures[mixed], owners[group]))
+    result: dict[str, Any] = {
+        "data": info.name,
+        "data_checksum": info.splits[split].checksum,
+        "languages": sorted({*langs} - {""}) or [info.source_lang],
+        "split": split,
+        "captions": len(kept),
+        "images": len(names),
+        "captions_without_image": len(rows) - len(kept),
+        "ties": TIES,
+        "retrieval": {
+            name: _summaries(values[name], wrong[name], owners[group], len(names))
+            for name, group in groups.items()
+        },
+        "draws": draws,
+        "seed": seed,
+        "features": cards[0].features.to_dict() if cards[0].features else None,
+        "models": [{"model": card.config, "training": card.training} for card in cards],
+        "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "numpy")},
+    }
+    write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    return result
+
+
+def print_result(result: Mapping[str, Any]) -> None:
+    """Prints one table: recall and median rank of each direction and language, beside chance."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(title=f"{result['data']} {result['split']}", title_justify="left")
+    table.add_column("")
+    for column in ("R@1 %", "R@5 %", "R@10 %", "median rank", "queries", "candidates"):
+        table.add_column(column, justify="right")
+    for group, directions in result["retrieval"].items():
+        for name, label in DIRECTIONS.items():
+            one = directions[name]
+            counts = (f"{one['queries']:,}", f"{one['candidates']:,}")
+            label = label if len(result["retrieval"]) == 1 else f"{label}, {group}"
+            table.add_row(label, *(_cell(one[figure], figure) for figure in (*FIGURES, "median_rank")), *counts)
+            for what in ("wrong_images", "chance"):
+                cells = [_plain(one[what][figure], figure) for figure in (*FIGURES, "median_rank")]
+                table.add_row(f"  {what.replace('_', ' ')}", *cells, style="dim")
+        table.add_section()
+    console.print(table)
+    console.print(
+        f"{result['captions']:,} captions of {result['images']:,} images ({', '.join(result['languages'])}); "
+        f"{result['captions_without_image']:,} more have no image and are left out. Ties: {TIES}."
+    )
+    if len(result["models"]) > 1:
+        console.print(f"± is the standard deviation over {len(result['models'])} seeds.")
+    console.print(
+        f"wrong images: all images mixed up at random, the mean over {result['draws']} draws; chance: what "
+        "a random order of the candidates is to be expected to give."
+    )
+
+
+def _both(captions: _Vectors, images: _Vectors, owners: NDArray[np.integer[Any]]) -> dict[str, dict[str, float]]:
+    found = ranks(captions, images, owners)
+    return {direction: figures(places) for direction, places in zip(DIRECTIONS, found, strict=True)}
+
+
+def _summaries(
+    values: Sequence[Mapping[str, Mapping[str, float]]],
+    wrong: Sequence[Mapping[str, Mapping[str, float]]],
+    owners: NDArray[np.integer[Any]],
+    num_images: int,
+) -> dict[str, Any]:
+    captions_of_image = np.unique(owners, return_counts=True)[1]
+    right = {"text_to_image": np.ones(len(owners), np.int64), "image_to_text": captions_of_image}
+    candidates = {"text_to_image": num_images, "image_to_text": len(owners)}
+    return {
+        direction: {
+            "queries": len(right[direction]),
+            "candidates": candidates[direction],
+            **{
+                figure: _spread([value[direction][figure] for value in values])
+                for figure in (*FIGURES, "median_rank")
+            },
+            "wrong_images": {
+                figure: statistics.fmean(value[direction][figure] for value in wrong)
+                for figure in (*FIGURES, "median_rank")
+            },
+            "chance": chance(right[direction], candidates[direction]),
+        }
+        for direction in DIRECTIONS
+    }
+
+
+def _spread(seeds: Sequence[float]) -> dict[str, Any]:
+    std = statistics.stdev(seeds) if len(seeds) > 1 else None
+    return {"mean": statistics.fmean(seeds), "std": std, "seeds": list(seeds)}
+
+
+def _check_models(folders: Sequence[Path], lang: str, data: Path) -> None:
+    """Raises MMTError unless the folders are seeds of one model, which reads the language of the data."""
+    from mmt.folder import read_card
+
+    first, seeds = read_card(folders[0]), set()
+    for folder in folders:
+        card = read_card(folder)
+        card.refuse_images(f"{folder}")
+        if card.source_lang != lang and "mul" not in (card.source_lang, lang):
+            raise MMTError(f"{data}: expected '{card.source_lang}', which {folder} reads, found '{lang}'.")
+        same = [(c.config, c.features, c.training.get("data_checksum")) for c in (card, first)]
+        if same[0] != same[1]:
+            raise MMTError(
+                f"{folder}: differs from {folders[0]} in more than its seed. Give the seeds of one model: the "
+                "same configuration, features and training data."
+            )
+        seed = card.training.get("seed", str(folder.resolve()))
+        if seed in seeds:
+            raise MMTError(f"{folder}: a model with seed {seed} was given before. Give each seed once.")
+        seeds.add(seed)
+
+
+def _store(
+    names: Sequence[str], model: Path, images: Sequence[Path], folder: Path, temporary: Path
+) -> FeatureStore:
+    """The features of the images: ``images``, or made here from the files in ``folder``."""
+    from mmt.feature_sets import open_features
+    from mmt.translator import Translator
+
+    if images:
+        store, remedy = open_features(images), "Run mmt features for the data set."
+    else:
+        files = {name: folder / name for name in names}
+        made = Translator.from_dir(model).with_features_of(files, temporary / "features").features
+        assert made is not None  # noqa: S101  # it was just made
+        store, remedy = made, f"Put the images into {folder}."
+    missing = [name for name in names if name not in store]
+    if missing:
+        raise MMTError(
+            f"{store.folder if images else folder}: {len(missing):,} of {len(names):,} images are missing or "
+            f"cannot be read, such as '{missing[0]}'. {remedy}"
+        )
+    return store
+
+
+def _rounded(vectors: _Vectors) -> NDArray[np.float64]:
+    """Multiples of 2^-25 no longer than about 1: their products are exact, see ``ranks``."""
+    fixed: NDArray[np.float64] = np.rint(vectors.astype(np.float64) * _PRECISION) / _PRECISION
+    longest = np.einsum("nd,nd->n", fixed, fixed).max()
+    if not longest < 1.001:
+        raise MMTError(f"vectors: expected a length of 1 at most, found {math.sqrt(longest):.4g}. Train it again.")
+    return fixed
+
+
+def _slices(num_rows: int, chunk: int) -> list[slice]:
+    return [slice(first, min(first + chunk, num_rows)) for first in range(0, num_rows, chunk)]
+
+
+def _none_among(right: int, k: int, num: int) -> float:
+    """The probability that none of ``right`` things is among the first ``k`` of ``num`` in random order."""
+    if k > num - right:
+        return 0.0
+    lgamma = math.lgamma
+    return math.exp(lgamma(num - right + 1) + lgamma(num - k + 1) - lgamma(num - right - k + 1) - lgamma(num + 1))
+
+
+def _cell(value: Mapping[str, Any], figure: str) -> str:
+    spread = "" if value["std"] is None else f" ± {_plain(value['std'], figure)}"
+    return _plain(value["mean"], figure) + spread
+
+
+def _plain(value: float, figure: str) -> str:
+    return f"{value:,.1f}" if figure == "median_rank" else f"{100 * value:.1f}"
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m eval.retrieval")
