@@ -272,7 +272,7 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
     for split, size in sizes.items():
         if size < 16 or (split == "contrastive" and size % 2):
             raise MMTError(f"--{split} must be at least 16 (contrastive: and even), but is {size} instead.")
-    _refuse_foreign(out)
+    refuse_foreign(out, NAME)
     splits = plan(seed, sizes)
     beside = out.with_name(out.name + ".drawing")  # write_dataset would keep the pictures of an older data set
     shutil.rmtree(beside, ignore_errors=True)
@@ -292,7 +292,7 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
                     "contrast": row.contrast, "wrong_answer": row.wrong_answer,
                 }
             )  # fmt: skip
-    _draw_all(jobs, processes or os.cpu_count() or 1)
+    draw_all(jobs, processes or os.cpu_count() or 1)
     info = write_dataset(beside, DatasetInfo(NAME, "en", "de", "images"), tables)
     if out.exists():
         shutil.rmtree(out)
@@ -300,10 +300,11 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
     return info
 
 
-def _refuse_foreign(out: Path) -> None:
+def refuse_foreign(out: Path, name: str) -> None:
+    """Raises MMTError where ``out`` is neither new nor an older data set called ``name``."""
     if out.is_dir() and (out / "dataset.json").is_file():
         found = read_info(out).name
-        if found == NAME:
+        if found == name:
             return
         found = f"the data set '{found}'"
     elif not out.exists() or (out.is_dir() and not any(out.iterdir())):
@@ -311,12 +312,13 @@ def _refuse_foreign(out: Path) -> None:
     else:
         found = "something else"
     raise MMTError(
-        f"{out}: expected a new folder or an older {NAME}, found {found}. "
+        f"{out}: expected a new folder or an older {name}, found {found}. "
         "Name another folder, or remove this one yourself."
     )
 
 
-def _draw_all(jobs: list[tuple[Path, Scene]], processes: int) -> None:
+def draw_all(jobs: list[tuple[Path, Scene]], processes: int) -> None:
+    """Draws each scene into its file, in ``processes`` at a time, with a progress bar."""
     from tqdm import tqdm
 
     with tqdm(total=len(jobs), desc="drawing", unit=" pictures", disable=None) as bar:
