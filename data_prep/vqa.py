@@ -33,9 +33,8 @@ KINDS = (
     ("colour", r"what colou?rs?\b|what (is|are) the colou?rs?\b"),
     ("number", r"how (many|much)\b|what (is|are) the numbers?\b"),
     ("who", r"who(m|se)?\b"),
-    ("doing", r"what .*\bdo(ing)?( [\w ]+)?\?$"),
+    ("doing", r"what .+ (doing\b|do\?$)"),
     ("where", r"where\b"),
-    ("yes/no", r"(is|are|was|were|do|does|did|has|have|had|can|could|will)\b"),
     ("object", r"(what|which)\b"),
 )
 _HEADER = ["line", "image", "question", "answer"]
@@ -114,9 +113,8 @@ def multi30k_vqa(pairs: Path) -> _Rows:
     * ``colour``: what color(s), what is the color
     * ``number``: how many, how much, what is the number
     * ``who``: who, whom, whose
-    * ``doing``: what is SOMEONE doing
+    * ``doing``: what is SOMEONE doing, what does SOMEONE do
     * ``where``: where
-    * ``yes/no``: is, are, does, can, ...
     * ``object``: any other what or which
     * ``other``: all else
 
