@@ -12,6 +12,7 @@ import click
 from mmt import __version__
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.retrieve import retrieve_command
 from mmt.score import score_command
 from mmt.score_pairs import score_pairs_command
 
@@ -34,6 +35,7 @@ def _command(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
 main.add_command(score_command)
 main.add_command(score_pairs_command)
+main.add_command(retrieve_command)
 
 
 @_command("features")

@@ -1,0 +1,333 @@
+"""``mmt retrieve``: finds images by a text and texts by an image, by their vectors in one space."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+
+from mmt.command import Command
+from mmt.errors import MMTError, nearest
+from mmt.lines import check_file, read_lines, replacing, write_whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mmt.features import FeatureStore
+    from mmt.folder import ModelCard
+    from mmt.index import Index
+    from mmt.translator import Translator
+
+_PATH = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One item of an index: its place for a query, from 1, and the cosine of their vectors."""
+
+    rank: int
+    cosine: float
+    item: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """A sentence, or an image's file."""
+
+    text: str = ""
+    image: Path | None = None
+
+    def __str__(self) -> str:
+        return str(self.image) if self.image is not None else self.text
+
+
+@click.command("retrieve", cls=Command, context_settings={"show_default": True})
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+@click.option("--model", type=_PATH, required=True, help="The folder of a model trained for retrieval.")
+@click.option("--index", "folder", type=_PATH, required=True,
+              help="The index: built if --images or --sentences is given, else asked.")  # fmt: skip
+@click.option("--images", type=_PATH, multiple=True,
+              help="Build from images: a folder, a prepared data set, or a feature store (one a set of features); "
+              "a store with one of the others takes those images, with features from the store.")  # fmt: skip
+@click.option("--sentences", type=_PATH, help="Build from sentences: a text file, or a prepared data set's.")
+@click.option(
+    "--split", help="With --sentences DATA: which split.  [default: the first whose name begins with test]"
+)
+@click.option("--image", "pictures", type=_PATH, multiple=True, help="An image file to ask with; repeatable.")
+@click.option("--input", "input_file", type=_PATH, help="A file with texts to ask with, one a line.")
+@click.option("--top", type=click.IntRange(min=1), default=5, help="Answers to each query.")
+@click.option("--html", type=_PATH, help="Answers as one page that needs nothing else, with the pictures.")
+@click.option("--output", type=_PATH, help="Answers as JSON lines.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
+def retrieve_command(
+    texts: tuple[str, ...],
+    model: Path,
+    folder: Path,
+    images: tuple[Path, ...],
+    sentences: Path | None,
+    split: str | None,
+    pictures: tuple[Path, ...],
+    input_file: Path | None,
+    top: int,
+    html: Path | None,
+    output: Path | None,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Builds an index of images or sentences, and finds in it what is nearest to each TEXT or image.
+
+    Answers go to the terminal, unless --html or --output is given.
+    """
+    from mmt.folder import read_card
+    from mmt.index import check_place, open_index
+
+    # What can be wrong is looked at before torch is loaded.
+    if images and sentences is not None:
+        raise MMTError("--images and --sentences: an index holds one of the two. Build two indices.")
+    if split is not None and (sentences is None or not (sentences / "dataset.json").is_file()):
+        raise MMTError(f"--split {split}: of which data set? Name it with --sentences.")
+    queries = _queries(texts, input_file, pictures)
+    if not queries and not images and sentences is None:
+        raise MMTError(
+            "nothing to do: build an index with --images or --sentences, or ask one with a TEXT, --input, --image."
+        )
+    if not queries and (html or output):
+        raise MMTError("--html and --output are for answers: ask with a TEXT, --input or --image.")
+    check_file(html)
+    check_file(output)
+    card = read_card(model)
+    if images or pictures:
+        card.refuse_images("images")
+    index, found, given = None, [], None
+    if images:
+        given = _read_images(images, card)
+    elif sentences is not None:
+        found = _read_sentences(sentences, split)
+    else:
+        index = open_index(folder, model)
+    check_place(folder)
+
+    import numpy as np
+    import torch
+
+    from mmt.embedding import embed_images
+    from mmt.index import write_index
+    from mmt.memory import keep_freed_memory
+    from mmt.translator import Translator
+
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    translator = Translator.from_dir(model)
+    started = time.monotonic()
+    asked = [
+        _embed_sentences(translator, [query.text for query in queries if query.image is None], quiet),
+        embed_images(translator, [query.image for query in queries if query.image is not None]),
+    ]
+    if index is None:
+        left_out: Mapping[str, str] = {}
+        if given is not None:
+            ids, vectors, left_out = _embed_images(translator, given, quiet)
+            index = write_index(folder, "images", ids, vectors, model, given.folder)
+        else:
+            index = write_index(folder, "sentences", found, _embed_sentences(translator, found, quiet), model)
+        if not quiet:
+            seconds = time.monotonic() - started
+            click.echo(f"{folder}: {len(index.items):,} {index.kind}, {index.method}, {seconds:.1f} s", err=True)
+            for name, reason in list(left_out.items())[:10]:
+                click.echo(f"left out: {name}: {reason}", err=True)
+            if len(left_out) > 10:
+                click.echo(f"left out: {len(left_out) - 10:,} more", err=True)
+    if not queries:
+        return
+    answers = _answers(index, np.concatenate(asked), top)
+    if html is not None:
+        write_whole(html, render(queries, answers, index, model).encode("utf-8", "replace"))
+    if output is not None:
+        _write_answers(queries, answers, index, output)
+    if html is None and output is None:
+        print_answers(queries, answers, index)
+    elif not quiet:
+        click.echo(f"{len(queries):,} queries, {len(index.items):,} {index.kind}, {index.method}", err=True)
+
+
+def print_answers(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index) -> None:
+    """Prints one table a query."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from mmt.report import visible
+
+    console = Console(highlight=False)
+    for query, found in zip(queries, answers, strict=True):
+        table = Table(title=Text(visible(str(query))), title_justify="left")
+        table.add_column("", justify="right")
+        table.add_column("cosine", justify="right")
+        table.add_column(index.kind.removesuffix("s"), overflow="fold")
+        for answer in found:
+            table.add_row(str(answer.rank), f"{answer.cosine:.3f}", Text(visible(answer.item)))
+        console.print(table)
+    console.print(f"of {len(index.items):,} {index.kind}, {index.method}")
+
+
+def render(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index, model: Path) -> str:
+    """One page with the answers, and the pictures in it where their files are at hand."""
+    from mmt import __version__
+    from mmt.gallery import _picture
+    from mmt.report import _environment
+
+    shown = {answer.item for found in answers for answer in found} if index.kind == "images" else set()
+    files = {item: Path(index.images, item) for item in shown} if index.images else {}
+    files = {item: path for item, path in files.items() if path.is_file()}
+    asked = {str(query): query.image for query in queries if query.image is not None}
+    page: str = _environment().get_template("retrieval.html").render(
+        queries=list(zip(queries, answers, strict=True)),
+        kind=index.kind,
+        num_items=len(index.items),
+        method=index.method,
+        pictures={item: _picture(item, files) for item in shown},
+        asked={name: _picture(name, asked) for name in asked},
+        model=model,
+        version=__version__,
+    )  # fmt: skip
+    return page
+
+
+def _answers(index: Index, vectors: NDArray[np.float32], top: int) -> list[list[Answer]]:
+    rows, cosines = index.search(vectors, top)
+    return [
+        [
+            Answer(rank, float(cosine), index.items[row])
+            for rank, (row, cosine) in enumerate(zip(of_query, scores, strict=True), 1)
+            if row >= 0
+        ]
+        for of_query, scores in zip(rows.tolist(), cosines.tolist(), strict=True)
+    ]
+
+
+def _write_answers(
+    queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index, path: Path
+) -> None:
+    """One line a query, in the order of the queries."""
+    with replacing(path) as stream:
+        for query, found in zip(queries, answers, strict=True):
+            line = {
+                "query": str(query),
+                "query_kind": "image" if query.image is not None else "text",
+                "answers": [
+                    {"rank": answer.rank, "cosine": round(answer.cosine, 6), index.kind.rstrip("s"): answer.item}
+                    for answer in found
+                ],
+            }
+            stream.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+
+
+# --- what is given ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """What an index of images is made from: ``files`` by id, empty for a store's own; ``folder``, theirs."""
+
+    store: FeatureStore | None
+    files: Mapping[str, Path]
+    folder: str
+
+
+def _queries(texts: Sequence[str], input_file: Path | None, pictures: Sequence[Path]) -> list[Query]:
+    for text in texts:
+        if os.path.isfile(text):
+            raise MMTError(f"'{text}' is a file. Ask with an image by --image, with a file of texts by --input.")
+    lines = [(f"TEXT {number}", text.strip()) for number, text in enumerate(texts, 1)]
+    if input_file is not None:
+        lines += [(f"{input_file}: line {number}", line) for number, line in enumerate(read_lines(input_file), 1)]
+    for where, text in lines:
+        if not text:
+            raise MMTError(f"{where}: expected a text to ask with, but it is blank. Leave it out.")
+    for picture in pictures:
+        if not picture.is_file():
+            there = [path.name for path in picture.parent.iterdir()] if picture.parent.is_dir() else []
+            raise MMTError(f"--image {picture}: no such file.{nearest(picture.name, there)}")
+    return [Query(text) for _, text in lines] + [Query(image=picture) for picture in pictures]
+
+
+def _read_sentences(path: Path, split: str | None) -> list[str]:
+    """Each sentence once; blank lines are left out."""
+    if not (path / "dataset.json").is_file():
+        return [line for line in dict.fromkeys(read_lines(path)) if line]
+    from mmt.prepared import first_test_split, read_split
+
+    return list(dict.fromkeys(read_split(path, split or first_test_split(path))["source"]))
+
+
+def _read_images(paths: Sequence[Path], card: ModelCard) -> _Pictures:
+    from mmt.audio import AUDIO_SUFFIXES, is_speech
+    from mmt.feature_sets import open_features
+    from mmt.images import IMAGE_SUFFIXES, find_images
+    from mmt.prepared import image_folder
+
+    for path in paths:
+        if not path.is_dir():
+            raise MMTError(f"--images {path}: expected a folder of images, a data set or a feature store.")
+    stores = [path for path in paths if (path / "meta.json").is_file()]
+    others = [path for path in paths if path not in stores]
+    if len(others) > 1:
+        raise MMTError(f"--images {others[1]}: {others[0]} says which images already. Give one of them.")
+    store = open_features(stores) if stores else None
+    if store is not None and card.features is not None:
+        card.features.check(store.signature, str(store.folder))
+    if not others:
+        return _Pictures(store, {}, "")
+    speech = card.features is not None and is_speech(card.features.sets[0].backbone)
+    files = find_images(others[0], AUDIO_SUFFIXES if speech else IMAGE_SUFFIXES)
+    folder = image_folder(others[0]) if (others[0] / "dataset.json").is_file() else others[0]
+    return _Pictures(store, files, os.path.abspath(folder))
+
+
+# --- vectors ----------------------------------------------------------------------------------------------
+
+
+def _embed_sentences(translator: Translator, sentences: Sequence[str], quiet: bool) -> NDArray[np.float32]:
+    from tqdm import tqdm
+
+    from mmt.embedding import embed_sentences
+
+    with tqdm(total=len(sentences), unit=" sentences", disable=True if quiet else None) as bar:
+        return embed_sentences(translator, sentences, progress=bar.update)
+
+
+def _embed_images(
+    translator: Translator, given: _Pictures, quiet: bool
+) -> tuple[list[str], NDArray[np.float32], dict[str, str]]:
+    """Ids, their vectors, and id -> reason of those that have none."""
+    from tqdm import tqdm
+
+    from mmt.embedding import embed_images
+    from mmt.feature_sets import open_features
+    from mmt.images import extract_features
+    from mmt.translator import Translator
+
+    with TemporaryDirectory(prefix="mmt-") as temporary:
+        store = given.store
+        if store is None:
+            parts = [Path(temporary, str(number)) for number in range(len(translator.backbones))]
+            for backbone, part in zip(translator.backbones, parts, strict=True):
+                extract_features(given.files, backbone, part, progress=not quiet)
+            store = open_features(parts)
+        ids = [name for name in given.files if name in store] if given.files else store.ids
+        if not ids:
+            raise MMTError(f"{store.folder}: has none of the {len(given.files):,} images of {given.folder}.")
+        left_out = {name: store.left_out.get(name, "no features") for name in given.files if name not in store}
+        looking = Translator(translator.model, translator.tokenizer, translator.card, store)
+        with tqdm(total=len(ids), unit=" images", disable=True if quiet else None) as bar:
+            return ids, embed_images(looking, ids, progress=bar.update), left_out
