@@ -27,6 +27,16 @@ class DataSection:
     train_split: str = "train"
     valid_split: str = "val"
 
+    label: str | None = None
+    """The column that ``objectives.classification`` learns, such as ``label``."""
+
+    num_labels: int | None = None
+    """Learns the most frequent labels only; a sentence with another one is left out of the loss, and is wrong in
+    validation. Null learns all, and refuses a label that training has not seen."""
+
+    score: str | None = None
+    """The column of numbers that ``objectives.regression`` learns, such as ``score``."""
+
     max_tokens: int = 4096
     """Sentences times longest side of a batch, padding included."""
 
@@ -63,9 +73,20 @@ class ObjectivesSection:
     """What is learnt, each with its weight beside the loss of a target token; see ``mmt.objectives``."""
 
     translation: float = 1.0
+    """Of source to target: translation, and answers to questions in words."""
+
+    classification: float = 0.0
+    """The label of sentence and image, ``data.label``."""
+
+    regression: float = 0.0
+    """The score of sentence and image, ``data.score``: mean absolute error."""
 
     contrastive: float = 0.0
-    """Tells the sentence's own image from the batch's others."""
+    """Tells the sentence's own image from the batch's others; alone, the training of a retrieval model."""
+
+    negatives: Literal["all", "hardest"] = "all"
+    """What ``contrastive`` tells it from: all others, by a softmax; or the one that is most alike, by a margin
+    (VSE++)."""
 
     imagination: float = 0.0
     """Predicts the image's vector from the sentence; with ``model.fusion: none`` no image is needed afterwards."""
@@ -78,7 +99,7 @@ class ObjectivesSection:
 
     def used(self) -> dict[str, float]:
         """The weights of those beside translation that are not 0."""
-        names = ("contrastive", "imagination", "masked", "faithful")
+        names = ("classification", "regression", "contrastive", "imagination", "masked", "faithful")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
@@ -117,6 +138,7 @@ class OptimizerSection:
     start_lr: float = 1e-7
     max_grad_norm: float | None = 1.0
     label_smoothing: float = 0.1
+    """Mass spread evenly over the vocabulary, and over the labels."""
     num_accumulate: int = 1
     """Batches an update: 2 x 4,096 tokens are the papers' 8 k."""
 
@@ -133,8 +155,8 @@ class RegimeSection:
     cooldown_steps: int = 0
     """The last updates, over which the learning rate goes to zero; an interrupted run may be given some, too."""
 
-    score: Literal["bleu", "loss"] = "bleu"
-    """What ``best`` means, on the validation split."""
+    score: Literal["bleu", "loss", "accuracy", "mae", "recall"] | None = None
+    """What ``best`` means, on the validation split; null goes by what is learnt, see ``TrainConfig.score``."""
 
     patience: int | None = 10
     """Validations without a better score before training stops; null never stops early."""
@@ -177,7 +199,24 @@ class TrainConfig:
 
     @property
     def needs_features(self) -> bool:
-        return self.model.fusion != "none" or self.objectives.imagination != 0
+        return self.model.fusion != "none" or bool({"contrastive", "imagination"} & set(self.heads))
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model learns to write: else its decoder, if it has one, is for labels and scores."""
+        used = self.objectives.used()
+        beside = any(one.task == "translation" for one in self.beside)
+        return bool(self.objectives.translation or beside or {"masked", "faithful", "imagination"} & set(used))
+
+    @property
+    def score(self) -> str:
+        """What ``best`` means: BLEU of a model that writes; else the first of accuracy, mean absolute error and
+        recall that its objectives allow."""
+        if self.regime.score is not None:
+            return self.regime.score
+        used = self.objectives.used()
+        scores = {"classification": "accuracy", "regression": "mae", "contrastive": "recall"}
+        return "bleu" if self.writes else next(scores[name] for name in scores if name in used)
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -185,7 +224,8 @@ class TrainConfig:
         wanted = set(self.objectives.used())
         if any(one.task == "retrieval" for one in self.beside):
             wanted.add("contrastive")
-        return tuple(name for name in ("contrastive", "imagination") if name in wanted)
+        known = ("contrastive", "imagination", "classification", "regression")
+        return tuple(name for name in known if name in wanted)
 
 
 def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -312,11 +352,13 @@ def _check_objectives(config: TrainConfig, where: str) -> None:
             raise MMTError(f"{where}: {name}: expected a weight of 0 or more, found {weight}.")
     if not any(weights.values()):
         raise MMTError(f"{where}: objectives: every weight is 0, so there is nothing to learn.")
-    if "contrastive" in config.heads and fusion == "none":
+    if "contrastive" in config.heads and fusion == "none" and config.model.num_decoder_layers:
         raise MMTError(
             f"{where}: objectives.contrastive or a retrieval task wants images in the model, but model.fusion "
-            "is 'none'. Set a fusion, or objectives.imagination, which does without."
+            "is 'none'. Set a fusion, or objectives.imagination, which does without; or, for retrieval alone, "
+            "model.num_decoder_layers: 0."
         )
+    _check_heads(config, where)
     if "masked" in used and fusion in ("none", "late"):
         raise MMTError(
             f"{where}: objectives.masked: with model.fusion '{fusion}' the encoder sees no image. Set another."
@@ -328,3 +370,44 @@ def _check_objectives(config: TrainConfig, where: str) -> None:
             f"{where}: start.freeze_text: expected start.model and a fusion to train, found start.model "
             f"{config.start.model} and model.fusion '{fusion}'."
         )
+
+
+def _check_heads(config: TrainConfig, where: str) -> None:
+    model, used = config.model, config.objectives.used()
+    for name, column in (("classification", config.data.label), ("regression", config.data.score)):
+        key = {"classification": "label", "regression": "score"}[name]
+        if (name in used) != (column is not None):
+            have, lack = (f"objectives.{name}", f"data.{key}")[:: 1 if column is None else -1]
+            raise MMTError(f"{where}: {have} is set, but {lack} is not. Name the column to learn with data.{key}.")
+    if config.data.num_labels is not None and config.data.num_labels < 2:
+        raise MMTError(f"{where}: data.num_labels: expected at least 2, found {config.data.num_labels}.")
+    labelled = "classification" in used or "regression" in used
+    if not model.num_decoder_layers and config.writes:
+        raise MMTError(
+            f"{where}: model.num_decoder_layers is 0, and translating wants a decoder. Set "
+            "objectives.translation: 0, or num_decoder_layers."
+        )
+    if labelled and (model.readout == "decoder") != bool(model.num_decoder_layers):
+        raise MMTError(
+            f"{where}: model.readout is '{model.readout}', with {model.num_decoder_layers} decoder layers. "
+            "Expected 'decoder' where there are any, 'mean' or 'last' where there are none."
+        )
+    if model.fusion in ("late", "hybrid") and not model.num_decoder_layers:
+        raise MMTError(
+            f"{where}: model.fusion '{model.fusion}': its decoder looks at the image, and num_decoder_layers is 0."
+        )
+    if model.fusion in ("early", "hybrid") and model.text_encoder == "lstm":
+        raise MMTError(
+            f"{where}: model.fusion '{model.fusion}' gives the encoder regions without order, which an LSTM "
+            "cannot read. Set another fusion, or text_encoder: transformer."
+        )
+    if not model.reads_text and (model.fusion == "none" or {"contrastive", "imagination", "masked"} & set(used)):
+        raise MMTError(
+            f"{where}: model.reads_text is false, but model.fusion '{model.fusion}' or an objective has nothing "
+            "else to go by."
+        )
+    wanted = {"accuracy": "classification", "mae": "regression", "recall": "contrastive"}.get(config.score)
+    if wanted is not None and wanted not in used:
+        raise MMTError(f"{where}: regime.score is '{config.score}', but objectives.{wanted} is not set.")
+    if config.score == "bleu" and not config.writes:
+        raise MMTError(f"{where}: regime.score is 'bleu', but the model learns no translation.")

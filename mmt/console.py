@@ -11,6 +11,8 @@ from typing import Any
 from fairseq2.metrics.recorders import MetricRecorder
 from fairseq2.utils.rich import get_error_console
 
+from mmt.tasks import SCORES
+
 
 class ConsoleRecorder(MetricRecorder):
     """One calm line a report; the full figures are in ``metrics/*.jsonl``, ``logs/`` and TensorBoard's ``tb/``.
@@ -33,14 +35,18 @@ class ConsoleRecorder(MetricRecorder):
         images = f"{int(value('num_images')):,} of {int(value('num_sentences')):,} with image"
         if category == "train":
             seconds = value("data_time") + value("compute_time")
-            speed = value("num_target_tokens") / seconds if seconds else 0.0
+            writes = "nll_loss" in values
+            speed = value("num_target_tokens" if writes else "num_sentences") / seconds if seconds else 0.0
             line = (
-                f"{head}  train  loss {value('nll_loss'):.3f}  lr {value('lr'):.1e}  "
-                f"{speed:,.0f} target tokens/s  epoch {int(value('data_epoch'))}  {images}"
+                f"{head}  train  loss {value('nll_loss' if writes else 'loss'):.3f}  lr {value('lr'):.1e}  "
+                f"{speed:,.0f} {'target tokens' if writes else 'sentences'}/s  epoch {int(value('data_epoch'))}  "
+                f"{images}"
             )
             line += "".join(f"  {name} {value(name):.3f}" for name in self._losses)
         else:
             scores = f"loss {value('nll_loss'):.3f}  BLEU {value('bleu'):.2f} (greedy)"
+            if "bleu" not in values:
+                scores = "  ".join(f"{name} {value(name):.3f}" for name in SCORES.values() if name in values)
             line = f"{head}  [bold]valid[/]  {scores}  {images}"
         self._console.print(line, soft_wrap=True)
 

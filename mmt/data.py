@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,9 @@ class Example:
     source: list[int]
     target: list[int]
     image: str | None = None
+    label: int = -1
+    """Its class; -1 where there is none, or one that training has not seen."""
+    score: float = math.nan
 
 
 @dataclass
@@ -36,7 +40,7 @@ class Batch(SupportsDeviceTransfer):
 
     source: (N, S) ids ending in eos; target: (N, T + 1) ids from bos to eos; image: (N, R, dim) features or
     None in a text-only batch; image_pad: (N, R) bool, True where there is no region, so a row of True is a
-    sentence without image.
+    sentence without image; label: (N) classes, -1 for none; score: (N), nan for none.
     """
 
     source: Tensor
@@ -48,6 +52,10 @@ class Batch(SupportsDeviceTransfer):
     num_images: int = 0
     beside: list[Batch] = field(default_factory=list)
     """Of each data set that is learnt beside this one, a batch."""
+    image_ids: list[str] = field(default_factory=list)
+    """Of the sentences that have an image, in their order; of a batch that was read from a data set."""
+    label: Tensor | None = None
+    score: Tensor | None = None
 
     @property
     def num_target_tokens(self) -> int:
@@ -62,10 +70,14 @@ class Batch(SupportsDeviceTransfer):
         return BatchLayout.of(self.target[:, :-1], self.target_lens)
 
     def add_images(self, rows: Sequence[int], regions: NDArray[np.float32]) -> None:
-        """Gives the sentences in ``rows`` their images, ``regions`` (len(rows), R, dim); the others none."""
+        """Gives the sentences in ``rows`` their images, ``regions`` (len(rows), R, dim); the others none.
+
+        A region of nan is no region: a recording is shorter than the longest that its store has room for.
+        """
         image = np.zeros((len(self.source), *regions.shape[1:]), np.float32)
         pad = np.ones(image.shape[:2], bool)
-        image[rows], pad[rows] = regions, False
+        gone = np.isnan(regions[:, :, 0])
+        image[rows], pad[rows] = np.where(gone[:, :, None], 0, regions) if gone.any() else regions, gone
         self.image, self.image_pad = torch.from_numpy(image), torch.from_numpy(pad)
         self.num_images = len(rows)
 
@@ -76,6 +88,9 @@ class Batch(SupportsDeviceTransfer):
             self.image = self.image.to(device, non_blocking=non_blocking)
         if self.image_pad is not None:
             self.image_pad = self.image_pad.to(device, non_blocking=non_blocking)
+        if self.label is not None and self.score is not None:
+            self.label = self.label.to(device, non_blocking=non_blocking)
+            self.score = self.score.to(device, non_blocking=non_blocking)
         for batch in self.beside:
             batch.to(device, non_blocking=non_blocking)
 
@@ -85,11 +100,14 @@ def collate(examples: Sequence[Example], features: FeatureStore | None = None) -
     source, source_lens = _pad([[*example.source, EOS] for example in examples])
     target, target_lens = _pad([[BOS, *example.target, EOS] for example in examples])
     batch = Batch(source, source_lens, target, [length - 1 for length in target_lens])
+    batch.label = torch.tensor([example.label for example in examples])
+    batch.score = torch.tensor([example.score for example in examples], dtype=torch.float32)
     if features is not None:
         rows = [row for row, example in enumerate(examples) if example.image is not None]
         images = [example.image for example in examples if example.image is not None]
         # Images even where no sentence has one: so every process has a gradient for every parameter.
         shape = (features.signature.num_regions, features.signature.dim)
+        batch.image_ids = images
         batch.add_images(rows, features.get(images) if rows else np.zeros((0, *shape), np.float32))
     return batch
 

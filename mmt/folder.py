@@ -26,7 +26,8 @@ class ModelCard:
     """What a model says of itself.
 
     ``features`` is the signature of the features it was trained on, None for a text-only model; ``decoding`` how
-    it translates unless told otherwise; ``training`` what made it (data, seed, updates, scores, versions).
+    it translates unless told otherwise; ``training`` what made it (data, seed, updates, scores, versions);
+    ``labels`` the names of a classifier's classes, in its order.
     """
 
     config: dict[str, Any]
@@ -35,6 +36,7 @@ class ModelCard:
     features: FeatureSignature | None = None
     decoding: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
     format: int = _FORMAT
 
     def refuse_images(self, what: str) -> None:
@@ -43,6 +45,15 @@ class ModelCard:
             raise MMTError(
                 f"{what}: the model was trained on text only (fusion: none) and has no use for images. "
                 "Leave that out, or use a model trained with images."
+            )
+
+    def refuse_writing(self) -> None:
+        """Raises MMTError if this model has not learnt to write."""
+        if not self.config.get("writes", True):
+            heads = ", ".join(self.config["heads"])
+            raise MMTError(
+                f"the model writes nothing: it was trained for {heads} alone. Use mmt predict for labels and "
+                "scores, mmt retrieve for retrieval."
             )
 
     def check_languages(self, languages: tuple[str, str], model: object, data: object) -> None:

@@ -35,15 +35,19 @@ from fairseq2.nn import (
 )
 from torch import Tensor, nn
 
+from mmt.encoders import FrameEncoder, LSTMEncoder
 from mmt.fusion import FUSIONS, Fusion, Look, Memory, mean_region, real_first
 from mmt.losses import label_smoothed_nll
-from mmt.objectives import ContrastiveHead, ImaginationHead
+from mmt.objectives import ContrastiveHead, ImaginationHead, LabelHead
 from mmt.sizes import MMTConfig
-from mmt.text import PAD
+from mmt.text import BOS, EOS, PAD
 
 
 class MMTModel(Seq2SeqModel):
-    """Encoder-decoder with one shared embedding for source, target and output, and a fusion between the two."""
+    """Encoder-decoder with one shared embedding for source, target and output, and a fusion between the two.
+
+    With no decoder layers it is an encoder: for vectors of sentences and images, or labels read from its states.
+    """
 
     def __init__(self, config: MMTConfig) -> None:
         super().__init__(config.max_length, config.max_length)
@@ -54,19 +58,21 @@ class MMTModel(Seq2SeqModel):
         self.frontend = TransformerEmbeddingFrontend(
             config.model_dim, embed, positions, dropout_p=config.dropout_p
         )
-        self.encoder = StandardTransformerEncoder(
-            [_encoder_layer(config) for _ in range(config.num_encoder_layers)], _last_norm(config)
+        self.encoder = (
+            _encoder(config, config.num_encoder_layers)
+            if config.text_encoder == "transformer"
+            else LSTMEncoder(config)
         )
         kind = FUSIONS[config.fusion]
+        if kind is not None or "contrastive" in config.heads:
+            self.image_proj = nn.ModuleList(_image_encoder(config, dim) for _, dim in config.image_sets)
         if kind is not None:
-            dims = [dim for _, dim in config.image_sets]
-            self.image_proj = nn.ModuleList(Linear(dim, config.model_dim, bias=True) for dim in dims)
             self.fusion = kind(config)
         attention = kind.cross_attention if kind is not None else StandardMultiheadAttention
         self._late = attention is not StandardMultiheadAttention
-        self.decoder = StandardTransformerDecoder(
-            [_decoder_layer(config, attention) for _ in range(config.num_decoder_layers)], _last_norm(config)
-        )
+        if config.num_decoder_layers:
+            layers = [_decoder_layer(config, attention) for _ in range(config.num_decoder_layers)]
+            self.decoder = StandardTransformerDecoder(layers, _last_norm(config))
         self.final_proj = TiedProjection(embed.weight, bias=None)
         self.heads = nn.ModuleDict()
         if "contrastive" in config.heads:
@@ -74,6 +80,9 @@ class MMTModel(Seq2SeqModel):
         if "imagination" in config.heads:
             widths = sum(dim for _, dim in config.image_sets)
             self.heads["imagination"] = ImaginationHead(config.model_dim, widths)
+        for name, width in (("classification", config.num_labels), ("regression", 1)):
+            if name in config.heads:
+                self.heads[name] = LabelHead(config.model_dim, width, config.dropout_p)
 
     @staticmethod
     def is_of_text(name: str) -> bool:
@@ -108,6 +117,7 @@ class MMTModel(Seq2SeqModel):
         Returns:
             What the decoder attends to.
         """
+        source, source_lens = self._read(source, source_lens)
         if image is None or not self.uses_images:
             return Memory(self._encode(self._embed(source, source_lens), source_lens), source_lens)
         image, image_pad = self.regions(image, image_pad)
@@ -128,9 +138,38 @@ class MMTModel(Seq2SeqModel):
 
         The arguments are ``encode``'s.
         """
+        source, source_lens = self._read(source, source_lens)
         states = self._encode(self._embed(source, source_lens), source_lens)
         look: Look | None = self.fusion.look(states, *self.regions(image, image_pad))
         return look
+
+    def represent(
+        self,
+        source: Tensor,
+        source_lens: list[int],
+        image: Tensor | None = None,
+        image_pad: Tensor | None = None,
+    ) -> Tensor:
+        """(N, D), what the sentence and its image come to, from which labels and scores are read.
+
+        The arguments are ``encode``'s.
+        """
+        memory = self.encode(source, source_lens, image, image_pad)
+        states, kind = memory.states, self.config.readout
+        if kind == "decoder":
+            begin = torch.full((len(states), 1), BOS, device=states.device)
+            return self.decode(begin, BatchLayout.of(begin), memory)[:, 0]
+        lens = torch.tensor(memory.lens, device=states.device)
+        if kind == "last":
+            return states[torch.arange(len(states), device=states.device), lens - 1]
+        pad = torch.arange(states.size(1), device=states.device) >= lens.unsqueeze(1)
+        return mean_region(states, pad)[:, 0]
+
+    def _read(self, source: Tensor, lens: list[int]) -> tuple[Tensor, list[int]]:
+        """The source as the model may see it."""
+        if self.config.reads_text:
+            return source, lens
+        return torch.full_like(source[:, :1], EOS), [1] * len(source)
 
     def _embed(self, source: Tensor, lens: list[int]) -> Tensor:
         tokens, _ = self.frontend(source, BatchLayout.of(source, lens))
@@ -142,11 +181,18 @@ class MMTModel(Seq2SeqModel):
 
     def regions(self, image: Tensor, image_pad: Tensor | None) -> tuple[Tensor, Tensor]:
         """(N, R, D) projected regions of all sets, one a set where the fusion pools, and their (N, R) padding."""
+        pooled = not self.uses_images or self.fusion.pooled
         parts, pads = [], []
-        for (features, pad), proj in zip(self.split_sets(image, image_pad), self.image_proj, strict=True):
-            if self.fusion.pooled:
-                features, pad = mean_region(features, pad), pad.all(dim=1, keepdim=True)
-            parts.append(proj(features))
+        for (features, pad), encoder in zip(self.split_sets(image, image_pad), self.image_proj, strict=True):
+            if isinstance(encoder, FrameEncoder):
+                states, pad = encoder(features, pad)
+                if pooled:
+                    states, pad = mean_region(states, pad), pad.all(dim=1, keepdim=True)
+            else:  # a projection of the mean is the mean of the projections, and cheaper
+                if pooled:
+                    features, pad = mean_region(features, pad), pad.all(dim=1, keepdim=True)
+                states = encoder(features)
+            parts.append(states)
             pads.append(pad)
         return torch.cat(parts, 1), torch.cat(pads, 1)
 
@@ -178,8 +224,8 @@ class MMTModel(Seq2SeqModel):
         self,
         source_seqs: Tensor,
         source_seqs_layout: BatchLayout,
-        target_seqs: Tensor,
-        target_seqs_layout: BatchLayout,
+        target_seqs: Tensor | None,
+        target_seqs_layout: BatchLayout | None,
         targets: Tensor | None = None,
         *,
         image: Tensor | None = None,
@@ -191,7 +237,7 @@ class MMTModel(Seq2SeqModel):
         Args:
             source_seqs: (N, S) source ids, ending in eos.
             source_seqs_layout: the source sentences' lengths.
-            target_seqs: (N, T) target ids, each row beginning with bos.
+            target_seqs: (N, T) target ids, each row beginning with bos; None computes ``also`` alone.
             target_seqs_layout: the target sentences' lengths.
             targets: (N, T) ids to predict, ending in eos, pad elsewhere.
             image, image_pad: see ``encode``.
@@ -200,8 +246,10 @@ class MMTModel(Seq2SeqModel):
                 processes allows one at a time.
         Returns:
             (N, T, V) logits; with ``targets``, the pair (label-smoothed loss, plain negative log-likelihood),
-            each summed over the real tokens; and with ``also`` what that returns, as a third.
+            each summed over the real tokens; and with ``also`` what that returns, as a third, or alone.
         """
+        if target_seqs is None or target_seqs_layout is None:
+            return also(self) if also is not None else None
         memory = self.encode(source_seqs, list(source_seqs_layout.seq_lens), image, image_pad)
         states = self.decode(target_seqs, target_seqs_layout, memory)
         if targets is None:
@@ -228,6 +276,16 @@ def _last_norm(config: MMTConfig) -> StandardLayerNorm | None:
 
 def _ffn(config: MMTConfig) -> StandardFeedForwardNetwork:
     return StandardFeedForwardNetwork(config.model_dim, config.ffn_dim, bias=True)
+
+
+def _encoder(config: MMTConfig, num_layers: int) -> StandardTransformerEncoder:
+    return StandardTransformerEncoder([_encoder_layer(config) for _ in range(num_layers)], _last_norm(config))
+
+
+def _image_encoder(config: MMTConfig, dim: int) -> nn.Module:
+    if config.image_encoder == "frames":
+        return FrameEncoder(dim, config, _encoder(config, config.num_frame_layers))
+    return Linear(dim, config.model_dim, bias=True)
 
 
 def _encoder_layer(config: MMTConfig) -> StandardTransformerEncoderLayer:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mmt.model import MMTModel
 
 _MARGIN = 0.1  # Elliott and Kádár's alpha
+_HARD_MARGIN = 0.2  # VSE++'s
 _HOTTEST = math.log(100)  # CLIP's limit of the learnt temperature
 _MASKED = 0.25  # share of the source tokens, Futeral et al.'s
 
@@ -35,7 +36,11 @@ class ContrastiveHead(nn.Module):
 
     def forward(self, text: Tensor, image: Tensor) -> Tensor:
         """(P, D) sentences and (P, D) images to (P, P) logits, sentences by images."""
-        return self.log_scale.clamp(max=_HOTTEST).exp() * self.embed_text(text) @ self.embed_image(image).T
+        return self.scaling() * self.embed_text(text) @ self.embed_image(image).T
+
+    def scaling(self) -> Tensor:
+        """The inverse of the learnt temperature."""
+        return self.log_scale.clamp(max=_HOTTEST).exp()
 
     def embed_text(self, text: Tensor) -> Tensor:
         """(N, D) sentences to (N, D) vectors of length 1."""
@@ -44,6 +49,20 @@ class ContrastiveHead(nn.Module):
     def embed_image(self, image: Tensor) -> Tensor:
         """(N, D) images to (N, D) vectors of length 1."""
         return normalize(self.image(image), dim=1)
+
+
+class LabelHead(nn.Module):
+    """Labels or a score of what a sentence and its image come to: one hidden layer."""
+
+    def __init__(self, model_dim: int, width: int, dropout_p: float) -> None:
+        super().__init__()
+        self.hidden, self.label = nn.Linear(model_dim, model_dim), nn.Linear(model_dim, width)
+        self.dropout = nn.Dropout(dropout_p)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(N, D) to (N, width)."""
+        label: Tensor = self.label(self.dropout(torch.relu(self.hidden(states))))
+        return label
 
 
 class ImaginationHead(nn.Module):
@@ -75,6 +94,44 @@ def contrastive(model: MMTModel, batch: Batch) -> Tensor:
     logits = logits.masked_fill(same & ~torch.eye(len(rows), dtype=torch.bool, device=same.device), -torch.inf)
     pairs = torch.arange(len(rows), device=logits.device)
     return (cross_entropy(logits, pairs) + cross_entropy(logits.T, pairs)) / 2
+
+
+def hardest_negative(model: MMTModel, batch: Batch) -> Tensor:
+    """Max-margin loss with each pair's hardest negatives, Faghri et al. (2018), https://arxiv.org/abs/1707.05612.
+
+    mean over pairs of max(0, 0.2 - s(t, v) + s(t, v')) + max(0, 0.2 - s(t, v) + s(t', v)), v' and t' the batch's
+    most similar wrong image and wrong sentence, s the cosine. As in ``contrastive``, sentences of the same image
+    are no negatives. VSE++'s loss.
+    """
+    text, rows = _sentences(model, batch)
+    assert batch.image is not None  # noqa: S101
+    image = mean_region(*model.regions(batch.image, batch.image_pad))[rows, 0]  # (P, D)
+    logits: Tensor = model.heads["contrastive"](text, image)
+    cosine = logits / model.heads["contrastive"].scaling()
+    if len(rows) < 2:
+        return (logits * 0).sum()
+    others = cosine.masked_fill(_same_image(batch.image[rows]), -torch.inf)
+    if others.isneginf().all():
+        return (logits * 0).sum()
+    right = cosine.diagonal()
+    losses = [(_HARD_MARGIN - right + others.amax(dim)).clamp(min=0) for dim in (0, 1)]
+    return (losses[0] + losses[1]).mean() + (logits * 0).sum()
+
+
+def classification(logits: Tensor, label: Tensor, label_smoothing: float) -> Tensor:
+    """Cross-entropy of (N, labels) logits with (N) labels, mean over those that are not -1."""
+    known = label >= 0
+    if not known.any():
+        return (logits * 0).sum()
+    return cross_entropy(logits[known], label[known], label_smoothing=label_smoothing)
+
+
+def regression(scores: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute error of (N) scores, over those whose truth is not nan."""
+    known = ~truth.isnan()
+    if not known.any():
+        return (scores * 0).sum()
+    return (scores[known] - truth[known]).abs().mean()
 
 
 def imagination(model: MMTModel, batch: Batch) -> Tensor:

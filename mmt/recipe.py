@@ -16,7 +16,8 @@ from typing import Any
 
 from fairseq2.composition import register_model_family
 from fairseq2.early_stopper import EarlyStopper
-from fairseq2.metrics.recorders import MetricRecorder
+from fairseq2.metrics.formatters import format_as_float
+from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
 from fairseq2.optim.lr_schedulers import LRScheduler
 from fairseq2.recipe import Recipe, RecipeContext  # before fairseq2.evaluator, which imports it in a circle
 from fairseq2.recipe.component import register_component
@@ -51,9 +52,10 @@ from mmt.run import Run, rank
 from mmt.schedule import InverseSquareRoot, ScheduleConfig
 from mmt.selection import choose, totals
 from mmt.sizes import MMTConfig
-from mmt.tasks import Translation, TranslationValidation
+from mmt.tasks import LabelValidation, Training, TranslationValidation
 
 _FAMILY = "mmt"
+_SCORE = "score"  # of ``LabelValidation``
 _SCHEDULE = "inverse_square_root"
 _STACK_SECTIONS = {"trainer": TrainerSection, "gang": GangSection, "common": CommonSection}
 
@@ -116,6 +118,10 @@ class _TranslationRecipe(Recipe):
             config_kls=ScheduleConfig,
             factory=lambda resolver, schedule: InverseSquareRoot(resolver.resolve(Optimizer), schedule),
         )
+        container.collection.register_instance(
+            MetricDescriptor,
+            MetricDescriptor(_SCORE, "Score", 60, format_as_float, higher_better=True),
+        )
         container.collection.register(
             MetricRecorder,  # type: ignore[type-abstract]
             lambda _: ConsoleRecorder(self._run.config.regime.num_steps, self._run.losses()),
@@ -145,7 +151,7 @@ class _TranslationRecipe(Recipe):
             )
 
         trainer = context.create_trainer(
-            Translation(dp_model, run.learnt(gangs.root.device)),
+            Training(dp_model, run.learnt(gangs.root.device)),
             reader(
                 run.train_set,
                 shuffle=True,
@@ -153,7 +159,11 @@ class _TranslationRecipe(Recipe):
                 image_dropout_p=config.images.dropout_p,
                 beside=[reader(one, shuffle=True, stream=n) for n, one in enumerate(run.beside, 1)],
             ),
-            [TranslationValidation(dp_model, model, run.tokenizer)],
+            [
+                TranslationValidation(dp_model, model, run.tokenizer)
+                if config.writes
+                else LabelValidation(model, config.score)
+            ],
             [reader(run.valid_set, shuffle=False)],
         )
         if config.regime.patience is not None:
@@ -222,7 +232,7 @@ def _stack_config(run: Run) -> _StackConfig:
         ),
         regime=RegimeSection(
             num_steps=regime.num_steps,
-            score_metric={"bleu": "bleu", "loss": "nll_loss"}[regime.score],
+            score_metric={"bleu": "bleu", "loss": "nll_loss"}.get(config.score, _SCORE),
             validate_every_n_steps=regime.validate_every,
             checkpoint_every_n_steps=regime.validate_every,
             publish_metrics_every_n_steps=regime.report_every,
@@ -263,21 +273,26 @@ def _export(run: Run) -> None:
         run.model_config(),
         batches,
         run.tokenizer,
+        score=run.config.score,
         keep_last=run.config.regime.keep_last,
         beam_size=decoding.beam_size,
         length_penalty=decoding.length_penalty,
     )
     console = get_error_console()
+    writes = run.config.writes
     for name, score in scores.items():
-        console.print(f"validation BLEU {score:.2f} (beam {decoding.beam_size})  {name}", soft_wrap=True)
+        how = f"BLEU {score:.2f} (beam {decoding.beam_size})" if writes else f"{run.config.score} {score:.4g}"
+        console.print(f"validation {how}  {name}", soft_wrap=True)
     winner = next(iter(scores))
-    uses_images = run.config.model.fusion != "none"  # else features were for learning alone
+    # else features were for learning alone
+    uses_images = run.config.model.fusion != "none" or "contrastive" in run.config.heads
     card = ModelCard(
         config=asdict(run.model_config()),
         source_lang=run.info.source_lang,
         target_lang=run.info.target_lang,
         features=run.features.signature if run.features is not None and uses_images else None,
         decoding=asdict(decoding),
+        labels=run.labels,
         training={
             "data": run.info.name,
             "data_checksum": run.info.splits[run.config.data.train_split].checksum,
@@ -287,7 +302,7 @@ def _export(run: Run) -> None:
             "images_in_use": sum(example.image is not None for example in run.train_set),
             "seed": run.config.seed,
             "weights": winner,
-            "validation_bleu": round(scores[winner], 2),
+            f"validation_{'bleu' if writes else run.config.score}": round(scores[winner], 2),
             "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2")},
             **totals(run.output),
         },

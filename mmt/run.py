@@ -19,6 +19,7 @@ from mmt.errors import MMTError, nearest
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import TOKENIZER, ModelCard, load_model, read_card
+from mmt.labels import label_names, with_labels
 from mmt.lines import write_whole
 from mmt.model import MMTModel
 from mmt.prepared import DatasetInfo, read_info, read_split
@@ -43,6 +44,7 @@ class Run:
     valid_set: list[Example]
     beside: list[list[Example]]
     start: ModelCard | None
+    labels: list[str]
 
     @classmethod
     def prepare(cls, output: Path, config: TrainConfig) -> Run:
@@ -66,12 +68,25 @@ class Run:
             read_examples(data, split, tokenizer, features, config.images.missing)
             for split in (config.data.train_split, config.data.valid_split)
         ]
+        labels = []
+        if config.data.label is not None:
+            labels = label_names(data, config.data.train_split, config.data.label, config.data.num_labels)
+        for number, split in enumerate((config.data.train_split, config.data.valid_split)):
+            splits[number] = with_labels(
+                splits[number],
+                data,
+                split,
+                label=config.data.label,
+                names=labels,
+                rare_ones_left_out=config.data.num_labels is not None,
+                score=config.data.score,
+            )
         train_set = [e for e in splits[0] if max(len(e.source), len(e.target)) < config.data.max_length]
         valid_set = [e for e in splits[1] if max(len(e.source), len(e.target)) < config.model.max_length]
         if not train_set:
             raise MMTError(f"data.max_length: {config.data.max_length} pieces leave no sentence. Set it higher.")
         beside = [_read_beside(one, tokenizer, features, config) for one in config.beside]
-        run = cls(output, config, info, tokenizer, features, train_set, valid_set, beside, start)
+        run = cls(output, config, info, tokenizer, features, train_set, valid_set, beside, start, labels)
         run.announce(len(splits[0]) - len(train_set))
         return run
 
@@ -89,13 +104,25 @@ class Run:
         )
         if self.features is not None:
             console.print(f"images: {self.features.signature}", soft_wrap=True)
+        if self.labels:
+            few = ", ".join(self.labels[:8]) + (", ..." if len(self.labels) > 8 else "")
+            unknown = sum(example.label < 0 for example in self.train_set)
+            without = f"; {unknown:,} sentences have none of them" if unknown else ""
+            console.print(f"labels: {len(self.labels):,} ({few}){without}", soft_wrap=True)
 
     def model_config(self) -> MMTConfig:
         sizes = asdict(self.config.model)
         sets = self.features.signature.sets if self.features is not None else ()
         image_sets = tuple((one.num_regions, one.dim) for one in sets)
         vocab_size, heads = self.tokenizer.vocab_size, self.config.heads
-        return MMTConfig(**sizes, vocab_size=vocab_size, image_sets=image_sets, heads=heads)
+        return MMTConfig(
+            **sizes,
+            vocab_size=vocab_size,
+            image_sets=image_sets,
+            heads=heads,
+            num_labels=len(self.labels),
+            writes=self.config.writes,
+        )
 
     def new_model(self) -> MMTModel:
         """As training begins with it: by chance, or with the weights of the model to start from."""
@@ -132,6 +159,8 @@ class Run:
             used,
             [(one.task, one.weight) for one in config.beside],
             teacher,
+            config.writes,
+            config.objectives.negatives == "hardest",
         )
 
 
@@ -185,7 +214,7 @@ def _check_start(config: TrainConfig, info: DatasetInfo) -> ModelCard:
     card.check_languages((info.source_lang, info.target_lang), config.start.model, config.data.path)
     for size in fields(ModelSizes):
         if size.name not in ("fusion", "dropout_p"):
-            ours, theirs = getattr(config.model, size.name), card.config[size.name]
+            ours, theirs = getattr(config.model, size.name), card.config.get(size.name, size.default)
             if ours != theirs:
                 raise MMTError(
                     f"start.model: {config.start.model} has {size.name} {theirs}, model.{size.name} is {ours}. "

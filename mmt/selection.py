@@ -14,7 +14,7 @@ from mmt.data import Batch
 from mmt.errors import MMTError
 from mmt.model import MMTModel
 from mmt.sizes import MMTConfig
-from mmt.tasks import validation_bleu
+from mmt.tasks import validation_score
 from mmt.text import Tokenizer
 
 
@@ -30,18 +30,20 @@ def choose(
     batches: list[Batch],
     tokenizer: Tokenizer,
     *,
+    score: str,
     keep_last: int,
     beam_size: int,
     length_penalty: float,
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """Compares the best checkpoint with the average of the last ones by BLEU of beam search.
+    """Compares the best checkpoint with the average of the last ones by what the run goes by.
 
     Args:
         output: the run's folder.
         batches: the validation split.
+        score: see ``TrainConfig.score``; a model that writes is compared by BLEU of beam search.
         keep_last: how many checkpoints are averaged.
     Returns:
-        The better weights, and the BLEU of each candidate by its description, the winner first.
+        The better weights, and the score of each candidate by its description, the winner first.
     """
     checkpoints = {
         int(folder.name.removeprefix("step_")): folder / "model"
@@ -63,9 +65,11 @@ def choose(
     for name, chosen in candidates.items():
         weights[name] = average([_load_weights(checkpoints[step]) for step in chosen])
         model.load_state_dict(weights[name])
-        reading = track(batches, f"translating validation: {name}", console=console, transient=True)
-        scores[name] = validation_bleu(model, reading, tokenizer, beam_size, length_penalty)
-    ranked = sorted(scores, key=lambda name: -scores[name])
+        reading = track(batches, f"validating: {name}", console=console, transient=True)
+        scores[name] = validation_score(
+            model, reading, tokenizer, score=score, beam_size=beam_size, length_penalty=length_penalty
+        )
+    ranked = sorted(scores, key=lambda name: scores[name], reverse=score != "mae")
     return weights[ranked[0]], {name: scores[name] for name in ranked}
 
 

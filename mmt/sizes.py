@@ -25,6 +25,25 @@ class ModelSizes:
 
     dropout_p: float = 0.3
 
+    text_encoder: Literal["transformer", "lstm"] = "transformer"
+
+    reads_text: bool = True
+    """False hides the source, to see what the image or the recording says alone."""
+
+    image_encoder: Literal["linear", "frames"] = "linear"
+    """How the image's features come to the model's width: each by itself, or, of a recording, with
+    ``mmt.encoders.FrameEncoder``."""
+
+    num_frame_layers: int = 2
+    """Transformer layers of ``image_encoder: frames``; 0 leaves its convolutions alone."""
+
+    num_frame_masks: int = 2
+    """Bands and stretches of each recording that ``image_encoder: frames`` does not see in training."""
+
+    readout: Literal["decoder", "mean", "last"] = "decoder"
+    """What a label or a score is read from: the decoder's first state, which has looked at text and image; or the
+    mean or the last of the encoder's states, and ``num_decoder_layers: 0``."""
+
     max_length: int = 512
     """Pieces in the longest sentence that the position encoder knows."""
 
@@ -37,7 +56,14 @@ class MMTConfig(ModelSizes):
     """Pieces of the tokenizer; fairseq2 wants a default of everything."""
 
     heads: tuple[str, ...] = ()
-    """What is learnt beside translation and has weights of its own: ``contrastive``, ``imagination``."""
+    """What is learnt and has weights of its own: ``contrastive``, ``imagination``, ``classification``,
+    ``regression``."""
+
+    num_labels: int = 0
+    """Classes of the head ``classification``."""
+
+    writes: bool = True
+    """Whether it has learnt to translate, or to answer in words."""
 
     image_sets: tuple[tuple[int, int], ...] = ()
     """Regions and width of each set of image features; none for a model that was trained without."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import fairseq2.recipe  # before fairseq2.evaluator, which imports it in a circle  # noqa: F401
+import torch
 from fairseq2.evaluator import EvalUnit
 from fairseq2.metrics import Mean, MetricBag, Sum
 from fairseq2.trainer import TrainUnit
@@ -14,9 +15,24 @@ from torch import Tensor, nn
 
 from mmt.data import Batch
 from mmt.decoding import beam_search
+from mmt.fusion import mean_region
 from mmt.model import MMTModel
-from mmt.objectives import contrastive, faithfulness, imagination, masked_words
+from mmt.objectives import (
+    classification,
+    contrastive,
+    faithfulness,
+    hardest_negative,
+    imagination,
+    masked_words,
+    regression,
+    sentence_means,
+)
+from mmt.ranks import mean_recall
 from mmt.text import EOS, Tokenizer
+
+LABELLED = ("classification", "regression")
+SCORES = {"classification": "accuracy", "regression": "mae", "contrastive": "recall"}
+"""What each head is judged by."""
 
 _OBJECTIVES = {"contrastive": contrastive, "imagination": imagination, "masked": masked_words}
 _BLEU_COUNTS = [f"bleu_{kind}_{order}" for kind in ("counts", "totals") for order in range(1, 5)] + [
@@ -40,6 +56,10 @@ class Learnt:
     objectives: Mapping[str, float] = field(default_factory=dict)
     beside: Sequence[tuple[str, float]] = ()
     teacher: MMTModel | None = None
+    writes: bool = True
+    """Whether the target is learnt, at whatever weight; else losses are means over sentences, not tokens."""
+    hardest: bool = False
+    """Whether ``contrastive`` looks at the hardest negatives only."""
 
     def weights(self) -> dict[str, float]:
         """By the name under which a metric reports it: ``contrastive``, ``beside_0_retrieval``."""
@@ -49,8 +69,15 @@ class Learnt:
     def losses(self, model: MMTModel, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of each of ``weights``."""
         found = {}
+        read = None
         for name in self.objectives:
-            if name == "faithful":
+            if name in LABELLED:
+                if read is None:  # once for both
+                    read = model.represent(batch.source, batch.source_lens, batch.image, batch.image_pad)
+                found[name] = self._labelled(name, model.heads[name](read), batch)
+            elif name == "contrastive" and self.hardest:
+                found[name] = hardest_negative(model, batch)
+            elif name == "faithful":
                 assert self.teacher is not None  # noqa: S101
                 found[name] = faithfulness(model, self.teacher, batch)
             else:
@@ -64,38 +91,50 @@ class Learnt:
             found[f"beside_{number}_{task}"] = loss
         return found
 
+    def _labelled(self, name: str, output: Tensor, batch: Batch) -> Tensor:
+        assert batch.label is not None  # noqa: S101
+        assert batch.score is not None  # noqa: S101
+        if name == "classification":
+            return classification(output, batch.label, self.label_smoothing)
+        return regression(output[:, 0], batch.score)
 
-class Translation(TrainUnit[Batch]):
+
+class Training(TrainUnit[Batch]):
     """Label-smoothed cross-entropy of the target given source and image, and what else is to be learnt."""
 
     def __init__(self, model: nn.Module, learnt: Learnt) -> None:
         self._model, self._learnt, self._weights = model, learnt, learnt.weights()
 
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
-        for name in ("loss", "nll_loss", *self._weights):
+        for name in ("loss", *(["nll_loss"] if self._learnt.writes else []), *self._weights):
             metric_bag.add(name, Mean())
         for name in ("num_target_tokens", "num_sentences", "num_images", "total_num_target_tokens"):
             metric_bag.add(name, Sum())
 
     def process_batch(self, batch: Batch, metric_bag: MetricBag) -> tuple[Tensor, int]:
-        tokens, also = batch.num_target_tokens, None
+        also = None
         if self._weights:
 
             def also(model: MMTModel) -> dict[str, Tensor]:
                 return self._learnt.losses(model, batch)
 
-        loss, nll, *found = _losses(self._model, batch, self._learnt.label_smoothing, also)
-        loss = self._learnt.translation * loss
+        if self._learnt.writes:
+            count = tokens = batch.num_target_tokens
+            loss, nll, *found = _losses(self._model, batch, self._learnt.label_smoothing, also)
+            loss = self._learnt.translation * loss
+            metric_bag.get("nll_loss", Mean).update(nll / tokens, weight=tokens)
+        else:
+            count, tokens = len(batch.source), 0
+            loss, found = 0.0, [self._model(batch.source, batch.source_layout(), None, None, also=also)]
         for name, value in found[0].items() if found else ():
-            loss = loss + tokens * self._weights[name] * value
-            metric_bag.get(name, Mean).update(value.detach(), weight=tokens)
-        metric_bag.get("loss", Mean).update(loss.detach() / tokens, weight=tokens)
-        metric_bag.get("nll_loss", Mean).update(nll / tokens, weight=tokens)
+            loss = loss + count * self._weights[name] * value
+            metric_bag.get(name, Mean).update(value.detach(), weight=count)
+        metric_bag.get("loss", Mean).update(loss.detach() / count, weight=count)
         metric_bag.get("num_target_tokens", Sum).update(tokens)
         metric_bag.get("total_num_target_tokens", Sum).update(tokens)
         metric_bag.get("num_sentences", Sum).update(len(batch.source))
         metric_bag.get("num_images", Sum).update(batch.num_images)
-        return loss, tokens
+        return loss, count
 
 
 class TranslationValidation(EvalUnit[Batch]):
@@ -140,15 +179,112 @@ class TranslationValidation(EvalUnit[Batch]):
         values["bleu"] = BLEU.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9]).score
 
 
+class LabelValidation(EvalUnit[Batch]):
+    """What labels, scores or vectors of sentences and images are worth, on a validation split.
+
+    The metric ``score`` is the one that the run goes by, the higher the better: ``-mae`` for ``mae``.
+    """
+
+    def __init__(self, model: MMTModel, score: str) -> None:
+        self._model, self._score = model, score
+        self._outputs: list[HeadOutputs] = []
+
+    def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
+        self._outputs = []
+        for name in ("score", *(SCORES[head] for head in SCORES if head in self._model.heads)):
+            metric_bag.add(name, Mean())
+        for name in ("num_sentences", "num_images"):
+            metric_bag.add(name, Sum())
+
+    def process_batch(self, batch: Batch, metric_bag: MetricBag) -> None:
+        self._outputs.append(head_outputs(self._model, batch))
+        metric_bag.get("num_sentences", Sum).update(len(batch.source))
+        metric_bag.get("num_images", Sum).update(batch.num_images)
+
+    def finalize(self, metric_bag: MetricBag) -> None:
+        if not self._outputs:
+            return
+        # Of several processes each scores its share, and the mean is taken. That is exact for labels; recall is
+        # among the share's images, so compare it within a run only.
+        num = sum(len(part.values["label"]) for part in self._outputs)
+        for name, value in head_scores(self._outputs).items():
+            metric_bag.get(name, Mean).update(value, weight=num)
+            if name == self._score:
+                metric_bag.get("score", Mean).update(-value if name == "mae" else value, weight=num)
+
+    def process_metric_values(self, values: MutableMapping[str, object]) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class HeadOutputs:
+    """Of a batch, what the model's heads say and what is true, and the images of the sentences that have one."""
+
+    values: dict[str, Tensor]
+    image_ids: list[str]
+
+
+@torch.inference_mode()
+def head_outputs(model: MMTModel, batch: Batch) -> HeadOutputs:
+    """All that ``head_scores`` needs of a batch."""
+    assert batch.label is not None  # noqa: S101
+    assert batch.score is not None  # noqa: S101
+    found = {"label": batch.label, "truth": batch.score}
+    labelled = [name for name in LABELLED if name in model.heads]
+    if labelled:
+        read = model.represent(batch.source, batch.source_lens, batch.image, batch.image_pad)
+        found |= {name: model.heads[name](read) for name in labelled}
+    if "contrastive" in model.heads and batch.image is not None:
+        head: Any = model.heads["contrastive"]
+        pad = batch.image_pad
+        has = torch.ones(len(batch.source), dtype=torch.bool) if pad is None else ~pad.all(dim=1)
+        image = mean_region(*model.regions(batch.image, pad))[:, 0]
+        found["texts"] = head.embed_text(sentence_means(model, batch))[has]
+        found["images"] = head.embed_image(image)[has]
+    return HeadOutputs({name: value.cpu() for name, value in found.items()}, batch.image_ids)
+
+
+def head_scores(outputs: Sequence[HeadOutputs]) -> dict[str, float]:
+    """Scores of whole sets, by ``head_outputs`` of their batches.
+
+    accuracy: share of labels that are right, in [0, 100]; a label that the model does not know is wrong.
+    mae: mean absolute error of the scores.
+    recall: mean of recall at 1, 5 and 10, texts to images and images to texts, in [0, 100] (VSE++'s rsum / 6).
+    """
+    whole = {name: torch.cat([part.values[name] for part in outputs]) for name in outputs[0].values}
+    scores = {}
+    if "classification" in whole:
+        scores["accuracy"] = 100 * float((whole["classification"].argmax(1) == whole["label"]).double().mean())
+    if "regression" in whole:
+        known = ~whole["truth"].isnan()
+        scores["mae"] = float((whole["regression"][known, 0] - whole["truth"][known]).abs().double().mean())
+    if "texts" in whole and len(whole["texts"]):
+        ids = [name for part in outputs for name in part.image_ids]
+        scores["recall"] = 100 * mean_recall(whole["texts"].numpy(), whole["images"].numpy(), ids)
+    return scores
+
+
 def references(batch: Batch, tokenizer: Tokenizer) -> list[str]:
     """The batch's target sentences as text."""
     return [tokenizer.decode([i for i in row if i != EOS]) for row in batch.target.tolist()]
 
 
-def validation_bleu(
-    model: MMTModel, batches: Iterable[Batch], tokenizer: Tokenizer, beam_size: int, length_penalty: float
+def validation_score(
+    model: MMTModel,
+    batches: Iterable[Batch],
+    tokenizer: Tokenizer,
+    *,
+    score: str,
+    beam_size: int,
+    length_penalty: float,
 ) -> float:
-    """sacreBLEU (13a, cased, in [0, 100]) of beam search on ``batches`` against their own targets."""
+    """What a finished model is worth on ``batches``, as its run goes by ``score``.
+
+    Of a model that writes, sacreBLEU (13a, cased, in [0, 100]) of beam search against the batches' own targets,
+    else see ``head_scores``.
+    """
+    if not model.config.writes:
+        return head_scores([head_outputs(model, batch) for batch in batches])[score]
     from sacrebleu import corpus_bleu
 
     hypotheses: list[str] = []

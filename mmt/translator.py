@@ -175,6 +175,7 @@ class Translator:
         Raises:
             MMTError: images for a text-only model, an unreadable or unknown image, unequal numbers.
         """
+        self.card.refuse_writing()
         beam_size = self.card.decoding.get("beam_size", 5) if beam_size is None else beam_size
         if length_penalty is None:
             length_penalty = self.card.decoding.get("length_penalty", 1.0)

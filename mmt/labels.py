@@ -1,0 +1,87 @@
+"""The labels and scores that a prepared data set gives its sentences, as training and validation want them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmt.errors import MMTError, nearest
+from mmt.prepared import read_split
+
+if TYPE_CHECKING:
+    from mmt.data import Example
+
+
+def label_names(folder: Path, split: str, column: str, at_most: int | None) -> list[str]:
+    """The labels of a split, the most frequent first, equally frequent ones in the alphabet's order.
+
+    Args:
+        column: where they stand; sentences with an empty one have no label.
+        at_most: leaves the rarer ones out; None keeps all.
+    Raises:
+        MMTError: no such column, or fewer than two labels in it.
+    """
+    counts = Counter(label for label in read_column(folder, split, column, str) if label)
+    if len(counts) < 2:
+        raise MMTError(
+            f"{folder}: expected labels of two kinds or more in the column '{column}' of '{split}', found "
+            f"{list(counts)}. Name another with data.label."
+        )
+    return [label for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))][:at_most]
+
+
+def with_labels(
+    examples: Sequence[Example],
+    folder: Path,
+    split: str,
+    *,
+    label: str | None,
+    names: Sequence[str],
+    rare_ones_left_out: bool,
+    score: str | None,
+) -> list[Example]:
+    """The split's examples, in its order, with their labels and scores.
+
+    Args:
+        label, score: the columns where they stand; None for none.
+        names: the labels that the model knows; an example's is its place among them.
+        rare_ones_left_out: whether ``names`` is a selection, so that others are to be met with.
+    Raises:
+        MMTError: no such column, a label that is not among ``names``, or a score that is no number.
+    """
+    numbers = {name: number for number, name in enumerate(names)}
+    if label is not None:
+        found = read_column(folder, split, label, str)
+        unknown = next((row for row, name in enumerate(found) if name and name not in numbers), None)
+        if unknown is not None and not rare_ones_left_out:
+            raise MMTError(
+                f"{folder}: {split} row {unknown + 1}: the label '{found[unknown]}' is not among the training "
+                f"split's: {', '.join(list(names)[:20])}.{nearest(found[unknown], names)} Mend the label, or set "
+                "data.num_labels, with which others count as wrong."
+            )
+        examples = [replace(e, label=numbers.get(name, -1)) for e, name in zip(examples, found, strict=True)]
+    if score is not None:
+        values = read_column(folder, split, score, float)
+        examples = [replace(e, score=value) for e, value in zip(examples, values, strict=True)]
+    return list(examples)
+
+
+def read_column(folder: Path, split: str, column: str, kind: type[str] | type[float]) -> list[Any]:
+    """Reads a column of text, or of finite numbers. Raises MMTError where it is missing or something else."""
+    rows = read_split(folder, split)
+    if column not in rows.column_names:
+        raise MMTError(
+            f"{folder}: no column '{column}' in '{split}'; it has {', '.join(rows.column_names)}."
+            f"{nearest(column, rows.column_names)}"
+        )
+    values = list(rows[column])
+    for number, value in enumerate(values, 1):
+        good = isinstance(value, str) if kind is str else isinstance(value, int | float) and math.isfinite(value)
+        if not good:
+            wanted = "text" if kind is str else "a finite number"
+            raise MMTError(f"{folder}: {split} row {number}: expected {wanted} in '{column}', found {value!r}.")
+    return values
