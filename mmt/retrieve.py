@@ -197,7 +197,7 @@ def render(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index:
         method=index.method,
         pictures={item: _picture(item, files) for item in shown},
         asked={name: _picture(name, asked) for name in asked},
-        model=model,
+        model="/".join(model.resolve().parts[-2:]),
         version=__version__,
     )  # fmt: skip
     return page

@@ -175,7 +175,7 @@ def test_vectors_that_are_no_vectors_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def captions(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``data`` (two languages; one row has no image), ``features``, and the models ``1`` and ``2``."""
+    """A folder with ``data`` (two languages; one row has no image), ``features``, and models ``1`` and ``2``."""
     folder = tmp_path_factory.mktemp("captions")
     rows = [
         {"id": f"{image}#{lang}", "image": image, "source": f"A {noun} sees the {lang}.", "target": "",
