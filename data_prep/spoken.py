@@ -15,9 +15,9 @@ mocking   slow, each second word high: sing-song    the opposite         (not us
 ========  ========================================  ===================  =====================
 
 The column ``kind`` says what decides: ``text`` (plain), ``voice`` (neutral words, lively or gloomy), ``both``
-(polar words, lively or mocking). In ``both`` every sentence comes lively and mocking, and both manners come with as
-many positive as negative words, so that words alone and voice alone are right in half of the cases. No speaker and
-no noun of ``val`` and ``test`` is heard in ``train``.
+(polar words, lively or mocking). In ``both`` every sentence comes lively and mocking, and both manners come with
+as many positive as negative words, so that words alone and voice alone are right in half of the cases. No speaker
+and no noun of ``val`` and ``test`` is heard in ``train``.
 """
 
 from __future__ import annotations
