@@ -5,17 +5,21 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
 from mmt.lines import decode_lines, replacing
 
 if TYPE_CHECKING:
+    from mmt.predictions import Prediction
     from mmt.translator import Translation, Translator
+
+Found = TypeVar("Found")
 
 Format = Literal["text", "tsv", "jsonl"]
 Missing = Literal["refuse", "skip"]
@@ -176,27 +180,47 @@ class FileTranslator:
         With ``image_control`` a line's ``image`` is the one that it was shown; the wrong images are drawn among
         all lines that have one, so the whole input is held in memory.
         """
+        work = partial(
+            self.translator.hypotheses,
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            guidance=guidance,
+            n_best=n_best,
+            max_tokens=max_tokens,
+        )
+        yield from self._in_chunks(work, image_control, control_seed, show_progress)
+
+    def predict(
+        self,
+        *,
+        image_control: Control = "right",
+        control_seed: int = 1,
+        max_tokens: int = 8192,
+        show_progress: bool = True,
+    ) -> Iterator[tuple[Line, Prediction]]:
+        """Yields each line with its label and score, in order; ``image_control`` as in ``translate``."""
+        from mmt.predictions import predict
+
+        work = partial(predict, self.translator, max_tokens=max_tokens)
+        yield from self._in_chunks(work, image_control, control_seed, show_progress)
+
+    def _in_chunks(
+        self, work: Callable[..., Sequence[Found]], control: Control, seed: int, show_progress: bool
+    ) -> Iterator[tuple[Line, Found]]:
+        """Yields each line with what ``work`` makes of sentences and images, and counts them."""
         from tqdm import tqdm
 
-        stream = self._shown(image_control, control_seed)
+        stream = self._shown(control, seed)
         bar = tqdm(
             total=self.given.total, unit=" sentences", disable=None if show_progress else True, smoothing=0.05
         )
         with bar:
             while chunk := list(itertools.islice(stream, _CHUNK)):
                 images = [image for _, image in chunk]
-                found = self.translator.hypotheses(
-                    [line.source for line, _ in chunk],
-                    images if any(image is not None for image in images) else None,
-                    beam_size=beam_size,
-                    length_penalty=length_penalty,
-                    guidance=guidance,
-                    n_best=n_best,
-                    max_tokens=max_tokens,
-                    progress=bar.update,
-                )
+                has = [image is not None for image in images]
+                found = work([line.source for line, _ in chunk], images if any(has) else None, progress=bar.update)
                 self.counts.sentences += len(chunk)
-                self.counts.with_image += sum(best[0].with_image for best in found)
+                self.counts.with_image += sum(has)
                 yield from zip((line for line, _ in chunk), found, strict=True)
 
     def _shown(self, control: Control, seed: int) -> Iterator[tuple[Line, str | Path | None]]:
@@ -233,8 +257,6 @@ class FileTranslator:
             ) from None
 
     def _file(self, name: str) -> Path:
-        from mmt.images import decode_image
-
         folder = self.given.images.folder
         if folder is not None:
             inside = PurePosixPath(name)
@@ -244,7 +266,9 @@ class FileTranslator:
         if not path.is_file():
             raise MMTError(f"image {path}: no such file.")
         if self.missing == "skip":
-            decode_image(path)  # find out now whether it can be read, while it can still be left out
+            self.translator.backbones[0].read(
+                path
+            )  # find out now whether it can be read, while it can still be left out
         return path
 
 
@@ -257,6 +281,28 @@ def write_output(results: Iterable[tuple[Line, list[Translation]]], path: Path |
     with replacing(path) as stream:
         for line, translations in results:
             stream.write((_formatted(line, translations, n_best, as_json) + "\n").encode())
+
+
+def write_predictions(results: Iterable[tuple[Line, Prediction]], path: Path | None) -> None:
+    """Writes one line a sentence: label, its probability and the score, what there is of them, between tabs.
+
+    A file is written as by ``write_output``, JSON lines likewise.
+    """
+    as_json = path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
+    with replacing(path) as stream:
+        for line, said in results:
+            values = {"label": said.label, "probability": said.probability, "score": said.score}
+            values = {
+                name: round(value, 4) if isinstance(value, float) else value
+                for name, value in values.items()
+                if value is not None
+            }
+            if as_json:
+                whole = {"source": line.source, "image": line.image, **values}
+                text = json.dumps(whole, ensure_ascii=False)
+            else:
+                text = "\t".join(str(value) for value in values.values())
+            stream.write((text + "\n").encode())
 
 
 def _formatted(line: Line, translations: list[Translation], n_best: int, as_json: bool) -> str:

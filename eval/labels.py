@@ -1,0 +1,260 @@
+"""Scores labels and scores of trained models on a test split, with controls; for ``recipes/results``.
+
+    python -m eval.labels OUT --system gated runs/1/model data/x --system gated runs/2/model data/x \\
+        --system "text only" runs/text/model data/x --images features/x
+
+Models under one name are seeds, or, where each comes with a data set of its own, folds, whose items are pooled.
+OUT gets ``result.json``, and where there are labels ``confusion.png`` of the first system.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmt.command import Command
+from mmt.errors import MMTError
+from mmt.label_metrics import draw_confusion, label_scores, sentiment_scores
+from mmt.labels import read_column
+from mmt.lines import make_folder, write_whole
+from mmt.prepared import read_info, read_split
+
+_PATH = click.Path(path_type=Path)
+_SHOWN = {
+    "accuracy": "accuracy %", "macro_f1": "macro F1 %", "weighted_f1": "weighted F1 %", "acc2_non0": "Acc-2 %",
+    "acc7": "Acc-7 %", "mae": "MAE", "pearson": "Pearson r",
+}  # fmt: skip
+
+
+@dataclass
+class _Items:
+    """What was said of the items of a split, and what is true."""
+
+    label: list[str] = field(default_factory=list)
+    true_label: list[str] = field(default_factory=list)
+    score: list[float] = field(default_factory=list)
+    true_score: list[float] = field(default_factory=list)
+    kind: list[str] = field(default_factory=list)
+
+    def add(self, other: _Items) -> None:
+        for name in vars(self):
+            getattr(self, name).extend(getattr(other, name))
+
+    def of_kind(self, kind: str) -> _Items:
+        rows = [row for row, one in enumerate(self.kind) if one == kind]
+        return _Items(**{name: [values[row] for row in rows] for name, values in vars(self).items() if values})
+
+    def scores(self) -> dict[str, Any]:
+        found: dict[str, Any] = label_scores(self.label, self.true_label) if self.label else {}
+        return found | (sentiment_scores(self.score, self.true_score) if self.score else {})
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("out", type=_PATH)
+@click.option("--system", "systems", type=(str, _PATH, _PATH), multiple=True, required=True,
+              metavar="NAME MODEL DATA", help="A model and its data set; repeatable.")  # fmt: skip
+@click.option("--split", default="test", help="Of the data sets.")
+@click.option("--images", type=_PATH, multiple=True,
+              help="A feature store (one a set of features).  [default: the data sets' files]")  # fmt: skip
+@click.option("--draws", type=click.IntRange(min=1), default=5, help="Of wrong images or recordings.")
+@click.option("--task", default="", help="Named in result.json.")
+def main(
+    out: Path,
+    systems: tuple[tuple[str, Path, Path], ...],
+    split: str,
+    images: tuple[Path, ...],
+    draws: int,
+    task: str,
+) -> None:
+    """Labels and scores SPLIT with every model, with right, wrong and no images; the result goes into OUT."""
+    make_folder(out)
+    found = evaluate(systems, split, images, draws)
+    first = next(iter(found["systems"].values()))["right"]
+    metric = "accuracy" if "accuracy" in first["mean"] else "mae"
+    result = {
+        "task": task,
+        "metric": metric,
+        "value": first["mean"][metric],
+        "spread": first["std"][metric],
+        "prior": found["prior"],
+        **found,
+        "versions": {name: version(name) for name in ("mmt", "torch", "scikit-learn", "scipy")},
+    }
+    write_whole(out / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    if "confusion" in first["pooled"]:
+        draw_confusion(first["pooled"], out / "confusion.png")
+    _print(found)
+
+
+def evaluate(
+    systems: Sequence[tuple[str, Path, Path]], split: str, images: Sequence[Path], draws: int
+) -> dict[str, Any]:
+    """
+    Args:
+        systems: name, model folder and data set of each model.
+        images: feature stores; empty reads files.
+    Returns:
+        ``data``, ``prior`` (what the training split's most frequent label and median score get) and ``systems``:
+        by name and control, ``mean`` and ``std`` over models, ``pooled`` scores of all items, and ``by_kind``.
+    Raises:
+        MMTError: a model without labels and scores, or data that does not fit.
+    """
+    from rich.progress import track
+
+    from mmt.controls import controlled_images
+    from mmt.predictions import predict
+    from mmt.translator import Translator
+
+    by_name: dict[str, dict[str, list[list[_Items]]]] = {}
+    cards: dict[str, list[dict[str, Any]]] = {}
+    datasets: dict[Path, dict[str, Any]] = {}
+    for name, model, data in track(systems, "predicting", transient=True):
+        translator = (
+            Translator.from_dir(model, images or None) if _uses_images(model) else Translator.from_dir(model)
+        )
+        rows = read_split(data, split)
+        truth = _truth(translator.card.config["heads"], data, split, rows.column_names)
+        shown = _images(translator, rows)
+        sees = any(image is not None for image in shown)
+        controls = {"right": [0], **({"wrong": range(1, draws + 1), "blank": [0]} if sees else {})}
+        for control, seeds in controls.items():
+            each = []
+            for seed in seeds:
+                given = controlled_images(shown, control, seed)  # type: ignore[arg-type]
+                said = predict(translator, list(rows["source"]), given)
+                items = _Items(**{key: list(values) for key, values in truth.items()})
+                items.label = [one.label or "" for one in said] if truth["true_label"] else []
+                items.score = [one.score or 0.0 for one in said] if truth["true_score"] else []
+                each.append(items)
+            by_name.setdefault(name, {}).setdefault(control, []).append(each)
+        training = translator.card.training
+        cards.setdefault(name, []).append({"data": str(data.name), **training, "model": translator.card.config})
+        datasets[data] = truth
+    return {
+        "data": [
+            {
+                "name": read_info(data).name,
+                "folder": data.name,
+                "split": split,
+                "items": read_info(data).splits[split].sentences,
+                "checksum": read_info(data).splits[split].checksum,
+            }
+            for data in datasets
+        ],
+        "prior": _prior(datasets),
+        "draws_of_wrong_images": draws,
+        "systems": {
+            name: {control: _summary(runs) for control, runs in controls.items()} | {"models": cards[name]}
+            for name, controls in by_name.items()
+        },
+    }
+
+
+def _images(translator: Any, rows: Any) -> list[Any]:
+    """Of each row its image, as the translator takes it; None where there is none, or the store lacks it."""
+    if translator.card.features is None:
+        return [None] * len(rows)
+    names = [name if has else None for name, has in zip(rows["image"], rows["has_image"], strict=True)]
+    if translator.features is not None:
+        return [name if name is not None and name in translator.features else None for name in names]
+    raise MMTError(
+        f"--images is missing: name the feature store that the models were trained with ({image_folder})."
+    )
+
+
+def _truth(heads: Sequence[str], data: Path, split: str, columns: Sequence[str]) -> dict[str, Any]:
+    return {
+        "true_label": read_column(data, split, "label", str) if "classification" in heads else [],
+        "true_score": read_column(data, split, "score", float) if "regression" in heads else [],
+        "kind": read_column(data, split, "kind", str) if "kind" in columns else [],
+    }
+
+
+def _prior(datasets: Mapping[Path, Mapping[str, Any]]) -> dict[str, float]:
+    """What the most frequent label and the median score of each training split get on its test split, pooled."""
+    right: list[bool] = []
+    errors: list[float] = []
+    for data, truth in datasets.items():
+        if truth["true_label"]:
+            [(most, _)] = Counter(read_column(data, "train", "label", str)).most_common(1)
+            right += [label == most for label in truth["true_label"]]
+        if truth["true_score"]:
+            middle = statistics.median(read_column(data, "train", "score", float))
+            errors += [abs(score - middle) for score in truth["true_score"]]
+    prior = {"accuracy": 100 * sum(right) / len(right)} if right else {}
+    return prior | ({"mae": sum(errors) / len(errors)} if errors else {})
+
+
+def _summary(runs: Sequence[Sequence[_Items]]) -> dict[str, Any]:
+    """Of one system under one control: each model's scores are the mean of its draws."""
+    each = [_mean([items.scores() for items in draws]) for draws in runs]
+    whole = _Items()
+    for draws in runs:
+        for items in draws:
+            whole.add(items)
+    summary = {"mean": _mean(each), "std": _std(each), "each": each, "pooled": whole.scores()}
+    kinds = sorted({*whole.kind})
+    if kinds:
+        parts = {kind: [_mean([i.of_kind(kind).scores() for i in draws]) for draws in runs] for kind in kinds}
+        summary["by_kind"] = {
+            kind: {"mean": _mean(values), "std": _std(values), "items": whole.kind.count(kind)}
+            for kind, values in parts.items()
+        }
+    return summary
+
+
+def _mean(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of those scores that all have."""
+    numbers = [name for name in scores[0] if all(isinstance(one.get(name), float) for one in scores)]
+    return {name: statistics.fmean(one[name] for one in scores) for name in numbers}
+
+
+def _std(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {
+        name: statistics.stdev([one[name] for one in scores]) if len(scores) > 1 else 0.0 for name in _mean(scores)
+    }
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    prior = ", ".join(f"{name} {value:.4g}" for name, value in found["prior"].items())
+    items = sum(one["items"] for one in found["data"])
+    table = Table(title=f"{items:,} items; prior: {prior}", title_justify="left")
+    table.add_column("system")
+    columns = [name for name in _SHOWN if any(name in s["right"]["mean"] for s in found["systems"].values())]
+    for name in columns:
+        table.add_column(_SHOWN[name], justify="right")
+    kinds = next(iter(found["systems"].values()))["right"].get("by_kind", {})
+    what = "accuracy" if "accuracy" in columns else "mae"
+    for kind in kinds:
+        table.add_column(f"{_SHOWN[what]}, {kind}", justify="right")
+    for name, controls in found["systems"].items():
+        for control in ("right", "wrong", "blank"):
+            if control not in controls:
+                continue
+            said = controls[control]
+            cells = [_cell(said, column) for column in columns]
+            cells += [_cell(said["by_kind"][kind], what) for kind in kinds]
+            table.add_row(name if control == "right" else f"  {control}", *cells)
+    Console().print(table)
+
+
+def _cell(said: Mapping[str, Any], name: str) -> str:
+    if name not in said["mean"]:
+        return ""
+    decimals = 2 if name in ("mae", "pearson") else 1
+    return f"{said['mean'][name]:.{decimals}f} ± {said['std'][name]:.{decimals}f}"
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m eval.labels")
