@@ -4,8 +4,7 @@
         --system gated=gated1.txt --system gated=gated2.txt
 
 A file has one answer a line, in the split's order, as ``mmt translate --data DATA --split SPLIT`` writes it. The
-same name with several files means several seeds of one system. The table goes to the terminal, ``result.json`` into
-OUT.
+same name with several files means several seeds of one system. OUT gets ``result.json``, the terminal its table.
 """
 
 from __future__ import annotations
@@ -72,10 +71,10 @@ def evaluate(
         seed: of the bootstrap.
     Returns:
         What ``OUT/result.json`` holds. Accuracies go from 0 to 1; ``groups`` has, for all questions, for each
-        kind, and for answers that the training split has and has not (where it lacks some), the number of questions
-        and each system's accuracy: mean over seeds, sample standard deviation (None for one seed), each seed's
-        value, and the interval (None for a single picture). Of every system after the first there is also its
-        accuracy minus the first's.
+        kind, and for answers that the training split has and has not (where it lacks some), the number of
+        questions and each system's accuracy: mean over seeds, sample standard deviation (None for one seed), each
+        seed's value, and the interval (None for a single picture). Of every system after the first there is also
+        its accuracy minus the first's.
     Raises:
         MMTError: data without kinds and answers, a file of another number of lines, or one that cannot be read.
     """
@@ -148,8 +147,8 @@ def _answers(
         for path, lines in zip(paths, answers[name], strict=True):
             if len(lines) != len(rows):
                 raise MMTError(
-                    f"--system {name}={path}: expected {len(rows):,} lines, one for each question of {where}, but it "
-                    f"has {len(lines):,}. Answer this split."
+                    f"--system {name}={path}: expected {len(rows):,} lines, one for each question of {where}, but "
+                    f"it has {len(lines):,}. Answer this split."
                 )
     return answers
 
@@ -220,7 +219,7 @@ def print_result(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     table = Table(title=f"{result['data']} {result['split']}, accuracy in %", title_justify="left")
     table.add_column("questions")
     for column in ("number", *PRIORS, *result["systems"]):
@@ -232,26 +231,28 @@ def print_result(result: Mapping[str, Any]) -> None:
     console.print(table)
     first = next(iter(result["systems"]))
     for name, difference in result["groups"]["all"]["minus_first"].items():
-        console.print(f"{name} minus {first}: {_cell(difference, '+', ' ')} points")
+        said = f"{name} minus {first}: {100 * difference['mean']:+.1f} points"
+        if difference["interval"] is not None:
+            low, high = difference["interval"]
+            said += f" ({100 * low:+.1f} to {100 * high:+.1f})"
+        console.print(said)
     console.print(
         f"{result['questions']:,} questions about {result['pictures']:,} pictures; "
-        f"{100 * result['not_seen_in_training']:.1f} % have an answer that training never gave. [ ]: "
-        f"{result['interval']}. A prior is the most frequent answer in training, to that kind of question or to that "
-        "very question."
+        f"{100 * result['not_seen_in_training']:.1f} % have an answer that training never gave. Intervals: "
+        f"{result['interval']}. A prior is the most frequent answer in training, to that kind of question or to "
+        "that very question."
     )
     if any(len(of_seeds) > 1 for of_seeds in result["systems"].values()):
         console.print("± is the standard deviation over seeds.")
 
 
-def _cell(figure: Mapping[str, Any], sign: str = "", end: str = "\n") -> str:
-    """Mean and deviation in percent, ``end``, and the interval."""
-    text = f"{100 * figure['mean']:{sign}.1f}"
-    if figure.get("std") is not None:
-        text += f" ± {100 * figure['std']:.1f}"
-    if figure["interval"] is not None:
-        low, high = figure["interval"]
-        text += f"{end}\\[{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
-    return text
+def _cell(figure: Mapping[str, Any]) -> str:
+    """Two lines: mean and deviation, interval; in percent."""
+    text = f"{100 * figure['mean']:.1f}" + (f" ± {100 * figure['std']:.1f}" if figure["std"] is not None else "")
+    if figure["interval"] is None:
+        return text
+    low, high = figure["interval"]
+    return f"{text}\n{100 * low:.1f}–{100 * high:.1f}"
 
 
 def _sha256(path: Path) -> str:
