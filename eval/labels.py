@@ -22,6 +22,7 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.folder import read_card
 from mmt.label_metrics import draw_confusion, label_scores, sentiment_scores
 from mmt.labels import read_column
 from mmt.lines import make_folder, write_whole
@@ -117,9 +118,8 @@ def evaluate(
     cards: dict[str, list[dict[str, Any]]] = {}
     datasets: dict[Path, dict[str, Any]] = {}
     for name, model, data in track(systems, "predicting", transient=True):
-        translator = (
-            Translator.from_dir(model, images or None) if _uses_images(model) else Translator.from_dir(model)
-        )
+        stores = images if read_card(model).features is not None else ()
+        translator = Translator.from_dir(model, stores or None)
         rows = read_split(data, split)
         truth = _truth(translator.card.config["heads"], data, split, rows.column_names)
         shown = _images(translator, rows)
@@ -165,9 +165,7 @@ def _images(translator: Any, rows: Any) -> list[Any]:
     names = [name if has else None for name, has in zip(rows["image"], rows["has_image"], strict=True)]
     if translator.features is not None:
         return [name if name is not None and name in translator.features else None for name in names]
-    raise MMTError(
-        f"--images is missing: name the feature store that the models were trained with ({image_folder})."
-    )
+    raise MMTError("--images is missing: name the feature store that the models were trained with.")
 
 
 def _truth(heads: Sequence[str], data: Path, split: str, columns: Sequence[str]) -> dict[str, Any]:

@@ -266,9 +266,8 @@ class FileTranslator:
         if not path.is_file():
             raise MMTError(f"image {path}: no such file.")
         if self.missing == "skip":
-            self.translator.backbones[0].read(
-                path
-            )  # find out now whether it can be read, while it can still be left out
+            # find out now whether it can be read, while it can still be left out
+            self.translator.backbones[0].read(path)
         return path
 
 
