@@ -27,8 +27,8 @@ _LIVING = (
     "pitcher_player", "plant", "seal_animal", "tree_trunk", "trunk_elephant",
 )  # fmt: skip
 _PLACES = (
-    "bank_building", "bank_river", "boat", "car", "crane_machine", "factory", "house", "jam_traffic", "ring_boxing",
-    "tank_army", "tank_fish",
+    "bank_building", "bank_river", "boat", "car", "crane_machine", "factory", "house", "jam_traffic",
+    "ring_boxing", "tank_army", "tank_fish",
 )  # fmt: skip
 
 _PATH = click.Path(path_type=Path)
