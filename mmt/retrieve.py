@@ -181,14 +181,13 @@ def print_answers(queries: Sequence[Query], answers: Sequence[Sequence[Answer]],
 
 
 def render(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index, model: Path) -> str:
-    """One page with the answers, and the pictures in it where their files are at hand."""
+    """One page with the answers, and the pictures in it whose files are still there."""
     from mmt import __version__
     from mmt.gallery import _picture
     from mmt.report import _environment
 
     shown = {answer.item for found in answers for answer in found} if index.kind == "images" else set()
     files = {item: Path(index.images, item) for item in shown} if index.images else {}
-    files = {item: path for item, path in files.items() if path.is_file()}
     asked = {str(query): query.image for query in queries if query.image is not None}
     page: str = _environment().get_template("retrieval.html").render(
         queries=list(zip(queries, answers, strict=True)),

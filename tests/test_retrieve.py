@@ -125,6 +125,10 @@ def test_the_terminal_shows_every_query_and_answer(here: Path, tmp_path: Path) -
     assert "a dog" in result.stdout
     assert "[red][U+001B][31m" in result.stdout  # neither markup nor a colour
     assert "of 6 images, exact search" in result.stdout
+    (tmp_path / "lines").write_text("[red]\x1b[31m\n\n[red]\x1b[31m\n")
+    result = run(here, tmp_path / "i", "--sentences", tmp_path / "lines", "a dog")
+    assert "[red][U+001B][31m" in result.stdout
+    assert "of 1 sentences" in result.stdout
 
 
 def test_the_page_needs_nothing_and_runs_nothing(here: Path, tmp_path: Path) -> None:
@@ -144,10 +148,18 @@ def test_the_page_needs_nothing_and_runs_nothing(here: Path, tmp_path: Path) -> 
     assert "default-src 'none'" in page
 
 
-def test_a_page_outlives_its_pictures(here: Path, tmp_path: Path) -> None:
-    html = tmp_path / "page.html"
+def test_a_page_does_without_pictures_that_are_gone(here: Path, tmp_path: Path) -> None:
+    html, photos = tmp_path / "page.html", tmp_path / "photos"
     assert run(here, tmp_path / "i", "--images", here / "features", "a dog", "--html", html).exit_code == 0
-    assert html.read_text().count("not at hand") >= 5
+    assert html.read_text().count('<svg class="empty"') == html.read_text().count("(not at hand)") == 5
+    photos.mkdir()
+    for name in ("dog.png", "cat.png"):
+        (photos / name).write_bytes((here / "photos" / name).read_bytes())
+    assert run(here, tmp_path / "i", "--images", photos).exit_code == 0
+    (photos / "dog.png").unlink()
+    assert run(here, tmp_path / "i", "a dog", "--html", html).exit_code == 0
+    assert html.read_text().count('<svg class="empty"') == 1
+    assert html.read_text().count("data:image/jpeg") == 1
 
 
 def test_mistakes_are_named(here: Path, tmp_path: Path) -> None:
