@@ -76,6 +76,7 @@ def test_what_is_over_the_limit_is_cut_and_said() -> None:
     heard, done = decode_audio(encoded(tone(3, 8000), 8000), seconds=2)
     assert (len(heard), done) == (32_000, ["cut to 2 s", "resampled from 8,000 Hz"])
     assert decode_audio(encoded(tone(2)), seconds=2)[1] == []
+    assert len(decode_audio(encoded(tone(1, 11_127), 11_127), seconds=0.7777)[0]) == 12_443
 
 
 def broken(kind: str) -> bytes:
@@ -127,6 +128,9 @@ def test_a_recording_that_was_cut_off_is_refused(kind: str) -> None:
     for share in (0.3, 0.6, 0.9):
         with pytest.raises(AudioError, match=r"cut off|damaged"):
             decode_audio(whole[: int(len(whole) * share)])
+    if kind == "OGG":
+        with pytest.raises(AudioError, match="the last page of the Ogg stream is missing"):
+            decode_audio(whole[: whole.rfind(b"OggS")])
 
 
 @pytest.mark.parametrize("kind", ["FLAC", "OGG"])
@@ -195,11 +199,11 @@ def test_pool_is_mean_and_deviation_whatever_the_limit() -> None:
     assert made[0][0, :80].argmax() != 0  # not normalised away
 
 
-def test_digital_silence_around_speech_is_no_infinity() -> None:
-    silence = np.zeros(4000, np.float32)
-    frames = load_backbone("logmel80").read(encoded(np.concatenate([silence, tone(), silence])))
-    assert frames[:148].isfinite().all()
-    assert frames[:148].abs().max() < 20
+def test_digital_silence_counts_as_the_faintest_noise() -> None:
+    sound = encoded(np.concatenate([np.zeros(48_000, np.float32), tone()]))
+    assert load_backbone("logmel80:4").read(sound).isfinite().all()
+    silent = load_backbone("logmel80:3.1", "pool").read(sound)[0, :80]  # 97 % silence, of log energy 0
+    assert 0 < silent.min() < silent.max() < 1
 
 
 def test_threads_do_not_change_frames(tmp_path: Path) -> None:
@@ -261,6 +265,13 @@ def test_extraction_says_what_it_did_and_left_out(tmp_path: Path, capsys: pytest
         assert line in said
     again = extract_folder(folder, tmp_path / "store", "logmel80:1", progress=False)
     assert (again.done, again.skipped, again.notes) == (0, 4, {})
+
+
+def test_a_report_counts_its_own_run_only(tmp_path: Path) -> None:
+    folder, backbone = folder_of_sounds(tmp_path / "sounds"), load_backbone("logmel80:1")
+    for out in ("one", "two"):
+        report = extract_features({"b.flac": folder / "b.flac"}, backbone, tmp_path / out, progress=False)
+        assert report.notes == {"resampled from 22,050 Hz": 1}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
