@@ -235,7 +235,7 @@ def print_result(result: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     table = Table(title=f"{result['data']} {result['split']}", title_justify="left")
     table.add_column("", no_wrap=True)
-    for column in ("R@1 %", "R@5 %", "R@10 %", "median rank", "queries", "candidates"):
+    for column in ("R@1 %", "R@5 %", "R@10 %", "median rank", "queries", "among"):
         table.add_column(column, justify="right")
     for group, directions in result["retrieval"].items():
         for name, label in DIRECTIONS.items():
