@@ -164,12 +164,14 @@ def test_scores_are_counted_by_kind_and_by_what_training_knows(data: Path, tmp_p
 def test_a_name_given_again_is_another_seed(data: Path, tmp_path: Path) -> None:
     right = answers_file(tmp_path / "right.txt", *RIGHT)
     wrong = answers_file(tmp_path / "wrong.txt", *["no"] * 8)
-    result = evaluate(data, "test", tmp_path / "out", {"first": [wrong], "second": [right, wrong]})
+    half = answers_file(tmp_path / "half.txt", *RIGHT[:4], *["no"] * 4)
+    systems = {"first": [half], "second": [right, wrong, right]}
+    result = evaluate(data, "test", tmp_path / "out", systems)
     found = result["groups"]["all"]["accuracy"]["second"]
-    assert found["seeds"] == [1, 0]
-    assert found["mean"] == 0.5
-    assert found["std"] == pytest.approx(0.5**0.5)
-    assert result["groups"]["all"]["minus_first"]["second"]["mean"] == 0.5
+    assert found["seeds"] == [1, 0, 1]
+    assert found["mean"] == pytest.approx(2 / 3)
+    assert found["std"] == pytest.approx((1 / 3) ** 0.5)
+    assert result["groups"]["all"]["minus_first"]["second"]["mean"] == pytest.approx(2 / 3 - 1 / 2)
     assert list(result["groups"]["all"]["minus_first"]) == ["second"]
 
 
