@@ -13,9 +13,8 @@ import math
 import struct
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 
 from mmt.backbones import LAYERS, Backbone
 from mmt.errors import MMTError
-from mmt.features import FeatureSignature, FeatureWriter
+from mmt.features import FeatureSignature
 from mmt.images import ImageError
 
 SAMPLE_RATE = 16_000
@@ -36,6 +35,7 @@ DEFAULT_SECONDS = 10.0
 _WINDOW, _HOP = 400, 160  # samples: 25 and 10 ms, Kaldi's
 _SCALE = float(2**15)  # Kaldi's too: the converter's own floor lies then far below 16-bit noise
 _FLOOR = 0.0  # log energy; at this scale the rounding to 16 bits alone has more, only digital silence has less
+_MEAN, _DEVIATION = 16.0, 5.0  # about those of speech at this scale
 _SILENCE = 1e-4  # root mean square, -80 dB of full scale
 _MAX_SECONDS, _MAX_CHANNELS, _RATES = 600.0, 32, range(4_000, 384_001)
 
@@ -137,10 +137,11 @@ def _resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
 class LogMel(Backbone):
     """Kaldi's log-mel filter bank as a backbone: 80 bins, windows of 25 ms every 10 ms, at 16 kHz.
 
-    ``grid`` gives the frames themselves, each bin with mean 0 and variance 1 over the recording, which takes away
-    how loud it is and how its microphone sounds. A store has room for a fixed number of frames; those
-    behind a recording's end are NaN: there is no region there. ``pool`` gives one vector: mean and then standard
-    deviation of each bin over time, not normalised.
+    ``grid`` gives the frames themselves, less a mean and by a deviation that are the same for all recordings, as
+    in AST, Gong et al. (2021), https://arxiv.org/abs/2104.01778: how loud a voice is and how it sounds says as
+    much as how that changes. A store has room for a fixed number of frames; those behind a recording's end are
+    NaN: there is no region there. ``pool`` gives one vector: mean and then standard deviation of each bin over
+    time, not normalised.
 
     Attributes:
         notes: what had to be done to recordings, e.g. ``resampled from 22,050 Hz``, and to how many.
@@ -155,7 +156,7 @@ class LogMel(Backbone):
         self.seconds, self.layer = seconds, layer
         self._lock = threading.Lock()
         self._convert = WaveformToFbankConverter(num_mel_bins=NUM_BINS, waveform_scale=_SCALE, channel_last=True)
-        how = "each bin mean 0 and variance 1 over time" if layer == "grid" else "mean and deviation over time"
+        how = f"less {_MEAN:g}, by {_DEVIATION:g}" if layer == "grid" else "mean and deviation over time"
         transform = f"16 kHz mono, window 25 ms, hop 10 ms, log-mel {NUM_BINS} floored at {_FLOOR:g}, {how}"
         limit = "" if seconds == DEFAULT_SECONDS else f":{seconds:g}"
         frames = 1 + (round(seconds * SAMPLE_RATE) - _WINDOW) // _HOP
@@ -176,8 +177,7 @@ class LogMel(Backbone):
         mean, deviation = frames.mean(0), frames.std(0, correction=0)
         if self.layer == "pool":
             return torch.cat([mean, deviation]).unsqueeze(0)
-        # a bin that never changes, as above the band of a telephone, is 0 throughout and not noise made loud
-        frames = (frames - mean) / deviation.clamp(min=0.01)
+        frames = (frames - _MEAN) / _DEVIATION
         missing = self.signature.num_regions - len(frames)
         return nn.functional.pad(frames, (0, 0, 0, missing), value=math.nan)
 
@@ -188,31 +188,6 @@ class LogMel(Backbone):
     def forward(self, images: Tensor) -> Tensor:
         """(N, R, D) -> the same: the frames are the features."""
         return images
-
-    def writer(self, out: Path, dtype: Any) -> FeatureWriter:
-        """A writer that lets frames of NaN pass."""
-        return _FrameWriter(out, self.signature, dtype)
-
-
-class _FrameWriter(FeatureWriter):
-    """Lets regions pass that are NaN throughout; a region that is so in part is refused like any other."""
-
-    def append(
-        self, image_ids: Sequence[str], features: NDArray[Any], left_out: Mapping[str, str] | None = None
-    ) -> None:
-        self._batch = features
-        absent = np.isnan(features).all(2, keepdims=True)  # (N, R, 1)
-        super().append(image_ids, np.where(absent, np.float32(0), features), left_out)
-
-    def _write_journal(self, entry: Mapping[str, Any]) -> None:
-        # FeatureWriter has checked the batch and written it with zeros; now, before the journal vouches for it,
-        # the rows themselves take their place.
-        if "ids" in entry:
-            assert self._rows is not None  # noqa: S101 (append has written to it)
-            self._rows.truncate(len(self.ids) * self._row_bytes)
-            self._rows.write(np.ascontiguousarray(self._batch, np.dtype(self.dtype).newbyteorder("<")).tobytes())
-            self._rows.flush()
-        super()._write_journal(entry)
 
 
 def is_speech(name: str) -> bool:

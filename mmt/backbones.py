@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.transforms import InterpolationMode, v2
 
 from mmt.errors import MMTError, nearest
-from mmt.features import DType, FeatureSignature, FeatureWriter
+from mmt.features import FeatureSignature
 
 Layer = Literal["pool", "grid"]
 LAYERS: tuple[Layer, ...] = ("pool", "grid")
@@ -128,10 +128,6 @@ class Backbone(nn.Module):
         """N things that were read, one at least -> what ``forward`` takes, here (N, 3, C, C) uint8."""
         # resized pictures lie channels last in memory: stacked so, nothing is shuffled
         return torch.stack([picture.permute(1, 2, 0) for picture in read]).permute(0, 3, 1, 2)
-
-    def writer(self, out: Path, dtype: DType) -> FeatureWriter:
-        """A writer of feature stores for what this backbone makes."""
-        return FeatureWriter(out, self.signature, dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """

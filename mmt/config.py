@@ -155,7 +155,7 @@ class RegimeSection:
     cooldown_steps: int = 0
     """The last updates, over which the learning rate goes to zero; an interrupted run may be given some, too."""
 
-    score: Literal["bleu", "loss", "accuracy", "mae", "recall"] | None = None
+    score: Literal["bleu", "exact", "loss", "accuracy", "mae", "recall"] | None = None
     """What ``best`` means, on the validation split; null goes by what is learnt, see ``TrainConfig.score``."""
 
     patience: int | None = 10
@@ -409,5 +409,10 @@ def _check_heads(config: TrainConfig, where: str) -> None:
     wanted = {"accuracy": "classification", "mae": "regression", "recall": "contrastive"}.get(config.score)
     if wanted is not None and wanted not in used:
         raise MMTError(f"{where}: regime.score is '{config.score}', but objectives.{wanted} is not set.")
-    if config.score == "bleu" and not config.writes:
-        raise MMTError(f"{where}: regime.score is 'bleu', but the model learns no translation.")
+    if config.score in ("bleu", "exact", "loss") and not config.writes:
+        raise MMTError(f"{where}: regime.score is '{config.score}', but the model learns no translation.")
+    if config.score in ("accuracy", "mae", "recall") and config.writes:
+        raise MMTError(
+            f"{where}: regime.score is '{config.score}', but the model writes, too. Set bleu, exact (the share of "
+            "translations, or answers, that are the reference to the letter) or loss."
+        )

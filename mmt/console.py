@@ -44,7 +44,8 @@ class ConsoleRecorder(MetricRecorder):
             )
             line += "".join(f"  {name} {value(name):.3f}" for name in self._losses)
         else:
-            scores = f"loss {value('nll_loss'):.3f}  BLEU {value('bleu'):.2f} (greedy)"
+            exact = f"{value('exact'):.1f} % exact"
+            scores = f"loss {value('nll_loss'):.3f}  BLEU {value('bleu'):.2f}, {exact} (greedy)"
             if "bleu" not in values:
                 scores = "  ".join(f"{name} {value(name):.3f}" for name in SCORES.values() if name in values)
             line = f"{head}  [bold]valid[/]  {scores}  {images}"

@@ -290,7 +290,8 @@ class FeatureWriter:
 
         Args:
             image_ids: N new ids, without line breaks.
-            features: (N, R, D), any float type; stored as ``dtype``.
+            features: (N, R, D), any float type; stored as ``dtype``. A region that is NaN throughout is none:
+                there is room for the longest recording, others are shorter. Each has one region at least.
             left_out: image id -> why it has no features, for the images of this batch that failed.
         Raises:
             MMTError: an id stands twice or has a line break, or a value cannot be stored as ``dtype``.
@@ -308,7 +309,8 @@ class FeatureWriter:
             new.add(image_id)
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(features, dtype=np.dtype(self.dtype).newbyteorder("<"))
-        finite = np.isfinite(rows).all((1, 2))
+        absent = np.isnan(rows).all(axis=-1)  # (N, R)
+        finite = (np.isfinite(rows).all(axis=-1) | absent).all(axis=-1) & ~absent.all(axis=-1)
         if not finite.all():
             bad = image_ids[int(np.argmin(finite))]
             raise MMTError(

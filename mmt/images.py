@@ -234,8 +234,7 @@ def extract_features(
     keep_freed_memory()
     to_device(backbone, device)
     backbone.notes.clear()
-    writer: FeatureWriter = backbone.writer(out, dtype)
-    with writer:
+    with FeatureWriter(out, backbone.signature, dtype) as writer:
         new = [i for i in image_paths if i not in writer and i not in writer.left_out]
         again = [i for i in image_paths if i not in writer and i in writer.left_out]
         # two lists, so that after a kill the batches fall as they would have fallen

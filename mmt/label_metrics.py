@@ -71,8 +71,9 @@ def sentiment_scores(predicted: Sequence[float], truth: Sequence[float]) -> dict
     ours, theirs = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     for name, values in (("predicted", ours), ("true", theirs)):
         if not np.isfinite(values).all():
+            first = int(np.argmin(np.isfinite(values)))
             raise MMTError(
-                f"scores: the {name} score of item {int(np.argmin(np.isfinite(values))) + 1} is no number."
+                f"scores: expected a finite number as the {name} one of item {first + 1}, found {values[first]}."
             )
     scores: dict[str, float | None] = {}
     polar = theirs != 0

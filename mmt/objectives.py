@@ -6,7 +6,7 @@ Legend: N sentences, P sentences with an image, S source tokens, D model width, 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -106,16 +106,18 @@ def hardest_negative(model: MMTModel, batch: Batch) -> Tensor:
     text, rows = _sentences(model, batch)
     assert batch.image is not None  # noqa: S101
     image = mean_region(*model.regions(batch.image, batch.image_pad))[rows, 0]  # (P, D)
-    logits: Tensor = model.heads["contrastive"](text, image)
-    cosine = logits / model.heads["contrastive"].scaling()
+    head: Any = model.heads["contrastive"]
+    logits: Tensor = head(text, image)
+    cosine = head.embed_text(text) @ head.embed_image(image).T
     if len(rows) < 2:
         return (logits * 0).sum()
     others = cosine.masked_fill(_same_image(batch.image[rows]), -torch.inf)
     if others.isneginf().all():
         return (logits * 0).sum()
-    right = cosine.diagonal()
-    losses = [(_HARD_MARGIN - right + others.amax(dim)).clamp(min=0) for dim in (0, 1)]
-    return (losses[0] + losses[1]).mean() + (logits * 0).sum()
+    loss = (logits * 0).sum()  # the temperature has no part in it, but a gradient in every process
+    for dim in (0, 1):
+        loss = loss + (_HARD_MARGIN - cosine.diagonal() + others.amax(dim)).clamp(min=0).mean()
+    return loss
 
 
 def classification(logits: Tensor, label: Tensor, label_smoothing: float) -> Tensor:

@@ -119,8 +119,10 @@ class _TranslationRecipe(Recipe):
             factory=lambda resolver, schedule: InverseSquareRoot(resolver.resolve(Optimizer), schedule),
         )
         container.collection.register_instance(
-            MetricDescriptor,
-            MetricDescriptor(_SCORE, "Score", 60, format_as_float, higher_better=True),
+            MetricDescriptor, MetricDescriptor(_SCORE, "Score", 60, format_as_float, higher_better=True)
+        )
+        container.collection.register_instance(
+            MetricDescriptor, MetricDescriptor("exact", "Exact match", 61, format_as_float, higher_better=True)
         )
         container.collection.register(
             MetricRecorder,  # type: ignore[type-abstract]
@@ -232,7 +234,7 @@ def _stack_config(run: Run) -> _StackConfig:
         ),
         regime=RegimeSection(
             num_steps=regime.num_steps,
-            score_metric={"bleu": "bleu", "loss": "nll_loss"}.get(config.score, _SCORE),
+            score_metric={"bleu": "bleu", "loss": "nll_loss", "exact": "exact"}.get(config.score, _SCORE),
             validate_every_n_steps=regime.validate_every,
             checkpoint_every_n_steps=regime.validate_every,
             publish_metrics_every_n_steps=regime.report_every,
@@ -280,8 +282,9 @@ def _export(run: Run) -> None:
     )
     console = get_error_console()
     writes = run.config.writes
+    measure = "exact" if run.config.score == "exact" else "BLEU" if writes else run.config.score
     for name, score in scores.items():
-        how = f"BLEU {score:.2f} (beam {decoding.beam_size})" if writes else f"{run.config.score} {score:.4g}"
+        how = f"{measure} {score:.2f}" + (f" (beam {decoding.beam_size})" if writes else "")
         console.print(f"validation {how}  {name}", soft_wrap=True)
     winner = next(iter(scores))
     # else features were for learning alone
@@ -302,7 +305,7 @@ def _export(run: Run) -> None:
             "images_in_use": sum(example.image is not None for example in run.train_set),
             "seed": run.config.seed,
             "weights": winner,
-            f"validation_{'bleu' if writes else run.config.score}": round(scores[winner], 2),
+            f"validation_{measure.lower()}": round(scores[winner], 2),
             "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2")},
             **totals(run.output),
         },

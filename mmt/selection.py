@@ -20,7 +20,11 @@ from mmt.text import Tokenizer
 
 def average(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """The mean of several state dicts, tensor by tensor."""
-    return {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
+    return {
+        # what is no fraction, such as a count of batches, is the last one's
+        name: torch.stack([state[name] for state in states]).mean(dim=0) if value.is_floating_point() else value
+        for name, value in states[-1].items()
+    }
 
 
 @torch.inference_mode()

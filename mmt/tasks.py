@@ -138,7 +138,7 @@ class Training(TrainUnit[Batch]):
 
 
 class TranslationValidation(EvalUnit[Batch]):
-    """Cross-entropy, and BLEU of greedy translations, on a validation split."""
+    """Cross-entropy, and BLEU and exact match of greedy translations, on a validation split."""
 
     def __init__(self, model: nn.Module, translator: MMTModel, tokenizer: Tokenizer) -> None:
         self._model, self._translator, self._tokenizer = model, translator, tokenizer
@@ -147,7 +147,8 @@ class TranslationValidation(EvalUnit[Batch]):
 
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
         self._hypotheses, self._references = [], []
-        metric_bag.add("nll_loss", Mean())
+        for name in ("nll_loss", "exact"):
+            metric_bag.add(name, Mean())
         for name in ("num_sentences", "num_images", *_BLEU_COUNTS):
             metric_bag.add(name, Sum())
 
@@ -167,6 +168,9 @@ class TranslationValidation(EvalUnit[Batch]):
             return
         from sacrebleu import corpus_bleu
 
+        metric_bag.get("exact", Mean).update(
+            exact_match(self._hypotheses, self._references), weight=len(self._references)
+        )
         score = corpus_bleu(self._hypotheses, [self._references])
         counts = [*score.counts, *score.totals, score.sys_len, score.ref_len]
         for name, count in zip(_BLEU_COUNTS, counts, strict=True):
@@ -280,8 +284,8 @@ def validation_score(
 ) -> float:
     """What a finished model is worth on ``batches``, as its run goes by ``score``.
 
-    Of a model that writes, sacreBLEU (13a, cased, in [0, 100]) of beam search against the batches' own targets,
-    else see ``head_scores``.
+    Of a model that writes, sacreBLEU (13a, cased, in [0, 100]) of beam search against the batches' own targets, or
+    ``exact_match``; else see ``head_scores``.
     """
     if not model.config.writes:
         return head_scores([head_outputs(model, batch) for batch in batches])[score]
@@ -293,7 +297,14 @@ def validation_score(
         found = beam_search(model, batch, beam_size=beam_size, length_penalty=length_penalty)
         hypotheses += [tokenizer.decode(best[0].ids) for best in found]
         truth += references(batch, tokenizer)
+    if score == "exact":
+        return exact_match(hypotheses, truth)
     return float(corpus_bleu(hypotheses, [truth]).score)
+
+
+def exact_match(hypotheses: Sequence[str], truth: Sequence[str]) -> float:
+    """Share of the hypotheses that are the reference to the letter, in [0, 100]; of answers to questions."""
+    return 100 * sum(a == b for a, b in zip(hypotheses, truth, strict=True)) / len(truth)
 
 
 def _losses(

@@ -232,6 +232,8 @@ def test_bad_rows_are_refused_by_name(tmp_path: Path) -> None:
             features[1, 2, 3] = value
             with pytest.raises(MMTError, match=r"image 'b'.*float16"):
                 writer.append(["a", "b"], features)
+        with pytest.raises(MMTError, match=r"image 'a'.*not a number"):
+            writer.append(["a"], np.full_like(rows(1), np.nan))
         with pytest.raises(MMTError, match="line breaks"):
             writer.append(["a\nb"], rows(1))
         with pytest.raises(MMTError, match="'a' stands twice"):

@@ -13,11 +13,12 @@ from conftest import NOUNS, make_features, tiny_model
 from numpy.typing import NDArray
 
 from eval import retrieval
-from eval.retrieval import chance, evaluate, figures, ranks
+from eval.retrieval import evaluate
 from mmt.errors import MMTError
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, save_model
 from mmt.prepared import DatasetInfo, write_dataset
+from mmt.ranks import chance, figures, mean_recall, ranks
 from mmt.text import Tokenizer
 
 IMAGES = [f"{number}.png" for number in range(6)]
@@ -272,3 +273,17 @@ def test_models_that_do_not_go_together_are_refused(captions: Path, world: Path,
     make_features(tmp_path / "few", IMAGES[:4])
     with pytest.raises(MMTError, match=r"2 of 6 images are missing .*'4\.png'"):
         evaluate([captions / "1"], captions / "data", "test", tmp_path / "out", [tmp_path / "few"])
+
+
+def test_mean_recall_is_the_mean_of_six_figures_whatever_stands_twice() -> None:
+    generator = np.random.default_rng(5)
+    images = generator.normal(size=(30, 8))
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    owners = generator.permutation(np.repeat(np.arange(30), 2))
+    captions = images[owners] + 0.6 * generator.normal(size=(60, 8))
+    captions /= 1.001 * np.linalg.norm(captions, axis=1, keepdims=True)
+    six = [figures(places)[f"recall_at_{k}"] for places in ranks(captions, images, owners) for k in (1, 5, 10)]
+    assert 0.1 < np.mean(six) < 0.99
+    assert mean_recall(captions, images[owners], [f"{owner}.jpg" for owner in owners]) == pytest.approx(
+        np.mean(six)
+    )

@@ -1,0 +1,176 @@
+"""Laws of the LSTM, of the encoder of recordings, and of what labels are read from."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import DIM, tiny_model
+from fairseq2.nn import BatchLayout
+
+from mmt.data import Example, collate
+from mmt.encoders import FrameEncoder, LSTMEncoder
+from mmt.fusion import FUSIONS
+from mmt.model import MMTModel
+from mmt.sizes import MMTConfig, ModelSizes
+
+V = 30
+KINDS = [name for name in FUSIONS if name != "none"]
+BINS = 10
+HEADS = {"heads": ("classification",), "num_labels": 3}
+
+
+def frame_encoder(num_frame_layers: int = 1, **changes: object) -> FrameEncoder:
+    model = tiny_model(
+        V, "gated", image_encoder="frames", image_sets=((40, BINS),), num_frame_layers=num_frame_layers, **changes
+    )
+    encoder = model.image_proj[0]
+    assert isinstance(encoder, FrameEncoder)
+    return encoder
+
+
+def recordings(lens: list[int], room: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    frames = torch.randn(len(lens), room, BINS, generator=torch.Generator().manual_seed(3))
+    return frames, torch.arange(room) >= torch.tensor(lens).unsqueeze(1)
+
+
+@torch.inference_mode()
+def test_an_lstm_reads_from_left_to_right_and_no_padding() -> None:
+    encoder = LSTMEncoder(ModelSizes(model_dim=16, num_encoder_layers=2)).eval()
+    tokens = torch.randn(2, 6, 16)
+    states = encoder(tokens, BatchLayout.of(tokens, [6, 4]))
+    alone = encoder(tokens[1:, :4], BatchLayout.of(tokens[1:, :4]))
+    torch.testing.assert_close(states[1:, :4], alone)
+    assert not states[1, 4:].any()
+    tokens[0, 3:] = 7
+    changed = encoder(tokens, BatchLayout.of(tokens, [6, 4]))
+    torch.testing.assert_close(states[0, :3], changed[0, :3])
+    assert not torch.allclose(states[0, 3:], changed[0, 3:])
+
+
+@pytest.mark.parametrize("num_frame_layers", [0, 1])
+@torch.inference_mode()
+def test_what_lies_behind_a_recording_changes_nothing(num_frame_layers: int) -> None:
+    encoder = frame_encoder(num_frame_layers)
+    frames, pad = recordings([23, 40, 1, 0])
+    states, padding = encoder(frames, pad)
+    assert states.shape == (4, 10, 16)
+    assert (~padding).sum(1).tolist() == [6, 10, 1, 0]
+    frames[0, 23:], frames[3] = math.nan, math.nan
+    again, _ = encoder(frames, pad)
+    torch.testing.assert_close(states, again, equal_nan=False)
+    alone, _ = encoder(frames[:1, :23], pad[:1, :23])
+    torch.testing.assert_close(states[:1, :6], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_masks_hide_frames_and_bins_in_training_only() -> None:
+    encoder = frame_encoder(0, num_frame_masks=4, dropout_p=0.0)
+    frames, pad = recordings([40, 40])
+    with torch.inference_mode():
+        first, second = encoder(frames, pad)[0], encoder(frames, pad)[0]
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+        encoder.train()
+        torch.manual_seed(1)
+        masked, other = encoder(frames, pad)[0], encoder(frames, pad)[0]
+        torch.manual_seed(1)
+        again = encoder(frames, pad)[0]
+    assert not torch.allclose(first, masked)
+    assert not torch.allclose(masked, other)
+    torch.testing.assert_close(masked, again, rtol=0, atol=0)  # so that a resumed run is the same
+
+
+def test_frames_of_nan_are_no_regions() -> None:
+    """A store has room for the longest recording; what is behind the end of a shorter one is nan in it."""
+    batch = collate([Example([5, 6], []), Example([7], []), Example([8], [])])
+    values = np.ones((2, 4, BINS), np.float32)
+    values[1, 1:] = math.nan
+    batch.add_images([0, 2], values)
+    assert batch.image is not None
+    assert batch.image_pad is not None
+    assert batch.image_pad.tolist() == [[False] * 4, [True] * 4, [False, True, True, True]]
+    assert torch.isfinite(batch.image).all()
+
+
+@pytest.mark.parametrize("fusion", KINDS)
+@pytest.mark.parametrize("readout", ["decoder", "mean", "last"])
+@torch.inference_mode()
+def test_labels_of_a_sentence_without_an_image_are_those_of_the_text_alone(fusion: str, readout: str) -> None:
+    if readout != "decoder" and fusion in ("late", "hybrid"):
+        pytest.skip("late fusion has a decoder")
+    changes = {**HEADS, "readout": readout, "num_decoder_layers": 1 if readout == "decoder" else 0}
+    model = tiny_model(V, fusion, **changes)
+    text = tiny_model(V, "none", **changes)
+    text.load_state_dict({n: w for n, w in model.state_dict().items() if n in text.state_dict()})
+    batch = collate([Example([5, 6, 7], []), Example([8, 9], []), Example([10, 11, 12, 13], [])])
+    alone = text.represent(batch.source, batch.source_lens)
+    batch.add_images([0, 2], np.random.default_rng(1).normal(size=(2, 1, DIM)).astype(np.float32))
+    both = model.represent(batch.source, batch.source_lens, batch.image, batch.image_pad)
+    assert both.shape == (3, 16)
+    torch.testing.assert_close(both[1], alone[1])
+    assert not torch.allclose(both[0], alone[0])
+    for row, length in enumerate(batch.source_lens):  # one by one it is the same
+        assert batch.image is not None
+        assert batch.image_pad is not None
+        one = model.represent(
+            batch.source[row : row + 1, :length],
+            [length],
+            batch.image[row : row + 1],
+            batch.image_pad[row : row + 1],
+        )
+        torch.testing.assert_close(both[row], one[0], rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_readouts_by_hand() -> None:
+    batch = collate([Example([5, 6, 7], []), Example([8], [])])
+    for readout in ("mean", "last"):
+        model = tiny_model(V, "none", **HEADS, readout=readout, num_decoder_layers=0)
+        states = model.encode(batch.source, batch.source_lens).states
+        found = model.represent(batch.source, batch.source_lens)
+        expected = {"mean": states[1, :2].mean(0), "last": states[1, 1]}[
+            readout
+        ]  # "8" and the end of the sentence
+        torch.testing.assert_close(found[1], expected)
+
+
+@pytest.mark.parametrize("fusion", KINDS)
+@torch.inference_mode()
+def test_a_model_that_reads_no_text_sees_the_image_alone(fusion: str) -> None:
+    model = tiny_model(V, fusion, **HEADS, reads_text=False)
+    image = torch.randn(2, 1, DIM)
+    first = model.represent(torch.tensor([[5, 6, 3], [7, 3, 0]]), [3, 2], image)
+    second = model.represent(torch.tensor([[9, 3], [8, 3]]), [2, 2], image)
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert not torch.allclose(first[0], first[1])
+
+
+@pytest.mark.parametrize("fusion", KINDS)
+def test_gradients_reach_every_part_that_a_label_is_read_from(fusion: str) -> None:
+    torch.manual_seed(0)
+    sizes = {"model_dim": 16, "ffn_dim": 32, "num_encoder_layers": 1, "num_decoder_layers": 1, "num_heads": 2}
+    seen = {"image_encoder": "frames", "image_sets": ((40, BINS),), "dropout_p": 0.0}
+    model = MMTModel(MMTConfig(fusion=fusion, vocab_size=V, **sizes, **seen, **HEADS))  # type: ignore[arg-type]
+    frames, pad = recordings([23, 40])
+    read = model.represent(torch.tensor([[5, 6, 3], [7, 3, 0]]), [3, 2], frames, pad)
+    model.heads["classification"](read).square().sum().backward()  # type: ignore[no-untyped-call]
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+
+
+@torch.inference_mode()
+def test_an_lstm_takes_the_transformers_place() -> None:
+    """With the image through concatenation: the classic classifier, worked by hand."""
+    model = tiny_model(V, "concat", **HEADS, text_encoder="lstm", readout="last", num_decoder_layers=0)
+    batch = collate([Example([5, 6, 7], []), Example([8], [])])
+    image = torch.randn(2, 1, DIM)
+    found = model.represent(batch.source, batch.source_lens, image)
+    turned = model.represent(batch.source.flip(0), batch.source_lens[::-1], image.flip(0))
+    torch.testing.assert_close(found, turned.flip(0))
+    # by hand: W [h; V] + b of the last state
+    tokens = model._embed(batch.source[:1], [4])
+    state = model.encoder(tokens, BatchLayout.of(tokens, [4]))[0, -1]
+    fusion = model.fusion
+    expected = fusion.text(state) + fusion.image(model.image_proj[0](image[0, 0]))
+    torch.testing.assert_close(found[0], expected)
