@@ -243,6 +243,74 @@ def translate_command(
             )
 
 
+@_command("predict")
+@click.option("--model", type=_PATH, required=True, help="A model folder, trained for labels or scores.")
+@click.option("--input", "input_file", type=click.Path(path_type=Path, allow_dash=True), default="-",
+              help="Sentences: text, .tsv (source, image) or .jsonl; - is standard input.")  # fmt: skip
+@click.option("--data", type=_PATH, help="Instead of --input: a prepared data set, with its images.")
+@click.option("--split", help="With --data: which split.  [default: the first whose name begins with test]")
+@click.option("--images", type=_PATH, multiple=True,
+              help="As of mmt translate; recordings, where the model was trained with them.")  # fmt: skip
+@click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
+              help="An image that cannot be had: stop, or go by the text alone and count.")  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
+              help="Label, probability and score, between tabs; a .jsonl file gets JSON lines.")  # fmt: skip
+@click.option("--image-control", type=click.Choice(["right", "wrong", "blank"]), default="right",
+              help="wrong: each sentence gets another's image; blank: none gets any.")  # fmt: skip
+@click.option("--control-seed", type=click.IntRange(min=0), default=1, help="Draws the wrong images.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
+def predict_command(
+    model: Path,
+    input_file: Path,
+    data: Path | None,
+    split: str | None,
+    images: tuple[Path, ...],
+    missing_images: Missing,
+    output: Path,
+    image_control: Control,
+    control_seed: int,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Labels and scores sentences, each with its image or recording or without; one line out for each line in."""
+    from mmt.feature_sets import open_features
+    from mmt.files import FileTranslator, Images, open_data, open_file, write_predictions
+    from mmt.folder import read_card
+    from mmt.prepared import first_test_split
+
+    if data is not None and str(input_file) != "-":
+        raise MMTError(f"--data {data}: has its own sentences. Leave --input out, or --data.")
+    if data is None and split is not None:
+        raise MMTError(f"--split {split}: of which data set? Name it with --data.")
+    card = read_card(model)
+    if images:
+        card.refuse_images("images")
+    where = Images.of(images)
+    store = open_features(where.stores) if where.stores else None
+    if data is not None:
+        given = open_data(data, split or first_test_split(data), where, with_images=card.features is not None)
+    else:
+        given = open_file(None if str(input_file) == "-" else input_file, None, where)
+
+    import torch
+
+    from mmt.memory import keep_freed_memory
+    from mmt.translator import Translator
+
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    work = FileTranslator(Translator.from_dir(model, store), given, missing_images)
+    results = work.predict(image_control=image_control, control_seed=control_seed, show_progress=not quiet)
+    write_predictions(results, None if str(output) == "-" else output)
+    if not quiet:
+        missing = f", {work.counts.missing:,} images missing" if work.counts.missing else ""
+        click.echo(
+            f"{work.counts.sentences:,} sentences, {work.counts.with_image:,} with image{missing}", err=True
+        )
+
+
 @_command("evidence")
 @click.option("--model", type=_PATH, required=True, help="The model folder in question.")
 @click.option("--data", type=_PATH, required=True, help="A prepared data set with images.")

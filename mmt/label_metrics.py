@@ -38,7 +38,9 @@ def label_scores(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, An
             scores[f"{average}_{name}"] = 100 * float(value)
     each = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
     scores["labels"] = labels
-    scores["confusion"] = confusion_matrix(truth, predicted, labels=labels).tolist()
+    # of one label scikit-learn warns that there might be others
+    confusion = confusion_matrix(truth, predicted, labels=labels).tolist() if len(labels) > 1 else [[len(truth)]]
+    scores["confusion"] = confusion
     scores["by_label"] = {
         label: {
             "precision": 100 * float(each[0][row]),
