@@ -9,10 +9,8 @@ Models are the same but for their seed. OUT gets ``result.json``.
 from __future__ import annotations
 
 import json
-import math
 import statistics
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,18 +24,15 @@ from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.lines import make_folder, write_whole
 from mmt.prepared import image_folder, read_info, read_split
+from mmt.ranks import FIGURES, chance, figures, ranks
 
 if TYPE_CHECKING:
     from mmt.features import FeatureStore
 
 DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
-FIGURES = {"recall_at_1": 1, "recall_at_5": 5, "recall_at_10": 10}
 TIES = "a wrong candidate that scores as high as the right one stands before it"
-_CHUNK = 2048
-_PRECISION = 2.0**25
 
 _PATH = click.Path(path_type=Path)
-_Vectors = NDArray[np.floating[Any]]
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -63,87 +58,6 @@ def main(
     Candidates are all images of SPLIT, or all its captions; with a column lang, also those of each language alone.
     """
     print_result(evaluate(models, data, split, out, images, draws, seed))
-
-
-def ranks(
-    captions: _Vectors,
-    images: _Vectors,
-    image_of_caption: NDArray[np.integer[Any]],
-    *,
-    chunk: int = _CHUNK,
-    progress: Callable[[int], object] | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """At what place each query has its right answer, in both directions; 1 is the first.
-
-    An image's right answers are all its captions, and its rank is that of the best. A wrong candidate that scores
-    as high stands before the right one, so that a model whose vectors are all the same finds nothing. Vectors are
-    rounded to multiples of 2^-25, about what float32 keeps of them: products of such vectors are exact in float64,
-    in whatever order they are added, so that equal scores are equal and the size of a chunk changes nothing.
-
-    Args:
-        captions: (N, D) vectors of length 1 (or less).
-        images: (M, D) likewise; one without a caption is a candidate, and no query.
-        image_of_caption: (N,) the row in ``images`` of each caption's image.
-        chunk: at most chunk x chunk similarities are held at a time.
-        progress: called with the number of captions just finished.
-    Returns:
-        (N,) of each caption, and (M',) of each image that has a caption, in the order of ``images``.
-    Raises:
-        MMTError: a vector is longer than 1, or has an infinite value or none.
-        ValueError: the shapes do not go together.
-    """
-    num_captions, num_images = len(captions), len(images)
-    owners = np.asarray(image_of_caption, np.int64)
-    if captions.shape[1] != images.shape[1] or owners.shape != (num_captions,):
-        raise ValueError(f"captions {captions.shape}, images {images.shape} and owners {owners.shape} do not fit.")
-    if not num_captions or owners.min() < 0 or owners.max() >= num_images:
-        raise ValueError(f"image_of_caption must be rows of {num_images} images, and there must be captions.")
-    own = np.concatenate(
-        [
-            np.einsum("nd,nd->n", _rounded(captions[rows]), _rounded(images[owners[rows]]))
-            for rows in _slices(num_captions, chunk)
-        ]
-    )
-    best = np.full(num_images, -np.inf)
-    np.maximum.at(best, owners, own)
-    of_caption = np.zeros(num_captions, np.int64)
-    of_image = np.zeros(num_images, np.int64)
-    # A caption's own image always counts among those that score as high; so do an image's best captions.
-    np.add.at(of_image, owners, -(own == best[owners]).astype(np.int64))
-    for rows in _slices(num_captions, chunk):
-        queries = _rounded(captions[rows])
-        for columns in _slices(num_images, chunk):
-            scores = queries @ _rounded(images[columns]).T
-            of_caption[rows] += np.count_nonzero(scores >= own[rows, None], axis=1)
-            of_image[columns] += np.count_nonzero(scores >= best[columns], axis=0)
-        if progress is not None:
-            progress(len(queries))
-    return of_caption, of_image[np.isfinite(best)] + 1
-
-
-def figures(places: NDArray[np.int64]) -> dict[str, float]:
-    """Recall at 1, 5 and 10, the share of queries (0 to 1) with a right answer so far in front; median rank."""
-    shares = {name: float(np.mean(places <= k)) for name, k in FIGURES.items()}
-    return shares | {"median_rank": float(np.median(places))}
-
-
-def chance(num_right: NDArray[np.integer[Any]], num_candidates: int) -> dict[str, float]:
-    """``figures`` as they are to be expected of candidates in random order.
-
-    A right answer of r is among the first k of n with probability 1 - C(n - r, k) / C(n, k). The median rank is
-    the first k at which the mean of that over queries is 1/2.
-
-    Args:
-        num_right: (Q,) how many right answers each query has.
-    """
-    values, counts = np.unique(num_right, return_counts=True)
-
-    def recall(k: int) -> float:
-        shares = [1 - _none_among(int(right), k, num_candidates) for right in values]
-        return float(np.average(shares, weights=counts))
-
-    median = 1 + bisect_left(range(1, num_candidates + 1), 0.5 - 1e-12, key=recall)
-    return {name: recall(k) for name, k in FIGURES.items()} | {"median_rank": float(median)}
 
 
 def evaluate(
@@ -260,7 +174,9 @@ def print_result(result: Mapping[str, Any]) -> None:
     )
 
 
-def _both(captions: _Vectors, images: _Vectors, owners: NDArray[np.integer[Any]]) -> dict[str, dict[str, float]]:
+def _both(
+    captions: NDArray[Any], images: NDArray[Any], owners: NDArray[np.integer[Any]]
+) -> dict[str, dict[str, float]]:
     found = ranks(captions, images, owners)
     return {direction: figures(places) for direction, places in zip(DIRECTIONS, found, strict=True)}
 
@@ -340,27 +256,6 @@ def _store(
             f"cannot be read, such as '{missing[0]}'. {remedy}"
         )
     return store
-
-
-def _rounded(vectors: _Vectors) -> NDArray[np.float64]:
-    """Multiples of 2^-25 no longer than about 1: their products are exact, see ``ranks``."""
-    fixed: NDArray[np.float64] = np.rint(vectors.astype(np.float64) * _PRECISION) / _PRECISION
-    longest = np.einsum("nd,nd->n", fixed, fixed).max()
-    if not longest < 1.001:
-        raise MMTError(f"vectors: expected a length of 1 at most, found {math.sqrt(longest):.4g}. Train it again.")
-    return fixed
-
-
-def _slices(num_rows: int, chunk: int) -> list[slice]:
-    return [slice(first, min(first + chunk, num_rows)) for first in range(0, num_rows, chunk)]
-
-
-def _none_among(right: int, k: int, num: int) -> float:
-    """The probability that none of ``right`` things is among the first ``k`` of ``num`` in random order."""
-    if k > num - right:
-        return 0.0
-    lgamma = math.lgamma
-    return math.exp(lgamma(num - right + 1) + lgamma(num - k + 1) - lgamma(num - right - k + 1) - lgamma(num + 1))
 
 
 def _cell(value: Mapping[str, Any], figure: str) -> str:

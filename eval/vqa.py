@@ -223,7 +223,7 @@ def print_result(result: Mapping[str, Any]) -> None:
     table = Table(title=f"{result['data']} {result['split']}, accuracy in %", title_justify="left")
     table.add_column("questions")
     for column in ("number", *PRIORS, *result["systems"]):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for name, scores in result["groups"].items():
         of_priors = [f"{100 * scores['accuracy'][prior]['mean']:.1f}" for prior in PRIORS]
         of_systems = [_cell(scores["accuracy"][system]) for system in result["systems"]]
