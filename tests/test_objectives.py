@@ -21,7 +21,15 @@ from mmt.folder import load_model, read_card
 from mmt.fusion import FUSIONS
 from mmt.losses import soft_cross_entropy
 from mmt.model import MMTModel
-from mmt.objectives import contrastive, faithfulness, imagination, masked_words
+from mmt.objectives import (
+    classification,
+    contrastive,
+    faithfulness,
+    hardest_negative,
+    imagination,
+    masked_words,
+    regression,
+)
 from mmt.prepared import DatasetInfo, read_info, read_split, write_dataset
 from mmt.probes import Probe, check_masked_alike
 from mmt.recipe import train
@@ -44,6 +52,51 @@ def batch(images: list[int | None]) -> Batch:
 def sentence_vector(model: MMTModel, given: Batch, row: int) -> torch.Tensor:
     alone = collate([Example(given.source[row, : given.source_lens[row] - 1].tolist(), [])])
     return model.encode(alone.source, alone.source_lens).states[0].mean(0)
+
+
+def test_hardest_negatives_by_their_formula() -> None:
+    """One pair after the other; sentences 0 and 3 have the same image, and are no negatives of each other."""
+    model, given = tiny_model(V, "gated", **HEADS), batch([0, 1, None, 0, 2])
+    assert given.image is not None
+    head = model.heads["contrastive"]
+    with torch.no_grad():
+        found = hardest_negative(model, given)
+        pairs, pictures = [0, 1, 3, 4], {0: 0, 1: 1, 3: 0, 4: 2}
+        text = [head.text(sentence_vector(model, given, row)) for row in pairs]
+        image = [head.image(model.image_proj[0](given.image[row]).mean(0)) for row in pairs]
+        cosine = [[float(torch.cosine_similarity(t, v, 0)) for v in image] for t in text]
+    losses = []
+    for a, row in enumerate(pairs):
+        others = [b for b, other in enumerate(pairs) if pictures[other] != pictures[row]]
+        losses.append(max(0, 0.2 - cosine[a][a] + max(cosine[a][b] for b in others)))
+        losses[-1] += max(0, 0.2 - cosine[a][a] + max(cosine[b][a] for b in others))
+    assert float(found) == pytest.approx(sum(losses) / len(pairs), rel=1e-4)
+    assert len({round(loss, 6) for loss in losses}) > 1
+
+
+def test_a_batch_of_one_image_has_no_negative() -> None:
+    model = tiny_model(V, "gated", **HEADS)
+    assert hardest_negative(model, batch([0, 0])).item() == 0
+    assert hardest_negative(model, batch([0, None])).item() == 0
+
+
+def test_labels_and_scores_that_are_not_known_are_left_out_of_the_loss() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [5.0, -5.0]], requires_grad=True)
+    e = math.exp
+    by_hand = (-2 + math.log(e(2) + 1) + math.log(e(1) + 1)) / 2  # labels 0 and 0
+    assert (classification(logits, torch.tensor([0, 0, -1]), 0.0)).item() == pytest.approx(by_hand)
+    smooth = (
+        by_hand + 0.1 * ((2 + -1) / 2) / 2 * 1
+    )  # a tenth of the mass spread: half of it goes to the other label
+    assert (classification(logits, torch.tensor([0, 0, -1]), 0.1)).item() == pytest.approx(smooth)
+    scores = torch.tensor([1.0, -1.0, 9.0])
+    assert float(regression(scores, torch.tensor([0.5, 1.0, math.nan]))) == pytest.approx((0.5 + 2) / 2)
+    for nothing in (
+        classification(logits, torch.tensor([-1, -1, -1]), 0.1),
+        regression(scores.requires_grad_(), torch.full((3,), math.nan)),
+    ):
+        nothing.backward()  # every process has a gradient
+        assert nothing.item() == 0
 
 
 @pytest.mark.parametrize("fusion", KINDS)
