@@ -305,10 +305,10 @@ def predict_command(
     results = work.predict(image_control=image_control, control_seed=control_seed, show_progress=not quiet)
     write_predictions(results, None if str(output) == "-" else output)
     if not quiet:
-        missing = f", {work.counts.missing:,} images missing" if work.counts.missing else ""
-        click.echo(
-            f"{work.counts.sentences:,} sentences, {work.counts.with_image:,} with image{missing}", err=True
-        )
+        counts = work.counts
+        missing = f", {counts.missing:,} images missing" if counts.missing else ""
+        notes = "".join(f"; some {note}" for note in work.notes())
+        click.echo(f"{counts.sentences:,} sentences, {counts.with_image:,} with image{missing}{notes}", err=True)
 
 
 @_command("evidence")

@@ -204,6 +204,11 @@ class FileTranslator:
         work = partial(predict, self.translator, max_tokens=max_tokens)
         yield from self._in_chunks(work, image_control, control_seed, show_progress)
 
+    def notes(self) -> list[str]:
+        """What had to be done to files on the way, such as ``resampled from 44,100 Hz``."""
+        loaded = vars(self.translator).get("backbones", [])  # none, unless files were read
+        return sorted({note for backbone in loaded for note in backbone.notes})
+
     def _in_chunks(
         self, work: Callable[..., Sequence[Found]], control: Control, seed: int, show_progress: bool
     ) -> Iterator[tuple[Line, Found]]:

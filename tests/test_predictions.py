@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import DIM, tiny_folder
+from conftest import tiny_folder
 from test_recipe import SETTINGS, assert_same_weights, weights
 
 from eval import labels as eval_labels
+from mmt.backbones import load_backbone
 from mmt.cli import main
 from mmt.config import read_config
 from mmt.errors import MMTError
@@ -57,14 +58,10 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset(folder / "data", DatasetInfo("tiny_spoken", "en", "en", str(folder / "none")), splits)
     signature = FeatureSignature("logmel80", "grid", "none", "cd" * 32, ROOM, BINS)
 
-    class Writer(FeatureWriter):  # as mmt.audio's
-        def append(self, *args: object) -> None: ...
-
     rows = np.stack(frames)
     with FeatureWriter(folder / "features", signature, "float32") as writer:
-        writer.append(ids, np.nan_to_num(rows))
+        writer.append(ids, rows)
         writer.finish()
-    (folder / "features" / "features.bin").write_bytes(rows.astype("<f4").tobytes())
     return folder
 
 
@@ -149,6 +146,44 @@ def test_predict_writes_one_line_a_sentence(trained: Path, spoken: Path, tmp_pat
     assert len({tuple(row) for row in rows[::3]}) == 1
 
 
+def test_a_recording_of_another_rate_is_resampled_and_it_is_said(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import soundfile
+
+    from mmt import translator as module
+
+    class Frames(module.Backbone):  # of the tiny world's signature, which no backbone has
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            self.real = load_backbone("logmel80:1")
+            self.notes, self.things = self.real.notes, self.real.things
+            self.signature = read_card(trained / "model").features
+
+        def read(self, source: object) -> torch.Tensor:
+            return self.real.read(source)[:ROOM, :BINS]  # type: ignore[arg-type]
+
+        def stack(self, read: object) -> torch.Tensor:
+            return self.real.stack(read)  # type: ignore[arg-type]
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images
+
+    monkeypatch.setattr(module, "load_backbone", lambda *_: Frames())
+    tone = np.sin(np.arange(22_050) / 20) * 0.3
+    soundfile.write(tmp_path / "tone.wav", tone, 22_050)
+    soundfile.write(tmp_path / "silent.wav", tone * 0, 16_000)
+    (tmp_path / "in.tsv").write_text("A fine day.\ttone.wav\n")
+    args = ["predict", "--model", str(trained / "model"), "--input", str(tmp_path / "in.tsv")]
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 0, result.output
+    assert "1 with image; some resampled from 22,050 Hz" in result.output
+    (tmp_path / "in.tsv").write_text("A fine day.\tsilent.wav\n")
+    assert "silent.wav: is silent" in CliRunner().invoke(main, args).output
+    skipped = CliRunner().invoke(main, [*args, "--missing-images", "skip"])
+    assert "0 with image, 1 images missing" in skipped.output
+
+
 def test_the_scores_of_a_split_come_with_controls_and_the_prior(
     trained: Path, spoken: Path, tmp_path: Path
 ) -> None:
@@ -222,7 +257,3 @@ def test_a_column_of_another_kind_is_refused(spoken: Path, column: str, kind: ty
 def test_settings_that_do_not_go_together_are_refused(spoken: Path, changes: list[str], said: str) -> None:
     with pytest.raises(MMTError, match=said):
         read_config(None, settings(spoken, *changes))
-
-
-def test_dim_of_the_tiny_world_is_not_that_of_frames() -> None:
-    assert DIM != BINS

@@ -87,13 +87,14 @@ def test_multi30k_in_five_commands(multi30k: Path, tmp_path: Path) -> None:
 def test_every_option_in_the_readme_exists(command: str) -> None:
     import importlib
 
-    from mmt.cli import main
+    from mmt import cli
 
     words = shlex.split(command.rpartition("| ")[2])
     if words[0] == "python":
-        options = importlib.import_module(words[2]).main.params
+        main = importlib.import_module(words[2]).main
+        options = (main.commands[words[3]] if hasattr(main, "commands") else main).params
     else:
-        options = main.commands[words[1]].params
+        options = cli.main.commands[words[1]].params
     known = {name for option in options for name in option.opts}
     assert {word for word in words if word.startswith("--")} <= known
 
