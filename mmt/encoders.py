@@ -70,7 +70,7 @@ class FrameEncoder(nn.Module):
         self.positions = SinusoidalPositionEncoder(sizes.model_dim, 4096)
         self.dropout = nn.Dropout(sizes.dropout_p)
         self.encoder = encoder
-        self._num_masks = sizes.num_frame_masks
+        self._num_masks, self._warp = sizes.num_frame_masks, sizes.frame_warp
 
     def forward(self, frames: Tensor, pad: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -83,6 +83,8 @@ class FrameEncoder(nn.Module):
         lens = (~pad).sum(dim=1)  # (N)
         longest = max(int(lens.max()), 1)
         states = frames[:, :longest].masked_fill(pad[:, :longest, None], 0)
+        if self.training and self._warp:
+            states = _warped(states, self._warp)
         if self.training and self._num_masks:
             states = _with_masks(states, lens, self._num_masks)
         maps = states.unsqueeze(1)  # (N, 1, R, dim)
@@ -102,6 +104,21 @@ class FrameEncoder(nn.Module):
 def _beyond(lens: Tensor, length: int) -> Tensor:
     """(N, length) bool, True from each row's length on."""
     return torch.arange(length, device=lens.device) >= lens.unsqueeze(1)
+
+
+def _warped(frames: Tensor, widest: float) -> Tensor:
+    """(N, R, dim) with each row's bins stretched by a factor of its own, from 1 - ``widest`` to 1 + ``widest``.
+
+    Vocal tract length perturbation, Jaitly and Hinton (2013), on bins that are mel already; what would come from
+    beyond the last bin is the last bin.
+    """
+    num, _, dim = frames.shape
+    factor = 1 + (2 * torch.rand(num, 1, device=frames.device) - 1) * widest
+    places = (torch.arange(dim, device=frames.device) * factor).clamp(max=dim - 1)  # (N, dim)
+    below = places.floor().long().clamp(max=dim - 2)
+    share = (places - below).unsqueeze(1)  # (N, 1, dim)
+    below = below.unsqueeze(1).expand_as(frames)
+    return frames.gather(2, below) * (1 - share) + frames.gather(2, below + 1) * share
 
 
 def _with_masks(frames: Tensor, lens: Tensor, num_masks: int) -> Tensor:

@@ -40,6 +40,10 @@ class ModelSizes:
     num_frame_masks: int = 2
     """Bands and stretches of each recording that ``image_encoder: frames`` does not see in training."""
 
+    frame_warp: float = 0.0
+    """How far the bins of each recording are stretched or squeezed in training, as a share, as if by a longer or a
+    shorter vocal tract."""
+
     readout: Literal["decoder", "mean", "last"] = "decoder"
     """What a label or a score is read from: the decoder's first state, which has looked at text and image; or the
     mean or the last of the encoder's states, and ``num_decoder_layers: 0``."""

@@ -11,7 +11,7 @@ from conftest import DIM, tiny_model
 from fairseq2.nn import BatchLayout
 
 from mmt.data import Example, collate
-from mmt.encoders import FrameEncoder, LSTMEncoder
+from mmt.encoders import FrameEncoder, LSTMEncoder, _warped
 from mmt.fusion import FUSIONS
 from mmt.model import MMTModel
 from mmt.sizes import MMTConfig, ModelSizes
@@ -174,3 +174,15 @@ def test_an_lstm_takes_the_transformers_place() -> None:
     fusion = model.fusion
     expected = fusion.text(state) + fusion.image(model.image_proj[0](image[0, 0]))
     torch.testing.assert_close(found[0], expected)
+
+
+def test_warping_moves_bins_and_nothing_without_it() -> None:
+    torch.manual_seed(0)
+    ramp = torch.arange(20.0).expand(50, 3, 20)
+    warped = _warped(ramp, 0.2)
+    slopes = warped[:, 0, 10] / 10  # on a ramp, what is read at a place is the place
+    assert slopes.min() >= 0.8 - 1e-5
+    assert slopes.max() <= 1.2 + 1e-5
+    assert slopes.std() > 0.05
+    torch.testing.assert_close(warped, (torch.arange(20.0) * slopes[:, None, None]).clamp(max=19).expand_as(ramp))
+    torch.testing.assert_close(_warped(ramp, 0.0), ramp)
