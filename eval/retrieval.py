@@ -137,6 +137,16 @@ def evaluate(
         "models": [{"model": card.config, "training": card.training} for card in cards],
         "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "numpy")},
     }
+    gist = result["retrieval"]["all"]["text_to_image"]
+    result = {
+        "task": "retrieval",
+        "metric": f"recall at 1, text to image, among {gist['candidates']:,} images (0 to 1)",
+        "value": gist["recall_at_1"]["mean"],
+        "spread": gist["recall_at_1"]["std"],
+        "chance": gist["chance"]["recall_at_1"],
+        "controls": {"wrong images": gist["wrong_images"]["recall_at_1"]},
+        **result,
+    }
     write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result
 

@@ -114,6 +114,15 @@ def evaluate(
         },
         "versions": {name: version(name) for name in ("mmt", "numpy", "scipy")},
     }
+    whole = result["groups"]["all"]["accuracy"]
+    result = {  # the gist first
+        "task": "questions about images",
+        "value": whole[first]["mean"],
+        "spread": whole[first]["std"],
+        "prior": {name: whole[name]["mean"] for name in PRIORS},
+        "controls": {name: whole[name]["mean"] for name in systems if name != first},
+        **result,
+    }
     write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result
 

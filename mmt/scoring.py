@@ -233,6 +233,7 @@ def _scored(
     progress: Callable[[int], object] | None,
 ) -> list[PairScore]:
     """``score_pairs`` on ids; a target may be empty."""
+    translator.card.refuse_writing()
     if max_tokens < 1:
         raise MMTError(f"max-tokens: expected at least 1, found {max_tokens}.")
     if images is None:

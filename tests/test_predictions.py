@@ -23,6 +23,7 @@ from mmt.labels import label_names, read_column, with_labels
 from mmt.predictions import predict
 from mmt.prepared import DatasetInfo, write_dataset
 from mmt.recipe import train
+from mmt.scoring import score_pairs
 from mmt.translator import Translator
 
 WORDS = {"fine": 1, "plain": 0, "poor": -1}
@@ -121,6 +122,8 @@ def test_retrieval_alone_trains_two_streams_that_meet_in_the_loss(world: Path, t
 def test_a_model_without_a_pen_refuses_to_write(trained: Path) -> None:
     with pytest.raises(MMTError, match=r"writes nothing.*mmt predict"):
         Translator.from_dir(trained / "model").translate(["A fine day."])
+    with pytest.raises(MMTError, match=r"writes nothing"):
+        score_pairs(Translator.from_dir(trained / "model"), ["A fine day."], ["Ein Tag."])
 
 
 def test_a_translation_model_refuses_to_label(world: Path, tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""Which settings of a training run go together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmt.errors import MMTError, nearest
+
+if TYPE_CHECKING:
+    from mmt.config import TrainConfig
+
+
+def check_values(config: TrainConfig, where: str) -> None:
+    """Raises MMTError, beginning with ``where``, for settings that cannot be, or not together."""
+    from mmt.fusion import FUSIONS  # and with it torch: what can be wrong without it has been looked at
+
+    if config.model.fusion not in FUSIONS:
+        raise MMTError(
+            f"{where}: model.fusion: unknown '{config.model.fusion}'.{nearest(config.model.fusion, FUSIONS)} "
+            f"Known: {', '.join(FUSIONS)}."
+        )
+    if config.data.path is None:
+        raise MMTError(f"{where}: data.path is missing. Name the prepared data set, e.g. --config data.path=DIR.")
+    if config.needs_features and config.images.features is None:
+        raise MMTError(
+            f"{where}: model.fusion is '{config.model.fusion}', but images.features is missing. "
+            "Name the feature store, e.g. --config images.features=DIR, or set model.fusion: none."
+            if config.model.fusion != "none"
+            else f"{where}: objectives.imagination predicts image features, but images.features is missing."
+        )
+    _check_objectives(config, where)
+    if config.regime.validate_every % config.regime.report_every:
+        raise MMTError(
+            f"{where}: regime.validate_every ({config.regime.validate_every}) must be a multiple of "
+            f"regime.report_every ({config.regime.report_every})."
+        )
+    for key in ("num_steps", "report_every", "validate_every", "keep_last"):
+        if getattr(config.regime, key) < 1:
+            raise MMTError(f"{where}: regime.{key} must be at least 1, found {getattr(config.regime, key)}.")
+    unknown = set(config.stack) - {"trainer", "gang", "common"}
+    if unknown:
+        raise MMTError(f"{where}: stack.{min(unknown)}: expected trainer, gang or common.")
+    if config.model.model_dim % (2 * config.model.num_heads):
+        raise MMTError(
+            f"{where}: model.model_dim ({config.model.model_dim}) must be a multiple of twice model.num_heads "
+            f"({config.model.num_heads})."
+        )
+
+
+def _check_objectives(config: TrainConfig, where: str) -> None:
+    fusion, used = config.model.fusion, config.objectives.used()
+    for name, value in (
+        ("images.dropout_p", config.images.dropout_p),
+        ("model.dropout_p", config.model.dropout_p),
+    ):
+        if not 0 <= value <= 1:
+            raise MMTError(f"{where}: {name}: expected a share from 0 to 1, found {value}.")
+    if config.images.dropout_p and not config.needs_features:
+        raise MMTError(f"{where}: images.dropout_p: with model.fusion 'none' there is no image to leave out.")
+    weights = {f"objectives.{name}": weight for name, weight in used.items()}
+    weights["objectives.translation"] = config.objectives.translation
+    weights |= {f"beside.{number}.weight": one.weight for number, one in enumerate(config.beside)}
+    for name, weight in weights.items():
+        if weight < 0:
+            raise MMTError(f"{where}: {name}: expected a weight of 0 or more, found {weight}.")
+    if not any(weights.values()):
+        raise MMTError(f"{where}: objectives: every weight is 0, so there is nothing to learn.")
+    if "contrastive" in config.heads and fusion == "none" and config.model.num_decoder_layers:
+        raise MMTError(
+            f"{where}: objectives.contrastive or a retrieval task wants images in the model, but model.fusion "
+            "is 'none'. Set a fusion, or objectives.imagination, which does without; or, for retrieval alone, "
+            "model.num_decoder_layers: 0."
+        )
+    _check_heads(config, where)
+    if "masked" in used and fusion in ("none", "late"):
+        raise MMTError(
+            f"{where}: objectives.masked: with model.fusion '{fusion}' the encoder sees no image. Set another."
+        )
+    if "faithful" in used and config.start.model is None:
+        raise MMTError(f"{where}: objectives.faithful: to which model? Name it with start.model.")
+    if config.start.freeze_text and (config.start.model is None or fusion == "none"):
+        raise MMTError(
+            f"{where}: start.freeze_text: expected start.model and a fusion to train, found start.model "
+            f"{config.start.model} and model.fusion '{fusion}'."
+        )
+
+
+def _check_heads(config: TrainConfig, where: str) -> None:
+    model, used = config.model, config.objectives.used()
+    for name, column in (("classification", config.data.label), ("regression", config.data.score)):
+        key = {"classification": "label", "regression": "score"}[name]
+        if (name in used) != (column is not None):
+            have, lack = (f"objectives.{name}", f"data.{key}")[:: 1 if column is None else -1]
+            raise MMTError(f"{where}: {have} is set, but {lack} is not. Name the column to learn with data.{key}.")
+    if config.data.num_labels is not None and config.data.num_labels < 2:
+        raise MMTError(f"{where}: data.num_labels: expected at least 2, found {config.data.num_labels}.")
+    labelled = "classification" in used or "regression" in used
+    if not model.num_decoder_layers and config.writes:
+        raise MMTError(
+            f"{where}: model.num_decoder_layers is 0, and translating wants a decoder. Set "
+            "objectives.translation: 0, or num_decoder_layers."
+        )
+    if labelled and (model.readout == "decoder") != bool(model.num_decoder_layers):
+        raise MMTError(
+            f"{where}: model.readout is '{model.readout}', with {model.num_decoder_layers} decoder layers. "
+            "Expected 'decoder' where there are any, 'mean' or 'last' where there are none."
+        )
+    if model.fusion in ("late", "hybrid") and not model.num_decoder_layers:
+        raise MMTError(
+            f"{where}: model.fusion '{model.fusion}': its decoder looks at the image, and num_decoder_layers is 0."
+        )
+    if model.fusion in ("early", "hybrid") and model.text_encoder == "lstm":
+        raise MMTError(
+            f"{where}: model.fusion '{model.fusion}' gives the encoder regions without order, which an LSTM "
+            "cannot read. Set another fusion, or text_encoder: transformer."
+        )
+    if not model.reads_text and (model.fusion == "none" or {"contrastive", "imagination", "masked"} & set(used)):
+        raise MMTError(
+            f"{where}: model.reads_text is false, but model.fusion '{model.fusion}' or an objective has nothing "
+            "else to go by."
+        )
+    wanted = {"accuracy": "classification", "mae": "regression", "recall": "contrastive"}.get(config.score)
+    if wanted is not None and wanted not in used:
+        raise MMTError(f"{where}: regime.score is '{config.score}', but objectives.{wanted} is not set.")
+    if config.score in ("bleu", "exact", "loss") and not config.writes:
+        raise MMTError(f"{where}: regime.score is '{config.score}', but the model learns no translation.")
+    if config.score in ("accuracy", "mae", "recall") and config.writes:
+        raise MMTError(
+            f"{where}: regime.score is '{config.score}', but the model writes, too. Set bleu, exact (the share of "
+            "translations, or answers, that are the reference to the letter) or loss."
+        )
