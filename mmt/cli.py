@@ -18,7 +18,8 @@ from mmt.score_pairs import score_pairs_command
 
 if TYPE_CHECKING:
     from mmt.controls import Control
-    from mmt.files import Format, Input, Missing
+    from mmt.files import Format, Images, Input, Missing
+    from mmt.folder import ModelCard
 
 _PATH = click.Path(path_type=Path)
 
@@ -127,34 +128,63 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool) -
     compare(config_file, out, jobs, only_table=only_table)
 
 
+def _reads_sentences(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that reads sentences, each with its image or without."""
+    options = [
+        click.option("--input", "input_file", type=click.Path(path_type=Path, allow_dash=True), default="-",
+                     help="Sentences: text, .tsv (source, image) or .jsonl; - is standard input."),
+        click.option("--format", "kind", type=click.Choice(["text", "tsv", "jsonl"]),
+                     help="Of the input.  [default: by its name]"),
+        click.option("--data", type=_PATH, help="Instead of --input: a prepared data set, with its images."),
+        click.option("--split", help="Of --data: which split.  [default: the first whose name begins with test]"),
+        click.option("--images", type=_PATH, multiple=True,
+                     help="A list with one image a line, a folder of images, or a feature store (one a set of "
+                     "features); a list and one of the others together."),
+        click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
+                     help="An image that cannot be had: stop, or do without it and count."),
+        click.option("--image-control", type=click.Choice(["right", "wrong", "blank"]), default="right",
+                     help="wrong: each sentence gets another's image; blank: none gets any."),
+        click.option("--control-seed", type=click.IntRange(min=0), default=1, help="Draws the wrong images."),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]"),
+        click.option("--quiet", is_flag=True, help="No progress bar and no counts."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _given(
+    card: ModelCard, input_file: Path, kind: Format | None, data: Path | None, split: str | None, where: Images
+) -> Input:
+    """What is to be read, by the options of ``_reads_sentences``."""
+    from mmt.files import open_data, open_file
+    from mmt.prepared import first_test_split
+
+    if data is not None:
+        return open_data(data, split or first_test_split(data), where, with_images=card.features is not None)
+    return open_file(None if str(input_file) == "-" else input_file, kind, where)
+
+
+def _check_given(input_file: Path, kind: Format | None, data: Path | None, split: str | None) -> None:
+    if data is not None and (str(input_file) != "-" or kind is not None):
+        raise MMTError(f"--data {data}: has its own sentences. Leave --input and --format out, or --data.")
+    if data is None and split is not None:
+        raise MMTError(f"--split {split}: of which data set? Name it with --data.")
+
+
 @_command("translate")
 @click.option("--model", type=_PATH, required=True, help="The model folder, OUTPUT/model of mmt train.")
-@click.option("--input", "input_file", type=click.Path(path_type=Path, allow_dash=True), default="-",
-              help="Sentences: text, .tsv (source, image) or .jsonl; - is standard input.")  # fmt: skip
-@click.option("--data", type=_PATH, help="Instead of --input: a prepared data set, with its images.")
-@click.option("--split", help="With --data: which split.  [default: the first whose name begins with test]")
-@click.option("--images", type=_PATH, multiple=True,
-              help="A list with one image a line, a folder of images, or a feature store (one a set of features); "
-              "a list and one of the others together.")  # fmt: skip
-@click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
-              help="An image that cannot be had: stop, or translate without it and count.")  # fmt: skip
+@_reads_sentences
 @click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
               help="Where translations go, one a line; a .jsonl file gets JSON lines.")  # fmt: skip
-@click.option("--format", "kind", type=click.Choice(["text", "tsv", "jsonl"]),
-              help="Of the input.  [default: by its name]")  # fmt: skip
 @click.option("--beam-size", type=click.IntRange(min=1), help="[default: the model's]")
 @click.option("--length-penalty", type=float, help="Over 1 favours longer translations.  [default: the model's]")
 @click.option("--n-best", type=click.IntRange(min=1), default=1, help="Translations of each sentence.")
-@click.option("--image-control", type=click.Choice(["right", "wrong", "blank"]), default="right",
-              help="wrong: each sentence gets another's image; blank: none gets any.")  # fmt: skip
-@click.option("--control-seed", type=click.IntRange(min=0), default=1, help="Draws the wrong images.")
 @click.option("--draws", type=click.IntRange(min=1), default=1,
               help="Several draws of wrong images, with the next seeds; put {draw} into --output.")  # fmt: skip
 @click.option("--guidance", type=click.FloatRange(min=0), default=1.0, metavar="GAMMA",
               help="Over 1 exaggerates what the image changes, 0 leaves it out.")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(min=1), default=8192, help="Of a batch, beams included.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
-@click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
 def translate_command(
     model: Path,
     input_file: Path,
@@ -177,15 +207,11 @@ def translate_command(
 ) -> None:
     """Translates a file, each sentence with its image or without; one line out for each line in."""
     from mmt.feature_sets import open_features
-    from mmt.files import FileTranslator, Images, open_data, open_file, write_output
+    from mmt.files import FileTranslator, Images, write_output
     from mmt.folder import read_card
-    from mmt.prepared import first_test_split
 
     # What can be wrong is looked at before torch is loaded.
-    if data is not None and (str(input_file) != "-" or kind is not None):
-        raise MMTError(f"--data {data}: has its own sentences. Leave --input and --format out, or --data.")
-    if data is None and split is not None:
-        raise MMTError(f"--split {split}: of which data set? Name it with --data.")
+    _check_given(input_file, kind, data, split)
     if draws > 1 and (
         image_control != "wrong" or "{draw}" not in output.name or (not data and str(input_file) == "-")
     ):
@@ -199,12 +225,7 @@ def translate_command(
     where = Images.of(images)
     store = open_features(where.stores) if where.stores else None
 
-    def given() -> Input:
-        if data is not None:
-            return open_data(data, split or first_test_split(data), where, with_images=card.features is not None)
-        return open_file(None if str(input_file) == "-" else input_file, kind, where)
-
-    first = given()
+    given = _given(card, input_file, kind, data, split, where)
 
     import torch
 
@@ -216,7 +237,9 @@ def translate_command(
         torch.set_num_threads(threads)
     translator = Translator.from_dir(model, store)
     for draw in range(draws):
-        work = FileTranslator(translator, given() if draw else first, missing_images)
+        if draw:
+            given = _given(card, input_file, kind, data, split, where)
+        work = FileTranslator(translator, given, missing_images)
         started = time.monotonic()
         results = work.translate(
             beam_size=beam_size,
@@ -245,24 +268,13 @@ def translate_command(
 
 @_command("predict")
 @click.option("--model", type=_PATH, required=True, help="A model folder, trained for labels or scores.")
-@click.option("--input", "input_file", type=click.Path(path_type=Path, allow_dash=True), default="-",
-              help="Sentences: text, .tsv (source, image) or .jsonl; - is standard input.")  # fmt: skip
-@click.option("--data", type=_PATH, help="Instead of --input: a prepared data set, with its images.")
-@click.option("--split", help="With --data: which split.  [default: the first whose name begins with test]")
-@click.option("--images", type=_PATH, multiple=True,
-              help="As of mmt translate; recordings, where the model was trained with them.")  # fmt: skip
-@click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
-              help="An image that cannot be had: stop, or go by the text alone and count.")  # fmt: skip
+@_reads_sentences
 @click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
               help="Label, probability and score, between tabs; a .jsonl file gets JSON lines.")  # fmt: skip
-@click.option("--image-control", type=click.Choice(["right", "wrong", "blank"]), default="right",
-              help="wrong: each sentence gets another's image; blank: none gets any.")  # fmt: skip
-@click.option("--control-seed", type=click.IntRange(min=0), default=1, help="Draws the wrong images.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
-@click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
 def predict_command(
     model: Path,
     input_file: Path,
+    kind: Format | None,
     data: Path | None,
     split: str | None,
     images: tuple[Path, ...],
@@ -275,23 +287,16 @@ def predict_command(
 ) -> None:
     """Labels and scores sentences, each with its image or recording or without; one line out for each line in."""
     from mmt.feature_sets import open_features
-    from mmt.files import FileTranslator, Images, open_data, open_file, write_predictions
+    from mmt.files import FileTranslator, Images, write_predictions
     from mmt.folder import read_card
-    from mmt.prepared import first_test_split
 
-    if data is not None and str(input_file) != "-":
-        raise MMTError(f"--data {data}: has its own sentences. Leave --input out, or --data.")
-    if data is None and split is not None:
-        raise MMTError(f"--split {split}: of which data set? Name it with --data.")
+    _check_given(input_file, kind, data, split)
     card = read_card(model)
     if images:
         card.refuse_images("images")
     where = Images.of(images)
     store = open_features(where.stores) if where.stores else None
-    if data is not None:
-        given = open_data(data, split or first_test_split(data), where, with_images=card.features is not None)
-    else:
-        given = open_file(None if str(input_file) == "-" else input_file, None, where)
+    given = _given(card, input_file, kind, data, split, where)
 
     import torch
 

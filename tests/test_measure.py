@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from conftest import DIM, NOUNS, tiny_folder, tiny_model
 from PIL import Image
 from torch import Tensor, nn
 
+from mmt.backbones import Backbone
 from mmt.cli import main
 from mmt.collect import Inputs, collect, gates
 from mmt.controls import Control, wrong_images
@@ -123,12 +125,13 @@ def text_only(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("m") / "text", shown, model)
 
 
-class FirstPixel(nn.Module):
+class FirstPixel(Backbone):
     """Stands for the backbone of ``shown``: the red of a picture's first pixel says which noun it shows."""
 
     def __init__(self, signature: FeatureSignature) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.signature, self.num_seen = signature, 0
+        self.notes, self.things = Counter(), "images"
 
     def transform(self, picture: Tensor) -> Tensor:
         return picture[:, :7, :7]
