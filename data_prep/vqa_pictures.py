@@ -29,7 +29,7 @@ from mmt.prepared import DatasetInfo, write_dataset
 from mmt.vqa import normalise_answer
 
 NAME = "pictures_vqa"
-SIZES = {"train": 6000, "val": 501, "test": 1002}
+SIZES = {"train": 15_000, "val": 501, "test": 1002}
 PER_PICTURE = 3
 
 # What the drawings of the third sort are called. Those without a plain name are left out: a folding fan, a printed
