@@ -30,8 +30,8 @@ from mmt.prepared import read_info, read_split
 
 _PATH = click.Path(path_type=Path)
 _SHOWN = {
-    "accuracy": "accuracy %", "macro_f1": "macro F1 %", "weighted_f1": "weighted F1 %", "acc2_non0": "Acc-2 %",
-    "acc7": "Acc-7 %", "mae": "MAE", "pearson": "Pearson r",
+    "accuracy": "accuracy %", "weighted_f1": "weighted F1 %", "macro_f1": "macro F1 %", "mae": "MAE",
+    "pearson": "r",
 }  # fmt: skip
 
 
@@ -78,7 +78,8 @@ def main(
     """Labels and scores SPLIT with every model, with right, wrong and no images; the result goes into OUT."""
     make_folder(out)
     found = evaluate(systems, split, images, draws)
-    first = next(iter(found["systems"].values()))["right"]
+    controls = next(iter(found["systems"].values()))
+    first = controls["right"]
     metric = "accuracy" if "accuracy" in first["mean"] else "mae"
     result = {
         "task": task,
@@ -86,6 +87,7 @@ def main(
         "value": first["mean"][metric],
         "spread": first["std"][metric],
         "prior": found["prior"],
+        "controls": {name: controls[name]["mean"][metric] for name in ("wrong", "blank") if name in controls},
         **found,
         "versions": {name: version(name) for name in ("mmt", "torch", "scikit-learn", "scipy")},
     }
@@ -198,12 +200,12 @@ def _summary(runs: Sequence[Sequence[_Items]]) -> dict[str, Any]:
     for draws in runs:
         for items in draws:
             whole.add(items)
-    summary = {"mean": _mean(each), "std": _std(each), "each": each, "pooled": whole.scores()}
+    summary = {"mean": _mean(each), "std": _std(each), "runs": len(runs), "each": each, "pooled": whole.scores()}
     kinds = sorted({*whole.kind})
     if kinds:
         parts = {kind: [_mean([i.of_kind(kind).scores() for i in draws]) for draws in runs] for kind in kinds}
         summary["by_kind"] = {
-            kind: {"mean": _mean(values), "std": _std(values), "items": whole.kind.count(kind)}
+            kind: {"mean": _mean(values), "std": _std(values), "runs": len(runs), "items": whole.kind.count(kind)}
             for kind, values in parts.items()
         }
     return summary
@@ -228,14 +230,14 @@ def _print(found: Mapping[str, Any]) -> None:
     prior = ", ".join(f"{name} {value:.4g}" for name, value in found["prior"].items())
     items = sum(one["items"] for one in found["data"])
     table = Table(title=f"{items:,} items; prior: {prior}", title_justify="left")
-    table.add_column("system")
+    table.add_column("", no_wrap=True)
     columns = [name for name in _SHOWN if any(name in s["right"]["mean"] for s in found["systems"].values())]
     for name in columns:
         table.add_column(_SHOWN[name], justify="right")
     kinds = next(iter(found["systems"].values()))["right"].get("by_kind", {})
     what = "accuracy" if "accuracy" in columns else "mae"
     for kind in kinds:
-        table.add_column(f"{_SHOWN[what]}, {kind}", justify="right")
+        table.add_column(f"{kind}: {_SHOWN[what]}", justify="right")
     for name, controls in found["systems"].items():
         for control in ("right", "wrong", "blank"):
             if control not in controls:
@@ -251,7 +253,8 @@ def _cell(said: Mapping[str, Any], name: str) -> str:
     if name not in said["mean"]:
         return ""
     decimals = 2 if name in ("mae", "pearson") else 1
-    return f"{said['mean'][name]:.{decimals}f} ± {said['std'][name]:.{decimals}f}"
+    spread = f" ± {said['std'][name]:.{decimals}f}" if said["runs"] > 1 else ""
+    return f"{said['mean'][name]:.{decimals}f}{spread}"
 
 
 if __name__ == "__main__":
