@@ -312,11 +312,11 @@ def log_p(model: MMTModel, batch: Batch) -> torch.Tensor:
 # --- pictures ---------------------------------------------------------------------------------------------
 
 
-class OneCorner(nn.Module):
+class OneCorner(Backbone):
     """Stands for a backbone: all that it sees of a picture is the left quarter of the upper half."""
 
     def __init__(self, regions: int) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # no network
         self.signature = FeatureSignature("tiny", "pool", "squash28-bicubic-mean0-std1", "ab" * 32, regions, DIM)
 
     def transform(self, picture: torch.Tensor) -> torch.Tensor:
@@ -330,11 +330,10 @@ class OneCorner(nn.Module):
 
 def with_backbone(tokenizer: Tokenizer, fusion: str, regions: int = 1) -> Translator:
     looking = translator(tokenizer, fusion, None, regions)
-    backbone: object = OneCorner(regions)
+    backbone = OneCorner(regions)
     assert looking.card.features is not None
-    looking.card = ModelCard(looking.card.config, "en", "de", backbone.signature)  # type: ignore[attr-defined]
-    looking.backbones = [backbone]  # type: ignore[list-item]
-    assert not isinstance(backbone, Backbone)
+    looking.card = ModelCard(looking.card.config, "en", "de", backbone.signature)
+    looking.backbones = [backbone]
     return looking
 
 

@@ -45,9 +45,9 @@ def test_lines_come_without_their_surroundings(tmp_path: Path, raw: bytes, lines
         ("a.de", "gut\n".encode("utf-16"), "line 1, byte 1"),
         ("a.de", b"", "empty"),
         ("a.de", b" \n\n", "empty"),
-        ("a.de.gz", gzip.compress(b""), "empty"),
+        ("a.de.gz", gzip.compress(b"", mtime=0), "empty"),
         ("a.de.gz", b"not packed\n", "not a whole gzip file"),
-        ("a.de.gz", gzip.compress(b"abc\n" * 1000)[:-12], "not a whole gzip file"),
+        ("a.de.gz", gzip.compress(b"abc\n" * 1000, mtime=0)[:-12], "not a whole gzip file"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, name: str, raw: bytes, said: str) -> None:
