@@ -64,7 +64,7 @@ class _Items:
               metavar="NAME MODEL DATA", help="A model and its data set; repeatable.")  # fmt: skip
 @click.option("--split", default="test", help="Of the data sets.")
 @click.option("--images", type=_PATH, multiple=True,
-              help="A feature store (one a set of features).  [default: the data sets' files]")  # fmt: skip
+              help="The feature store (one a set of features), for models with images or recordings.")  # fmt: skip
 @click.option("--draws", type=click.IntRange(min=1), default=5, help="Of wrong images or recordings.")
 @click.option("--task", default="", help="Named in result.json.")
 def main(
@@ -103,7 +103,7 @@ def evaluate(
     """
     Args:
         systems: name, model folder and data set of each model.
-        images: feature stores; empty reads files.
+        images: feature stores, for models that see images or hear recordings.
     Returns:
         ``data``, ``prior`` (what the training split's most frequent label and median score get) and ``systems``:
         by name and control, ``mean`` and ``std`` over models, ``pooled`` scores of all items, and ``by_kind``.

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from mmt.data import length_batches
 from mmt.errors import MMTError
-from mmt.fusion import mean_region
-from mmt.objectives import ContrastiveHead, sentence_means
+from mmt.objectives import ContrastiveHead, image_means, sentence_means
 from mmt.translator import Translator
 
 if TYPE_CHECKING:
@@ -74,9 +73,7 @@ def embed_images(
         chunk = images[first : first + _IMAGES]
         rows = translator.features_of(chunk)
         batch = translator.batch([[] for _ in chunk], rows)
-        assert batch.image is not None  # noqa: S101  # every row has one
-        regions = mean_region(*model.regions(batch.image, batch.image_pad))[:, 0]
-        found[first : first + len(chunk)] = head.embed_image(regions).numpy()
+        found[first : first + len(chunk)] = head.embed_image(image_means(model, batch)).numpy()
         if progress is not None:
             progress(len(chunk))
     return found

@@ -85,11 +85,11 @@ def contrastive(model: MMTModel, batch: Batch) -> Tensor:
     Where an image stands twice in the batch, its other sentences are no negatives.
     """
     text, rows = _sentences(model, batch)
-    assert batch.image is not None  # noqa: S101
-    image = mean_region(*model.regions(batch.image, batch.image_pad))[rows, 0]  # (P, D)
+    image = image_means(model, batch)[rows]  # (P, D)
     logits: Tensor = model.heads["contrastive"](text, image)
     if len(rows) < 2:
         return (logits * 0).sum()
+    assert batch.image is not None  # noqa: S101
     same = _same_image(batch.image[rows])
     logits = logits.masked_fill(same & ~torch.eye(len(rows), dtype=torch.bool, device=same.device), -torch.inf)
     pairs = torch.arange(len(rows), device=logits.device)
@@ -104,13 +104,13 @@ def hardest_negative(model: MMTModel, batch: Batch) -> Tensor:
     are no negatives. VSE++'s loss.
     """
     text, rows = _sentences(model, batch)
-    assert batch.image is not None  # noqa: S101
-    image = mean_region(*model.regions(batch.image, batch.image_pad))[rows, 0]  # (P, D)
+    image = image_means(model, batch)[rows]  # (P, D)
     head: Any = model.heads["contrastive"]
     logits: Tensor = head(text, image)
     cosine = head.embed_text(text) @ head.embed_image(image).T
     if len(rows) < 2:
         return (logits * 0).sum()
+    assert batch.image is not None  # noqa: S101
     others = cosine.masked_fill(_same_image(batch.image[rows]), -torch.inf)
     if others.isneginf().all():
         return (logits * 0).sum()
@@ -204,6 +204,12 @@ def sentence_means(model: MMTModel, batch: Batch) -> Tensor:
     """(N, D) mean encoder states of the sentences, without their images."""
     states = model.encode(batch.source, batch.source_lens).states
     return mean_region(states, batch.source == PAD)[:, 0]
+
+
+def image_means(model: MMTModel, batch: Batch) -> Tensor:
+    """(N, D) mean projected regions of the images; 0 where a sentence has none."""
+    assert batch.image is not None  # noqa: S101
+    return mean_region(*model.regions(batch.image, batch.image_pad))[:, 0]
 
 
 def _same_image(features: Tensor) -> Tensor:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from mmt.data import Batch
 from mmt.decoding import beam_search
-from mmt.fusion import mean_region
 from mmt.model import MMTModel
 from mmt.objectives import (
     classification,
     contrastive,
     faithfulness,
     hardest_negative,
+    image_means,
     imagination,
     masked_words,
     regression,
@@ -242,9 +242,8 @@ def head_outputs(model: MMTModel, batch: Batch) -> HeadOutputs:
         head: Any = model.heads["contrastive"]
         pad = batch.image_pad
         has = torch.ones(len(batch.source), dtype=torch.bool) if pad is None else ~pad.all(dim=1)
-        image = mean_region(*model.regions(batch.image, pad))[:, 0]
         found["texts"] = head.embed_text(sentence_means(model, batch))[has]
-        found["images"] = head.embed_image(image)[has]
+        found["images"] = head.embed_image(image_means(model, batch))[has]
     return HeadOutputs({name: value.cpu() for name, value in found.items()}, batch.image_ids)
 
 
