@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor
 
 from mmt.data import Batch
-from mmt.fusion import Memory
 from mmt.model import MMTModel
+from mmt.stepping import StepDecoder
 from mmt.text import BOS, EOS, PAD
 
-_CACHE_STEP = 16  # decoding caches grow by so many positions at a time
+_CROWD = 0.85  # finished sentences leave when so few are left: leaving means copying what the others have seen
+_BLOCKS = (100, 80, 125, 64, 160, 50, 200, 40, 32, 25, 20, 16)  # words searched as one; what divides the vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,13 @@ class Hypothesis:
 
 @torch.inference_mode()
 def beam_search(
-    model: MMTModel,
+    model: MMTModel | StepDecoder,
     batch: Batch,
     *,
     beam_size: int = 5,
     length_penalty: float = 1.0,
     max_length: tuple[float, int] = (1.5, 20),
+    min_length: int = 0,
     guidance: float = 1.0,
 ) -> list[list[Hypothesis]]:
     """Translates a batch; its target is not looked at.
@@ -40,80 +41,100 @@ def beam_search(
     ``beam_size`` hypotheses have ended, Sutskever et al. (2014) with fairseq's stopping rule.
 
     Args:
+        model: a ``StepDecoder`` of it spares making one, and may have another precision.
         beam_size: B; 1 is greedy search.
         max_length: (a, b): at most a * source tokens + b target tokens.
+        min_length: target tokens before eos, at least; ``max_length`` comes first.
         guidance: gamma in logits = text + gamma * (multimodal - text), where text is what the model says without
             the image, Futeral et al. (2024): 1 is the model as it is, 0 leaves the image out, more than 1
             exaggerates what it changes. Anything but 1 takes twice the time.
     Returns:
         For each sentence, in the batch's order, its hypotheses, best first; at least one, at most B.
     """
+    decoder = model if isinstance(model, StepDecoder) else StepDecoder(model)
+    model = decoder.model
     memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
     num_sentences, device = len(batch.source), batch.source.device
     beams, longest = beam_size, max(batch.source_lens)
     limit = min(int(max_length[0] * longest) + max_length[1], model.config.max_length - 1)
     limits = [min(int(max_length[0] * length) + max_length[1], limit) for length in batch.source_lens]
 
-    streams = [memory]
+    memories = [memory]
     if guidance != 1.0 and batch.image is not None:
-        streams.append(model.encode(batch.source, batch.source_lens))  # the same sentences without image
+        memories.append(model.encode(batch.source, batch.source_lens))  # the same sentences without image
+    streams = [decoder.begin(memory, beams, limit) for memory in memories]
 
-    rows = torch.arange(num_sentences, device=device).repeat_interleave(beams)
-    streams = [stream.take(rows) for stream in streams]
-    states = [IncrementalStateBag(limit + 1, capacity_increment=_CACHE_STEP) for _ in streams]
-    tokens = torch.full((num_sentences * beams, 1), BOS, device=device)  # (N * B, T)
+    tokens = torch.full((num_sentences, beams, 1), BOS, device=device)  # (N, B, T)
     # At first the beams of a sentence are all alike: only the first may be continued.
     scores = torch.full((num_sentences, beams), -torch.inf, device=device)
     scores[:, 0] = 0.0
-    live = list(range(num_sentences))  # the sentences that the rows still stand for
+    rows = list(range(num_sentences))  # the sentences that are still computed
+    live = set(rows)  # and those among them that still want hypotheses
     done: list[list[Hypothesis]] = [[] for _ in range(num_sentences)]
 
     for step in range(limit):
-        last = tokens[:, -1:]
-        logits = [_next_logits(model, last, *stream) for stream in zip(streams, states, strict=True)]
+        logits = [decoder.project(stream.step(tokens[:, :, -1])).float() for stream in streams]
         mixed = logits[0] if len(logits) == 1 else torch.lerp(logits[1], logits[0], guidance)
         log_p = torch.log_softmax(mixed, dim=-1)  # (N * B, V)
         log_p[:, PAD] = log_p[:, BOS] = -torch.inf
-        vocab_size = log_p.size(1)
-        forced = [number for number, sentence in enumerate(live) if step + 1 >= limits[sentence]]
-        log_p = log_p.view(len(live), beams, vocab_size)
+        forced = [number for number, sentence in enumerate(rows) if step + 1 >= limits[sentence]]
+        log_p = log_p.view(len(rows), beams, -1)
+        ends = log_p[:, :, EOS].clone()
+        if step < min_length:
+            log_p[:, :, EOS] = -torch.inf
         if forced:  # out of room: end here
             at = torch.tensor(forced, device=device)
-            ends = log_p[at, :, EOS]
             log_p[at] = -torch.inf
-            log_p[at, :, EOS] = ends
+            log_p[at, :, EOS] = ends[at]
         # Each beam can end in one way only, so 2 B candidates hold at least B that go on.
-        width = min(2 * beams, beams * (vocab_size - 1))
-        best, where = (log_p + scores.unsqueeze(-1)).view(len(live), -1).topk(width, dim=1)  # (N, 2 B)
-        beam_of, id_of = where // vocab_size, where % vocab_size
+        best, beam_of, id_of = _best(log_p, scores, 2 * beams)
         ended = (id_of == EOS) & (best > -torch.inf)
         # Only an ending among the B best counts, as a worse one would not have stayed in the beam.
         for number, rank in ended[:, :beams].nonzero().tolist():
-            hypotheses = done[live[number]]
-            if len(hypotheses) < beams:
-                row = number * beams + int(beam_of[number, rank])
+            hypotheses = done[rows[number]]
+            if len(hypotheses) < beams and rows[number] in live:
                 value = float(best[number, rank]) / (step + 1) ** length_penalty
-                hypotheses.append(Hypothesis(tokens[row, 1:].tolist(), value))
-        keep = [n for n, sentence in enumerate(live) if len(done[sentence]) < beams and n not in forced]
-        if not keep:
+                hypotheses.append(Hypothesis(tokens[number, beam_of[number, rank], 1:].tolist(), value))
+        live -= {rows[number] for number in forced}
+        live -= {sentence for sentence in rows if len(done[sentence]) >= beams}
+        if not live:
             break
         # The first B candidates that go on, in order: a stable sort puts the ended ones last.
         onward = ended.to(torch.int8).sort(dim=1, stable=True).indices[:, :beams]
-        chosen = torch.tensor(keep, device=device)
-        onward = onward[chosen]
-        scores = best[chosen].gather(1, onward)
-        beam_rows = (chosen.unsqueeze(1) * beams + beam_of[chosen].gather(1, onward)).flatten()
-        tokens = torch.cat([tokens[beam_rows], id_of[chosen].gather(1, onward).view(-1, 1)], dim=1)
-        if len(keep) < len(live):
-            live = [live[n] for n in keep]
-            streams = [stream.take(beam_rows) for stream in streams]
-        for state in states:
-            state.reorder(beam_rows)
+        scores, parents = best.gather(1, onward), beam_of.gather(1, onward)
+        tokens = torch.cat(
+            [tokens.gather(1, parents.unsqueeze(2).expand_as(tokens)), id_of.gather(1, onward).unsqueeze(2)], dim=2
+        )
+        for stream in streams:
+            stream.choose(parents)
+        if len(live) <= _CROWD * len(rows):
+            stay = torch.tensor([number for number, sentence in enumerate(rows) if sentence in live], device=device)
+            rows = [sentence for sentence in rows if sentence in live]
+            tokens, scores = tokens[stay], scores[stay]
+            for stream in streams:
+                stream.keep(stay)
     return [sorted(hypotheses, key=lambda h: -h.score) for hypotheses in done]
 
 
-def _next_logits(model: MMTModel, last: Tensor, memory: Memory, state: IncrementalStateBag) -> Tensor:
-    """(N * B, V) float32 logits of the token after ``last`` (N * B, 1); ``state`` moves on by one."""
-    decoded = model.decode(last, BatchLayout.of(last), memory, state)
-    state.increment_step_nr()
-    return model.final_proj(decoded[:, -1]).float()
+def _best(log_p: Tensor, scores: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The best continuations of each sentence.
+
+    Args:
+        log_p: (N, B, V) of the next token.
+        scores: (N, B) of the beams.
+    Returns:
+        (N, at most ``width``) each: score, beam and token, best first.
+    """
+    num, beams, vocab_size = log_p.shape
+    width = min(width, beams * (vocab_size - 1))
+    block = next((size for size in _BLOCKS if vocab_size % size == 0), 1)
+    # The best lie in those blocks of the vocabulary whose own best are best: of them alone a sorted list is made.
+    blocks = log_p.view(num, beams, -1, block)
+    tops = (blocks.amax(dim=3) + scores.unsqueeze(2)).flatten(1)  # (N, B * V / block)
+    best, where = tops.topk(width if block == 1 else min(width, tops.size(1)), dim=1)
+    if block > 1:
+        inside = blocks.flatten(1, 2).gather(1, where.unsqueeze(2).expand(-1, -1, block))
+        inside = inside + scores.gather(1, where // (vocab_size // block)).unsqueeze(2)
+        best, place = inside.flatten(1).topk(width, dim=1)
+        where = where.gather(1, place // block) * block + place % block
+    return best, where // vocab_size, where % vocab_size
