@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmt.controls import Control
     from mmt.files import Format, Images, Input, Missing
     from mmt.folder import ModelCard
+    from mmt.stepping import Precision
 
 _PATH = click.Path(path_type=Path)
 
@@ -185,6 +186,8 @@ def _check_given(input_file: Path, kind: Format | None, data: Path | None, split
 @click.option("--guidance", type=click.FloatRange(min=0), default=1.0, metavar="GAMMA",
               help="Over 1 exaggerates what the image changes, 0 leaves it out.")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(min=1), default=8192, help="Of a batch, beams included.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "int8"]), default="float32",
+              help="Of the decoder's matrices; the others are faster and less exact.")  # fmt: skip
 def translate_command(
     model: Path,
     input_file: Path,
@@ -202,6 +205,7 @@ def translate_command(
     draws: int,
     guidance: float,
     max_tokens: int,
+    precision: Precision,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -235,7 +239,7 @@ def translate_command(
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
-    translator = Translator.from_dir(model, store)
+    translator = Translator.from_dir(model, store, precision)
     for draw in range(draws):
         if draw:
             given = _given(card, input_file, kind, data, split, where)

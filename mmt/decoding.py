@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,20 @@ from mmt.stepping import StepDecoder
 from mmt.text import BOS, EOS, PAD
 
 _CROWD = 0.85  # finished sentences leave when so few are left: leaving means copying what the others have seen
-_BLOCKS = (100, 80, 125, 64, 160, 50, 200, 40, 32, 25, 20, 16)  # words searched as one; what divides the vocabulary
+_BLOCKS = (
+    100,
+    80,
+    125,
+    64,
+    160,
+    50,
+    200,
+    40,
+    32,
+    25,
+    20,
+    16,
+)  # words searched as one; what divides the vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,7 @@ def beam_search(
     max_length: tuple[float, int] = (1.5, 20),
     min_length: int = 0,
     guidance: float = 1.0,
+    on_step: Callable[[list[int], Tensor], None] | None = None,
 ) -> list[list[Hypothesis]]:
     """Translates a batch; its target is not looked at.
 
@@ -48,6 +63,7 @@ def beam_search(
         guidance: gamma in logits = text + gamma * (multimodal - text), where text is what the model says without
             the image, Futeral et al. (2024): 1 is the model as it is, 0 leaves the image out, more than 1
             exaggerates what it changes. Anything but 1 takes twice the time.
+        on_step: called after each step with the sentences still translated and their beams, (M, B, T) from bos on.
     Returns:
         For each sentence, in the batch's order, its hypotheses, best first; at least one, at most B.
     """
@@ -64,10 +80,9 @@ def beam_search(
         memories.append(model.encode(batch.source, batch.source_lens))  # the same sentences without image
     streams = [decoder.begin(memory, beams, limit) for memory in memories]
 
-    tokens = torch.full((num_sentences, beams, 1), BOS, device=device)  # (N, B, T)
-    # At first the beams of a sentence are all alike: only the first may be continued.
-    scores = torch.full((num_sentences, beams), -torch.inf, device=device)
-    scores[:, 0] = 0.0
+    # At first one beam: the others would be like it.
+    tokens = torch.full((num_sentences, 1, 1), BOS, device=device)  # (N, B, T)
+    scores = torch.zeros((num_sentences, 1), device=device)  # (N, B)
     rows = list(range(num_sentences))  # the sentences that are still computed
     live = set(rows)  # and those among them that still want hypotheses
     done: list[list[Hypothesis]] = [[] for _ in range(num_sentences)]
@@ -78,7 +93,7 @@ def beam_search(
         log_p = torch.log_softmax(mixed, dim=-1)  # (N * B, V)
         log_p[:, PAD] = log_p[:, BOS] = -torch.inf
         forced = [number for number, sentence in enumerate(rows) if step + 1 >= limits[sentence]]
-        log_p = log_p.view(len(rows), beams, -1)
+        log_p = log_p.view(*scores.shape, -1)
         ends = log_p[:, :, EOS].clone()
         if step < min_length:
             log_p[:, :, EOS] = -torch.inf
@@ -103,12 +118,20 @@ def beam_search(
         onward = ended.to(torch.int8).sort(dim=1, stable=True).indices[:, :beams]
         scores, parents = best.gather(1, onward), beam_of.gather(1, onward)
         tokens = torch.cat(
-            [tokens.gather(1, parents.unsqueeze(2).expand_as(tokens)), id_of.gather(1, onward).unsqueeze(2)], dim=2
+            [
+                tokens.gather(1, parents.unsqueeze(2).expand(-1, -1, step + 1)),
+                id_of.gather(1, onward).unsqueeze(2),
+            ],
+            dim=2,
         )
         for stream in streams:
             stream.choose(parents)
+        if on_step is not None:
+            on_step(rows, tokens)
         if len(live) <= _CROWD * len(rows):
-            stay = torch.tensor([number for number, sentence in enumerate(rows) if sentence in live], device=device)
+            stay = torch.tensor(
+                [number for number, sentence in enumerate(rows) if sentence in live], device=device
+            )
             rows = [sentence for sentence in rows if sentence in live]
             tokens, scores = tokens[stay], scores[stay]
             for stream in streams:

@@ -17,13 +17,14 @@ from fairseq2.models.transformer import (
 )
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, linear, relu, scaled_dot_product_attention
+from torch.nn.functional import layer_norm, relu, scaled_dot_product_attention
 
 from mmt.fusion import DoubleAttention, Memory
 from mmt.model import MMTModel
 
 Precision = Literal["float32", "bfloat16", "int8"]
 _Map = Callable[[Tensor], Tensor]
+_FEW = 8  # sentences of a batch up to which the fused attention kernel is faster
 
 
 class StepDecoder:
@@ -42,7 +43,7 @@ class StepDecoder:
         self.model, self.precision = model, precision
         self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self.num_heads = model.config.num_heads
-        frontend = model.frontend
+        frontend: Any = model.frontend
         self.scale = float(frontend.scale)
         self.embed = self.copied(frontend.embed.weight)
         self.positions = self.copied(frontend.pos_encoder.freqs[1:])  # the first is for padding
@@ -67,12 +68,15 @@ class StepDecoder:
         weight = self.copied(weight)
         bias = None if bias is None else self.copied(bias)
         if self.precision != "int8":
-            return lambda states: linear(states, weight, bias)
+            if bias is None:
+                return lambda states: states @ weight.T
+            turned = weight.T.contiguous()  # for a few rows twice as fast
+            return lambda states: torch.addmm(bias, states, turned)
         scales = (weight.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
         zeros = torch.zeros(len(weight), dtype=torch.int64)
         rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         packed = torch.ops.quantized.linear_prepack(rounded, bias)
-        return lambda states: torch.ops.quantized.linear_dynamic(states, packed)  # type: ignore[no-any-return]
+        return lambda states: torch.ops.quantized.linear_dynamic(states, packed)
 
     def linears(self, *modules: Any, factor: float = 1.0) -> _Map:
         """Several projections of the same states as one; the first is multiplied by ``factor``."""
@@ -83,9 +87,8 @@ class StepDecoder:
 
     def heads(self, states: Tensor, num: int, parts: int = 1) -> Tensor:
         """(num * any, parts * D) to (parts, num, H, any, K)."""
-        return states.view(num, -1, parts, self.num_heads, states.size(-1) // parts // self.num_heads).permute(
-            2, 0, 3, 1, 4
-        )
+        width = states.size(1) // parts // self.num_heads
+        return states.view(num, -1, parts, self.num_heads, width).permute(2, 0, 3, 1, 4)
 
 
 class Stepping:
@@ -96,40 +99,42 @@ class Stepping:
     """
 
     def __init__(self, decoder: StepDecoder, memory: Memory, beams: int, limit: int) -> None:
-        self.decoder, self.beams, self.num_steps = decoder, beams, 0
+        self.decoder, self.num_steps = decoder, 0
         num, dim = len(memory.states), memory.states.size(2)
-        kind = {"dtype": decoder.dtype, "device": memory.states.device}
+        like = memory.states.new_empty(0, dtype=decoder.dtype)
         heads = decoder.num_heads
-        self._past = torch.empty((len(decoder.layers), 2, num, heads, limit * beams, dim // heads), **kind)
-        self._unseen = torch.full((num, beams, limit * beams), -torch.inf, **kind)  # 0 where a beam may look
-        self._own = torch.full((beams, beams), -torch.inf, **kind).fill_diagonal_(0)
-        self._seen = [layer.cross.begin(memory, beams) for layer in decoder.layers]
+        self._past = like.new_empty((len(decoder.layers), 2, num, heads, limit * beams, dim // heads))
+        self._used = 0  # of its places
+        self._unseen = like.new_empty((num, 1, 0))  # (N, B, used): 0 where a beam may look, else -inf
+        self._seen = [layer.cross.begin(memory) for layer in decoder.layers]
 
     def step(self, tokens: Tensor) -> Tensor:
-        """(N, B) the last token of each beam to (N * B, D) states, from which the next one is read."""
-        decoder, first = self.decoder, self.num_steps * self.beams
-        self._unseen[:, :, first : first + self.beams] = self._own
+        """(N, B) the last token of each beam to (N * B, D) states, from which the next one is read.
+
+        There may be fewer beams than were asked for: at first one is enough.
+        """
+        decoder, (num, beams) = self.decoder, tokens.shape
+        own = self._unseen.new_full((beams, beams), -torch.inf).fill_diagonal_(0)
+        self._unseen = torch.cat([self._unseen, own.expand(num, -1, -1)], dim=2)
         states = decoder.embed[tokens.flatten()] * decoder.scale + decoder.positions[self.num_steps]
         for layer, past, seen in zip(decoder.layers, self._past, self._seen, strict=True):
-            states = layer(states, past, first, self._unseen, seen)
+            states = layer(states, past, self._used, self._unseen, seen)
+        self._used += beams
         self.num_steps += 1
         return states if decoder.last_norm is None else decoder.last_norm(states)
 
     def choose(self, parents: Tensor) -> None:
         """Goes on with ``parents`` (N, B), the beams of each sentence that are continued."""
-        used = self._unseen[:, :, : self.num_steps * self.beams]
-        used.copy_(used.gather(1, parents.unsqueeze(2).expand_as(used)))
+        self._unseen = self._unseen.gather(1, parents.unsqueeze(2).expand(-1, -1, self._used))
 
     def keep(self, sentences: Tensor) -> None:
         """Goes on with some sentences (M) alone."""
-        used = self.num_steps * self.beams
-        before = self._past
+        before, used = self._past, self._used
         self._past = before.new_empty((*before.shape[:2], len(sentences), *before.shape[3:]))
         self._past[:, :, :, :, :used] = before[:, :, :, :, :used][:, :, sentences]
         self._unseen = self._unseen[sentences]
         self._seen = [
-            layer.cross.keep(seen, sentences)
-            for layer, seen in zip(self.decoder.layers, self._seen, strict=True)
+            layer.cross.keep(seen, sentences) for layer, seen in zip(self.decoder.layers, self._seen, strict=True)
         ]
 
 
@@ -152,20 +157,16 @@ class _Layer:
         """
         Args:
             states: (N * B, D).
-            past: (2, N, H, limit * B, K) keys and values; those of this step go to ``first`` and behind.
-            unseen: (N, B, limit * B), -inf where a beam must not look.
+            past: (2, N, H, any, K) keys and values; those of this step go to ``first`` and behind.
+            unseen: (N, B, first + B), -inf where a beam must not look.
             seen: what ``cross`` made of the memory.
         """
 
         def look_back(states: Tensor) -> Tensor:
-            num, beams = unseen.shape[:2]
-            asked, *new = self.decoder.heads(self.qkv(states), num, 3)
-            after = first + beams
-            past[0, :, :, first:after], past[1, :, :, first:after] = new
-            found = scaled_dot_product_attention(
-                asked, past[0, :, :, :after], past[1, :, :, :after], unseen[:, None, :, :after]
-            )
-            return self.out(_merged(found))
+            asked, *new = self.decoder.heads(self.qkv(states), len(unseen), 3)
+            keys, values = past[:, :, :, : unseen.size(2)]
+            keys[:, :, first:], values[:, :, first:] = new
+            return self.out(_attend(asked, keys, values, unseen.unsqueeze(1)))
 
         states = self._residual(0, look_back, states)
         states = self._residual(1, lambda x: self.cross(x, seen), states)
@@ -177,9 +178,9 @@ class _Layer:
 
 
 class _Cross(Protocol):
-    """A decoder layer's attention to the encoder. A sentence's beams see the same."""
+    """A decoder layer's attention to the encoder, which is the same for all beams of a sentence."""
 
-    def begin(self, memory: Memory, beams: int) -> Any:
+    def begin(self, memory: Memory) -> Any:
         """What it makes of the memory, which ``Stepping`` keeps for it."""
 
     def keep(self, seen: Any, sentences: Tensor) -> Any:
@@ -210,7 +211,7 @@ class _Attention:
 
     def see(self, states: Tensor, lens: Sequence[int]) -> _Seen:
         num, width = states.shape[:2]
-        keys, values = self._decoder.heads(self._key_value(states.to(self._decoder.dtype)), num, 2)
+        keys, values = self._decoder.heads(self._key_value(states.flatten(0, 1).to(self._decoder.dtype)), num, 2)
         unseen = None
         if min(lens) < width:
             beyond = torch.arange(width, device=states.device) >= torch.tensor(lens, device=states.device)[:, None]
@@ -219,14 +220,14 @@ class _Attention:
 
     def __call__(self, states: Tensor, seen: _Seen) -> Tensor:
         asked = self._decoder.heads(self._query(states), len(seen.keys))[0]
-        return self._out(_merged(scaled_dot_product_attention(asked, *seen)))
+        return self._out(_attend(asked, *seen))
 
 
 class _TextCross:
     def __init__(self, decoder: StepDecoder, module: Any) -> None:
         self._text = _Attention(decoder, module)
 
-    def begin(self, memory: Memory, beams: int) -> _Seen:
+    def begin(self, memory: Memory) -> _Seen:
         return self._text.see(memory.states, memory.lens)
 
     def keep(self, seen: _Seen, sentences: Tensor) -> _Seen:
@@ -244,7 +245,7 @@ class _DoubleCross:
         self._gate_text = decoder.linear(module.gate_text.weight, module.gate_text.bias)
         self._gate_image = decoder.linear(module.gate_image.weight, None)
 
-    def begin(self, memory: Memory, beams: int) -> tuple[_Seen, _Seen | None, Tensor | None]:
+    def begin(self, memory: Memory) -> tuple[_Seen, _Seen | None, Tensor | None]:
         text = self._text.see(memory.states, memory.lens)
         if memory.image is None:
             return text, None, None
@@ -265,41 +266,49 @@ class _DoubleCross:
             return text
         image = self._image(states, of_image)
         gate = torch.sigmoid(self._gate_text(text) + self._gate_image(image))
-        added = (gate * image).unflatten(0, (len(has), -1))
+        added = (gate * image).view(len(has), -1, text.size(1))
         return text + torch.where(has, added, torch.zeros_like(added)).flatten(0, 1)
 
 
 class _OtherCross:
-    """Of a fusion that is not ours: the module itself, which gets the memory of each beam."""
+    """Of a fusion that is not ours: the module itself, which sees a sentence's beams as so many positions."""
 
-    def __init__(self, module: Any) -> None:
-        self._module = module
+    def __init__(self, decoder: StepDecoder, module: Any) -> None:
+        self._decoder, self._module = decoder, module
 
-    def begin(self, memory: Memory, beams: int) -> Any:
-        rows = torch.arange(len(memory.states), device=memory.states.device).repeat_interleave(beams)
-        return memory.take(rows), IncrementalStateBag(1), beams
+    def begin(self, memory: Memory) -> Any:
+        return memory, IncrementalStateBag(1)
 
     def keep(self, seen: Any, sentences: Tensor) -> Any:
-        memory, state, beams = seen
-        rows = (sentences.unsqueeze(1) * beams + torch.arange(beams, device=sentences.device)).flatten()
-        state.reorder(rows)
-        return memory.take(rows), state, beams
+        memory, state = seen
+        state.reorder(sentences)
+        return memory.take(sentences), state
 
     def __call__(self, states: Tensor, seen: Any) -> Tensor:
-        memory, state, _ = seen
-        states = states.unsqueeze(1)
+        memory, state = seen
+        asked = states.view(len(memory.states), -1, states.size(1)).float()
         found = self._module(
-            states, BatchLayout.of(states), memory, memory.layout, memory, AttentionBiasCache(), state_bag=state
+            asked, BatchLayout.of(asked), memory, memory.layout, memory, AttentionBiasCache(), state_bag=state
         )
-        return found[:, 0]  # type: ignore[no-any-return]
+        return found.flatten(0, 1).to(states.dtype)  # type: ignore[no-any-return]
 
 
 def _cross(decoder: StepDecoder, module: nn.Module) -> _Cross:
     if type(module) is StandardMultiheadAttention:
         return _TextCross(decoder, module)
-    return _DoubleCross(decoder, module) if type(module) is DoubleAttention else _OtherCross(module)
+    return _DoubleCross(decoder, module) if type(module) is DoubleAttention else _OtherCross(decoder, module)
 
 
-def _merged(states: Tensor) -> Tensor:
-    """(N, H, B, K) to (N * B, D)."""
-    return states.transpose(1, 2).flatten(2).flatten(0, 1)
+def _attend(asked: Tensor, keys: Tensor, values: Tensor, unseen: Tensor | None) -> Tensor:
+    """Attention of (N, H, B, K) to (N, H, M, K), as (N * B, D); ``unseen`` is added to every head's scores."""
+    num, heads, beams, width = asked.shape
+    if num < _FEW or asked.is_cuda:
+        found = scaled_dot_product_attention(asked, keys, values, unseen)
+    else:  # many small products: on a CPU faster than the fused kernel, which takes one after the other
+        asked = asked.reshape(-1, beams, width) * width**-0.5
+        scores = torch.bmm(asked, keys.flatten(0, 1).transpose(1, 2)).view(num, heads, beams, -1)
+        if unseen is not None:
+            scores += unseen
+        weights = torch.softmax(scores, dim=-1).flatten(0, 1)
+        found = torch.bmm(weights, values.flatten(0, 1)).view(num, heads, beams, width)
+    return found.transpose(1, 2).flatten(2).flatten(0, 1)

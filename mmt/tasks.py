@@ -28,6 +28,7 @@ from mmt.objectives import (
     sentence_means,
 )
 from mmt.ranks import mean_recall
+from mmt.stepping import StepDecoder
 from mmt.text import EOS, Tokenizer
 
 LABELLED = ("classification", "regression")
@@ -147,6 +148,7 @@ class TranslationValidation(EvalUnit[Batch]):
 
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
         self._hypotheses, self._references = [], []
+        self._decoder = StepDecoder(self._translator)  # of the weights as they are now
         for name in ("nll_loss", "exact"):
             metric_bag.add(name, Mean())
         for name in ("num_sentences", "num_images", *_BLEU_COUNTS):
@@ -158,7 +160,7 @@ class TranslationValidation(EvalUnit[Batch]):
         metric_bag.get("nll_loss", Mean).update(nll / tokens, weight=tokens)
         metric_bag.get("num_sentences", Sum).update(len(batch.source))
         metric_bag.get("num_images", Sum).update(batch.num_images)
-        for hypotheses in beam_search(self._translator, batch, beam_size=1):
+        for hypotheses in beam_search(self._decoder, batch, beam_size=1):
             self._hypotheses.append(self._tokenizer.decode(hypotheses[0].ids))
         self._references += references(batch, self._tokenizer)
 
@@ -292,8 +294,9 @@ def validation_score(
 
     hypotheses: list[str] = []
     truth: list[str] = []
+    decoder = StepDecoder(model)
     for batch in batches:
-        found = beam_search(model, batch, beam_size=beam_size, length_penalty=length_penalty)
+        found = beam_search(decoder, batch, beam_size=beam_size, length_penalty=length_penalty)
         hypotheses += [tokenizer.decode(best[0].ids) for best in found]
         truth += references(batch, tokenizer)
     if score == "exact":

@@ -23,6 +23,7 @@ from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model
 from mmt.images import compute_features, extract_features
 from mmt.model import MMTModel
+from mmt.stepping import Precision, StepDecoder
 from mmt.text import Tokenizer, normalize
 
 if TYPE_CHECKING:
@@ -53,9 +54,14 @@ class Translator:
     """
 
     def __init__(
-        self, model: MMTModel, tokenizer: Tokenizer, card: ModelCard, features: FeatureStore | None = None
+        self,
+        model: MMTModel,
+        tokenizer: Tokenizer,
+        card: ModelCard,
+        features: FeatureStore | None = None,
+        precision: Precision = "float32",
     ) -> None:
-        self.model, self.tokenizer, self.card = model, tokenizer, card
+        self.model, self.tokenizer, self.card, self.precision = model, tokenizer, card, precision
         self.features = features
         if features is not None:
             self.refuse_images("features")
@@ -64,7 +70,10 @@ class Translator:
 
     @classmethod
     def from_dir(
-        cls, folder: str | Path, features: str | Path | Sequence[str | Path] | FeatureStore | None = None
+        cls,
+        folder: str | Path,
+        features: str | Path | Sequence[str | Path] | FeatureStore | None = None,
+        precision: Precision = "float32",
     ) -> Translator:
         """Loads a model folder.
 
@@ -72,6 +81,7 @@ class Translator:
             folder: what ``mmt train`` wrote to OUT/model; may have been moved.
             features: a feature store in which images are then looked up by id, or a list with one for each set of
                 features that the model was trained with; without it images are read from files, by its backbones.
+            precision: of the decoder's matrices: ``float32``, or faster and less exact ``bfloat16`` or ``int8``.
         Raises:
             MMTError: no model folder, a damaged one, or features of another backbone (named).
         """
@@ -79,7 +89,7 @@ class Translator:
             features = [features]
         if features is not None and not isinstance(features, FeatureStore):
             features = open_features([Path(folder) for folder in features])
-        return cls(*load_model(Path(folder)), features)
+        return cls(*load_model(Path(folder)), features, precision)
 
     def with_features_of(self, images: Mapping[str, Path], folder: Path) -> Translator:
         """This translator with a feature store of image files: for work that shows them again and again.
@@ -93,7 +103,12 @@ class Translator:
         folders = [folder / str(number) for number in range(len(self.backbones))]
         for backbone, part in zip(self.backbones, folders, strict=True):
             extract_features(images, backbone, part, "float32")
-        return Translator(self.model, self.tokenizer, self.card, open_features(folders))
+        return Translator(self.model, self.tokenizer, self.card, open_features(folders), self.precision)
+
+    @cached_property
+    def decoder(self) -> StepDecoder:
+        """The model's decoder, made ready to translate."""
+        return StepDecoder(self.model, self.precision)
 
     @cached_property
     def backbones(self) -> list[Backbone]:
@@ -210,7 +225,7 @@ class Translator:
         for batch in reversed(batches):  # the longest first: should memory not suffice, it shows at once
             rows = [looked_up[parts[i][0]] for i in batch]
             results = beam_search(
-                self.model,
+                self.decoder,
                 self.batch([parts[i][1] for i in batch], rows),
                 beam_size=beam_size,
                 length_penalty=length_penalty,

@@ -7,11 +7,18 @@ import itertools
 import pytest
 import torch
 from conftest import DIM, tiny_model
+from fairseq2.data.tokenizers import VocabularyInfo
+from fairseq2.generation.beam_search import BeamSearchSeq2SeqGenerator
+from fairseq2.models.transformer import TransformerModel
+from fairseq2.nn import BatchLayout
 
 from mmt.data import Batch, Example, collate
-from mmt.decoding import beam_search
+from mmt.decoding import _best, beam_search
+from mmt.errors import MMTError
 from mmt.fusion import FUSIONS
+from mmt.generator import ImageSeq2SeqGenerator
 from mmt.model import MMTModel
+from mmt.stepping import Precision, StepDecoder
 from mmt.text import BOS, EOS, PAD
 
 EXAMPLES = [Example([5, 6, 7, 8, 9], []), Example([10, 11], []), Example([7], []), Example([8, 5, 9, 6], [])]
@@ -90,6 +97,91 @@ def test_fast_search_equals_plain_search(fusion: str, beams: int, seed: int) -> 
         expected = plain_beam(model, batch, row, beams, batch.source_lens[row] + 5, 0.8)
         assert [h.ids for h in hypotheses] == [ids for _, ids in expected]
         assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in expected], abs=1e-4)
+
+
+@pytest.mark.parametrize("fusion", list(FUSIONS))
+def test_a_large_batch_is_translated_as_its_sentences_are(fusion: str) -> None:
+    """Many sentences take another way through attention, and some are done long before others."""
+    model = tiny_model(V, fusion, seed=3)
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(1, 12, (24,), generator=generator).tolist()
+    examples = [Example(torch.randint(4, V, (n,), generator=generator).tolist(), []) for n in lengths]
+    batch = collate(examples)
+    if fusion != "none":
+        batch.image = torch.randn(24, 1, DIM, generator=generator)
+        batch.image_pad = torch.rand(24, 1, generator=generator) < 0.3
+    together = beam_search(model, batch, beam_size=3, max_length=(1.0, 3))
+    for row, example in enumerate(examples):
+        alone = collate([example])
+        if batch.image is not None and batch.image_pad is not None:
+            alone.image, alone.image_pad = batch.image[row : row + 1], batch.image_pad[row : row + 1]
+        (expected,) = beam_search(model, alone, beam_size=3, max_length=(1.0, 3))
+        assert [h.ids for h in together[row]] == [h.ids for h in expected]
+        assert [h.score for h in together[row]] == pytest.approx([h.score for h in expected], abs=1e-5)
+
+
+@pytest.mark.parametrize("vocab_size", [100, 101, 257, 1000])
+def test_the_best_words_are_found_in_any_vocabulary(vocab_size: int) -> None:
+    generator = torch.Generator().manual_seed(vocab_size)
+    log_p, scores = torch.randn(5, 3, vocab_size, generator=generator), torch.randn(5, 3, generator=generator)
+    log_p[0, :, 3:] = -torch.inf  # a sentence that may only end
+    best, beam_of, id_of = _best(log_p, scores, 6)
+    expected = (log_p + scores.unsqueeze(2)).flatten(1).topk(6, dim=1)
+    assert torch.equal(best, expected.values)
+    assert torch.equal(beam_of * vocab_size + id_of, expected.indices)
+
+
+@pytest.mark.parametrize("fusion", ["none", "gated", "hybrid"])
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_other_precisions_are_near(precision: Precision, fusion: str) -> None:
+    model = tiny_model(V, fusion, seed=3)
+    batch = collate(EXAMPLES) if fusion == "none" else with_images(collate(EXAMPLES))
+    exact = beam_search(model, batch, beam_size=1, max_length=(0.0, 6), min_length=5)
+    rounded = beam_search(StepDecoder(model, precision), batch, beam_size=1, max_length=(0.0, 6), min_length=5)
+    scores = [[h[0].score for h in found] for found in (exact, rounded)]
+    assert scores[0] != scores[1]
+    assert scores[1] == pytest.approx(scores[0], abs=0.05)
+
+
+def test_a_minimum_length_is_kept() -> None:
+    model = tiny_model(V, seed=1)
+    for hypotheses in beam_search(model, collate(EXAMPLES), beam_size=4, max_length=(0.0, 9), min_length=6):
+        assert hypotheses
+        assert all(6 <= len(h.ids) <= 8 for h in hypotheses)
+
+
+def test_behind_the_stack_s_interface_it_is_the_same_search() -> None:
+    model, batch = tiny_model(V, "gated", seed=2), with_images(collate(EXAMPLES))
+    generator = ImageSeq2SeqGenerator(model, beam_size=3, max_gen_len=(1.0, 5))
+    steps: list[tuple[int, ...]] = []
+    handle = generator.register_step_hook(
+        lambda _prompts, seqs, _scores, _prefill: steps.append(tuple(seqs.shape))
+    )
+    prompt = torch.full((4, 1), BOS)
+    arguments = (batch.source, batch.source_layout(), prompt, BatchLayout.of(prompt))
+    output = generator(*arguments, image=batch.image, image_pad=batch.image_pad)
+    handle.remove()
+    expected = beam_search(model, batch, beam_size=3, max_length=(1.0, 5))
+    assert [[h.seq.tolist() for h in one] for one in output.hypotheses] == [
+        [[*h.ids, EOS] for h in one] for one in expected
+    ]
+    assert steps[0] == (12, 2)
+    with pytest.raises(MMTError, match="expected bos"):
+        generator(batch.source, batch.source_layout(), prompt + 1, BatchLayout.of(prompt))
+
+
+def test_a_text_model_is_searched_as_by_the_stack_s_generator() -> None:
+    """fairseq2 ends a search otherwise, so the best hypotheses of greedy search are compared."""
+    model, batch = tiny_model(V, seed=2), collate(EXAMPLES)
+    info = VocabularyInfo(V, unk_idx=1, bos_idx=BOS, eos_idx=EOS, pad_idx=PAD)
+    parts = (model.frontend, model.encoder, model.frontend, model.decoder, model.final_proj)
+    plain = TransformerModel(DIM, *parts, PAD, 64, 64).eval()
+    theirs = BeamSearchSeq2SeqGenerator(plain, info, beam_size=1, max_gen_len=(0.0, 8))
+    prompt = torch.full((4, 1), BOS)
+    with torch.inference_mode():
+        output = theirs(batch.source, batch.source_layout(), prompt, BatchLayout.of(prompt))
+    ours = beam_search(model, batch, beam_size=1, max_length=(0.0, 8))
+    assert [[*h[0].ids, EOS][:7] for h in ours] == [h[0].seq.tolist()[:7] for h in output.hypotheses]
 
 
 @pytest.mark.parametrize("guidance", [0.0, 0.5, 2.5])
