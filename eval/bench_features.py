@@ -14,7 +14,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -76,7 +75,7 @@ def measure_speed(
     }
 
 
-def peak_memory(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> int:
+def peak_of_run(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> int:
     """Bytes: the peak resident size of a process that makes features of ``num_images`` images."""
     command = [sys.executable, "-m", "eval.bench_features", str(folder), "--backbone", backbone_name]
     command += ["--images", str(num_images), "--batch-size", str(batch_size), "--only-memory"]
@@ -87,6 +86,7 @@ def peak_memory(folder: Path, backbone_name: str, num_images: int, batch_size: i
 def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> None:
     from mmt.backbones import load_backbone
     from mmt.images import extract_features, find_images
+    from mmt.memory import peak_memory
 
     images = list(find_images(folder).values())
     # a small folder is gone through several times, under other names
@@ -95,7 +95,7 @@ def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_siz
         extract_features(
             asked, load_backbone(backbone_name), Path(out, "store"), batch_size=batch_size, progress=False
         )
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(peak_memory())
 
 
 @click.command(help=__doc__.split("\n\n")[0])
@@ -131,7 +131,7 @@ def main(
     if memory:
         for factor in (1, 4):
             num = factor * num_images
-            result[f"peak_bytes_{factor}n"] = peak_memory(folder, backbone, num, batch_size)
+            result[f"peak_bytes_{factor}n"] = peak_of_run(folder, backbone, num, batch_size)
     _print(result)
     print(json.dumps(result))
 

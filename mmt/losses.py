@@ -82,27 +82,39 @@ class _FusedLoss(torch.autograd.Function):
     def forward(
         ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, smoothing: float
     ) -> tuple[Tensor, Tensor]:
-        with torch.autocast(states.device.type, enabled=False):
+        device = states.device.type
+        # Under autocast its products, too, are of rounded numbers; sums and softmax never are.
+        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        chunk = _ROWS if kind == torch.float32 else 4 * _ROWS  # fewer sums of rounded products into the gradient
+        with torch.autocast(device, enabled=False):
             states, weight_as = states.float(), weight.float()
+            rounded, weight_rounded = states.to(kind), weight_as.to(kind)
             needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
             nll = states.new_zeros(())
             smooth = states.new_zeros(())
             mean_weight = weight_as.mean(dim=0)  # (D): the mean logit of a row is state . mean weight
             grad_states = torch.empty_like(states) if needs_grad else states.new_empty(0)
             grad_weight = torch.zeros_like(weight_as) if needs_grad else states.new_empty(0)
-            for first in range(0, len(states), _ROWS):
-                rows, ids = states[first : first + _ROWS], targets[first : first + _ROWS].unsqueeze(1)
-                logits = rows @ weight_as.T  # (C, V)
+            for first in range(0, len(states), chunk):
+                rows, ids = rounded[first : first + chunk], targets[first : first + chunk].unsqueeze(1)
+                logits = (rows @ weight_rounded.T).float()  # (C, V)
                 log_p = torch.log_softmax(logits, dim=1)
                 at_target = log_p.gather(1, ids)
                 nll -= at_target.sum()
                 # mean over V of -log p = logsumexp - mean logit
-                smooth += (logits.gather(1, ids) - at_target).sum() - (rows @ mean_weight).sum()
+                smooth += (logits.gather(1, ids) - at_target).sum() - (
+                    states[first : first + chunk] @ mean_weight
+                ).sum()
                 if needs_grad:
                     grad = log_p.exp_()
                     grad.scatter_add_(1, ids, grad.new_full(ids.shape, smoothing - 1.0))
-                    torch.mm(grad, weight_as, out=grad_states[first : first + _ROWS])
-                    grad_weight.addmm_(grad.T, rows)
+                    if kind == torch.float32:
+                        torch.mm(grad, weight_as, out=grad_states[first : first + chunk])
+                        grad_weight.addmm_(grad.T, rows)
+                    else:
+                        grad = grad.to(kind)
+                        grad_states[first : first + chunk] = grad @ weight_rounded
+                        grad_weight += grad.T @ rows
             if needs_grad and smoothing:
                 # the e / V that is the same for every word
                 grad_states -= smoothing * mean_weight

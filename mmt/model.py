@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from fairseq2.models.seq2seq import Seq2SeqModel
 from fairseq2.models.transformer import (
-    CausalAttentionBias,
-    IdentityBias,
     StandardFeedForwardNetwork,
     StandardMultiheadAttention,
     StandardTransformerDecoder,
@@ -21,7 +19,6 @@ from fairseq2.models.transformer import (
     StandardTransformerEncoderLayer,
     TransformerEmbeddingFrontend,
     TransformerNormOrder,
-    create_default_sdpa,
 )
 from fairseq2.nn import (
     BatchLayout,
@@ -35,6 +32,7 @@ from fairseq2.nn import (
 )
 from torch import Tensor, nn
 
+from mmt.attention import Attention, with_fast_dropout
 from mmt.encoders import FrameEncoder, LSTMEncoder
 from mmt.fusion import FUSIONS, Fusion, Look, Memory, mean_region, real_first
 from mmt.losses import label_smoothed_nll
@@ -83,6 +81,7 @@ class MMTModel(Seq2SeqModel):
         for name, width in (("classification", config.num_labels), ("regression", 1)):
             if name in config.heads:
                 self.heads[name] = LabelHead(config.model_dim, width, config.dropout_p)
+        with_fast_dropout(self)
 
     @staticmethod
     def is_of_text(name: str) -> bool:
@@ -262,8 +261,7 @@ class MMTModel(Seq2SeqModel):
 def _attention(
     config: MMTConfig, kind: type[StandardMultiheadAttention] = StandardMultiheadAttention, *, causal: bool = False
 ) -> StandardMultiheadAttention:
-    bias = CausalAttentionBias() if causal else IdentityBias()
-    return kind(config.model_dim, config.num_heads, create_default_sdpa(bias))
+    return kind(config.model_dim, config.num_heads, Attention(causal=causal))
 
 
 def _norm(config: MMTConfig) -> StandardLayerNorm:

@@ -39,3 +39,24 @@ def test_nothing_is_kept_where_no_gradient_is_wanted() -> None:
     with torch.no_grad():
         loss, _ = label_smoothed_nll(torch.randn(5, 4), torch.randn(7, 4), torch.tensor([1] * 5), 0.1)
     assert not loss.requires_grad
+
+
+def test_under_autocast_loss_and_gradient_are_those_of_rounded_numbers() -> None:
+    torch.manual_seed(1)
+    states = torch.randn(700, 16, requires_grad=True)  # more rows than a chunk has
+    weight = torch.randn(50, 16, requires_grad=True)
+    targets = torch.randint(0, 50, (700,))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, nll = label_smoothed_nll(states, weight, targets, 0.1)
+    logits = states.bfloat16().float() @ weight.bfloat16().float().T
+    expected = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=0.1, reduction="sum")
+    assert loss.item() == pytest.approx(expected.item(), rel=0.01)
+    assert nll.item() == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item(), rel=0.01
+    )
+    wanted = torch.autograd.grad(expected, (states, weight))
+    for ours, other in zip(torch.autograd.grad(loss, (states, weight)), wanted, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, other, atol=0.02 * float(other.abs().max()), rtol=0.05)
+    exact = label_smoothed_nll(states, weight, targets, 0.1)[0]
+    assert exact.item() != loss.item()

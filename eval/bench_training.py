@@ -1,0 +1,234 @@
+"""Measures training against a plain PyTorch loop of the same maths, and both against this machine.
+
+    python -m eval.bench_training DATA [--threads 2] [--steps 8] [--repeats 5] [--precision float32]
+
+In the same process, turn by turn, on the same length buckets of DATA's training sentences: our step (model,
+loss, gradient clipping and AdamW as ``mmt train`` has them) and one of ``torch.nn.Transformer`` with a tied output
+layer and ``cross_entropy`` on the real tokens. Each figure is the median of the turns, each ratio that of the
+turns' own ratios, since a busy machine slows both of a turn alike. The floor is the step's matrix products at the
+rate that a large product reaches here. Peak memory is of a process that runs one of the two alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmt.command import Command
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmt.data import Batch
+
+_SMOOTHING = 0.1
+_SIDES = ("ours", "plain")
+
+
+def _batches(data: Path, vocab_size: int, max_tokens: int, steps: int) -> list[Batch]:
+    from mmt.data import BatchReader, read_examples
+    from mmt.prepared import read_split
+    from mmt.text import Tokenizer, train_tokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tokenizer.model")
+        rows = read_split(data, "train")
+        train_tokenizer([*rows["source"], *rows["target"]], vocab_size, path)
+        examples = read_examples(data, "train", Tokenizer(path), None)
+    reader = BatchReader(examples, None, max_tokens=max_tokens, shuffle=True, seed=1)
+    return [next(reader)[0] for _ in range(steps)]
+
+
+def _ours(vocab_size: int, dropout_p: float, bfloat16: bool) -> Callable[[Batch], None]:
+    import torch
+    from fairseq2.metrics import MetricBag
+
+    from mmt.model import MMTModel
+    from mmt.sizes import MMTConfig
+    from mmt.tasks import Learnt, Training
+
+    torch.manual_seed(1)
+    model = MMTModel(MMTConfig(vocab_size=vocab_size, dropout_p=dropout_p)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98))
+    unit = Training(model, Learnt(_SMOOTHING))
+    bag = MetricBag(torch.device("cpu"))
+    unit.prepare_metric_bag(bag)
+
+    def step(batch: Batch) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss, count = unit.process_batch(batch, bag)
+        (loss / count).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _plain(vocab_size: int, dropout_p: float, bfloat16: bool) -> Callable[[Batch], None]:
+    import torch
+    from torch import nn
+    from torch.nn.functional import cross_entropy, linear
+
+    from mmt.sizes import ModelSizes
+    from mmt.text import PAD
+
+    sizes = ModelSizes()
+    torch.manual_seed(1)
+    embed = nn.Embedding(vocab_size, sizes.model_dim)
+    nn.init.normal_(embed.weight, std=sizes.model_dim**-0.5)
+    body = nn.Transformer(
+        sizes.model_dim,
+        sizes.num_heads,
+        sizes.num_encoder_layers,
+        sizes.num_decoder_layers,
+        sizes.ffn_dim,
+        dropout_p,
+        batch_first=True,
+    )
+    dropout = nn.Dropout(dropout_p)
+    positions = torch.randn(sizes.max_length, sizes.model_dim) * 0.1
+    parameters = [*embed.parameters(), *body.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.98))
+
+    def look_up(ids: Tensor) -> Tensor:
+        found: Tensor = dropout(embed(ids) * math.sqrt(sizes.model_dim) + positions[: ids.size(1)])
+        return found
+
+    def step(batch: Batch) -> None:
+        source, before, targets = batch.source, batch.target[:, :-1], batch.target[:, 1:]
+        causal = torch.triu(torch.ones(before.size(1), before.size(1), dtype=torch.bool), 1)
+        pad, target_pad = source == PAD, targets == PAD
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            states = body(
+                look_up(source),
+                look_up(before),
+                tgt_mask=causal,
+                src_key_padding_mask=pad,
+                tgt_key_padding_mask=target_pad,
+                memory_key_padding_mask=pad,
+            )
+            logits = linear(states[~target_pad], embed.weight)
+        cross_entropy(logits.float(), targets[~target_pad], label_smoothing=_SMOOTHING).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _peak_rate(bfloat16: bool) -> float:
+    """Operations a second of a large matrix product here."""
+    import torch
+
+    kind = torch.bfloat16 if bfloat16 else torch.float32
+    left, right = torch.randn(2048, 1024).to(kind), torch.randn(1024, 2048).to(kind)
+    times = []
+    for _ in range(8):
+        begun = time.perf_counter()
+        left @ right
+        times.append(time.perf_counter() - begun)
+    return 2 * 2048 * 2048 * 1024 / min(times)
+
+
+def _operations(batches: list[Batch], vocab_size: int) -> int:
+    """Of the matrix products of a step's real tokens, forward and backward; attention itself left out."""
+    from mmt.sizes import ModelSizes
+
+    sizes = ModelSizes()
+    dim, ffn = sizes.model_dim, sizes.ffn_dim
+    source = sum(sum(batch.source_lens) for batch in batches)
+    target = sum(batch.num_target_tokens for batch in batches)
+    encoder = sizes.num_encoder_layers * (4 * dim * dim + 2 * dim * ffn)
+    decoder = sizes.num_decoder_layers * (6 * dim * dim + 2 * dim * ffn)
+    keys = sizes.num_decoder_layers * 2 * dim * dim
+    return 6 * (source * (encoder + keys) + target * (decoder + dim * vocab_size))
+
+
+def _measure(
+    data: Path, vocab_size: int, max_tokens: int, steps: int, repeats: int, bfloat16: bool
+) -> dict[str, Any]:
+    import torch
+
+    from mmt.memory import keep_freed_memory
+    from mmt.sizes import ModelSizes
+
+    keep_freed_memory()  # for both sides alike
+    batches = _batches(data, vocab_size, max_tokens, steps)
+    tokens = sum(batch.num_target_tokens for batch in batches)
+    sides = {"ours": _ours, "plain": _plain}
+    run = {name: make(vocab_size, ModelSizes().dropout_p, bfloat16) for name, make in sides.items()}
+
+    def turn(name: str) -> tuple[float, float]:  # target tokens a second, and a second of processor time
+        begun, processor = time.perf_counter(), time.process_time()
+        for batch in batches:
+            run[name](batch)
+        return tokens / (time.perf_counter() - begun), tokens / (time.process_time() - processor)
+
+    for name in _SIDES:
+        run[name](batches[0])  # pays for memory and code
+    turns = [{name: turn(name) for name in _SIDES} for _ in range(repeats)]
+    rate = _peak_rate(bfloat16)
+    padded = sum(batch.target[:, 1:].numel() for batch in batches)
+    return {
+        "precision": "bfloat16" if bfloat16 else "float32",
+        "threads": torch.get_num_threads(),
+        "target_tokens_a_step": round(tokens / len(batches)),
+        "filled": round(tokens / padded, 3),
+        **{name: statistics.median(one[name][0] for one in turns) for name in _SIDES},
+        "floor": tokens / (_operations(batches, vocab_size) / rate),
+        "peak_gflops": round(rate / 1e9, 1),
+        "train_vs_plain": statistics.median(one["ours"][0] / one["plain"][0] for one in turns),
+        "train_vs_plain_processor": statistics.median(one["ours"][1] / one["plain"][1] for one in turns),
+        "ratios": sorted(round(one["ours"][0] / one["plain"][0], 3) for one in turns),
+    }
+
+
+@click.command(cls=Command, help=__doc__.split("\n\n")[0])
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--threads", default=2, show_default=True)
+@click.option("--steps", default=8, show_default=True, help="Updates a turn.")
+@click.option("--repeats", default=5, show_default=True, help="Turns.")
+@click.option("--vocab-size", default=10_000, show_default=True)
+@click.option("--max-tokens", default=4096, show_default=True)
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option("--only", type=click.Choice(_SIDES), hidden=True)
+def main(
+    data: Path, threads: int, steps: int, repeats: int, vocab_size: int, max_tokens: int, precision: str, only: str
+) -> None:
+    import torch
+
+    from mmt.memory import peak_memory
+
+    torch.set_num_threads(threads)
+    bfloat16 = precision == "bfloat16"
+    if only:
+        make = _ours if only == "ours" else _plain
+        step = make(vocab_size, 0.3, bfloat16)
+        for batch in _batches(data, vocab_size, max_tokens, steps):
+            step(batch)
+        click.echo(peak_memory())
+        return
+    result = _measure(data, vocab_size, max_tokens, steps, repeats, bfloat16)
+    for name in _SIDES:
+        options = ["--only", name, "--threads", str(threads), "--steps", str(steps), "--precision", precision]
+        command = [sys.executable, "-m", "eval.bench_training", str(data), *options]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own command)
+        result[f"peak_bytes_{name}"] = int(done.stdout.split()[-1])
+    result["load"] = os.getloadavg()[0]
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m eval.bench_training")

@@ -1,0 +1,77 @@
+"""The layers' own parts against torch's and fairseq2's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fairseq2.models.transformer import AttentionBiasCache, CausalAttentionBias, IdentityBias, NaiveSDPA
+from fairseq2.nn import BatchLayout
+from torch import nn
+
+from mmt.attention import Attention, Dropout, with_fast_dropout
+
+
+def parts(lens: list[int], length: int) -> tuple[torch.Tensor, BatchLayout]:
+    states = torch.randn(len(lens), length, 2, 4, requires_grad=True)
+    return states, BatchLayout.of(states[:, :, 0, 0], lens)
+
+
+@pytest.mark.parametrize("lens", [[5, 5, 5], [5, 2, 1]])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_and_its_gradient_are_fairseq2_s(lens: list[int], causal: bool) -> None:
+    torch.manual_seed(1)
+    (q, layout), (k, _), (v, _) = parts(lens, 5), parts(lens, 5), parts(lens, 5)
+    theirs = NaiveSDPA(CausalAttentionBias() if causal else IdentityBias())
+    real = torch.arange(5) < torch.tensor(lens)[:, None]
+    found = []
+    for part in (Attention(causal=causal), theirs):
+        cache = AttentionBiasCache()
+        states, weights = part(q, layout, k, layout, v, cache, needs_weights=True)
+        quick, none = part(q, layout, k, layout, v, cache)
+        assert none is None
+        torch.testing.assert_close(quick[real], states[real])
+        gradients = torch.autograd.grad((quick[real] ** 2).sum(), (q, k, v))
+        found.append((states[real], weights.transpose(1, 2)[real], *(g[real] for g in gradients)))
+    for ours, other in zip(*found, strict=True):
+        torch.testing.assert_close(ours, other)
+
+
+def test_one_position_at_a_time_may_look_at_all_that_came_before() -> None:
+    (q, one), (k, layout) = parts([1, 1], 1), parts([4, 4], 4)
+    causal, free = (Attention(causal=c)(q, one, k, layout, k, AttentionBiasCache())[0] for c in (True, False))
+    torch.testing.assert_close(causal, free)
+
+
+def test_bfloat16_is_near() -> None:
+    (q, layout), (k, _) = parts([5, 3], 5), parts([5, 3], 5)
+    exact = Attention()(q, layout, k, layout, k, AttentionBiasCache())[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = Attention()(q.bfloat16(), layout, k.bfloat16(), layout, k.bfloat16(), AttentionBiasCache())[0]
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(p: float) -> None:
+    torch.manual_seed(1)
+    states = torch.ones(1001, 333, requires_grad=True)
+    dropped = Dropout(p)(states)
+    share = float((dropped == 0).float().mean())
+    assert share == pytest.approx(p, abs=4 * (p * (1 - p) / states.numel()) ** 0.5)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / (1 - p)])
+    # neighbours, which share a draw of 64 bits, are dropped independently
+    both = float(((dropped[:, 1:] == 0) & (dropped[:, :-1] == 0)).float().mean())
+    assert both == pytest.approx(p * p, abs=0.01)
+    dropped.sum().backward()
+    assert torch.equal(states.grad, dropped)
+    torch.manual_seed(1)
+    assert torch.equal(Dropout(p)(states), dropped)
+
+
+def test_dropout_does_nothing_outside_of_training() -> None:
+    states = torch.randn(7, 3)
+    assert torch.equal(Dropout(0.5).eval()(states), states)
+    assert torch.equal(Dropout(0.0)(states), states)
+    module = nn.Sequential(nn.Dropout(0.4), nn.ModuleList([nn.Dropout(0.2)]))
+    with_fast_dropout(module)
+    assert [(type(one), one.p) for one in (module[0], module[1][0])] == [(Dropout, 0.4), (Dropout, 0.2)]
