@@ -68,7 +68,7 @@ def _ours(vocab_size: int, dropout_p: float, bfloat16: bool) -> Callable[[Batch]
     def step(batch: Batch) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss, count = unit.process_batch(batch, bag)
-        (loss / count).backward()
+        (loss / count).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -120,7 +120,7 @@ def _plain(vocab_size: int, dropout_p: float, bfloat16: bool) -> Callable[[Batch
                 memory_key_padding_mask=pad,
             )
             logits = linear(states[~target_pad], embed.weight)
-        cross_entropy(logits.float(), targets[~target_pad], label_smoothing=_SMOOTHING).backward()
+        cross_entropy(logits.float(), targets[~target_pad], label_smoothing=_SMOOTHING).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -193,7 +193,8 @@ class TrainConfig:
     """CPU threads of the training process; null takes all cores."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 pays on GPUs; on CPUs measure first."""
+    """bfloat16 rounds what is multiplied, not what is summed; it pays on CPUs that have such products, see
+    docs/performance.md."""
 
     stack: dict[str, Any] = field(default_factory=dict)
     """fairseq2's own sections ``trainer``, ``gang``, ``common``, for FSDP, profilers and the like."""

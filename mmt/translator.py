@@ -23,6 +23,7 @@ from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model
 from mmt.images import compute_features, extract_features
 from mmt.model import MMTModel
+from mmt.parallel import each_on_a_core
 from mmt.stepping import Precision, StepDecoder
 from mmt.text import Tokenizer, normalize
 
@@ -222,15 +223,21 @@ class Translator:
         left = np.bincount([number for number, _ in parts], minlength=len(sentences))
         if progress is not None:
             progress(int((left == 0).sum()))
-        for batch in reversed(batches):  # the longest first: should memory not suffice, it shows at once
+
+        decoder = self.decoder  # made here, and not by several threads
+
+        def search(batch: list[int]) -> list[list[Hypothesis]]:
             rows = [looked_up[parts[i][0]] for i in batch]
-            results = beam_search(
-                self.decoder,
+            return beam_search(
+                decoder,
                 self.batch([parts[i][1] for i in batch], rows),
                 beam_size=beam_size,
                 length_penalty=length_penalty,
                 guidance=guidance,
             )
+
+        batches.reverse()  # the longest first: should memory not suffice, it shows at once
+        for batch, results in zip(batches, each_on_a_core(search, batches), strict=True):
             for i, result in zip(batch, results, strict=True):
                 found[i] = result
                 left[parts[i][0]] -= 1

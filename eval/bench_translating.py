@@ -1,0 +1,193 @@
+"""Measures translating against fairseq2's generator and CTranslate2, and against this machine.
+
+    python -m eval.bench_translating DATA [--threads 2] [--repeats 5] [--beam 5] [--ct2-python PYTHON]
+
+A model of the papers' size with random weights translates the lengths of DATA's first test split into exactly 14
+tokens each, so that all do the same work: ours in three precisions; fairseq2's generator on the same weights; and
+CTranslate2 4 on the same shapes, in a process of its own, if ``--ct2-python`` names a Python that has it. Turn by
+turn; each figure is the median of the turns, each ratio the median of the turns' own, at the best batch of each
+side and, of CTranslate2, with one or several workers. Latency is of one sentence at a time. Sentences are tokenised before, and kept as ids after.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmt.command import Command
+
+if TYPE_CHECKING:
+    from mmt.data import Batch, Example
+    from mmt.model import MMTModel
+
+_STEPS = 14
+_VOCAB = 10_000
+_LATENCY_OF = 100  # sentences
+_PATH = click.Path(path_type=Path)
+
+
+def _examples(data: Path) -> list[Example]:
+    from mmt.data import read_examples
+    from mmt.prepared import first_test_split, read_split
+    from mmt.text import Tokenizer, train_tokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tokenizer.model")
+        rows = read_split(data, "train")
+        train_tokenizer([*rows["source"], *rows["target"]], _VOCAB, path)
+        found = read_examples(data, first_test_split(data), Tokenizer(path), None)
+    return sorted(found, key=lambda example: len(example.source))
+
+
+def _ours(model: MMTModel, precision: str, beam: int) -> Callable[[Batch], object]:
+    from mmt.decoding import beam_search
+    from mmt.stepping import StepDecoder
+
+    decoder = StepDecoder(model, precision)  # type: ignore[arg-type]
+    return lambda batch: beam_search(
+        decoder, batch, beam_size=beam, max_length=(0.0, _STEPS), min_length=_STEPS - 1
+    )
+
+
+def _fairseq2(model: MMTModel, beam: int) -> Callable[[Batch], object]:
+    import torch
+    from fairseq2.data.tokenizers import VocabularyInfo
+    from fairseq2.generation.beam_search import BeamSearchSeq2SeqGenerator
+    from fairseq2.models.transformer import TransformerModel
+    from fairseq2.nn import BatchLayout
+
+    from mmt.text import BOS, EOS, PAD
+
+    sizes, longest = model.config, model.config.max_length
+    parts: list[Any] = [model.frontend, model.encoder, model.frontend, model.decoder, model.final_proj]
+    plain = TransformerModel(*[sizes.model_dim, *parts, PAD, longest, longest]).eval()
+    info = VocabularyInfo(_VOCAB, unk_idx=1, bos_idx=BOS, eos_idx=EOS, pad_idx=PAD)
+    generator = BeamSearchSeq2SeqGenerator(
+        plain, info, beam_size=beam, min_gen_len=_STEPS, max_gen_len=(0.0, _STEPS)
+    )
+
+    def translate(batch: Batch) -> object:
+        prompt = torch.full((len(batch.source), 1), BOS)
+        with torch.inference_mode():
+            return generator(batch.source, batch.source_layout(), prompt, BatchLayout.of(prompt))
+
+    return translate
+
+
+def _ct2(python: Path, folder: Path, lengths: list[int], **how: Any) -> dict[str, Any]:
+    given = json.dumps({"lengths": lengths, "folder": str(folder), "steps": _STEPS, **how})
+    script = Path(__file__).with_name("bench_ct2.py")
+    done = subprocess.run(  # noqa: S603 (the user's Python, our script)
+        [str(python), str(script)], input=given, capture_output=True, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _measure(data: Path, repeats: int, beam: int, batches: list[int], ct2: Path | None) -> dict[str, Any]:
+    import torch
+
+    from mmt.data import collate
+    from mmt.memory import keep_freed_memory
+    from mmt.model import MMTModel
+    from mmt.parallel import each_on_a_core
+    from mmt.sizes import MMTConfig
+
+    keep_freed_memory()  # for both sides alike
+    torch.manual_seed(1)
+    model = MMTModel(MMTConfig(vocab_size=_VOCAB, norm_order="pre")).eval()
+    examples = _examples(data)
+    few = examples[:: max(len(examples) // _LATENCY_OF, 1)]
+    threads = torch.get_num_threads()
+    sides: dict[str, Callable[[Batch], object]] = {
+        name: _ours(model, name, beam) for name in ("float32", "bfloat16", "int8")
+    }
+    sides["fairseq2"] = _fairseq2(model, beam)
+
+    def rate(name: str, size: int) -> float:
+        side = sides[name]
+        parts = [collate(examples[first : first + size]) for first in range(0, len(examples), size)]
+        side(parts[0])
+        begun = time.perf_counter()
+        list(each_on_a_core(side, parts) if name != "fairseq2" else map(side, parts))
+        return len(examples) / (time.perf_counter() - begun)
+
+    def latency(side: Callable[[Batch], object]) -> list[float]:
+        times = []
+        for example in few:
+            begun = time.perf_counter()
+            side(collate([example]))
+            times.append(time.perf_counter() - begun)
+        return times
+
+    rates: dict[str, list[float]] = {}
+    waits: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(repeats):
+            for name, side in sides.items():
+                # fairseq2's own is too slow to try every batch in every turn
+                best = max(rate(name, size) for size in (batches if name != "fairseq2" else batches[:1]))
+                rates.setdefault(name, []).append(best)
+                waits.setdefault(name, []).extend(latency(side))
+            for kind in ("float32", "int8") if ct2 else ():
+                name, how = f"ct2_{kind}", {"threads": threads, "compute_type": kind, "beam": beam}
+                lengths = [len(example.source) + 1 for example in examples]
+                found = [
+                    _ct2(ct2, Path(folder), lengths, batch=size, workers=workers, **how)["rate"]  # type: ignore[arg-type]
+                    for size in (32, *batches)
+                    for workers in {1, threads}
+                ]
+                rates.setdefault(name, []).append(max(found))
+                lengths = [len(example.source) + 1 for example in few]
+                waits.setdefault(name, []).extend(
+                    _ct2(ct2, Path(folder), lengths, batch=1, workers=1, **how)["latency"]  # type: ignore[arg-type]
+                )
+    return {
+        "threads": threads,
+        "beam": beam,
+        "sentences": len(examples),
+        "sentences_a_second": {name: round(statistics.median(found), 1) for name, found in rates.items()},
+        "latency_ms": {
+            name: {f"p{p}": round(1000 * statistics.quantiles(found, n=20)[p // 5 - 1], 1) for p in (50, 95)}
+            for name, found in waits.items()
+        },
+        "ratios": {
+            f"{ours}_vs_{other}": round(
+                statistics.median(a / b for a, b in zip(rates[ours], rates[other], strict=True)), 3
+            )
+            for other in rates
+            for ours in ("float32", "bfloat16", "int8")
+            if other == "fairseq2" or other.startswith("ct2")
+        },
+        "turns": {name: [round(one, 1) for one in found] for name, found in rates.items()},
+        "load": os.getloadavg()[0],
+    }
+
+
+@click.command(cls=Command, help=__doc__.split("\n\n")[0])
+@click.argument("data", type=_PATH)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--repeats", default=5, show_default=True, help="Turns.")
+@click.option("--beam", default=5, show_default=True)
+@click.option("--batch", "batches", multiple=True, type=int, default=[64, 128], show_default=True)
+@click.option("--ct2-python", type=_PATH, help="A Python that has ctranslate2.")
+def main(
+    data: Path, threads: int, repeats: int, beam: int, batches: tuple[int, ...], ct2_python: Path | None
+) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    click.echo(json.dumps(_measure(data, repeats, beam, list(batches), ct2_python), indent=1))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m eval.bench_translating")

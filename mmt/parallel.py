@@ -1,0 +1,31 @@
+"""Several batches at a time on a CPU's cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def each_on_a_core(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
+    """``work`` of each item, in order, as many at a time as torch has threads, each of them on one.
+
+    Cores that share the small products of one batch wait for each other most of the time. A single item gets all
+    threads. torch's number of threads is what it was again after the last result.
+    """
+    threads = torch.get_num_threads()
+    if min(threads, len(items)) < 2:
+        yield from map(work, items)
+        return
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from pool.map(work, items)
+    finally:
+        pool.shutdown(cancel_futures=True)  # interrupted, it ends with what has begun
+        torch.set_num_threads(threads)
