@@ -22,6 +22,8 @@ from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model, read_card, save_model
 from mmt.images import compute_features, extract_folder
+from mmt.prepared import read_split
+from mmt.stepping import Precision
 from mmt.text import Tokenizer
 from mmt.translator import Translator
 
@@ -141,6 +143,22 @@ def test_batch_size_changes_nothing(text_only: Path) -> None:
     together = translator.hypotheses(lines, max_tokens=100_000, n_best=2)
     alone = translator.hypotheses(lines, max_tokens=1, n_best=2)
     assert [[t.text for t in h] for h in together] == [[t.text for t in h] for h in alone]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_threads_change_nothing_and_precision_is_heard(gated: Path, world: Path, precision: Precision) -> None:
+    rows = read_split(world / "data", "test")
+    translator = Translator.from_dir(gated, world / "features", precision)
+    images = [image if has else None for image, has in zip(rows["image"], rows["has_image"], strict=True)]
+    found = []
+    before = torch.get_num_threads()
+    for threads in (1, 3):  # with three, batches are translated side by side
+        torch.set_num_threads(threads)
+        found.append(translator.hypotheses(list(rows["source"]), images, beam_size=2, max_tokens=40))
+    torch.set_num_threads(before)
+    assert [[h.text for h in one] for one in found[0]] == [[h.text for h in one] for one in found[1]]
+    exact = Translator.from_dir(gated, world / "features").hypotheses(list(rows["source"]), images, beam_size=2)
+    assert (found[0][0][0].score == pytest.approx(exact[0][0].score, abs=1e-6)) == (precision == "float32")
 
 
 def test_an_image_reaches_its_own_sentence(gated: Path, world: Path) -> None:
