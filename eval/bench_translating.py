@@ -6,8 +6,8 @@ A model of the papers' size with random weights translates the lengths of DATA's
 tokens each, so that all do the same work: ours in three precisions; fairseq2's generator on the same weights; and
 CTranslate2 4 on the same shapes, in a process of its own, if ``--ct2-python`` names a Python that has it. Turn by
 turn; each figure is the median of the turns, each ratio the median of the turns' own, at the best batch of each
-side and, of CTranslate2, with one or several workers. Latency is of one sentence at a time. Sentences are ids before
-and after.
+side and, of CTranslate2, with one or several workers. Latency is of one sentence at a time. Sentences are ids
+before and after.
 """
 
 from __future__ import annotations
