@@ -78,12 +78,9 @@ class StepDecoder:
         packed = torch.ops.quantized.linear_prepack(rounded, bias)
         return lambda states: torch.ops.quantized.linear_dynamic(states, packed)
 
-    def linears(self, *modules: Any, factor: float = 1.0) -> _Map:
-        """Several projections of the same states as one; the first is multiplied by ``factor``."""
-        factors = [factor] + [1.0] * (len(modules) - 1)
-        weight = torch.cat([one.weight * by for one, by in zip(modules, factors, strict=True)])
-        bias = torch.cat([one.bias * by for one, by in zip(modules, factors, strict=True)])
-        return self.linear(weight, bias)
+    def linears(self, *modules: Any) -> _Map:
+        """Several projections of the same states as one."""
+        return self.linear(torch.cat([one.weight for one in modules]), torch.cat([one.bias for one in modules]))
 
     def heads(self, states: Tensor, num: int, parts: int = 1) -> Tensor:
         """(num * any, parts * D) to (parts, num, H, any, K)."""
