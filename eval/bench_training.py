@@ -50,7 +50,7 @@ def _batches(data: Path, vocab_size: int, max_tokens: int, steps: int) -> list[B
     return [next(reader)[0] for _ in range(steps)]
 
 
-def _ours(vocab_size: int, dropout_p: float, bfloat16: bool) -> Callable[[Batch], None]:
+def _ours(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
     import torch
     from fairseq2.metrics import MetricBag
 
@@ -59,7 +59,7 @@ def _ours(vocab_size: int, dropout_p: float, bfloat16: bool) -> Callable[[Batch]
     from mmt.tasks import Learnt, Training
 
     torch.manual_seed(1)
-    model = MMTModel(MMTConfig(vocab_size=vocab_size, dropout_p=dropout_p)).train()
+    model = MMTModel(MMTConfig(vocab_size=vocab_size)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98))
     unit = Training(model, Learnt(_SMOOTHING))
     bag = MetricBag(torch.device("cpu"))
@@ -76,7 +76,7 @@ def _ours(vocab_size: int, dropout_p: float, bfloat16: bool) -> Callable[[Batch]
     return step
 
 
-def _plain(vocab_size: int, dropout_p: float, bfloat16: bool) -> Callable[[Batch], None]:
+def _plain(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
     import torch
     from torch import nn
     from torch.nn.functional import cross_entropy, linear
@@ -94,10 +94,10 @@ def _plain(vocab_size: int, dropout_p: float, bfloat16: bool) -> Callable[[Batch
         sizes.num_encoder_layers,
         sizes.num_decoder_layers,
         sizes.ffn_dim,
-        dropout_p,
+        sizes.dropout_p,
         batch_first=True,
     )
-    dropout = nn.Dropout(dropout_p)
+    dropout = nn.Dropout(sizes.dropout_p)
     positions = torch.randn(sizes.max_length, sizes.model_dim) * 0.1
     parameters = [*embed.parameters(), *body.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.98))
@@ -162,13 +162,12 @@ def _measure(
     import torch
 
     from mmt.memory import keep_freed_memory
-    from mmt.sizes import ModelSizes
 
     keep_freed_memory()  # for both sides alike
     batches = _batches(data, vocab_size, max_tokens, steps)
     tokens = sum(batch.num_target_tokens for batch in batches)
     sides = {"ours": _ours, "plain": _plain}
-    run = {name: make(vocab_size, ModelSizes().dropout_p, bfloat16) for name, make in sides.items()}
+    run = {name: make(vocab_size, bfloat16) for name, make in sides.items()}
 
     def turn(name: str) -> tuple[float, float]:  # target tokens a second, and a second of processor time
         begun, processor = time.perf_counter(), time.process_time()
@@ -215,7 +214,7 @@ def main(
     bfloat16 = precision == "bfloat16"
     if only:
         make = _ours if only == "ours" else _plain
-        step = make(vocab_size, 0.3, bfloat16)
+        step = make(vocab_size, bfloat16)
         for batch in _batches(data, vocab_size, max_tokens, steps):
             step(batch)
         click.echo(peak_memory())
@@ -223,6 +222,7 @@ def main(
     result = _measure(data, vocab_size, max_tokens, steps, repeats, bfloat16)
     for name in _SIDES:
         options = ["--only", name, "--threads", str(threads), "--steps", str(steps), "--precision", precision]
+        options += ["--vocab-size", str(vocab_size), "--max-tokens", str(max_tokens)]
         command = [sys.executable, "-m", "eval.bench_training", str(data), *options]
         done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own command)
         result[f"peak_bytes_{name}"] = int(done.stdout.split()[-1])

@@ -34,7 +34,9 @@ class Attention(SDPA):
     ) -> tuple[Tensor, Tensor | None]:
         """(N, S, H, K) queries, (N, M, H, K) keys and values to (N, S, H, K); (N, H, S, M) weights if wanted."""
         length, width = q.size(1), q.size(3)
-        unseen = self._unseen(length, k_layout, q.device)
+        # What torch knows as causal needs no mask of ours.
+        whole = self.causal and length == k.size(1) and not k_layout.padded and not needs_weights
+        unseen = None if whole else self._unseen(length, k_layout, q.device)
         asked, keys, values = (part.transpose(1, 2) for part in (q, k, v))
         if needs_weights:
             scores = asked.float() @ keys.float().transpose(2, 3) * width**-0.5
@@ -42,25 +44,26 @@ class Attention(SDPA):
             return (weights.to(v.dtype) @ values).transpose(1, 2), weights
         if q.dtype == torch.bfloat16 and not q.is_cuda:
             asked, keys, values = asked.float(), keys.float(), values.float()
-        whole = self.causal and length == k.size(1) and not k_layout.padded
+        seen = None if unseen is None else ~unseen
         with torch.autocast(q.device.type, enabled=False):  # it would round again
-            if whole:
-                found = scaled_dot_product_attention(asked, keys, values, is_causal=True)
-            else:
-                found = scaled_dot_product_attention(asked, keys, values, None if unseen is None else ~unseen)
+            found = scaled_dot_product_attention(asked, keys, values, seen, is_causal=whole)
         return found.to(q.dtype).transpose(1, 2), None
 
     def _unseen(self, length: int, keys: BatchLayout, device: torch.device) -> Tensor | None:
         """(N or 1, 1, S or 1, M) bool, True where a position must not look; None if it may look everywhere."""
         unseen = None
         if keys.padded:
-            places = torch.arange(keys.width, device=device)
-            unseen = (places >= keys.seq_lens_pt.unsqueeze(1))[:, None, None]
+            unseen = beyond(keys.seq_lens_pt, keys.width)[:, None, None]
         if self.causal and length > 1:
             later = torch.ones(length, keys.width, dtype=torch.bool, device=device)
             later = later.triu(keys.width - length + 1)
             unseen = later[None, None] if unseen is None else unseen | later
         return unseen
+
+
+def beyond(lens: Tensor, length: int) -> Tensor:
+    """(N, length) bool, True from each row's length on."""
+    return torch.arange(length, device=lens.device) >= lens.unsqueeze(1)
 
 
 class Dropout(nn.Dropout):

@@ -14,20 +14,8 @@ from mmt.stepping import StepDecoder
 from mmt.text import BOS, EOS, PAD
 
 _CROWD = 0.85  # finished sentences leave when so few are left: leaving means copying what the others have seen
-_BLOCKS = (
-    100,
-    80,
-    125,
-    64,
-    160,
-    50,
-    200,
-    40,
-    32,
-    25,
-    20,
-    16,
-)  # words searched as one; what divides the vocabulary
+# Words of the vocabulary searched as one, in the order of preference: what divides it.
+_BLOCKS = (100, 80, 125, 64, 160, 50, 200, 40, 32, 25, 20, 16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from mmt.attention import beyond
 from mmt.sizes import ModelSizes
 
 _CHANNELS = (16, 32, 64)
@@ -92,18 +93,13 @@ class FrameEncoder(nn.Module):
         for convolution, norm, (stride, _) in zip(self.convolutions, self.norms, _STRIDES, strict=True):
             lens = (lens + stride - 1) // stride
             maps = relu(norm(convolution(maps)))  # (N, C, R/2, dim/2)
-            padding = _beyond(lens, maps.size(2))
+            padding = beyond(lens, maps.size(2))
             maps = maps.masked_fill(padding[:, None, :, None], 0)  # or the next would see the bias in padding
         states = self.project(maps.transpose(1, 2).flatten(2))  # (N, R/4, D)
         # attention cannot do with no frame at all; what it makes of one in padding is not looked at
         layout = BatchLayout.of(states, lens.clamp(min=1).tolist())
         states = self.dropout(self.positions(self.norm(states), layout))
         return self.encoder(states, layout), padding
-
-
-def _beyond(lens: Tensor, length: int) -> Tensor:
-    """(N, length) bool, True from each row's length on."""
-    return torch.arange(length, device=lens.device) >= lens.unsqueeze(1)
 
 
 def _warped(frames: Tensor, widest: float) -> Tensor:

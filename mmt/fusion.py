@@ -11,6 +11,7 @@ from fairseq2.models.transformer import AttentionBiasCache, StandardMultiheadAtt
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 
+from mmt.attention import beyond
 from mmt.sizes import ModelSizes
 
 
@@ -135,8 +136,7 @@ class EarlyFusion(Fusion):
     ) -> tuple[Tensor, list[int]]:
         if image_pad is None:
             image_pad = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
-        places = torch.arange(tokens.size(1), device=tokens.device)
-        text_pad = places >= torch.tensor(lens, device=tokens.device).unsqueeze(1)  # (N, S)
+        text_pad = beyond(torch.tensor(lens, device=tokens.device), tokens.size(1))  # (N, S)
         return real_first(torch.cat([tokens, self.dropout(image)], 1), torch.cat([text_pad, image_pad], 1))
 
 

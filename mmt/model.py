@@ -32,7 +32,7 @@ from fairseq2.nn import (
 )
 from torch import Tensor, nn
 
-from mmt.attention import Attention, with_fast_dropout
+from mmt.attention import Attention, beyond, with_fast_dropout
 from mmt.encoders import FrameEncoder, LSTMEncoder
 from mmt.fusion import FUSIONS, Fusion, Look, Memory, mean_region, real_first
 from mmt.losses import label_smoothed_nll
@@ -161,8 +161,7 @@ class MMTModel(Seq2SeqModel):
         lens = torch.tensor(memory.lens, device=states.device)
         if kind == "last":
             return states[torch.arange(len(states), device=states.device), lens - 1]
-        pad = torch.arange(states.size(1), device=states.device) >= lens.unsqueeze(1)
-        return mean_region(states, pad)[:, 0]
+        return mean_region(states, beyond(lens, states.size(1)))[:, 0]
 
     def _read(self, source: Tensor, lens: list[int]) -> tuple[Tensor, list[int]]:
         """The source as the model may see it."""

@@ -19,6 +19,7 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu, scaled_dot_product_attention
 
+from mmt.attention import beyond
 from mmt.fusion import DoubleAttention, Memory
 from mmt.model import MMTModel
 
@@ -199,39 +200,31 @@ class _Seen(NamedTuple):
 
 
 class _Attention:
-    """To one kind of thing: to the encoder's states, or to regions."""
+    """To one kind of thing: to the encoder's states, or, as a part of ``_DoubleCross``, to regions."""
 
     def __init__(self, decoder: StepDecoder, module: Any) -> None:
         self._decoder = decoder
         self._query, self._out = decoder.linears(module.q_proj), decoder.linears(module.output_proj)
         self._key_value = decoder.linears(module.k_proj, module.v_proj)
 
+    def begin(self, memory: Memory) -> _Seen:
+        return self.see(memory.states, memory.lens)
+
+    def keep(self, seen: _Seen, sentences: Tensor) -> _Seen:
+        return seen.keep(sentences)
+
     def see(self, states: Tensor, lens: Sequence[int]) -> _Seen:
         num, width = states.shape[:2]
         keys, values = self._decoder.heads(self._key_value(states.flatten(0, 1).to(self._decoder.dtype)), num, 2)
         unseen = None
         if min(lens) < width:
-            beyond = torch.arange(width, device=states.device) >= torch.tensor(lens, device=states.device)[:, None]
-            unseen = keys.new_zeros((num, 1, 1, width)).masked_fill_(beyond[:, None, None], -torch.inf)
+            padding = beyond(torch.tensor(lens, device=states.device), width)[:, None, None]
+            unseen = keys.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)
         return _Seen(keys.contiguous(), values.contiguous(), unseen)
 
     def __call__(self, states: Tensor, seen: _Seen) -> Tensor:
         asked = self._decoder.heads(self._query(states), len(seen.keys))[0]
         return self._out(_attend(asked, *seen))
-
-
-class _TextCross:
-    def __init__(self, decoder: StepDecoder, module: Any) -> None:
-        self._text = _Attention(decoder, module)
-
-    def begin(self, memory: Memory) -> _Seen:
-        return self._text.see(memory.states, memory.lens)
-
-    def keep(self, seen: _Seen, sentences: Tensor) -> _Seen:
-        return seen.keep(sentences)
-
-    def __call__(self, states: Tensor, seen: _Seen) -> Tensor:
-        return self._text(states, seen)
 
 
 class _DoubleCross:
@@ -292,7 +285,7 @@ class _OtherCross:
 
 def _cross(decoder: StepDecoder, module: nn.Module) -> _Cross:
     if type(module) is StandardMultiheadAttention:
-        return _TextCross(decoder, module)
+        return _Attention(decoder, module)
     return _DoubleCross(decoder, module) if type(module) is DoubleAttention else _OtherCross(decoder, module)
 
 
