@@ -1,4 +1,4 @@
-"""Text to ids and back: SentencePiece, trained per data set, run by fairseq2's native encoder."""
+"""Text to ids and back: SentencePiece, trained per data set."""
 
 from __future__ import annotations
 
@@ -76,47 +76,38 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
 
 
 class Tokenizer:
-    """SentencePiece by fairseq2's native encoder and decoder.
+    """SentencePiece, ids to text and back.
 
     Raises:
         MMTError: ``path`` is missing or holds no SentencePiece model.
     """
 
     def __init__(self, path: Path) -> None:
-        from fairseq2.data.tokenizers.sentencepiece import (
-            SentencePieceDecoder,
-            SentencePieceEncoder,
-            SentencePieceModel,
-        )
+        from sentencepiece import SentencePieceProcessor
 
         if not path.is_file():
             raise MMTError(f"{path}: no tokenizer model there. Is this a whole model folder?")
         try:
-            model = SentencePieceModel(path)
-        except Exception:
+            model = SentencePieceProcessor(model_file=str(path))
+        except (RuntimeError, OSError):
             raise MMTError(f"{path}: not a SentencePiece model. Copy the model folder again.") from None
-        ids = (model.pad_idx, model.unk_idx, model.bos_idx, model.eos_idx)
+        ids = (model.pad_id(), model.unk_id(), model.bos_id(), model.eos_id())
         if ids != (PAD, UNK, BOS, EOS):
             raise MMTError(f"{path}: expected pad, unk, bos, eos as {(PAD, UNK, BOS, EOS)}, found {ids}.")
         self.path = path
-        self.vocab_size = model.vocabulary_size
+        self.vocab_size: int = model.vocab_size()
         self._model = model
-        self._encoder = SentencePieceEncoder(model)
-        self._decoder = SentencePieceDecoder(model)
 
     def encode(self, line: str) -> list[int]:
         """Ids of the normalised line, without bos or eos; an empty list for an empty line."""
         line = normalize(line)
-        return self._encoder(line).tolist() if line else []
+        return list(self._model.encode(line)) if line else []
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """The text of ``ids``; control symbols, the unknown piece among them, print nothing."""
-        import torch
-
-        tensor = torch.as_tensor(ids, dtype=torch.int64)
-        tensor = tensor[tensor > EOS]
-        return str(self._decoder(tensor)) if len(tensor) else ""
+        plain = ids if isinstance(ids, Sequence) else ids.tolist()
+        return str(self._model.decode([int(i) for i in plain if i > EOS]))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The piece of each id: U+2581 stands for a space, ``<0xE2>`` for a byte, ``</s>`` for eos."""
-        return [str(self._model.index_to_token(i)) for i in ids]
+        return [str(piece) for piece in self._model.id_to_piece(list(ids))]
