@@ -1,29 +1,20 @@
-"""Beam search that looks at the image. Legend: N sentences, B beams, T target tokens, V vocabulary."""
+"""Beam search that looks at the image, of a model in torch. Legend: N sentences, B beams, V vocabulary."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmt.data import Batch
 from mmt.model import MMTModel
-from mmt.stepping import StepDecoder
+from mmt.search import Candidates, Hypothesis, Numbers, Places, lengths_allowed, search
+from mmt.stepping import StepDecoder, Stepping
 from mmt.text import BOS, EOS, PAD
 
-_CROWD = 0.85  # finished sentences leave when so few are left: leaving means copying what the others have seen
 # Words of the vocabulary searched as one, in the order of preference: what divides it.
 _BLOCKS = (100, 80, 125, 64, 160, 50, 200, 40, 32, 25, 20, 16)
-
-
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """Target ids without bos and eos, and the length-normalised log-probability by which it was ranked."""
-
-    ids: list[int]
-    score: float
 
 
 @torch.inference_mode()
@@ -36,95 +27,63 @@ def beam_search(
     max_length: tuple[float, int] = (1.5, 20),
     min_length: int = 0,
     guidance: float = 1.0,
-    on_step: Callable[[list[int], Tensor], None] | None = None,
+    on_step: Callable[[list[int], Places], None] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Translates a batch; its target is not looked at.
-
-    A hypothesis of L tokens, eos among them, is ranked by log P / L ** ``length_penalty``. A sentence is done when
-    ``beam_size`` hypotheses have ended, Sutskever et al. (2014) with fairseq's stopping rule.
+    """Translates a batch; its target is not looked at. See ``mmt.search.search``.
 
     Args:
         model: a ``StepDecoder`` of it spares making one, and may have another precision.
-        beam_size: B; 1 is greedy search.
         max_length: (a, b): at most a * source tokens + b target tokens.
-        min_length: target tokens before eos, at least; ``max_length`` comes first.
         guidance: gamma in logits = text + gamma * (multimodal - text), where text is what the model says without
             the image, Futeral et al. (2024): 1 is the model as it is, 0 leaves the image out, more than 1
             exaggerates what it changes. Anything but 1 takes twice the time.
-        on_step: called after each step with the sentences still translated and their beams, (M, B, T) from bos on.
+        beam_size, length_penalty, min_length, on_step: as of ``search``.
     Returns:
         For each sentence, in the batch's order, its hypotheses, best first; at least one, at most B.
     """
     decoder = model if isinstance(model, StepDecoder) else StepDecoder(model)
     model = decoder.model
-    memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
-    num_sentences, device = len(batch.source), batch.source.device
-    beams, longest = beam_size, max(batch.source_lens)
-    limit = min(int(max_length[0] * longest) + max_length[1], model.config.max_length - 1)
-    limits = [min(int(max_length[0] * length) + max_length[1], limit) for length in batch.source_lens]
-
-    memories = [memory]
+    memories = [model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)]
     if guidance != 1.0 and batch.image is not None:
         memories.append(model.encode(batch.source, batch.source_lens))  # the same sentences without image
-    streams = [decoder.begin(memory, beams, limit) for memory in memories]
+    limits = lengths_allowed(batch.source_lens, max_length, model.config.max_length)
+    streams = [decoder.begin(memory, beam_size, max(limits)) for memory in memories]
+    return search(
+        _Steps(decoder, streams, guidance),
+        limits,
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+        min_length=min_length,
+        on_step=on_step,
+    )
 
-    # At first one beam: the others would be like it.
-    tokens = torch.full((num_sentences, 1, 1), BOS, device=device)  # (N, B, T)
-    scores = torch.zeros((num_sentences, 1), device=device)  # (N, B)
-    rows = list(range(num_sentences))  # the sentences that are still computed
-    live = set(rows)  # and those among them that still want hypotheses
-    done: list[list[Hypothesis]] = [[] for _ in range(num_sentences)]
 
-    for step in range(limit):
-        logits = [decoder.project(stream.step(tokens[:, :, -1])).float() for stream in streams]
-        mixed = logits[0] if len(logits) == 1 else torch.lerp(logits[1], logits[0], guidance)
-        log_p = torch.log_softmax(mixed, dim=-1)  # (N * B, V)
-        log_p[:, PAD] = log_p[:, BOS] = -torch.inf
-        forced = [number for number, sentence in enumerate(rows) if step + 1 >= limits[sentence]]
-        log_p = log_p.view(*scores.shape, -1)
-        ends = log_p[:, :, EOS].clone()
-        if step < min_length:
-            log_p[:, :, EOS] = -torch.inf
-        if forced:  # out of room: end here
-            at = torch.tensor(forced, device=device)
-            log_p[at] = -torch.inf
-            log_p[at, :, EOS] = ends[at]
-        # Each beam can end in one way only, so 2 B candidates hold at least B that go on.
-        best, beam_of, id_of = _best(log_p, scores, 2 * beams)
-        ended = (id_of == EOS) & (best > -torch.inf)
-        # Only an ending among the B best counts, as a worse one would not have stayed in the beam.
-        for number, rank in ended[:, :beams].nonzero().tolist():
-            hypotheses = done[rows[number]]
-            if len(hypotheses) < beams and rows[number] in live:
-                value = float(best[number, rank]) / (step + 1) ** length_penalty
-                hypotheses.append(Hypothesis(tokens[number, beam_of[number, rank], 1:].tolist(), value))
-        live -= {rows[number] for number in forced}
-        live -= {sentence for sentence in rows if len(done[sentence]) >= beams}
-        if not live:
-            break
-        # The first B candidates that go on, in order: a stable sort puts the ended ones last.
-        onward = ended.to(torch.int8).sort(dim=1, stable=True).indices[:, :beams]
-        scores, parents = best.gather(1, onward), beam_of.gather(1, onward)
-        tokens = torch.cat(
-            [
-                tokens.gather(1, parents.unsqueeze(2).expand(-1, -1, step + 1)),
-                id_of.gather(1, onward).unsqueeze(2),
-            ],
-            dim=2,
-        )
-        for stream in streams:
-            stream.choose(parents)
-        if on_step is not None:
-            on_step(rows, tokens)
-        if len(live) <= _CROWD * len(rows):
-            stay = torch.tensor(
-                [number for number, sentence in enumerate(rows) if sentence in live], device=device
-            )
-            rows = [sentence for sentence in rows if sentence in live]
-            tokens, scores = tokens[stay], scores[stay]
-            for stream in streams:
-                stream.keep(stay)
-    return [sorted(hypotheses, key=lambda h: -h.score) for hypotheses in done]
+class _Steps:
+    """Of a model in torch; of two streams the second has not seen the image."""
+
+    def __init__(self, decoder: StepDecoder, streams: list[Stepping], guidance: float) -> None:
+        self._project, self._streams, self._guidance = decoder.project, streams, guidance
+        self._device = decoder.embed.device
+
+    def step(self, tokens: Places, scores: Numbers, width: int) -> Candidates:
+        given, before = self._tensor(tokens), self._tensor(scores)
+        logits = [self._project(stream.step(given)).float() for stream in self._streams]
+        mixed = logits[0] if len(logits) == 1 else torch.lerp(logits[1], logits[0], self._guidance)
+        log_p = torch.log_softmax(mixed, dim=-1).view(*before.shape, -1)
+        log_p[:, :, PAD] = log_p[:, :, BOS] = -torch.inf
+        ends = log_p[:, :, EOS] + before
+        return Candidates(*(part.cpu().numpy() for part in (*_best(log_p, before, width), ends)))
+
+    def choose(self, parents: Places) -> None:
+        for stream in self._streams:
+            stream.choose(self._tensor(parents))
+
+    def keep(self, sentences: Places) -> None:
+        for stream in self._streams:
+            stream.keep(self._tensor(sentences))
+
+    def _tensor(self, numbers: Places | Numbers) -> Tensor:
+        return torch.from_numpy(numbers).to(self._device)
 
 
 def _best(log_p: Tensor, scores: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,6 +21,7 @@ from mmt.data import Batch
 from mmt.decoding import beam_search
 from mmt.errors import MMTError
 from mmt.model import MMTModel
+from mmt.search import Places
 from mmt.stepping import Precision, StepDecoder
 from mmt.text import BOS, EOS
 
@@ -99,10 +100,12 @@ class ImageSeq2SeqGenerator(Seq2SeqGenerator):
             counters,
         )
 
-    def _on_step(self, sentences: list[int], tokens: Tensor) -> None:
-        prompts = torch.tensor(sentences, device=tokens.device).repeat_interleave(tokens.size(1))
+    def _on_step(self, sentences: list[int], tokens: Places) -> None:
+        device = self._decoder.embed.device
+        prompts = torch.tensor(sentences, device=device).repeat_interleave(tokens.shape[1])
+        beams = torch.from_numpy(tokens).to(device).flatten(0, 1)
         for hook in self._step_hooks.values():
-            hook(prompts, tokens.flatten(0, 1), None, False)
+            hook(prompts, beams, None, False)
 
     def register_step_hook(self, hook: StepHook) -> RemovableHandle:
         """The hook sees the beams of the sentences that are still translated, from bos on, and no step scores."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmt.backbones import Backbone, load_backbone
 from mmt.controls import Control, controlled_images, image_key
 from mmt.data import Batch, Example, collate, length_batches
-from mmt.decoding import Hypothesis, beam_search
+from mmt.decoding import beam_search
 from mmt.errors import MMTError
 from mmt.feature_sets import open_features, side_by_side
 from mmt.features import FeatureStore
@@ -24,6 +24,7 @@ from mmt.folder import ModelCard, load_model
 from mmt.images import compute_features, extract_features
 from mmt.model import MMTModel
 from mmt.parallel import each_on_a_core
+from mmt.search import Hypothesis
 from mmt.stepping import Precision, StepDecoder
 from mmt.text import Tokenizer, normalize
 
