@@ -61,6 +61,28 @@ class Attention(SDPA):
         return unseen
 
 
+Lens = list[int] | Tensor
+"""How many of each sentence's positions are real: numbers, or a tensor (N) while a model is exported."""
+
+
+def layout_of(states: Tensor, lens: Lens) -> BatchLayout:
+    """The layout of (N, S, ...) states."""
+    return TracedLayout(states, lens) if isinstance(lens, Tensor) else BatchLayout.of(states, lens)  # type: ignore[return-value]
+
+
+class TracedLayout:
+    """In place of fairseq2's ``BatchLayout``, which wants lengths as numbers, while a model is exported."""
+
+    packed = False
+    padded = True  # it may be
+    max_seq_len = 1  # fairseq2 compares it with the room there is
+
+    def __init__(self, states: Tensor, lens: Tensor) -> None:
+        self.width, self.seq_lens_pt = states.size(1), lens
+        places = torch.arange(self.width, device=lens.device)
+        self.position_indices = places.expand(states.size(0), -1).masked_fill(beyond(lens, self.width), -1)
+
+
 def beyond(lens: Tensor, length: int) -> Tensor:
     """(N, length) bool, True from each row's length on."""
     return torch.arange(length, device=lens.device) >= lens.unsqueeze(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -18,9 +18,12 @@ from mmt.score_pairs import score_pairs_command
 
 if TYPE_CHECKING:
     from mmt.controls import Control
+    from mmt.exported import ExportPrecision
+    from mmt.features import FeatureStore
     from mmt.files import Format, Images, Input, Missing
     from mmt.folder import ModelCard
     from mmt.stepping import Precision
+    from mmt.translating import BaseTranslator
 
 _PATH = click.Path(path_type=Path)
 
@@ -188,6 +191,8 @@ def _check_given(input_file: Path, kind: Format | None, data: Path | None, split
 @click.option("--max-tokens", type=click.IntRange(min=1), default=8192, help="Of a batch, beams included.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "int8"]), default="float32",
               help="Of the decoder's matrices; the others are faster and less exact.")  # fmt: skip
+@click.option("--runtime", type=click.Choice(["torch", "onnx"]),
+              help="onnx: what mmt export wrote, without torch.  [default: by the folder]")  # fmt: skip
 def translate_command(
     model: Path,
     input_file: Path,
@@ -206,6 +211,7 @@ def translate_command(
     guidance: float,
     max_tokens: int,
     precision: Precision,
+    runtime: Literal["torch", "onnx"] | None,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -231,15 +237,7 @@ def translate_command(
 
     given = _given(card, input_file, kind, data, split, where)
 
-    import torch
-
-    from mmt.memory import keep_freed_memory
-    from mmt.translator import Translator
-
-    keep_freed_memory()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    translator = Translator.from_dir(model, store, precision)
+    translator = _translator(model, store, precision, runtime, threads)
     for draw in range(draws):
         if draw:
             given = _given(card, input_file, kind, data, split, where)
@@ -268,6 +266,45 @@ def translate_command(
                 f"{missing}, {seconds:.1f} s ({work.counts.sentences / seconds:,.0f} sentences/s)",
                 err=True,
             )
+
+
+def _translator(
+    model: Path,
+    store: FeatureStore | None,
+    precision: Precision,
+    runtime: Literal["torch", "onnx"] | None,
+    threads: int | None,
+) -> BaseTranslator:
+    from mmt.exported import ExportedTranslator, is_exported
+    from mmt.memory import keep_freed_memory
+
+    if runtime == "onnx" or (runtime is None and is_exported(model)):
+        if precision == "bfloat16":
+            raise MMTError("--precision bfloat16: an exported model has float32 and int8.")
+        return ExportedTranslator.from_dir(model, store, precision, threads)
+
+    import torch
+
+    from mmt.translator import Translator
+
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return Translator.from_dir(model, store, precision)
+
+
+@_command("export")
+@click.option("--model", type=_PATH, required=True, help="The model folder, OUTPUT/model of mmt train.")
+@click.option("--out", type=_PATH, required=True, help="The folder of the exported model.")
+@click.option("--to", type=click.Choice(["onnx"]), default="onnx", help="The format.")
+@click.option("--precision", "precisions", type=click.Choice(["float32", "int8"]), multiple=True,
+              default=("float32", "int8"), help="Of the weights; repeatable.")  # fmt: skip
+def export_command(model: Path, out: Path, to: str, precisions: tuple[ExportPrecision, ...]) -> None:
+    """Exports a model for mmt translate --runtime onnx, which needs no torch: the same translations, faster."""
+    from mmt.export import export_model
+
+    export_model(model, out, precisions)
+    click.echo(f"{out}: {' and '.join(precisions)}. Translate with it: mmt translate --model {out}", err=True)
 
 
 @_command("predict")

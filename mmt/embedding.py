@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmt.data import length_batches
+from mmt.buckets import length_batches
 from mmt.errors import MMTError
 from mmt.objectives import ContrastiveHead, image_means, sentence_means
 from mmt.translator import Translator

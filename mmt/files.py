@@ -17,7 +17,7 @@ from mmt.lines import decode_lines, replacing
 
 if TYPE_CHECKING:
     from mmt.predictions import Prediction
-    from mmt.translator import Translation, Translator
+    from mmt.translating import BaseTranslator, Translation
 
 Found = TypeVar("Found")
 
@@ -159,7 +159,7 @@ class FileTranslator:
         missing: an image that is not there or cannot be read: refuse, or translate without it and count.
     """
 
-    def __init__(self, translator: Translator, given: Input, missing: Missing = "refuse") -> None:
+    def __init__(self, translator: BaseTranslator, given: Input, missing: Missing = "refuse") -> None:
         self.translator, self.given, self.missing = translator, given, missing
         self.counts = Counts()
 
@@ -200,14 +200,15 @@ class FileTranslator:
     ) -> Iterator[tuple[Line, Prediction]]:
         """Yields each line with its label and score, in order; ``image_control`` as in ``translate``."""
         from mmt.predictions import predict
+        from mmt.translator import Translator
 
+        assert isinstance(self.translator, Translator)  # noqa: S101  # an exported model only translates
         work = partial(predict, self.translator, max_tokens=max_tokens)
         yield from self._in_chunks(work, image_control, control_seed, show_progress)
 
     def notes(self) -> list[str]:
         """What had to be done to files on the way, such as ``resampled from 44,100 Hz``."""
-        loaded = vars(self.translator).get("backbones", [])  # none, unless files were read
-        return sorted({note for backbone in loaded for note in backbone.notes})
+        return self.translator.notes()
 
     def _in_chunks(
         self, work: Callable[..., Sequence[Found]], control: Control, seed: int, show_progress: bool
@@ -272,7 +273,7 @@ class FileTranslator:
             raise MMTError(f"image {path}: no such file.")
         if self.missing == "skip":
             # find out now whether it can be read, while it can still be left out
-            self.translator.backbones[0].read(path)
+            self.translator.check_image(path)
         return path
 
 

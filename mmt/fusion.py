@@ -11,7 +11,7 @@ from fairseq2.models.transformer import AttentionBiasCache, StandardMultiheadAtt
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 
-from mmt.attention import beyond
+from mmt.attention import Lens, beyond, layout_of
 from mmt.sizes import ModelSizes
 
 
@@ -46,35 +46,42 @@ class Memory:
     """
 
     states: Tensor
-    lens: list[int]
+    lens: Lens
     image: Tensor | None = None
-    image_lens: list[int] | None = None
+    image_lens: Lens | None = None
 
     @cached_property
     def layout(self) -> BatchLayout:
-        return BatchLayout.of(self.states, self.lens)
+        return layout_of(self.states, self.lens)
 
     @cached_property
     def image_layout(self) -> BatchLayout:
         """One region, of zeros, for a sentence without an image: attention cannot do with none."""
         assert self.image is not None  # noqa: S101
+        return layout_of(self.image, self.regions_seen)
+
+    @cached_property
+    def regions_seen(self) -> Lens:
         assert self.image_lens is not None  # noqa: S101
-        return BatchLayout.of(self.image, [max(length, 1) for length in self.image_lens])
+        if isinstance(self.image_lens, Tensor):
+            return self.image_lens.clamp(min=1)
+        return [max(length, 1) for length in self.image_lens]
 
     @cached_property
     def has_image(self) -> Tensor:
         """(N, 1, 1) bool: the sentences with at least one real region."""
         assert self.image_lens is not None  # noqa: S101
-        has = [[[length > 0]] for length in self.image_lens]
-        return torch.tensor(has, device=self.states.device)
+        return torch.as_tensor(self.image_lens, device=self.states.device)[:, None, None] > 0
 
     def take(self, rows: Tensor) -> Memory:
         """The memory of the sentences in ``rows`` (M), in that order; one may stand several times."""
-        places = rows.tolist()
-        lens = [self.lens[row] for row in places]
+
+        def of(lens: Lens) -> Lens:
+            return lens[rows] if isinstance(lens, Tensor) else [lens[row] for row in rows.tolist()]
+
         if self.image is None or self.image_lens is None:
-            return Memory(self.states[rows], lens)
-        return Memory(self.states[rows], lens, self.image[rows], [self.image_lens[row] for row in places])
+            return Memory(self.states[rows], of(self.lens))
+        return Memory(self.states[rows], of(self.lens), self.image[rows], of(self.image_lens))
 
 
 class Fusion(nn.Module):
@@ -95,8 +102,8 @@ class Fusion(nn.Module):
         super().__init__()
 
     def before_encoder(
-        self, tokens: Tensor, lens: list[int], image: Tensor, image_pad: Tensor | None
-    ) -> tuple[Tensor, list[int]]:
+        self, tokens: Tensor, lens: Lens, image: Tensor, image_pad: Tensor | None
+    ) -> tuple[Tensor, Lens]:
         """
         Args:
             tokens: (N, S, D) embedded source tokens.
@@ -132,11 +139,11 @@ class EarlyFusion(Fusion):
         self.dropout = nn.Dropout(sizes.dropout_p)  # as the text's embeddings have it
 
     def before_encoder(
-        self, tokens: Tensor, lens: list[int], image: Tensor, image_pad: Tensor | None
-    ) -> tuple[Tensor, list[int]]:
+        self, tokens: Tensor, lens: Lens, image: Tensor, image_pad: Tensor | None
+    ) -> tuple[Tensor, Lens]:
         if image_pad is None:
             image_pad = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
-        text_pad = beyond(torch.tensor(lens, device=tokens.device), tokens.size(1))  # (N, S)
+        text_pad = beyond(torch.as_tensor(lens, device=tokens.device), tokens.size(1))  # (N, S)
         return real_first(torch.cat([tokens, self.dropout(image)], 1), torch.cat([text_pad, image_pad], 1))
 
 
@@ -299,7 +306,7 @@ def mean_region(image: Tensor, image_pad: Tensor | None) -> Tensor:
     return total / count.clamp(min=1)
 
 
-def real_first(states: Tensor, pad: Tensor) -> tuple[Tensor, list[int]]:
+def real_first(states: Tensor, pad: Tensor) -> tuple[Tensor, Lens]:
     """Moves padding behind what is real, and cuts off what no row needs.
 
     Args:
@@ -307,9 +314,14 @@ def real_first(states: Tensor, pad: Tensor) -> tuple[Tensor, list[int]]:
         pad: (N, L) bool, True where there is nothing.
     Returns:
         (N, the most real positions, at least 1, D), 0 in padding, and the number of each row's real positions.
+        While a model is exported nothing is cut off.
     """
-    lens: list[int] = (~pad).sum(dim=1).tolist()
-    order = pad.to(torch.uint8).argsort(dim=1, stable=True)[:, : max(*lens, 1)]
+    width = pad.size(1)
+    order = (pad * width + torch.arange(width, device=pad.device)).argsort(dim=1)
+    num_real = (~pad).sum(dim=1)
+    lens: Lens = num_real if torch.compiler.is_exporting() else num_real.tolist()
+    if not isinstance(lens, Tensor):
+        order = order[:, : max(*lens, 1)]
     states = states.masked_fill(pad.unsqueeze(-1), 0)  # even nan in padding must not matter
     return states.gather(1, order.unsqueeze(-1).expand(-1, -1, states.size(2))), lens
 

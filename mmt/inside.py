@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmt.boxes import Box, boxes_between, region_boxes
-from mmt.data import Batch, length_batches
+from mmt.buckets import length_batches
+from mmt.data import Batch
 from mmt.errors import MMTError
 from mmt.images import decode_image
 from mmt.model import MMTModel

@@ -32,7 +32,7 @@ from fairseq2.nn import (
 )
 from torch import Tensor, nn
 
-from mmt.attention import Attention, beyond, with_fast_dropout
+from mmt.attention import Attention, Lens, beyond, layout_of, with_fast_dropout
 from mmt.encoders import FrameEncoder, LSTMEncoder
 from mmt.fusion import FUSIONS, Fusion, Look, Memory, mean_region, real_first
 from mmt.losses import label_smoothed_nll
@@ -102,7 +102,7 @@ class MMTModel(Seq2SeqModel):
     def encode(
         self,
         source: Tensor,
-        source_lens: list[int],
+        source_lens: Lens,
         image: Tensor | None = None,
         image_pad: Tensor | None = None,
     ) -> Memory:
@@ -131,7 +131,7 @@ class MMTModel(Seq2SeqModel):
         return Memory(states, lens, *real_first(image, image_pad))
 
     def look(
-        self, source: Tensor, source_lens: list[int], image: Tensor, image_pad: Tensor | None = None
+        self, source: Tensor, source_lens: Lens, image: Tensor, image_pad: Tensor | None = None
     ) -> Look | None:
         """What the fusion of a model that ``uses_images`` does between encoder and decoder; None if nothing.
 
@@ -145,7 +145,7 @@ class MMTModel(Seq2SeqModel):
     def represent(
         self,
         source: Tensor,
-        source_lens: list[int],
+        source_lens: Lens,
         image: Tensor | None = None,
         image_pad: Tensor | None = None,
     ) -> Tensor:
@@ -158,23 +158,24 @@ class MMTModel(Seq2SeqModel):
         if kind == "decoder":
             begin = torch.full((len(states), 1), BOS, device=states.device)
             return self.decode(begin, BatchLayout.of(begin), memory)[:, 0]
-        lens = torch.tensor(memory.lens, device=states.device)
+        lens = torch.as_tensor(memory.lens, device=states.device)
         if kind == "last":
             return states[torch.arange(len(states), device=states.device), lens - 1]
         return mean_region(states, beyond(lens, states.size(1)))[:, 0]
 
-    def _read(self, source: Tensor, lens: list[int]) -> tuple[Tensor, list[int]]:
+    def _read(self, source: Tensor, lens: Lens) -> tuple[Tensor, Lens]:
         """The source as the model may see it."""
         if self.config.reads_text:
             return source, lens
-        return torch.full_like(source[:, :1], EOS), [1] * len(source)
+        one = lens.clamp(max=1) if isinstance(lens, Tensor) else [1] * len(source)
+        return torch.full_like(source[:, :1], EOS), one
 
-    def _embed(self, source: Tensor, lens: list[int]) -> Tensor:
-        tokens, _ = self.frontend(source, BatchLayout.of(source, lens))
+    def _embed(self, source: Tensor, lens: Lens) -> Tensor:
+        tokens, _ = self.frontend(source, layout_of(source, lens))
         return tokens
 
-    def _encode(self, tokens: Tensor, lens: list[int]) -> Tensor:
-        states: Tensor = self.encoder(tokens, BatchLayout.of(tokens, lens))
+    def _encode(self, tokens: Tensor, lens: Lens) -> Tensor:
+        states: Tensor = self.encoder(tokens, layout_of(tokens, lens))
         return states
 
     def regions(self, image: Tensor, image_pad: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mmt.data import length_batches
+from mmt.buckets import length_batches
 from mmt.errors import MMTError
 from mmt.translator import Translator
 

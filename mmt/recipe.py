@@ -39,9 +39,10 @@ from fairseq2.utils.structured import StandardValueConverter
 from torch import nn
 from torch.optim import Optimizer
 
+from mmt.buckets import length_batches
 from mmt.config import TrainConfig
 from mmt.console import ConsoleRecorder, quiet_fairseq2
-from mmt.data import BatchReader, Example, collate, length_batches
+from mmt.data import BatchReader, Example, collate
 from mmt.errors import MMTError, nearest
 from mmt.folder import ModelCard, save_model
 from mmt.lines import write_whole

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmt.buckets import length_batches
 from mmt.controls import image_key
-from mmt.data import Batch, length_batches
+from mmt.data import Batch
 from mmt.errors import MMTError
 from mmt.lines import read_lines
 from mmt.model import MMTModel

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,14 +100,13 @@ def search(
     live = np.ones(len(limits), bool)  # those among them that still want hypotheses
     done: list[list[Hypothesis]] = [[] for _ in limits]
 
+    def end(number: int, beam: int, score: float) -> None:
+        hypotheses = done[rows[number]]
+        if len(hypotheses) < beams and score > -np.inf:
+            ids = tokens[number, beam, 1:].tolist()
+            hypotheses.append(Hypothesis(ids, float(score) / tokens.shape[2] ** length_penalty))
+
     for step in range(max(limits)):
-
-        def end(number: int, beam: int, score: float, length: int = step + 1) -> None:
-            hypotheses = done[rows[number]]
-            if len(hypotheses) < beams and score > -np.inf:
-                ids = tokens[number, beam, 1:].tolist()
-                hypotheses.append(Hypothesis(ids, float(score) / length**length_penalty))
-
         # Each beam can end in one way only, so 2 B candidates hold at least B that go on.
         best, beam_of, id_of, ends = steps.step(np.ascontiguousarray(tokens[:, :, -1]), scores, 2 * beams)
         forced = last[rows] <= step + 1  # out of room: they end here, whatever is best

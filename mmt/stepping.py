@@ -6,7 +6,8 @@ V vocabulary, L layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -19,12 +20,13 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu, scaled_dot_product_attention
 
-from mmt.attention import beyond
+from mmt.attention import Lens, beyond
 from mmt.fusion import DoubleAttention, Memory
 from mmt.model import MMTModel
 
 Precision = Literal["float32", "bfloat16", "int8"]
 _Map = Callable[[Tensor], Tensor]
+_Remember = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _FEW = 8  # sentences of a batch up to which the fused attention kernel is faster
 
 
@@ -52,6 +54,19 @@ class StepDecoder:
         self.last_norm = None if model.decoder.layer_norm is None else self.norm(model.decoder.layer_norm)
         self.project = self.linear(model.final_proj.weight, None)
         """(N * B, D) states to (N * B, V) logits."""
+
+    @property
+    def has_foreign_parts(self) -> bool:
+        """Whether its attention to the encoder is a user's own, which is used as it is."""
+        return any(isinstance(layer.cross, _OtherCross) for layer in self.layers)
+
+    def embedded(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """(N, B) tokens, all at one position, to (N * B, D)."""
+        return self.embed[tokens.flatten()] * self.scale + position
+
+    def normed(self, states: Tensor) -> Tensor:
+        """The states of the last layer as the output projection takes them."""
+        return states if self.last_norm is None else self.last_norm(states)
 
     def begin(self, memory: Memory, beams: int, limit: int) -> Stepping:
         """For a batch of sentences, of which each is continued in ``beams`` ways for at most ``limit`` tokens."""
@@ -114,12 +129,18 @@ class Stepping:
         decoder, (num, beams) = self.decoder, tokens.shape
         own = self._unseen.new_full((beams, beams), -torch.inf).fill_diagonal_(0)
         self._unseen = torch.cat([self._unseen, own.expand(num, -1, -1)], dim=2)
-        states = decoder.embed[tokens.flatten()] * decoder.scale + decoder.positions[self.num_steps]
-        for layer, past, seen in zip(decoder.layers, self._past, self._seen, strict=True):
-            states = layer(states, past, self._used, self._unseen, seen)
+        states = decoder.embedded(tokens, decoder.positions[self.num_steps])
+        for number, (layer, seen) in enumerate(zip(decoder.layers, self._seen, strict=True)):
+            states = layer(states, partial(self._remember, number), self._unseen, seen)
         self._used += beams
         self.num_steps += 1
-        return states if decoder.last_norm is None else decoder.last_norm(states)
+        return decoder.normed(states)
+
+    def _remember(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Keeps those of this step, (N, H, B, K), and gives all."""
+        past = self._past[layer, :, :, :, : self._used + keys.size(2)]
+        past[0, :, :, self._used :], past[1, :, :, self._used :] = keys, values
+        return past[0], past[1]
 
     def choose(self, parents: Tensor) -> None:
         """Goes on with ``parents`` (N, B), the beams of each sentence that are continued."""
@@ -151,20 +172,18 @@ class _Layer:
         self.cross = _cross(decoder, layer.encoder_decoder_attn)
         self.inner, self.outer = decoder.linears(layer.ffn.inner_proj), decoder.linears(layer.ffn.output_proj)
 
-    def __call__(self, states: Tensor, past: Tensor, first: int, unseen: Tensor, seen: Any) -> Tensor:
+    def __call__(self, states: Tensor, remember: _Remember, unseen: Tensor, seen: Any) -> Tensor:
         """
         Args:
             states: (N * B, D).
-            past: (2, N, H, any, K) keys and values; those of this step go to ``first`` and behind.
-            unseen: (N, B, first + B), -inf where a beam must not look.
+            remember: makes of the keys and values of this step those of all steps, (N, H, P, K).
+            unseen: (N, B, P), -inf where a beam must not look.
             seen: what ``cross`` made of the memory.
         """
 
         def look_back(states: Tensor) -> Tensor:
-            asked, *new = self.decoder.heads(self.qkv(states), len(unseen), 3)
-            keys, values = past[:, :, :, : unseen.size(2)]
-            keys[:, :, first:], values[:, :, first:] = new
-            return self.out(_attend(asked, keys, values, unseen.unsqueeze(1)))
+            asked, keys, values = self.decoder.heads(self.qkv(states), unseen.size(0), 3)
+            return self.out(_attend(asked, *remember(keys, values), unseen.unsqueeze(1)))
 
         states = self._residual(0, look_back, states)
         states = self._residual(1, lambda x: self.cross(x, seen), states)
@@ -213,17 +232,17 @@ class _Attention:
     def keep(self, seen: _Seen, sentences: Tensor) -> _Seen:
         return seen.keep(sentences)
 
-    def see(self, states: Tensor, lens: Sequence[int]) -> _Seen:
+    def see(self, states: Tensor, lens: Lens) -> _Seen:
         num, width = states.shape[:2]
         keys, values = self._decoder.heads(self._key_value(states.flatten(0, 1).to(self._decoder.dtype)), num, 2)
         unseen = None
-        if min(lens) < width:
-            padding = beyond(torch.tensor(lens, device=states.device), width)[:, None, None]
+        if isinstance(lens, Tensor) or min(lens) < width:
+            padding = beyond(torch.as_tensor(lens, device=states.device), width)[:, None, None]
             unseen = keys.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)
         return _Seen(keys.contiguous(), values.contiguous(), unseen)
 
     def __call__(self, states: Tensor, seen: _Seen) -> Tensor:
-        asked = self._decoder.heads(self._query(states), len(seen.keys))[0]
+        asked = self._decoder.heads(self._query(states), seen.keys.size(0))[0]
         return self._out(_attend(asked, *seen))
 
 
@@ -239,7 +258,7 @@ class _DoubleCross:
         text = self._text.see(memory.states, memory.lens)
         if memory.image is None:
             return text, None, None
-        return text, self._image.see(memory.image, memory.image_layout.seq_lens), memory.has_image
+        return text, self._image.see(memory.image, memory.regions_seen), memory.has_image
 
     def keep(self, seen: Any, sentences: Tensor) -> Any:
         text, image, has = seen
@@ -256,7 +275,7 @@ class _DoubleCross:
             return text
         image = self._image(states, of_image)
         gate = torch.sigmoid(self._gate_text(text) + self._gate_image(image))
-        added = (gate * image).view(len(has), -1, text.size(1))
+        added = (gate * image).view(has.size(0), -1, text.size(1))
         return text + torch.where(has, added, torch.zeros_like(added)).flatten(0, 1)
 
 
@@ -292,7 +311,7 @@ def _cross(decoder: StepDecoder, module: nn.Module) -> _Cross:
 def _attend(asked: Tensor, keys: Tensor, values: Tensor, unseen: Tensor | None) -> Tensor:
     """Attention of (N, H, B, K) to (N, H, M, K), as (N * B, D); ``unseen`` is added to every head's scores."""
     num, heads, beams, width = asked.shape
-    if num < _FEW or asked.is_cuda:
+    if not torch.compiler.is_exporting() and (num < _FEW or asked.is_cuda):
         found = scaled_dot_product_attention(asked, keys, values, unseen)
     else:  # many small products: on a CPU faster than the fused kernel, which takes one after the other
         asked = asked.reshape(-1, beams, width) * width**-0.5

@@ -11,7 +11,8 @@ from conftest import make_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmt.data import BatchReader, Example, collate, length_batches, read_examples
+from mmt.buckets import length_batches
+from mmt.data import BatchReader, Example, collate, read_examples
 from mmt.errors import MMTError
 from mmt.features import FeatureStore
 from mmt.text import BOS, EOS, PAD, Tokenizer

@@ -1,0 +1,225 @@
+"""A trained model as ONNX graphs, which ``mmt.exported`` runs without torch.
+
+Legend: N sentences, B beams, S source tokens, R image regions, P places that a beam may see, W candidates,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as trees  # how torch.export itself takes arguments apart
+
+from mmt.errors import MMTError
+from mmt.exported import ADDED, DECODER, ENCODER, PRECISIONS, ExportPrecision, file_of
+from mmt.folder import CARD, TOKENIZER, load_model
+from mmt.model import MMTModel
+from mmt.stepping import StepDecoder
+from mmt.text import BOS, EOS, PAD
+
+_OPSET = 20
+
+
+def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] = PRECISIONS) -> None:
+    """Writes a model folder as an exported one, beside ``out`` and renamed.
+
+    Args:
+        folder: of ``mmt train``.
+        out: gets the model's card and tokenizer, and for each precision an encoder, which reads sentence and
+            image features, and a decoder, which makes one step for all beams.
+        precisions: ``float32``; ``int8`` keeps weights as 8-bit numbers, one scale a row, and rounds what they are
+            multiplied with to 8 bits as it comes.
+    Raises:
+        MMTError: no model folder, ``out`` exists and is no exported model, the packages are missing, or the model
+            has a part that ONNX cannot express or writes nothing.
+    """
+    _check_packages()
+    if out.exists() and not any((out / file_of(ENCODER, precision)).is_file() for precision in PRECISIONS):
+        raise MMTError(f"{out}: is there already, and no exported model. Name another folder.")
+    model, tokenizer, card = load_model(folder)
+    card.refuse_writing()
+    _check_parts(model)
+    beside = out.with_name(out.name + ".writing")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    shutil.copyfile(folder / CARD, beside / CARD)
+    shutil.copyfile(tokenizer.path, beside / TOKENIZER)
+    with tempfile.TemporaryDirectory() as temporary, torch.no_grad():
+        for name, graph, inputs, axes, outputs in _graphs(model):
+            path = Path(temporary, name)
+            _write(graph, inputs, axes, outputs, path)
+            for precision in precisions:
+                if precision == "int8":
+                    _quantize(path, beside / file_of(name, precision))
+                else:
+                    shutil.copyfile(path, beside / file_of(name, precision))
+    shutil.rmtree(out, ignore_errors=True)
+    beside.rename(out)
+
+
+def _check_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MMTError(f"export to ONNX: the package {error.name} is missing. pip install 'mmt[onnx]'.") from None
+
+
+def _check_parts(model: MMTModel) -> None:
+    """Raises MMTError for parts whose work depends on the lengths at hand, which a graph cannot express."""
+    config = model.config
+    if config.text_encoder != "transformer":
+        raise MMTError(f"text_encoder '{config.text_encoder}' cannot be exported. Only 'transformer' can.")
+    if config.image_encoder != "linear" and model.uses_images:
+        raise MMTError(f"image_encoder '{config.image_encoder}' cannot be exported. Only 'linear' can.")
+    if StepDecoder(model).has_foreign_parts:
+        raise MMTError(f"fusion '{config.fusion}' has its own attention in the decoder and cannot be exported.")
+
+
+class _Encoder(nn.Module):
+    """Sentence and image to what the decoder's layers see of them."""
+
+    def __init__(self, model: MMTModel, decoder: StepDecoder) -> None:
+        super().__init__()
+        self.model, self._decoder = model, decoder
+
+    def forward(
+        self, source: Tensor, source_lens: Tensor, image: Tensor | None = None, image_pad: Tensor | None = None
+    ) -> list[Tensor]:
+        memory = self.model.encode(source, source_lens, image, image_pad)
+        return trees.tree_leaves([layer.cross.begin(memory) for layer in self._decoder.layers])
+
+
+class _Decoder(nn.Module):
+    """One step of all beams: ``mmt.search.Candidates``, but for ``place``: beam and rank among the beam's own."""
+
+    def __init__(self, decoder: StepDecoder, like: trees.TreeSpec) -> None:
+        super().__init__()
+        self._decoder, self._like = decoder, like
+
+    def forward(
+        self,
+        tokens: Tensor,
+        position: Tensor,
+        scores: Tensor,
+        ranks: Tensor,
+        unseen: Tensor,
+        past: list[Tensor],
+        seen: list[Tensor],
+    ) -> list[Tensor]:
+        """
+        Args:
+            tokens: (N, B) the last of each beam.
+            position: (1) of these tokens, from 0.
+            scores: (N, B) of the beams.
+            ranks: (W + ADDED), whose length says how many candidates are wanted.
+            unseen: (N, B, P + B) 0 where a beam may look, else -inf.
+            past: of each layer keys and values, (N, H, P, K).
+            seen: what the encoder gave.
+        Returns:
+            score, place, token, (N, W) each; ends, (N, B); and ``past`` with what this step adds.
+        """
+        decoder, later = self._decoder, []
+        states = decoder.embedded(tokens, decoder.positions.index_select(0, position))
+        for number, layer in enumerate(decoder.layers):
+
+            def remember(keys: Tensor, values: Tensor, number: int = number) -> tuple[Tensor, Tensor]:
+                both = [torch.cat([past[2 * number + i], new], dim=2) for i, new in enumerate((keys, values))]
+                later.extend(both)
+                return both[0], both[1]
+
+            states = layer(states, remember, unseen, trees.tree_unflatten(seen, self._like)[number])
+        logits = decoder.project(decoder.normed(states)).view(*scores.shape, -1)  # (N, B, V)
+        best, ids = logits.topk(ranks.size(0), dim=2)
+        highest = best[:, :, :1]
+        total = highest + (logits - highest).exp().sum(dim=2, keepdim=True).log()
+        best = torch.where((ids == PAD) | (ids == BOS), -torch.inf, best - total + scores.unsqueeze(2))
+        score, place = best.flatten(1).topk(ranks.size(0) - ADDED, dim=1)
+        return [score, place, ids.flatten(1).gather(1, place), logits[:, :, EOS] - total[:, :, 0] + scores, *later]
+
+
+def _graphs(model: MMTModel) -> Iterator[tuple[str, nn.Module, dict[str, Any], dict[str, Any], list[str]]]:
+    """Name, module, sample inputs, which of their axes may vary, and names of the outputs."""
+    config, decoder = model.config, StepDecoder(model)
+    num, length, beams, steps = 3, 7, 2, 3
+    heads, width = config.num_heads, config.model_dim // config.num_heads
+    free = torch.export.Dim.DYNAMIC
+    inputs: dict[str, Any] = {
+        "source": torch.randint(EOS + 1, config.vocab_size, (num, length)),
+        "source_lens": torch.tensor([7, 5, 6]),
+    }
+    axes: dict[str, Any] = {"source": {0: free, 1: free}, "source_lens": {0: free}}
+    if model.uses_images:
+        regions = sum(regions for regions, _ in config.image_sets)
+        inputs["image"] = torch.randn(num, regions, max(dim for _, dim in config.image_sets))
+        inputs["image_pad"] = torch.zeros(num, regions, dtype=torch.bool)
+        axes |= {"image": {0: free}, "image_pad": {0: free}}
+    encoder = _Encoder(model, decoder)
+    memory = model.encode(**inputs | {"source_lens": [7, 5, 6]})
+    seen, like = trees.tree_flatten([layer.cross.begin(memory) for layer in decoder.layers])
+    yield ENCODER, encoder, inputs, axes, [f"seen_{i}" for i in range(len(seen))]
+
+    past = [torch.randn(num, heads, steps * beams, width) for _ in range(2 * len(decoder.layers))]
+    inputs = {
+        "tokens": torch.randint(EOS + 1, config.vocab_size, (num, beams)),
+        "position": torch.tensor([steps]),
+        "scores": torch.randn(num, beams),
+        "ranks": torch.zeros(2 * beams + ADDED, dtype=torch.int64),
+        "unseen": torch.zeros(num, beams, (steps + 1) * beams),
+        "past": past,
+        "seen": seen,
+    }
+    axes = {
+        "tokens": {0: free, 1: free},
+        "position": None,
+        "scores": {0: free, 1: free},
+        "ranks": {0: free},
+        "unseen": {0: free, 1: free, 2: free},
+        "past": [{0: free, 2: free}] * len(past),
+        # keys and values, or masks, of as many positions as the encoder gave
+        "seen": [{0: free} | {i: free for i in range(1, one.dim()) if one.size(i) == length} for one in seen],
+    }
+    names = ["score", "place", "token", "ends", *(f"later_{i}" for i in range(len(past)))]
+    yield DECODER, _Decoder(decoder, like), inputs, axes, names
+
+
+def _write(graph: nn.Module, inputs: dict[str, Any], axes: dict[str, Any], outputs: list[str], path: Path) -> None:
+    with _quiet():
+        program = torch.onnx.export(
+            graph.eval(),
+            kwargs=inputs,
+            dynamic_shapes=axes,
+            output_names=outputs,
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101  # it is None for the old exporter
+    program.save(path)
+
+
+def _quantize(path: Path, out: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(path, out, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' notes on operators that are not ours."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
