@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,10 @@ def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] 
     beside.mkdir(parents=True)
     shutil.copyfile(folder / CARD, beside / CARD)
     shutil.copyfile(tokenizer.path, beside / TOKENIZER)
-    with tempfile.TemporaryDirectory() as temporary, torch.no_grad():
-        for name, graph, inputs, axes, outputs in _graphs(model):
+    with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():
+        for name, graph in _graphs(model):
             path = Path(temporary, name)
-            _write(graph, inputs, axes, outputs, path)
+            graph.save(path)
             for precision in precisions:
                 if precision == "int8":
                     _quantize(path, beside / file_of(name, precision))
@@ -88,15 +88,18 @@ def _check_parts(model: MMTModel) -> None:
 class _Encoder(nn.Module):
     """Sentence and image to what the decoder's layers see of them."""
 
-    def __init__(self, model: MMTModel, decoder: StepDecoder) -> None:
+    def __init__(self, model: MMTModel, decoder: StepDecoder, tell: Callable[[trees.TreeSpec], None]) -> None:
+        """``tell`` is told how the tensors that ``forward`` gives belong together."""
         super().__init__()
-        self.model, self._decoder = model, decoder
+        self.model, self._decoder, self._tell = model, decoder, tell
 
     def forward(
         self, source: Tensor, source_lens: Tensor, image: Tensor | None = None, image_pad: Tensor | None = None
     ) -> list[Tensor]:
         memory = self.model.encode(source, source_lens, image, image_pad)
-        return trees.tree_leaves([layer.cross.begin(memory) for layer in self._decoder.layers])
+        seen, like = trees.tree_flatten([layer.cross.begin(memory) for layer in self._decoder.layers])
+        self._tell(like)
+        return seen
 
 
 class _Decoder(nn.Module):
@@ -147,11 +150,10 @@ class _Decoder(nn.Module):
         return [score, place, ids.flatten(1).gather(1, place), logits[:, :, EOS] - total[:, :, 0] + scores, *later]
 
 
-def _graphs(model: MMTModel) -> Iterator[tuple[str, nn.Module, dict[str, Any], dict[str, Any], list[str]]]:
-    """Name, module, sample inputs, which of their axes may vary, and names of the outputs."""
+def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
+    """Encoder and decoder: name and graph."""
     config, decoder = model.config, StepDecoder(model)
     num, length, beams, steps = 3, 7, 2, 3
-    heads, width = config.num_heads, config.model_dim // config.num_heads
     free = torch.export.Dim.DYNAMIC
     inputs: dict[str, Any] = {
         "source": torch.randint(EOS + 1, config.vocab_size, (num, length)),
@@ -163,11 +165,13 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, nn.Module, dict[str, Any], d
         inputs["image"] = torch.randn(num, regions, max(dim for _, dim in config.image_sets))
         inputs["image_pad"] = torch.zeros(num, regions, dtype=torch.bool)
         axes |= {"image": {0: free}, "image_pad": {0: free}}
-    encoder = _Encoder(model, decoder)
-    memory = model.encode(**inputs | {"source_lens": [7, 5, 6]})
-    seen, like = trees.tree_flatten([layer.cross.begin(memory) for layer in decoder.layers])
-    yield ENCODER, encoder, inputs, axes, [f"seen_{i}" for i in range(len(seen))]
+    told: list[trees.TreeSpec] = []
+    encoder = _Encoder(model, decoder, told.append).eval()
+    traced = torch.export.export(encoder, (), inputs, dynamic_shapes=axes)
+    seen = traced.module()(**inputs)
+    yield ENCODER, _onnx(traced, [f"seen_{i}" for i in range(len(seen))])
 
+    heads, width = config.num_heads, config.model_dim // config.num_heads
     past = [torch.randn(num, heads, steps * beams, width) for _ in range(2 * len(decoder.layers))]
     inputs = {
         "tokens": torch.randint(EOS + 1, config.vocab_size, (num, beams)),
@@ -185,33 +189,23 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, nn.Module, dict[str, Any], d
         "ranks": {0: free},
         "unseen": {0: free, 1: free, 2: free},
         "past": [{0: free, 2: free}] * len(past),
-        # keys and values, or masks, of as many positions as the encoder gave
-        "seen": [{0: free} | {i: free for i in range(1, one.dim()) if one.size(i) == length} for one in seen],
+        # keys and values (N, H, any, K), masks (N, 1, 1, any), and who has an image (N, 1, 1)
+        "seen": [
+            {0: free} | ({} if one.dim() < 4 else {3: free} if one.size(2) == 1 else {2: free}) for one in seen
+        ],
     }
-    names = ["score", "place", "token", "ends", *(f"later_{i}" for i in range(len(past)))]
-    yield DECODER, _Decoder(decoder, like), inputs, axes, names
+    traced = torch.export.export(_Decoder(decoder, told[-1]).eval(), (), inputs, dynamic_shapes=axes)
+    yield DECODER, _onnx(traced, ["score", "place", "token", "ends", *(f"later_{i}" for i in range(len(past)))])
 
 
-def _write(graph: nn.Module, inputs: dict[str, Any], axes: dict[str, Any], outputs: list[str], path: Path) -> None:
-    with _quiet():
-        program = torch.onnx.export(
-            graph.eval(),
-            kwargs=inputs,
-            dynamic_shapes=axes,
-            output_names=outputs,
-            opset_version=_OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None  # noqa: S101  # it is None for the old exporter
-    program.save(path)
+def _onnx(traced: torch.export.ExportedProgram, outputs: list[str]) -> Any:
+    return torch.onnx.export(traced, output_names=outputs, opset_version=_OPSET, dynamo=True, verbose=False)
 
 
 def _quantize(path: Path, out: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
-        quantize_dynamic(path, out, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+    quantize_dynamic(path, out, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
 
 
 @contextmanager

@@ -1,0 +1,169 @@
+"""An exported model translates as the model it was made of."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import NOUNS, VERBS, make_features, tiny_folder, tiny_model
+
+from mmt.cli import main
+from mmt.errors import MMTError
+from mmt.export import export_model
+from mmt.exported import ExportedTranslator
+from mmt.features import FeatureStore
+from mmt.folder import ModelCard, save_model
+from mmt.fusion import FUSIONS, DoubleAttention, LateFusion
+from mmt.text import Tokenizer
+from mmt.translating import Translation
+from mmt.translator import Translator
+
+# Of many lengths, so that batches have padding; one in parts, one empty.
+SENTENCES = [
+    *(" ".join([f"A {noun} {verb} the tree."] * (1 + i)) for i, noun in enumerate(NOUNS) for verb in VERBS),
+    "word " * 200,
+    "",
+    "Dog.",
+]
+REGIONS = 3
+
+
+@pytest.fixture(scope="module")
+def regions(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of images with several regions."""
+    folder = tmp_path_factory.mktemp("regions") / "features"
+    make_features(folder, [f"{number}.png" for number in range(len(SENTENCES))], regions=REGIONS)
+    return folder
+
+
+def saved(folder: Path, world: Path, features: Path | None, fusion: str, **changes: object) -> Path:
+    tokenizer = Tokenizer(world / "tokenizer.model")
+    sets = ((REGIONS, 6),) if features is not None else ()
+    model = tiny_model(tokenizer.vocab_size, fusion, image_sets=sets, **changes)
+    with torch.no_grad():
+        model.frontend.embed.weight[4:].mul_(2)  # sentences end late
+    signature = FeatureStore.open(features).signature if features is not None else None
+    save_model(folder, model.state_dict(), tokenizer.path, ModelCard(vars(model.config), "en", "de", signature))
+    return folder
+
+
+def said(translator: Translator | ExportedTranslator, images: list[str | None] | None) -> list[list[Translation]]:
+    found = translator.hypotheses(SENTENCES, images, beam_size=4, n_best=3, length_penalty=0.7, max_tokens=400)
+    return [[replace(one, score=0) for one in of_sentence] for of_sentence in found]
+
+
+def scores(translator: Translator | ExportedTranslator, images: list[str | None] | None) -> list[float]:
+    found = translator.hypotheses(SENTENCES, images, beam_size=4, length_penalty=0.7, max_tokens=400)
+    return [of_sentence[0].score for of_sentence in found]
+
+
+@pytest.mark.parametrize("fusion", list(FUSIONS))
+def test_the_exported_model_says_what_the_model_says(
+    fusion: str, world: Path, regions: Path, tmp_path: Path
+) -> None:
+    features = regions if fusion != "none" else None
+    norm = "pre" if fusion in ("none", "late") else "post"
+    model = saved(tmp_path / "model", world, features, fusion, norm_order=norm)
+    export_model(model, tmp_path / "out", ["float32", "int8"] if fusion in ("none", "hybrid") else ["float32"])
+    images = None
+    if features is not None:
+        images = [None if number % 3 == 0 else f"{number}.png" for number in range(len(SENTENCES))]
+    whole = Translator.from_dir(model, features)
+    exported = ExportedTranslator.from_dir(tmp_path / "out", features, threads=2)
+    expected = said(whole, images)
+    assert len({one.text for of_sentence in expected for one in of_sentence}) > 30  # something is at stake
+    assert said(exported, images) == expected
+    assert scores(exported, images) == pytest.approx(scores(whole, images), abs=1e-4)
+    if features is not None:
+        assert said(exported, None) == said(whole, None) != expected
+    if fusion in ("none", "hybrid"):
+        rounded = scores(ExportedTranslator.from_dir(tmp_path / "out", features, "int8"), images)
+        assert rounded != scores(exported, images)
+        assert rounded == pytest.approx(scores(whole, images), abs=0.3)
+
+
+@pytest.fixture(scope="module")
+def text_only(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model, float32 alone."""
+    folder = tmp_path_factory.mktemp("exported")
+    tiny_folder(folder / "model", world)
+    result = CliRunner().invoke(
+        main,
+        ["export", "--model", str(folder / "model"), "--out", str(folder / "out"), "--precision", "float32"],
+    )
+    assert result.exit_code == 0, result.output
+    return folder / "out"
+
+
+def test_a_translation_loads_neither_torch_nor_fairseq2(text_only: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("A dog sees the cat.\nA boat.\n")
+    arguments = ["translate", "--model", str(text_only), "--input", str(tmp_path / "in.txt")]
+    arguments += ["--runtime", "onnx", "--output", str(tmp_path / "out.txt")]
+    code = (
+        "import sys; from mmt.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    loaded = done.stdout
+    assert "'onnxruntime'" in loaded
+    assert not [name for name in ("torch", "fairseq2", "torchvision", "transformers") if f"'{name}'" in loaded]
+    expected = Translator.from_dir(text_only.parent / "model").translate(["A dog sees the cat.", "A boat."])
+    assert (tmp_path / "out.txt").read_text().splitlines() == expected
+
+
+def refusal(*arguments: object) -> str:
+    result = CliRunner().invoke(main, [str(one) for one in arguments], input="A dog.")
+    assert result.exit_code == 2, result.output
+    assert result.output.count("\n") == 1
+    return result.output
+
+
+def test_what_an_exported_model_cannot_do_is_said(
+    text_only: Path, world: Path, regions: Path, tmp_path: Path
+) -> None:
+    translate = ("translate", "--quiet", "--model")
+    model = text_only.parent / "model"
+    assert "exported in float32, not in int8" in refusal(*translate, text_only, "--precision", "int8")
+    assert "has float32 and int8" in refusal(*translate, text_only, "--precision", "bfloat16")
+    assert "no exported model. mmt export" in refusal(*translate, model, "--runtime", "onnx")
+    assert "no model.safetensors" in refusal(*translate, text_only, "--runtime", "torch")
+    assert "no exported model. Name another" in refusal("export", "--model", model, "--out", tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(text_only, copy)
+    whole = (copy / "decoder.float32.onnx").read_bytes()
+    (copy / "decoder.float32.onnx").write_bytes(whole[: len(whole) // 2])
+    assert "cannot be loaded" in refusal(*translate, copy)
+    shutil.copy(text_only / "decoder.float32.onnx", copy)
+    shutil.copy(saved(tmp_path / "looking", world, regions, "gated") / "mmt.json", copy)
+    looking = ExportedTranslator.from_dir(copy)
+    with pytest.raises(MMTError, match="knows only 1"):
+        looking.translate(["A dog."], guidance=2.0)
+    with pytest.raises(MMTError, match="from a store, not from files"):
+        looking.translate(["A dog."], ["dog.jpg"])
+    with pytest.raises(MMTError, match="beam size 200: too large"):
+        ExportedTranslator.from_dir(text_only).translate(["A dog."], beam_size=200)
+
+
+def test_parts_that_no_graph_can_hold_are_refused(
+    world: Path, regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(DoubleAttention):
+        pass
+
+    class OwnFusion(LateFusion):
+        cross_attention = Own
+
+    with pytest.raises(MMTError, match="'lstm' cannot be exported"):
+        export_model(saved(tmp_path / "lstm", world, None, "none", text_encoder="lstm"), tmp_path / "out")
+    with pytest.raises(MMTError, match="'frames' cannot be exported"):
+        export_model(saved(tmp_path / "frames", world, regions, "gated", image_encoder="frames"), tmp_path / "out")
+    monkeypatch.setitem(FUSIONS, "own", OwnFusion)
+    with pytest.raises(MMTError, match="'own' has its own attention"):
+        export_model(saved(tmp_path / "own", world, regions, "own"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
