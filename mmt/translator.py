@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.backbones import Backbone, load_backbone
 from mmt.controls import Control, controlled_images, image_key
 from mmt.data import Batch, Example, collate, length_batches
 from mmt.decoding import Hypothesis, beam_search
@@ -21,7 +20,6 @@ from mmt.errors import MMTError
 from mmt.feature_sets import open_features, side_by_side
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model
-from mmt.images import compute_features, extract_features
 from mmt.model import MMTModel
 from mmt.parallel import each_on_a_core
 from mmt.stepping import Precision, StepDecoder
@@ -29,6 +27,8 @@ from mmt.text import Tokenizer, normalize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from mmt.backbones import Backbone
 
 # Pieces translated as one: nothing in Multi30K-style training data is longer.
 _LONGEST = 128
@@ -101,6 +101,8 @@ class Translator:
         Raises:
             MMTError: a text-only model, no backbone, or not one image can be read.
         """
+        from mmt.images import extract_features
+
         folders = [folder / str(number) for number in range(len(self.backbones))]
         for backbone, part in zip(self.backbones, folders, strict=True):
             extract_features(images, backbone, part, "float32")
@@ -118,6 +120,9 @@ class Translator:
         Raises:
             MMTError: one is not to be had.
         """
+        # Loaded when first asked for, as in features_of: torchvision takes a second, and text needs none of it.
+        from mmt.backbones import load_backbone
+
         self.refuse_images("images")
         assert self.card.features is not None  # noqa: S101  # refuse_images() has seen to it
         found = []
@@ -290,6 +295,8 @@ class Translator:
         if self.features is not None:
             rows = self.features.get([str(image) for image in first.values()])
         else:
+            from mmt.images import compute_features
+
             sources = [Path(image) if isinstance(image, str) else image for image in first.values()]
             rows = side_by_side([compute_features(sources, backbone) for backbone in self.backbones])
         by_key = dict(zip(first, rows, strict=True))
