@@ -6,9 +6,10 @@ Legend: N sentences, S source tokens, T target tokens, R image regions, D model 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from fairseq2.gang import Gangs, create_fake_gangs
 from fairseq2.models.seq2seq import Seq2SeqModel
 from fairseq2.models.transformer import (
     StandardFeedForwardNetwork,
@@ -47,29 +48,31 @@ class MMTModel(Seq2SeqModel):
     With no decoder layers it is an encoder: for vectors of sentences and images, or labels read from its states.
     """
 
-    def __init__(self, config: MMTConfig) -> None:
+    def __init__(self, config: MMTConfig, gangs: Gangs | None = None) -> None:
+        """``gangs``: fairseq2's, of the processes that train the model; None is one process alone."""
         super().__init__(config.max_length, config.max_length)
         self.config = config
         self.pad_idx = PAD
+        place = _place(gangs)
         embed = StandardEmbedding(config.vocab_size, config.model_dim, PAD, init_fn=init_scaled_embedding)
         positions = SinusoidalPositionEncoder(config.model_dim, config.max_length)
         self.frontend = TransformerEmbeddingFrontend(
             config.model_dim, embed, positions, dropout_p=config.dropout_p
         )
         self.encoder = (
-            _encoder(config, config.num_encoder_layers)
+            _encoder(config, place, config.num_encoder_layers)
             if config.text_encoder == "transformer"
             else LSTMEncoder(config)
         )
         kind = FUSIONS[config.fusion]
         if kind is not None or "contrastive" in config.heads:
-            self.image_proj = nn.ModuleList(_image_encoder(config, dim) for _, dim in config.image_sets)
+            self.image_proj = nn.ModuleList(_image_encoder(config, place, dim) for _, dim in config.image_sets)
         if kind is not None:
             self.fusion = kind(config)
         attention = kind.cross_attention if kind is not None else StandardMultiheadAttention
         self._late = attention is not StandardMultiheadAttention
         if config.num_decoder_layers:
-            layers = [_decoder_layer(config, attention) for _ in range(config.num_decoder_layers)]
+            layers = [_decoder_layer(config, place, attention) for _ in range(config.num_decoder_layers)]
             self.decoder = StandardTransformerDecoder(layers, _last_norm(config))
         self.final_proj = TiedProjection(embed.weight, bias=None)
         self.heads = nn.ModuleDict()
@@ -258,10 +261,30 @@ class MMTModel(Seq2SeqModel):
         return losses if also is None else (*losses, also(self))
 
 
+class _Place(TypedDict):
+    gangs: Gangs
+    device: torch.device
+
+
+def _place(gangs: Gangs | None) -> _Place:
+    """Where a model's layers are made: what fairseq2 would find out by itself where they are not told.
+
+    For that it would load all that it has, every family of models included: longer than a translation takes.
+    """
+    device = torch.get_default_device()
+    if gangs is None:
+        gangs = create_fake_gangs(torch.device("cpu") if device.type == "meta" else device)
+    return {"gangs": gangs, "device": device}
+
+
 def _attention(
-    config: MMTConfig, kind: type[StandardMultiheadAttention] = StandardMultiheadAttention, *, causal: bool = False
+    config: MMTConfig,
+    place: _Place,
+    kind: type[StandardMultiheadAttention] = StandardMultiheadAttention,
+    *,
+    causal: bool = False,
 ) -> StandardMultiheadAttention:
-    return kind(config.model_dim, config.num_heads, Attention(causal=causal))
+    return kind(config.model_dim, config.num_heads, Attention(causal=causal), **place)
 
 
 def _norm(config: MMTConfig) -> StandardLayerNorm:
@@ -272,25 +295,26 @@ def _last_norm(config: MMTConfig) -> StandardLayerNorm | None:
     return _norm(config) if config.norm_order == "pre" else None
 
 
-def _ffn(config: MMTConfig) -> StandardFeedForwardNetwork:
-    return StandardFeedForwardNetwork(config.model_dim, config.ffn_dim, bias=True)
+def _ffn(config: MMTConfig, place: _Place) -> StandardFeedForwardNetwork:
+    return StandardFeedForwardNetwork(config.model_dim, config.ffn_dim, bias=True, **place)
 
 
-def _encoder(config: MMTConfig, num_layers: int) -> StandardTransformerEncoder:
-    return StandardTransformerEncoder([_encoder_layer(config) for _ in range(num_layers)], _last_norm(config))
+def _encoder(config: MMTConfig, place: _Place, num_layers: int) -> StandardTransformerEncoder:
+    layers = [_encoder_layer(config, place) for _ in range(num_layers)]
+    return StandardTransformerEncoder(layers, _last_norm(config))
 
 
-def _image_encoder(config: MMTConfig, dim: int) -> nn.Module:
+def _image_encoder(config: MMTConfig, place: _Place, dim: int) -> nn.Module:
     if config.image_encoder == "frames":
-        return FrameEncoder(dim, config, _encoder(config, config.num_frame_layers))
+        return FrameEncoder(dim, config, _encoder(config, place, config.num_frame_layers))
     return Linear(dim, config.model_dim, bias=True)
 
 
-def _encoder_layer(config: MMTConfig) -> StandardTransformerEncoderLayer:
+def _encoder_layer(config: MMTConfig, place: _Place) -> StandardTransformerEncoderLayer:
     return StandardTransformerEncoderLayer(
-        _attention(config),
+        _attention(config, place),
         _norm(config),
-        _ffn(config),
+        _ffn(config, place),
         _norm(config),
         norm_order=TransformerNormOrder[config.norm_order.upper()],
         dropout_p=config.dropout_p,
@@ -298,14 +322,14 @@ def _encoder_layer(config: MMTConfig) -> StandardTransformerEncoderLayer:
 
 
 def _decoder_layer(
-    config: MMTConfig, cross_attention: type[StandardMultiheadAttention]
+    config: MMTConfig, place: _Place, cross_attention: type[StandardMultiheadAttention]
 ) -> StandardTransformerDecoderLayer:
     return StandardTransformerDecoderLayer(
-        _attention(config, causal=True),
+        _attention(config, place, causal=True),
         _norm(config),
-        _attention(config, cross_attention),
+        _attention(config, place, cross_attention),
         _norm(config),
-        _ffn(config),
+        _ffn(config, place),
         _norm(config),
         norm_order=TransformerNormOrder[config.norm_order.upper()],
         dropout_p=config.dropout_p,

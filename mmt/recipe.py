@@ -16,6 +16,7 @@ from typing import Any
 
 from fairseq2.composition import register_model_family
 from fairseq2.early_stopper import EarlyStopper
+from fairseq2.gang import get_current_gangs
 from fairseq2.metrics.formatters import format_as_float
 from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
 from fairseq2.optim.lr_schedulers import LRScheduler
@@ -108,7 +109,7 @@ class _TranslationRecipe(Recipe):
             _FAMILY,
             kls=MMTModel,
             config_kls=MMTConfig,
-            factory=lambda _: self._run.new_model(),
+            factory=lambda _: self._run.new_model(get_current_gangs()),
             supports_meta=False,
             fsdp_applier=_apply_fsdp,
         )

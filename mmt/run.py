@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq2.gang import Gangs
 from fairseq2.utils.rich import get_error_console
 
 from mmt.config import BesideSection, TrainConfig, dump_config
@@ -124,9 +125,9 @@ class Run:
             writes=self.config.writes,
         )
 
-    def new_model(self) -> MMTModel:
+    def new_model(self, gangs: Gangs) -> MMTModel:
         """As training begins with it: by chance, or with the weights of the model to start from."""
-        model, start = MMTModel(self.model_config()), self.config.start
+        model, start = MMTModel(self.model_config(), gangs), self.config.start
         if start.model is None or self.start is None:
             return model
         begun, _, _ = load_model(start.model)

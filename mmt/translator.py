@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.backbones import Backbone, load_backbone
 from mmt.data import Batch, Example, collate
 from mmt.decoding import beam_search
 from mmt.feature_sets import open_features, side_by_side
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model
-from mmt.images import compute_features, extract_features
 from mmt.model import MMTModel
 from mmt.parallel import each_on_a_core
 from mmt.search import Hypothesis
@@ -26,6 +24,8 @@ from mmt.translating import BaseTranslator, Row, Translation, Work
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from mmt.backbones import Backbone
 
 __all__ = ["Translation", "Translator"]
 
@@ -80,6 +80,8 @@ class Translator(BaseTranslator):
         Raises:
             MMTError: a text-only model, no backbone, or not one image can be read.
         """
+        from mmt.images import extract_features
+
         folders = [folder / str(number) for number in range(len(self.backbones))]
         for backbone, part in zip(self.backbones, folders, strict=True):
             extract_features(images, backbone, part, "float32")
@@ -97,6 +99,9 @@ class Translator(BaseTranslator):
         Raises:
             MMTError: one is not to be had.
         """
+        # Loaded when first asked for, as in features_of: torchvision takes a second, and text needs none of it.
+        from mmt.backbones import load_backbone
+
         self.refuse_images("images")
         assert self.card.features is not None  # noqa: S101  # refuse_images() has seen to it
         found = []
@@ -123,6 +128,8 @@ class Translator(BaseTranslator):
         return each_on_a_core(search, batches)
 
     def _read(self, images: Sequence[Path | bytes | Image]) -> NDArray[np.float32]:
+        from mmt.images import compute_features
+
         return side_by_side([compute_features(images, backbone) for backbone in self.backbones])
 
     def check_image(self, path: Path) -> None:

@@ -39,6 +39,24 @@ def test_help_loads_nothing_heavy() -> None:
         assert command in done.stdout
 
 
+@pytest.mark.parametrize("fusion", ["none", "late"])
+def test_translating_text_loads_only_what_translates(world: Path, tmp_path: Path, fusion: str) -> None:
+    """Neither what images and data sets need, nor fairseq2's families of models: seconds of a cold start."""
+    model = tiny_folder(tmp_path / "model", world, fusion)
+    code = (
+        "import sys; from mmt.cli import main\n"
+        "main(['translate', '--model', sys.argv[1]], standalone_mode=False)\n"
+        "heavy = {'fairseq2.composition', 'transformers', 'sklearn', 'torchvision', 'timm', 'PIL', 'datasets', "
+        "'pyarrow', 'pandas', 'matplotlib', 'sacrebleu', 'pydantic', 'rich'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    given = [sys.executable, "-c", code, str(model)]
+    done = subprocess.run(given, input="A dog sees the cat.\n", capture_output=True, text=True, check=True)
+    translated, said = done.stdout.splitlines()
+    assert translated
+    assert said == "HEAVY []"
+
+
 def test_features_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for number in range(3):

@@ -145,7 +145,7 @@ class FirstPixel(Backbone):
 @pytest.fixture
 def backbone(shown: Path, monkeypatch: pytest.MonkeyPatch) -> FirstPixel:
     made = FirstPixel(FeatureStore.open(shown / "features").signature)
-    monkeypatch.setattr("mmt.translator.load_backbone", lambda name, layer: made)
+    monkeypatch.setattr("mmt.backbones.load_backbone", lambda name, layer: made)
     return made
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import DIM, tiny_model
+from fairseq2.device import CPU
+from fairseq2.gang import create_fake_gangs
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 
 from mmt.data import Batch, Example, collate
 from mmt.fusion import FUSIONS, Memory
 from mmt.model import MMTModel
+from mmt.sizes import MMTConfig
 
 EXAMPLES = [Example([5, 6, 7], [8, 9]), Example([10, 11], [12, 13, 14, 15]), Example([16], [17])]
 KINDS = [name for name in FUSIONS if name != "none"]
@@ -228,9 +231,23 @@ def test_half_precision_stays_finite(fusion: str) -> None:
     assert logits(model, batch).isfinite().all()
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_layer_is_in_the_gangs_that_the_model_is_told(fusion: str) -> None:
+    sizes = {"image_encoder": "frames", "image_sets": ((4, 80),)} if fusion != "none" else {}
+    config = MMTConfig(fusion=fusion, vocab_size=V, **sizes)  # type: ignore[arg-type]
+    gangs = create_fake_gangs(CPU)
+    found = [module.tp_gang for module in MMTModel(config, gangs).modules() if hasattr(module, "tp_gang")]
+    assert found
+    assert all(gang is gangs.tp for gang in found)
+
+
+def test_a_model_is_made_on_the_device_of_its_context() -> None:
+    with torch.device("meta"):
+        model = MMTModel(MMTConfig(vocab_size=V))
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
 def test_the_tiny_configuration_has_the_papers_size() -> None:
     """About 2.57 M parameters at 9,711 pieces, Wu et al. (2021)."""
-    from mmt.sizes import MMTConfig
-
     model = MMTModel(MMTConfig(vocab_size=9711))
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(2.57e6, rel=0.01)

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import make_features
+from fairseq2.recipe import RecipeContext
+from fairseq2.task import Task
 from safetensors.torch import load_file
 
 from mmt.config import TrainConfig, read_config
 from mmt.errors import MMTError
 from mmt.folder import read_card
+from mmt.model import MMTModel
 from mmt.prepared import read_info
 from mmt.recipe import _Patience, train
 
@@ -79,6 +82,22 @@ def test_training_learns_and_writes_a_model_folder(undisturbed: Path) -> None:
     assert card.training["images_in_use"] == 30
     assert card.training["target_tokens"] > 0
     assert load_file(undisturbed / "model" / "model.safetensors")
+
+
+def test_the_model_is_in_the_gangs_of_its_run(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Made(Exception):  # noqa: N818
+        pass
+
+    def stop(_: object, context: RecipeContext) -> Task:
+        attention = context.get_model_as(MMTModel).encoder.layers[0].self_attn
+        assert attention.q_proj.tp_gang is context.gangs.tp
+        raise Made
+
+    monkeypatch.setattr("mmt.recipe._TranslationRecipe.create_task", stop)
+    with pytest.raises(Made):
+        train(tmp_path / "run", config(world))
 
 
 def test_reports_count_the_images_in_use(undisturbed: Path) -> None:
