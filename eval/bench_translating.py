@@ -3,11 +3,11 @@
     python -m eval.bench_translating DATA [--threads 2] [--repeats 5] [--beam 5] [--ct2-python PYTHON]
 
 A model of the papers' size with random weights translates the lengths of DATA's first test split into exactly 14
-tokens each, so that all do the same work: ours in three precisions; fairseq2's generator on the same weights; and
-CTranslate2 4 on the same shapes, in a process of its own, if ``--ct2-python`` names a Python that has it. Turn by
-turn; each figure is the median of the turns, each ratio the median of the turns' own, at the best batch of each
-side and, of CTranslate2, with one or several workers. Latency is of one sentence at a time. Sentences are ids
-before and after.
+tokens each, so that all do the same work: ours in three precisions, and exported to ONNX in two; fairseq2's
+generator on the same weights; and CTranslate2 4 on the same shapes, in a process of its own, if ``--ct2-python``
+names a Python that has it. Turn by turn; each figure is the median of the turns, each ratio the median of the
+turns' own, at the best batch of each side and, of CTranslate2, with one or several workers. Latency is of one
+sentence at a time. Sentences are ids before and after.
 """
 
 from __future__ import annotations
@@ -36,16 +36,15 @@ _LATENCY_OF = 100  # sentences
 _PATH = click.Path(path_type=Path)
 
 
-def _examples(data: Path) -> list[Example]:
+def _examples(data: Path, path: Path) -> list[Example]:
+    """Of the test split, shortest first, by a tokenizer that goes to ``path``."""
     from mmt.data import read_examples
     from mmt.prepared import first_test_split, read_split
     from mmt.text import Tokenizer, train_tokenizer
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "tokenizer.model")
-        rows = read_split(data, "train")
-        train_tokenizer([*rows["source"], *rows["target"]], _VOCAB, path)
-        found = read_examples(data, first_test_split(data), Tokenizer(path), None)
+    rows = read_split(data, "train")
+    train_tokenizer([*rows["source"], *rows["target"]], _VOCAB, path)
+    found = read_examples(data, first_test_split(data), Tokenizer(path), None)
     return sorted(found, key=lambda example: len(example.source))
 
 
@@ -57,6 +56,31 @@ def _ours(model: MMTModel, precision: str, beam: int) -> Callable[[Batch], objec
     return lambda batch: beam_search(
         decoder, batch, beam_size=beam, max_length=(0.0, _STEPS), min_length=_STEPS - 1
     )
+
+
+def _exported(model: MMTModel, tokenizer: Path, beam: int) -> dict[str, Callable[[Batch], object]]:
+    from mmt.export import export_model
+    from mmt.exported import PRECISIONS, Graphs
+    from mmt.folder import ModelCard, save_model
+    from mmt.search import search
+    from mmt.translating import Work
+
+    card = ModelCard(vars(model.config), "en", "de")
+    with tempfile.TemporaryDirectory() as folder:
+        path, out = Path(folder, "model"), Path(folder, "out")
+        save_model(path, model.state_dict(), tokenizer, card)
+        export_model(path, out)
+        loaded = {f"onnx_{precision}": Graphs(out, card, precision) for precision in PRECISIONS}
+
+    def side(graphs: Graphs) -> Callable[[Batch], object]:
+        def translate(batch: Batch) -> object:
+            ids = [row[: n - 1] for row, n in zip(batch.source.tolist(), batch.source_lens, strict=True)]
+            steps = graphs.begin(Work(ids, [None] * len(ids)))
+            return search(steps, [_STEPS] * len(ids), beam_size=beam, min_length=_STEPS - 1)
+
+        return translate
+
+    return {name: side(graphs) for name, graphs in loaded.items()}
 
 
 def _fairseq2(model: MMTModel, beam: int) -> Callable[[Batch], object]:
@@ -106,12 +130,15 @@ def _measure(data: Path, repeats: int, beam: int, batches: list[int], ct2: Path 
     keep_freed_memory()  # for both sides alike
     torch.manual_seed(1)
     model = MMTModel(MMTConfig(vocab_size=_VOCAB, norm_order="pre")).eval()
-    examples = _examples(data)
+    temporary = tempfile.TemporaryDirectory()
+    tokenizer = Path(temporary.name, "tokenizer.model")
+    examples = _examples(data, tokenizer)
     few = examples[:: max(len(examples) // _LATENCY_OF, 1)]
     threads = torch.get_num_threads()
     sides: dict[str, Callable[[Batch], object]] = {
         name: _ours(model, name, beam) for name in ("float32", "bfloat16", "int8")
     }
+    sides |= _exported(model, tokenizer, beam)
     sides["fairseq2"] = _fairseq2(model, beam)
 
     def rate(name: str, size: int) -> float:
@@ -166,7 +193,7 @@ def _measure(data: Path, repeats: int, beam: int, batches: list[int], ct2: Path 
                 statistics.median(a / b for a, b in zip(rates[ours], rates[other], strict=True)), 3
             )
             for other in rates
-            for ours in ("float32", "bfloat16", "int8")
+            for ours in ("float32", "bfloat16", "int8", "onnx_float32", "onnx_int8")
             if other == "fairseq2" or other.startswith("ct2")
         },
         "turns": {name: [round(one, 1) for one in found] for name, found in rates.items()},

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as trees  # how torch.export itself takes arguments apart
+from tqdm import tqdm
 
 from mmt.errors import MMTError
 from mmt.exported import ADDED, DECODER, ENCODER, PRECISIONS, ExportPrecision, file_of
@@ -53,7 +54,7 @@ def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] 
     shutil.copyfile(folder / CARD, beside / CARD)
     shutil.copyfile(tokenizer.path, beside / TOKENIZER)
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():
-        for name, graph in _graphs(model):
+        for name, graph in tqdm(_graphs(model), total=2, unit=" graphs", disable=None):
             path = Path(temporary, name)
             graph.save(path)
             for precision in precisions:

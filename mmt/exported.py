@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from mmt.errors import MMTError
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
-from mmt.folder import TOKENIZER, WEIGHTS, read_card
+from mmt.folder import TOKENIZER, WEIGHTS, ModelCard, read_card
 from mmt.parallel import in_threads
-from mmt.search import Candidates, Hypothesis, Numbers, Places, lengths_allowed, search
+from mmt.search import Candidates, Hypothesis, Numbers, Places, Steps, lengths_allowed, search
 from mmt.text import EOS, PAD, Tokenizer
 from mmt.translating import BaseTranslator, Work
 
@@ -76,15 +76,12 @@ class ExportedTranslator(BaseTranslator):
             features = open_features([Path(one) for one in features])
         card = read_card(folder)
         translator = cls(Tokenizer(folder / TOKENIZER), card, features)
+        translator._graphs = Graphs(folder, card, precision)
         translator._threads = threads or len(os.sched_getaffinity(0))
-        translator._encoder, translator._decoder = (
-            _session(folder, name, precision) for name in (ENCODER, DECODER)
-        )
         return translator
 
+    _graphs: Graphs
     _threads: int
-    _encoder: Any
-    _decoder: Any
 
     def _search(
         self, batches: Sequence[Work], beam_size: int, length_penalty: float, guidance: float
@@ -97,32 +94,41 @@ class ExportedTranslator(BaseTranslator):
 
         def translate(work: Work) -> list[list[Hypothesis]]:
             limits = lengths_allowed([len(ids) + 1 for ids in work.sources], (1.5, 20), room)
-            steps = _Steps(self._decoder, self._encoder.run(None, self._inputs(work)))
-            return search(steps, limits, beam_size=beam_size, length_penalty=length_penalty)
+            return search(self._graphs.begin(work), limits, beam_size=beam_size, length_penalty=length_penalty)
 
         return in_threads(translate, batches, self._threads)
-
-    def _inputs(self, work: Work) -> dict[str, NDArray[Any]]:
-        lens = np.array([len(ids) + 1 for ids in work.sources])
-        source = np.full((len(lens), lens.max()), PAD)
-        for row, ids in zip(source, work.sources, strict=True):
-            row[: len(ids) + 1] = [*ids, EOS]
-        inputs: dict[str, NDArray[Any]] = {"source": source, "source_lens": lens}
-        if self.card.features is not None:
-            shape = (len(lens), self.card.features.num_regions, self.card.features.dim)
-            image, pad = np.zeros(shape, np.float32), np.ones(shape[:2], bool)
-            for number, row in enumerate(work.images):
-                if row is not None:
-                    pad[number] = np.isnan(row).all(axis=-1)  # a shorter recording's missing frames
-                    image[number] = np.where(pad[number][:, None], 0, row)
-            inputs |= {"image": image, "image_pad": pad}
-        return inputs
 
     def _read(self, images: Sequence[Path | bytes | Image]) -> NDArray[np.float32]:
         raise _no_files(str(images[0]) if isinstance(images[0], Path) else "images")
 
     def check_image(self, path: Path) -> None:
         raise _no_files(str(path))
+
+
+class Graphs:
+    """The encoder and the decoder of an exported model."""
+
+    def __init__(self, folder: Path, card: ModelCard, precision: ExportPrecision = "float32") -> None:
+        """Raises as ``ExportedTranslator.from_dir``."""
+        self._features = card.features
+        self._encoder, self._decoder = (_session(folder, name, precision) for name in (ENCODER, DECODER))
+
+    def begin(self, work: Work) -> Steps:
+        """Reads a batch's sentences and images."""
+        lens = np.array([len(ids) + 1 for ids in work.sources])
+        source = np.full((len(lens), lens.max()), PAD)
+        for row, ids in zip(source, work.sources, strict=True):
+            row[: len(ids) + 1] = [*ids, EOS]
+        inputs: dict[str, NDArray[Any]] = {"source": source, "source_lens": lens}
+        if self._features is not None:
+            shape = (len(lens), self._features.num_regions, self._features.dim)
+            image, pad = np.zeros(shape, np.float32), np.ones(shape[:2], bool)
+            for number, features in enumerate(work.images):
+                if features is not None:
+                    pad[number] = np.isnan(features).all(axis=-1)  # a shorter recording's missing frames
+                    image[number] = np.where(pad[number][:, None], 0, features)
+            inputs |= {"image": image, "image_pad": pad}
+        return _Steps(self._decoder, self._encoder.run(None, inputs))
 
 
 class _Steps:
