@@ -34,8 +34,8 @@ def main() -> None:
     """Multimodal machine translation: translate text with the help of images, and know whether they helped."""
 
 
-def _command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    return main.command(name, cls=Command)
+def _command(name: str, **settings: str) -> Callable[[Callable[..., None]], click.Command]:
+    return main.command(name, cls=Command, **settings)
 
 
 main.add_command(score_command)
@@ -43,7 +43,7 @@ main.add_command(score_pairs_command)
 main.add_command(retrieve_command)
 
 
-@_command("features")
+@_command("features", when_stopped="What is done is kept: the same command goes on.")
 @click.option(
     "--images",
     "source",
@@ -93,7 +93,7 @@ def features_command(
     print_report(report)
 
 
-@_command("train")
+@_command("train", when_stopped="The same command goes on from the last checkpoint.")
 @click.argument("output", type=_PATH, required=False)
 @click.option("--config-file", type=_PATH, help="YAML file with the run's settings.")
 @click.option("--config", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one setting; repeatable.")
@@ -115,7 +115,7 @@ def train_command(
     train(output, config)
 
 
-@_command("compare")
+@_command("compare", when_stopped="The same command goes on.")
 @click.argument("config_file", type=_PATH)
 @click.argument("out", type=_PATH)
 @click.option("--jobs", type=click.IntRange(min=1), default=1,

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
 import click
 
 from mmt.errors import MMTError
+from mmt.stopping import Stopped, stopping_at_once
 
 
 class Command(click.Command):
-    """Turns an ``MMTError`` into one line on standard error and exit code 2."""
+    """Turns an ``MMTError`` into one line on standard error and exit code 2; stopped by a signal, it says so.
+
+    Args:
+        when_stopped: what becomes of the work then.
+    """
+
+    def __init__(self, *args: Any, when_stopped: str = "The same command begins anew.", **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._when_stopped = when_stopped
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with stopping_at_once():
+                return super().invoke(ctx)
+        except Stopped as stop:
+            name = signal.Signals(stop.signum).name
+            click.echo(f"stopped by {name}. {str(stop) or self._when_stopped}", err=True)
+            sys.exit(128 + stop.signum)
         except MMTError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)

@@ -76,10 +76,14 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
         stream = beside.open("wb")
     except OSError as error:
         raise _unwritable(path, error) from None
-    with stream:
-        yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:  # stopped by a signal, too
+        beside.unlink(missing_ok=True)
+        raise
     try:
         beside.replace(path)
     except OSError as error:

@@ -14,9 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from fairseq2.composition import register_model_family
 from fairseq2.early_stopper import EarlyStopper
-from fairseq2.gang import get_current_gangs
+from fairseq2.gang import Gang, ReduceOperation, get_current_gangs
 from fairseq2.metrics.formatters import format_as_float
 from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
 from fairseq2.optim.lr_schedulers import LRScheduler
@@ -35,6 +36,7 @@ from fairseq2.recipe.config import (
 from fairseq2.recipe.run import run as run_recipe
 from fairseq2.runtime.dependency import DependencyContainer
 from fairseq2.task import Task, TaskStopException
+from fairseq2.trainer import Trainer, _TrainerState
 from fairseq2.utils.rich import get_error_console
 from fairseq2.utils.structured import StandardValueConverter
 from torch import nn
@@ -52,8 +54,9 @@ from mmt.model import MMTModel
 from mmt.prepared import read_info
 from mmt.run import Run, rank
 from mmt.schedule import InverseSquareRoot, ScheduleConfig
-from mmt.selection import choose, totals
+from mmt.selection import checkpoint_steps, choose, totals
 from mmt.sizes import MMTConfig
+from mmt.stopping import Stopped, StopSwitch
 from mmt.tasks import LabelValidation, Training, TranslationValidation
 
 _FAMILY = "mmt"
@@ -71,12 +74,16 @@ def train(output: Path, config: TrainConfig) -> Path:
         The model folder, ``output / "model"``.
     Raises:
         MMTError: the data, features or settings do not fit, or ``output`` holds a run with other settings.
+        Stopped: by SIGINT or SIGTERM, after the update of that moment, whose state was saved.
     """
     keep_freed_memory()
     run = Run.prepare(output, config)
     # An early stop ends in this exception; it has saved its checkpoint before.
-    with quiet_fairseq2(), contextlib.suppress(TaskStopException):
-        run_recipe(_TranslationRecipe(run), _stack_config(run), output)
+    with StopSwitch() as switch, quiet_fairseq2(), contextlib.suppress(TaskStopException):
+        run_recipe(_TranslationRecipe(run, switch), _stack_config(run), output)
+    if switch.asked:
+        step = max(checkpoint_steps(output), default=0)
+        raise Stopped(switch.asked, f"{output} holds update {step:,}, and the same command goes on from there.")
     if rank() == 0:
         _export(run)
     return output / "model"
@@ -96,8 +103,8 @@ class _StackConfig:
 
 
 class _TranslationRecipe(Recipe):
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: Run, switch: StopSwitch) -> None:
+        self._run, self._switch = run, switch
 
     @property
     def config_kls(self) -> type[object]:
@@ -173,10 +180,31 @@ class _TranslationRecipe(Recipe):
         if config.regime.patience is not None:
             # fairseq2 0.8.1's trainer can stop early, but its factory always wires that off.
             trainer._early_stopper = _Patience(run.output / "scores.json", config.regime.patience)
+        _stop_when_asked(trainer, self._switch, gangs.root)
         return trainer
 
     def has_static_autograd_graph(self, context: RecipeContext) -> bool:
         return True
+
+
+def _stop_when_asked(trainer: Trainer, switch: StopSwitch, gang: Gang) -> None:
+    """Ends training after the update in which a signal came to any process, with a checkpoint.
+
+    fairseq2 0.8.1's own way, ``request_stop``, is not looked at where the number of updates is given.
+    """
+    after_update = trainer._run_post_step
+
+    def then_stop() -> _TrainerState:
+        state = after_update()
+        asked = torch.tensor(switch.asked, device=gang.device)
+        if gang.size > 1:  # or one would wait for the others for ever
+            gang.all_reduce(asked, ReduceOperation.MAX)
+        if state == _TrainerState.DATA_LOAD and int(asked):
+            switch.asked = int(asked)
+            return _TrainerState.EARLY_STOP
+        return state
+
+    trainer._run_post_step = then_stop  # type: ignore[method-assign]
 
 
 class _Patience(EarlyStopper):
@@ -240,7 +268,9 @@ def _stack_config(run: Run) -> _StackConfig:
             validate_every_n_steps=regime.validate_every,
             checkpoint_every_n_steps=regime.validate_every,
             publish_metrics_every_n_steps=regime.report_every,
-            keep_last_n_checkpoints=regime.keep_last,
+            # Those that a signal asked for do not count.
+            keep_last_n_checkpoints=regime.keep_last
+            + sum(step % regime.validate_every > 0 for step in checkpoint_steps(run.output)),
             keep_best_n_checkpoints=1,
         ),
         **sections,
@@ -278,6 +308,7 @@ def _export(run: Run) -> None:
         batches,
         run.tokenizer,
         score=run.config.score,
+        every=run.config.regime.validate_every,
         keep_last=run.config.regime.keep_last,
         beam_size=decoding.beam_size,
         length_penalty=decoding.length_penalty,

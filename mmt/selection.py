@@ -35,6 +35,7 @@ def choose(
     tokenizer: Tokenizer,
     *,
     score: str,
+    every: int,
     keep_last: int,
     beam_size: int,
     length_penalty: float,
@@ -45,18 +46,15 @@ def choose(
         output: the run's folder.
         batches: the validation split.
         score: see ``TrainConfig.score``; a model that writes is compared by BLEU of beam search.
+        every: updates between two checkpoints; those between, and not the last, were made because of a signal.
         keep_last: how many checkpoints are averaged.
     Returns:
         The better weights, and the score of each candidate by its description, the winner first.
     """
-    checkpoints = {
-        int(folder.name.removeprefix("step_")): folder / "model"
-        for folder in (output / "checkpoints").glob("step_*")
-        if folder.name.removeprefix("step_").isdigit()
-    }
-    if not checkpoints:
+    steps = checkpoint_steps(output)
+    if not steps:
         raise MMTError(f"{output}: no checkpoint was written. Remove the folder and train again.")
-    steps = sorted(checkpoints)
+    steps = [step for step in steps if step % every == 0 or step == steps[-1]]
     best = _best_step(output, steps)
     candidates = {f"best checkpoint (step {best:,})": [best]}
     last = steps[-keep_last:]
@@ -67,7 +65,7 @@ def choose(
     scores: dict[str, float] = {}
     console = Console(stderr=True)
     for name, chosen in candidates.items():
-        weights[name] = average([_load_weights(checkpoints[step]) for step in chosen])
+        weights[name] = average([_load_weights(output, step) for step in chosen])
         model.load_state_dict(weights[name])
         reading = track(batches, f"validating: {name}", console=console, transient=True)
         scores[name] = validation_score(
@@ -75,6 +73,12 @@ def choose(
         )
     ranked = sorted(scores, key=lambda name: scores[name], reverse=score != "mae")
     return weights[ranked[0]], {name: scores[name] for name in ranked}
+
+
+def checkpoint_steps(output: Path) -> list[int]:
+    """After how many updates each of a run's checkpoints was made, in order."""
+    names = (folder.name.removeprefix("step_") for folder in (output / "checkpoints").glob("step_*"))
+    return sorted(int(name) for name in names if name.isdigit())
 
 
 def _best_step(output: Path, steps: list[int]) -> int:
@@ -87,7 +91,8 @@ def _best_step(output: Path, steps: list[int]) -> int:
     return max(scores, key=lambda step: scores[step]) if scores else steps[-1]
 
 
-def _load_weights(folder: Path) -> dict[str, torch.Tensor]:
+def _load_weights(output: Path, step: int) -> dict[str, torch.Tensor]:
+    folder = output / "checkpoints" / f"step_{step}" / "model"
     files = sorted(folder.rglob("*.pt"))
     if len(files) != 1:
         raise MMTError(f"{folder}: expected one file of weights, found {len(files)}.")

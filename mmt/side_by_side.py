@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -68,7 +67,6 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
         MMTError: one failed, with its last words; the others are stopped, to go on another time.
     """
     threads = max((os.cpu_count() or 2) // jobs, 1)
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the trainings are stopped first
     waiting, elsewhere = [training for training in trainings if not training.done], []
     running: dict[TaskID, tuple[Training, subprocess.Popen[bytes], IO[str]]] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
@@ -101,7 +99,6 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
             for _, process, lock in running.values():
                 process.wait()
                 lock.close()
-            signal.signal(signal.SIGTERM, before)
     return [training for training in elsewhere if not training.done]
 
 

@@ -23,6 +23,7 @@ from mmt.folder import read_card
 from mmt.model import MMTModel
 from mmt.prepared import read_info
 from mmt.recipe import _Patience, train
+from mmt.selection import checkpoint_steps
 
 SETTINGS = [
     "text.vocab_size=330",
@@ -123,23 +124,49 @@ def test_an_interrupted_run_resumes_exactly(undisturbed: Path, world: Path, tmp_
     ).read_bytes()
 
 
-def test_a_killed_run_resumes_exactly(undisturbed: Path, world: Path, tmp_path: Path) -> None:
-    output = tmp_path / "run"
+def disturb(world: Path, output: Path, signum: signal.Signals, file: str) -> tuple[int, str]:
+    """Trains until there is ``file`` in the run's folder, sends the signal, and gives exit code and errors."""
     command = [sys.executable, "-m", "mmt.cli", "train", str(output)]
     for setting in settings(world):
         command += ["--config", setting]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 300
-        while not (output / "checkpoints" / "step_3").exists():
+        while not (output / file).exists():
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(signum)
+        said = process.communicate()[1]
+    return process.returncode, said
+
+
+def test_a_killed_run_resumes_exactly(undisturbed: Path, world: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    disturb(world, output, signal.SIGKILL, "checkpoints/step_3")
     train(output, config(world))
     assert_same_weights(weights(output, 12), weights(undisturbed, 12))
+
+
+@pytest.mark.parametrize(
+    ("signum", "file"), [(signal.SIGTERM, "checkpoints/step_3"), (signal.SIGINT, "metrics/train.jsonl")]
+)
+def test_a_run_asked_to_stop_keeps_its_last_update(
+    undisturbed: Path, world: Path, tmp_path: Path, signum: signal.Signals, file: str
+) -> None:
+    output = tmp_path / "run"
+    code, said = disturb(world, output, signum, file)
+    step = max(checkpoint_steps(output))
+    assert f"stopped by {signum.name}. {output} holds update {step}, and the same command goes on" in said
+    assert code == 128 + signum
+    assert "Traceback" not in said
+    log = (output / "logs" / "rank_0.log").read_text()
+    assert f"Stopping training at step {step}" in log
+    train(output, config(world))
+    assert_same_weights(weights(output, 12), weights(undisturbed, 12))
+    model = "model/model.safetensors"
+    assert (output / model).read_bytes() == (undisturbed / model).read_bytes()
 
 
 def test_a_finished_run_is_left_as_it_is(undisturbed: Path, world: Path) -> None:

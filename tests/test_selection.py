@@ -40,7 +40,15 @@ def test_the_better_of_best_and_average_is_chosen(tmp_path: Path, tokenizer: Tok
     said = [best[0].ids for best in beam_search(models[1], collate(sources), beam_size=2)]
     batch = collate([Example(e.source, ids) for e, ids in zip(sources, said, strict=True)])
     weights, scores = choose(
-        tmp_path, models[0].config, [batch], tokenizer, score="bleu", keep_last=3, beam_size=2, length_penalty=1.0
+        tmp_path,
+        models[0].config,
+        [batch],
+        tokenizer,
+        score="bleu",
+        every=1,
+        keep_last=3,
+        beam_size=2,
+        length_penalty=1.0,
     )
     assert list(scores) == ["best checkpoint (step 2)", "average of 3 checkpoints (steps 1 to 3)"]
     assert scores["best checkpoint (step 2)"] > list(scores.values())[1]
@@ -50,7 +58,9 @@ def test_the_better_of_best_and_average_is_chosen(tmp_path: Path, tokenizer: Tok
 def test_a_run_without_checkpoints_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     config = tiny_model(tokenizer.vocab_size).config
     with pytest.raises(MMTError, match="no checkpoint was written"):
-        choose(tmp_path, config, [], tokenizer, score="bleu", keep_last=2, beam_size=1, length_penalty=1.0)
+        choose(
+            tmp_path, config, [], tokenizer, score="bleu", every=1, keep_last=2, beam_size=1, length_penalty=1.0
+        )
 
 
 def test_totals_count_what_a_restart_repeated_once(tmp_path: Path) -> None:
