@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,28 @@ def train_command(
     from mmt.recipe import train
 
     train(output, config)
+
+
+@_command("reproduce", when_stopped="The same command goes on.")
+@click.argument("result", type=_PATH)
+@click.argument("out", type=_PATH)
+@click.option("--data", type=_PATH, help="The prepared data set.  [default: as the result names it]")
+@click.option("--images", type=_PATH, multiple=True,
+              help="A feature store (one a set of features).  [default: as the result names it]")  # fmt: skip
+def reproduce_command(result: Path, out: Path, data: Path | None, images: tuple[Path, ...]) -> None:
+    """Trains and scores again what RESULT, a result.json, tells of, and says whether it agrees.
+
+    OUT gets the run and its scores. Exit code 1 if the translations are not the same, byte for byte.
+    """
+    from mmt.result import reproduce
+
+    found = reproduce(result, out, data, images)
+    for name, was, now in found.scores:
+        click.echo(f"{was:6.2f} was, {now:6.2f} is now  {name}")
+    for name, before, after in found.versions:
+        click.echo(f"{name} {before} was, {after} is now")
+    click.echo("agrees: the same translations, byte for byte" if found.exact else "does not agree to the byte")
+    sys.exit(not found.exact)
 
 
 @_command("compare", when_stopped="The same command goes on.")

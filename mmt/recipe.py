@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from fairseq2.composition import register_model_family
 from fairseq2.early_stopper import EarlyStopper
 from fairseq2.gang import Gang, ReduceOperation, get_current_gangs
@@ -43,7 +44,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mmt.buckets import length_batches
-from mmt.config import TrainConfig
+from mmt.config import TrainConfig, dump_config
 from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate
 from mmt.errors import MMTError, nearest
@@ -340,6 +341,7 @@ def _export(run: Run) -> None:
             "weights": winner,
             f"validation_{measure.lower()}": round(scores[winner], 2),
             "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2")},
+            "config": yaml.safe_load(dump_config(run.config)),
             **totals(run.output),
         },
     )

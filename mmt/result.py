@@ -1,0 +1,157 @@
+"""What a trained model scores, written down so that the run can be repeated; and the repeating."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mmt.errors import MMTError
+from mmt.lines import write_whole
+
+_WHAT = "what python -m eval.result writes, or mmt reproduce"
+
+
+def write_result(model: Path, data: Path, split: str, out: Path, images: Sequence[Path] = ()) -> dict[str, Any]:
+    """Translates a split, scores it, and writes ``SPLIT.hyp.LANG`` and ``result.json`` into ``out``.
+
+    Args:
+        images: feature stores, one a set; none reads the data set's image files.
+    Returns:
+        What ``result.json`` says: data and their checksums, scores with signatures, settings of model and
+        training, versions.
+    Raises:
+        MMTError: the model, the data or the features are not to be had, or do not fit each other.
+    """
+    from mmt.files import FileTranslator, Images, open_data, write_output
+    from mmt.metrics import corpus_scores
+    from mmt.prepared import read_info, read_split
+    from mmt.translator import Translator
+
+    info = read_info(data)
+    translator = Translator.from_dir(model, images or None)
+    card = translator.card
+    card.check_languages((info.source_lang, info.target_lang), model, data)
+    given = open_data(data, split, Images(stores=tuple(images)), with_images=card.features is not None)
+    work = FileTranslator(translator, given)
+    out.mkdir(parents=True, exist_ok=True)
+    hypotheses = out / f"{split}.hyp.{card.target_lang}"
+    started = time.monotonic()
+    write_output(work.translate(), hypotheses, n_best=1)
+    seconds = time.monotonic() - started
+    content = hypotheses.read_bytes()
+    lines = content.decode("utf-8").split("\n")[:-1]
+    scores = corpus_scores(lines, list(read_split(data, split)["target"]), target_lang=card.target_lang)
+    result: dict[str, Any] = {
+        "data": info.name,
+        "languages": f"{card.source_lang}-{card.target_lang}",
+        "split": split,
+        "split_checksum": info.splits[split].checksum,
+        "sentences": work.counts.sentences,
+        "sentences_with_image": work.counts.with_image,
+        "scores": {name: asdict(score) for name, score in scores.items()},
+        "hypotheses_sha256": hashlib.sha256(content).hexdigest(),
+        "decoding": card.decoding,
+        "translation_seconds": round(seconds, 1),
+        "model": card.config,
+        "features": card.features.to_dict() if card.features is not None else None,
+        "training": card.training,
+        "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "sacrebleu", "sentencepiece")},
+    }
+    write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    return result
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Whether a repeated run agrees, and if not, how far it is off.
+
+    exact: the translations are the same, byte for byte.
+    scores: of each score its name, what it was and what it is now.
+    versions: of each package that has another version now its name, what it was and what it is.
+    """
+
+    exact: bool
+    scores: list[tuple[str, float, float]]
+    versions: list[tuple[str, str, str]]
+
+
+def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[Path] = ()) -> Agreement:
+    """Trains and scores again what a ``result.json`` tells of; interrupted, the same call goes on.
+
+    Args:
+        path: the ``result.json``.
+        out: gets the run, ``run/``, and what it scores, ``result/``.
+        data, images: the data set and the feature stores; without them, those that the result names.
+    Raises:
+        MMTError: no such result, or one without settings, or the data are others than those it was made of.
+    """
+    from mmt.config import TrainConfig, validated
+    from mmt.config_checks import check_values
+    from mmt.prepared import read_info
+    from mmt.recipe import train
+
+    told = _read(path)
+    tree = json.loads(json.dumps(told["training"]["config"]))
+    if data is not None:
+        tree["data"]["path"] = str(data)
+    if images:
+        tree["images"]["features"] = [str(one) for one in images] if len(images) > 1 else str(images[0])
+    config = validated(TrainConfig, tree, str(path))
+    check_values(config, str(path))
+    assert config.data.path is not None  # noqa: S101  # check_values() has seen to it
+    info = read_info(config.data.path)
+    for what, split, expected in (
+        ("the training data", config.data.train_split, told["training"]["data_checksum"]),
+        ("the split scored", told["split"], told["split_checksum"]),
+    ):
+        found = info.splits[split].checksum if split in info.splits else "none"
+        if found != expected:
+            raise MMTError(
+                f"{config.data.path}: {split}: expected {what} of {path}, checksum {expected[:12]}, found "
+                f"{found[:12]}. Prepare the same data, and name them with --data."
+            )
+    model = train(out / "run", config)
+    features = config.images.features
+    stores = [] if features is None else [features] if isinstance(features, Path) else list(features)
+    uses_images = told["features"] is not None
+    now = write_result(model, config.data.path, told["split"], out / "result", stores if uses_images else ())
+    return Agreement(
+        exact=now["hypotheses_sha256"] == told["hypotheses_sha256"],
+        scores=[
+            (score["name"], score["value"], now["scores"][name]["value"])
+            for name, score in told["scores"].items()
+            if name in now["scores"]
+        ],
+        versions=[
+            (name, was, now["versions"].get(name, "none"))
+            for name, was in told["versions"].items()
+            if now["versions"].get(name) != was
+        ],
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise MMTError(f"{path}: cannot be read ({reason}). Expected {_WHAT}.") from None
+    except ValueError as error:
+        raise MMTError(f"{path}: not JSON ({error}). Expected {_WHAT}.") from None
+    needed = ("split", "split_checksum", "scores", "hypotheses_sha256", "training", "features", "versions")
+    missing = [name for name in needed if not isinstance(told, dict) or name not in told]
+    if not missing:
+        missing = [name for name in ("config", "data_checksum") if name not in told["training"]]
+    if missing:
+        raise MMTError(
+            f"{path}: cannot be repeated, as it does not say: {', '.join(missing)}. Expected {_WHAT}; results of "
+            "other tasks, and of versions before 0.2, have no such thing."
+        )
+    found: dict[str, Any] = told
+    return found

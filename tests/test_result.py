@@ -1,0 +1,95 @@
+"""A run that was written down can be repeated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import make_dataset
+
+from mmt.cli import main
+from mmt.config import read_config
+from mmt.recipe import train
+from mmt.result import write_result
+
+SETTINGS = [
+    "text.vocab_size=330",
+    "data.max_tokens=120",
+    "model.model_dim=16",
+    "model.ffn_dim=32",
+    "model.num_heads=2",
+    "model.num_encoder_layers=1",
+    "model.num_decoder_layers=1",
+    "model.fusion=gated",
+    "model.norm_order=pre",
+    "optimizer.lr=0.02",
+    "optimizer.num_warmup_steps=5",
+    "regime.num_steps=40",
+    "regime.report_every=20",
+    "regime.validate_every=20",
+    "threads=1",
+]
+
+
+@pytest.fixture(scope="module")
+def written(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result.json of a short training."""
+    folder = tmp_path_factory.mktemp("written")
+    where = [f"data.path={world / 'data'}", f"images.features={world / 'features'}"]
+    model = train(folder / "run", read_config(None, [*where, *SETTINGS]))
+    write_result(model, world / "data", "test", folder / "result", [world / "features"])
+    return folder / "result" / "result.json"
+
+
+def reproduce(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["reproduce", *(str(one) for one in arguments)])
+
+
+def test_a_repeated_run_agrees_to_the_byte(written: Path, world: Path, tmp_path: Path) -> None:
+    told = json.loads(written.read_text())
+    assert told["training"]["config"]["optimizer"]["lr"] == 0.02
+    done = reproduce(written, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "agrees: the same translations, byte for byte" in done.output
+    hypotheses = "result/test.hyp.de"
+    assert (tmp_path / "out" / hypotheses).read_bytes() == (written.parent.parent / hypotheses).read_bytes()
+    assert len(set((tmp_path / "out" / hypotheses).read_text().splitlines())) > 1
+
+    # Another seed is another run, and no torch of that version made this one.
+    told["training"]["config"]["seed"] = 2
+    told["versions"]["torch"] = "1.0"
+    (tmp_path / "other.json").write_text(json.dumps(told))
+    done = reproduce(tmp_path / "other.json", tmp_path / "other")
+    assert done.exit_code == 1
+    assert "does not agree to the byte" in done.output
+    assert "torch 1.0 was, 2.9.1 is now" in done.output
+    assert "BLEU" in done.output
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "does not say: split"),
+        ('{"scores": {}}', "does not say: split, split_checksum, hypotheses_sha256"),
+    ],
+)
+def test_what_is_no_result_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "result.json").write_text(content)
+    done = reproduce(tmp_path / "result.json", tmp_path / "out")
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def test_results_without_settings_and_other_data_are_refused(written: Path, tmp_path: Path) -> None:
+    told = json.loads(written.read_text())
+    del told["training"]["config"]
+    (tmp_path / "old.json").write_text(json.dumps(told))
+    assert "does not say: config" in reproduce(tmp_path / "old.json", tmp_path / "out").output
+    make_dataset(tmp_path / "data", {"test": 4, "val": 6, "train": 50})
+    done = reproduce(written, tmp_path / "out", "--data", tmp_path / "data")
+    assert done.exit_code == 2
+    assert f"{tmp_path / 'data'}: train: expected the training data of {written}, checksum" in done.output
+    assert not (tmp_path / "out").exists()
