@@ -6,8 +6,8 @@ The command itself, as a process, translates the sentences of DATA's first test 
 a new order each time. Turn by turn, one size after the other; each figure is the median of the turns, each ratio the
 median of the turns' own. Start-up is left out: the input is a named pipe, which the command opens when its model is
 ready, and the time is from there to the last byte that it writes. Peak memory is the process's own (VmHWM), looked at
-twenty times a second. ``--stream`` gives one long input by standard input instead, and looks at the process every few
-seconds on the way.
+twenty times a second. ``--stream`` gives one long input by standard input instead, start-up included, and looks at
+the process every few seconds on the way.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -149,7 +150,16 @@ class Bench:
         from mmt.text import Tokenizer
 
         output, pipe = self.folder / "output", None
-        command = [sys.executable, "-m", "mmt.cli", "translate", "--model", str(self.model), "--quiet", *self.options]
+        command = [
+            sys.executable,
+            "-m",
+            "mmt.cli",
+            "translate",
+            "--model",
+            str(self.model),
+            "--quiet",
+            *self.options,
+        ]
         if not every:
             pipe = self.folder / "input"
             if not pipe.exists():
@@ -167,20 +177,37 @@ class Bench:
                     tokens_of[line] = len(tokenizer.encode(line)) + 1  # and eos
                 tokens += tokens_of[line]
                 translations.setdefault(source, set()).add(line)
-        seconds = seen.ended - seen.opened
+        seconds = seen.ended - (seen.begun if every else seen.opened)
         return {
             "lines_in": seen.lines_in,
             "lines_out": seen.lines_out,
-            "start_up_seconds": round(seen.opened - seen.begun, 2),
+            **({"start_up_seconds": round(seen.opened - seen.begun, 2)} if not every else {}),
             "seconds": round(seconds, 3),
             "sentences_a_second": round(seen.lines_out / seconds, 1),
             "tokens_a_second": round(tokens / seconds, 1),
             "peak_mb": round(seen.peak / 1e6, 1),
             # 1, unless lines come out in another order, or rounding turned a search
             "translations_of_one_sentence": max(map(len, translations.values())),
-            **({"lines_out_when_all_were_in": seen.lines_out_when_all_were_in} if every else {}),
-            **({"samples": seen.samples} if every else {}),
+            **(_course(seen) if every else {}),
         }
+
+
+def _course(seen: Run) -> dict[str, Any]:
+    """How a sampled run went: whether it streamed, and its second half beside its first."""
+    samples = [one for one in seen.samples if one["lines_out"]]
+    found: dict[str, Any] = {
+        "lines_out_when_all_were_in": seen.lines_out_when_all_were_in,
+        "most_lines_behind": max((one["lines_in"] - one["lines_out"] for one in samples), default=None),
+    }
+    if len(samples) > 2:
+        three = [samples[0], samples[len(samples) // 2], samples[-1]]
+        first, second = (
+            (after["lines_out"] - before["lines_out"]) / (after["seconds"] - before["seconds"])
+            for before, after in pairwise(three)
+        )
+        found["second_half_vs_first"] = round(second / first, 3)
+        found["rss_mb"] = dict(zip(("begin", "half", "end"), (one["rss_mb"] for one in three), strict=True))
+    return {**found, "samples": seen.samples}
 
 
 def _growth(bench: Bench, sizes: list[int], repeats: int) -> dict[str, Any]:
@@ -194,7 +221,8 @@ def _growth(bench: Bench, sizes: list[int], repeats: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "all_lines_came_out": all(one["lines_out"] == size for turn in turns for size, one in turn.items()),
         "lines": {
-            size: {name: statistics.median(turn[size][name] for turn in turns) for name in figures} for size in sizes
+            size: {name: statistics.median(turn[size][name] for turn in turns) for name in figures}
+            for size in sizes
         },
     }
     for name in ("tokens_a_second", "peak_mb"):
