@@ -1,13 +1,14 @@
 """Measures how ``mmt translate`` behaves as its input grows: speed, memory, and whether it streams.
 
-    python -m eval.bench_growth MODEL DATA [--lines 1000 --lines 10000 --lines 100000] [--repeats 3] [--stream LINES]
+    python -m eval.bench_growth MODEL DATA [--lines 1000 --lines 10000] [--repeats 3] [--stream LINES]
 
-The command itself, as a process, translates the sentences of DATA's first test split, gone through again and again in
-a new order each time. Turn by turn, one size after the other; each figure is the median of the turns, each ratio the
-median of the turns' own. Start-up is left out: the input is a named pipe, which the command opens when its model is
-ready, and the time is from there to the last byte that it writes. Peak memory is the process's own (VmHWM), looked at
-twenty times a second. ``--stream`` gives one long input by standard input instead, start-up included, and looks at
-the process every few seconds on the way.
+The command itself, as a process, translates the sentences of DATA's first test split, gone through again and
+again in a new order each time. Turn by turn, one size after the other; each figure is the median of the turns,
+each ratio the median of the turns' own, also by the process's own processor time, which a busy machine disturbs
+least. Start-up is left out: the input is a named pipe, which the command opens when its model is ready, and the
+time is from there to the last byte that it writes. Peak memory is the process's own (VmHWM), looked at twenty
+times a second. ``--stream`` gives one long input by standard input instead, start-up included, and looks at the
+process every few seconds on the way.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
@@ -54,6 +55,8 @@ class Run:
     begun: float = 0.0
     opened: float = 0.0
     ended: float = 0.0
+    processor_opened: float = 0.0
+    processor_ended: float = 0.0
     lines_in: int = 0
     lines_out: int = 0
     lines_out_when_all_were_in: int | None = None
@@ -70,6 +73,15 @@ def _status(pid: int) -> dict[str, int]:
     return {name: 1024 * int(kilobytes) for name, kilobytes in re.findall(r"(VmHWM|VmRSS):\s+(\d+) kB", text)}
 
 
+def _processor(pid: int) -> float | None:
+    """Seconds that the process has computed so far; None if it has gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def run(command: list[str], parts: Iterator[list[str]], output: Path, pipe: Path | None, every: float) -> Run:
     """Runs the command, feeds it and watches it.
 
@@ -80,7 +92,7 @@ def run(command: list[str], parts: Iterator[list[str]], output: Path, pipe: Path
         every: seconds between two samples, 0 for none; they are printed as they come.
     """
     seen = Run(begun=time.perf_counter())
-    complaints = tempfile.TemporaryFile()
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115 (gone with its last user)
     process = subprocess.Popen(  # noqa: S603 (our own command)
         command,
         stdin=subprocess.PIPE if pipe is None else subprocess.DEVNULL,
@@ -92,6 +104,7 @@ def run(command: list[str], parts: Iterator[list[str]], output: Path, pipe: Path
         try:
             with process.stdin or open(pipe, "wb") as stream:  # type: ignore[arg-type]  # returns when it is opened
                 seen.opened = time.perf_counter()
+                seen.processor_opened = _processor(process.pid) or 0.0
                 for part in parts:
                     stream.write("".join(f"{line}\n" for line in part).encode())
                     seen.lines_in += len(part)
@@ -103,6 +116,7 @@ def run(command: list[str], parts: Iterator[list[str]], output: Path, pipe: Path
         with output.open("wb") as stream:
             while block := process.stdout.read1(1 << 16):  # type: ignore[union-attr]
                 seen.ended = time.perf_counter()
+                seen.processor_ended = _processor(process.pid) or seen.processor_ended
                 seen.lines_out += block.count(b"\n")
                 stream.write(block)
 
@@ -121,6 +135,7 @@ def run(command: list[str], parts: Iterator[list[str]], output: Path, pipe: Path
                 "seconds": round(now - seen.begun, 1),
                 "lines_in": seen.lines_in,
                 "lines_out": out,
+                "processor_seconds": _processor(process.pid) or 0.0,
                 "sentences_a_second": round((out - last.lines_out) / (now - last.ended), 1),
                 "rss_mb": round(status["VmRSS"] / 1e6, 1),
                 "peak_mb": round(status["VmHWM"] / 1e6, 1),
@@ -185,6 +200,7 @@ class Bench:
             "seconds": round(seconds, 3),
             "sentences_a_second": round(seen.lines_out / seconds, 1),
             "tokens_a_second": round(tokens / seconds, 1),
+            "tokens_a_processor_second": round(tokens / (seen.processor_ended - seen.processor_opened), 1),
             "peak_mb": round(seen.peak / 1e6, 1),
             # 1, unless lines come out in another order, or rounding turned a search
             "translations_of_one_sentence": max(map(len, translations.values())),
@@ -201,11 +217,12 @@ def _course(seen: Run) -> dict[str, Any]:
     }
     if len(samples) > 2:
         three = [samples[0], samples[len(samples) // 2], samples[-1]]
-        first, second = (
-            (after["lines_out"] - before["lines_out"]) / (after["seconds"] - before["seconds"])
-            for before, after in pairwise(three)
-        )
-        found["second_half_vs_first"] = round(second / first, 3)
+        for kind in ("seconds", "processor_seconds"):
+            first, second = (
+                (after["lines_out"] - before["lines_out"]) / (after[kind] - before[kind])
+                for before, after in pairwise(three)
+            )
+            found[f"lines_a_{kind.removesuffix('s')}_second_half_vs_first"] = round(second / first, 3)
         found["rss_mb"] = dict(zip(("begin", "half", "end"), (one["rss_mb"] for one in three), strict=True))
     return {**found, "samples": seen.samples}
 
@@ -217,7 +234,8 @@ def _growth(bench: Bench, sizes: list[int], repeats: int) -> dict[str, Any]:
         for size in sizes if repeat % 2 == 0 else reversed(sizes):
             turns[-1][size] = bench.turn(size, seed=repeat)
             click.echo(json.dumps(turns[-1][size]), err=True)
-    figures = ("start_up_seconds", "sentences_a_second", "tokens_a_second", "peak_mb")
+    compared = ("tokens_a_second", "tokens_a_processor_second", "peak_mb")
+    figures = ("start_up_seconds", "sentences_a_second", *compared)
     found: dict[str, Any] = {
         "all_lines_came_out": all(one["lines_out"] == size for turn in turns for size, one in turn.items()),
         "lines": {
@@ -225,7 +243,7 @@ def _growth(bench: Bench, sizes: list[int], repeats: int) -> dict[str, Any]:
             for size in sizes
         },
     }
-    for name in ("tokens_a_second", "peak_mb"):
+    for name in compared:
         found[f"{name}_vs_{sizes[0]}"] = {
             size: round(statistics.median(turn[size][name] / turn[sizes[0]][name] for turn in turns), 3)
             for size in sizes[1:]
@@ -258,10 +276,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         options = ["--beam-size", str(beam), "--threads", str(threads)]
         bench = Bench(model, sentences, options, Path(folder))
-        if stream:
-            found = bench.turn(stream, seed=0, every=every)
-        else:
-            found = _growth(bench, sorted(sizes), repeats)
+        found = bench.turn(stream, 0, every) if stream else _growth(bench, sorted(sizes), repeats)
     settings = {"model": model.name, "sentences": len(sentences), "threads": threads, "beam": beam}
     click.echo(json.dumps({**settings, **found, "load": os.getloadavg()[0]}, indent=1))
 

@@ -21,11 +21,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-_LAYERS, _HEADS, _DIM, _FFN, _VOCAB = 4, 4, 128, 256, 10_000
+_LAYERS, _HEADS, _DIM, _FFN = 4, 4, 128, 256
 _NEVER = 10**9
 
-# glibc keeps freed memory, as mmt.memory has it for our side; by 1.3 faster than its default.
-_KEEP = {"MALLOC_MMAP_THRESHOLD_": 1 << 30, "MALLOC_TRIM_THRESHOLD_": (1 << 31) - 1, "MALLOC_TOP_PAD_": 1 << 26}
+# glibc keeps freed memory, as mmt.memory has it for our side.
+_KEEP = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
 
 
 def _config(folder: Path, max_tokens: int, steps: int) -> dict[str, Any]:
@@ -90,8 +94,8 @@ def _config(folder: Path, max_tokens: int, steps: int) -> dict[str, Any]:
     }
 
 
-def _prepare(folder: Path, data: Path, max_tokens: int, steps: int, sentences: int) -> None:
-    """Writes texts, vocabulary and configuration; of the test split about ``sentences``, of all lengths, the short
+def _prepare(folder: Path, data: Path, vocab_size: int, sentences: int) -> None:
+    """Writes texts and vocabulary; of the test split about ``sentences``, of all lengths, the short
     ones first."""
     from mmt.prepared import first_test_split, read_split
     from mmt.text import EOS, Tokenizer, normalize, train_tokenizer
@@ -100,10 +104,10 @@ def _prepare(folder: Path, data: Path, max_tokens: int, steps: int, sentences: i
         name: read_split(data, split) for name, split in (("train", "train"), ("test", first_test_split(data)))
     }
     path = folder / "tokenizer.model"
-    train_tokenizer([*rows["train"]["source"], *rows["train"]["target"]], _VOCAB, path)
+    train_tokenizer([*rows["train"]["source"], *rows["train"]["target"]], vocab_size, path)
     tokenizer = Tokenizer(path)
     (folder / "vocabulary.txt").write_text(
-        "".join(f"{piece}\n" for piece in tokenizer.pieces(range(EOS + 1, _VOCAB))), encoding="utf-8"
+        "".join(f"{piece}\n" for piece in tokenizer.pieces(range(EOS + 1, vocab_size))), encoding="utf-8"
     )
     pairs = {
         name: [(normalize(one), normalize(other)) for one, other in zip(of["source"], of["target"], strict=True)]
@@ -116,8 +120,11 @@ def _prepare(folder: Path, data: Path, max_tokens: int, steps: int, sentences: i
         for place, side in enumerate(("source", "target")):
             lines = "".join(f"{pair[place]}\n" for pair in texts)
             (folder / f"{name}.{side}").write_text(lines, encoding="utf-8")
-    # JSON is YAML
-    (folder / "joey.yaml").write_text(json.dumps(_config(folder, max_tokens, steps)), encoding="utf-8")
+
+
+def pin(threads: int) -> None:
+    """Keeps this process, and those that it starts, to as many cores; before torch counts them."""
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[-threads:]))
 
 
 class Joey:
@@ -139,15 +146,18 @@ class Joey:
         data: Path,
         threads: int,
         *,
+        vocab_size: int = 10_000,
         updates: int | None = None,
         max_tokens: int = 4096,
         steps: int = 14,
         sentences: int = 256,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self._complaints = tempfile.TemporaryFile()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         folder = Path(self._folder.name)
-        _prepare(folder, data, max_tokens, steps, sentences)
+        _prepare(folder, data, vocab_size, sentences)
+        config = json.dumps(_config(folder, max_tokens, steps))  # JSON is YAML
+        (folder / "joey.yaml").write_text(config, encoding="utf-8")
         given = {"folder": str(folder), "threads": threads, "updates": updates, "steps": steps}
         self._process = subprocess.Popen(  # noqa: S603 (the user's Python, our script)
             [str(python), str(Path(__file__)), json.dumps(given)],
@@ -191,7 +201,8 @@ class Joey:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ends it: it has seen the end of its input when it next looks, which is after a turn at the latest."""
-        assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101  # pipes
+        assert self._process.stdin is not None  # noqa: S101  # they are pipes
+        assert self._process.stdout is not None  # noqa: S101
         self._process.stdin.close()
         if error is not None:
             self._process.terminate()  # interrupted, in the middle of a turn perhaps
