@@ -125,25 +125,28 @@ def run(command: list[str], parts: Iterator[list[str]], output: Path, pipe: Path
     taking = threading.Thread(target=take)
     taking.start()
     last = Run(ended=seen.begun)
-    while process.poll() is None:
-        status = _status(process.pid)
-        seen.peak = max(seen.peak, status.get("VmHWM", 0))
-        now = time.perf_counter()
-        if every and now - last.ended >= every and "VmRSS" in status:
-            out = seen.lines_out
-            sample = {
-                "seconds": round(now - seen.begun, 1),
-                "lines_in": seen.lines_in,
-                "lines_out": out,
-                "processor_seconds": _processor(process.pid) or 0.0,
-                "sentences_a_second": round((out - last.lines_out) / (now - last.ended), 1),
-                "rss_mb": round(status["VmRSS"] / 1e6, 1),
-                "peak_mb": round(status["VmHWM"] / 1e6, 1),
-            }
-            seen.samples.append(sample)
-            click.echo(json.dumps(sample), err=True)
-            last = Run(ended=now, lines_out=out)
-        time.sleep(1 / _LOOKS)
+    try:
+        while process.poll() is None:
+            status = _status(process.pid)
+            seen.peak = max(seen.peak, status.get("VmHWM", 0))
+            now = time.perf_counter()
+            if every and now - last.ended >= every and "VmRSS" in status:
+                out = seen.lines_out
+                sample = {
+                    "seconds": round(now - seen.begun, 1),
+                    "lines_in": seen.lines_in,
+                    "lines_out": out,
+                    "processor_seconds": _processor(process.pid) or 0.0,
+                    "sentences_a_second": round((out - last.lines_out) / (now - last.ended), 1),
+                    "rss_mb": round(status["VmRSS"] / 1e6, 1),
+                    "peak_mb": round(status["VmHWM"] / 1e6, 1),
+                }
+                seen.samples.append(sample)
+                click.echo(json.dumps(sample), err=True)
+                last = Run(ended=now, lines_out=out)
+            time.sleep(1 / _LOOKS)
+    finally:
+        process.kill()  # interrupted; else it has ended
     taking.join()
     if process.returncode:
         complaints.seek(0)
