@@ -158,13 +158,16 @@ def _measure(
     sides |= _exported(model, tokenizer, beam)
     sides["fairseq2"] = _fairseq2(model, beam)
 
-    def rate(name: str, size: int) -> float:
+    def rate(name: str, size: int) -> tuple[float, float]:  # sentences a second, and a second of processor time
+        if name == "joey" and joey is not None:
+            asked.update(joey.turn(batch=size, beam=beam))
+            return asked["sentences"] / asked["seconds"], asked["sentences"] / asked["processor_seconds"]
         side = sides[name]
         parts = [collate(examples[first : first + size]) for first in range(0, len(examples), size)]
         side(parts[0])
-        begun = time.perf_counter()
+        begun, processor = time.perf_counter(), time.process_time()
         list(each_on_a_core(side, parts) if name != "fairseq2" else map(side, parts))
-        return len(examples) / (time.perf_counter() - begun)
+        return len(examples) / (time.perf_counter() - begun), len(examples) / (time.process_time() - processor)
 
     def latency(side: Callable[[Batch], object]) -> list[float]:
         times = []
@@ -176,13 +179,16 @@ def _measure(
 
     rates: dict[str, list[float]] = {}
     waits: dict[str, list[float]] = {}
-    peak = tokens = 0
+    of_processor: dict[str, list[float]] = {}
+    asked: dict[str, Any] = {}  # JoeyNMT's last answer
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeats):
-            for name, side in sides.items():
+            for name in (*sides, "joey") if joey is not None else sides:
                 # fairseq2's own is too slow to try every batch in every turn
                 best = max(rate(name, size) for size in (batches if name != "fairseq2" else batches[:1]))
-                rates.setdefault(name, []).append(best)
+                rates.setdefault(name, []).append(best[0])
+                of_processor.setdefault(name, []).append(best[1])
+            for name, side in sides.items():
                 waits.setdefault(name, []).extend(latency(side))
             for kind in ("float32", "int8") if ct2 else ():
                 name, how = f"ct2_{kind}", {"threads": threads, "compute_type": kind, "beam": beam}
@@ -197,11 +203,17 @@ def _measure(
                 waits.setdefault(name, []).extend(
                     _ct2(ct2, Path(folder), lengths, batch=1, workers=1, **how)["latency"]  # type: ignore[arg-type]
                 )
-            if joey is not None:
-                asked = [joey.turn(batch=size, beam=beam) for size in batches]
-                rates.setdefault("joey", []).append(max(one["sentences"] / one["seconds"] for one in asked))
-                peak = asked[-1]["peak_bytes"]  # so far
-                tokens = asked[-1]["tokens"] / asked[-1]["sentences"]
+
+    def ratios(of: dict[str, list[float]]) -> dict[str, float]:
+        return {
+            f"{ours}_vs_{other}": round(
+                statistics.median(a / b for a, b in zip(of[ours], of[other], strict=True)), 3
+            )
+            for other in of
+            for ours in ("float32", "bfloat16", "int8", "onnx_float32", "onnx_int8")
+            if other in ("fairseq2", "joey") or other.startswith("ct2")
+        }
+
     return {
         "threads": threads,
         "beam": beam,
@@ -211,17 +223,20 @@ def _measure(
             name: {f"p{p}": round(1000 * statistics.quantiles(found, n=20)[p // 5 - 1], 1) for p in (50, 95)}
             for name, found in waits.items()
         },
-        "ratios": {
-            f"{ours}_vs_{other}": round(
-                statistics.median(a / b for a, b in zip(rates[ours], rates[other], strict=True)), 3
-            )
-            for other in rates
-            for ours in ("float32", "bfloat16", "int8", "onnx_float32", "onnx_int8")
-            if other in ("fairseq2", "joey") or other.startswith("ct2")
-        },
+        "ratios": ratios(rates),
+        "processor_ratios": ratios(of_processor),
         "turns": {name: [round(one, 1) for one in found] for name, found in rates.items()},
-        **({"joey_tokens_a_sentence": tokens, "peak_bytes_joey": peak} if joey is not None else {}),
+        **_of_joey(asked),
         "load": os.getloadavg()[0],
+    }
+
+
+def _of_joey(asked: dict[str, Any]) -> dict[str, Any]:
+    if not asked:
+        return {}
+    return {
+        "joey_tokens_a_sentence": asked["tokens"] / asked["sentences"],
+        "peak_bytes_joey": asked["peak_bytes"],  # so far
     }
 
 
