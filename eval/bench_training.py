@@ -1,12 +1,17 @@
 """Measures training against a plain PyTorch loop of the same maths, and both against this machine.
 
     python -m eval.bench_training DATA [--threads 2] [--steps 8] [--repeats 5] [--precision float32]
+    python -m eval.bench_training DATA --threads 1 --joey-python PYTHON
 
 In the same process, turn by turn, on the same length buckets of DATA's training sentences: our step (model,
 loss, gradient clipping and AdamW as ``mmt train`` has them) and one of ``torch.nn.Transformer`` with a tied output
 layer and ``cross_entropy`` on the real tokens. Each figure is the median of the turns, each ratio that of the
 turns' own ratios, since a busy machine slows both of a turn alike. The floor is the step's matrix products at the
 rate that a large product reaches here. Peak memory is of a process that runs one of the two alone.
+
+``--joey-python``, a Python that has JoeyNMT, makes it the third of each turn, in a process of its own on the same
+cores: its own loop and its own batches of as many tokens, which it counts with their padding. All sides are pinned
+to as many cores as they have threads.
 """
 
 from __future__ import annotations
@@ -20,11 +25,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from eval.bench_joey import Joey, pin
 from mmt.command import Command
 
 if TYPE_CHECKING:
@@ -157,7 +164,7 @@ def _operations(batches: list[Batch], vocab_size: int) -> int:
 
 
 def _measure(
-    data: Path, vocab_size: int, max_tokens: int, steps: int, repeats: int, bfloat16: bool
+    data: Path, vocab_size: int, max_tokens: int, steps: int, repeats: int, bfloat16: bool, joey: Joey | None
 ) -> dict[str, Any]:
     import torch
 
@@ -170,14 +177,20 @@ def _measure(
     run = {name: make(vocab_size, bfloat16) for name, make in sides.items()}
 
     def turn(name: str) -> tuple[float, float]:  # target tokens a second, and a second of processor time
+        if name == "joey" and joey is not None:
+            found = joey.turn()
+            seen.append(found["peak_bytes"])
+            return found["tokens"] / found["seconds"], found["tokens"] / found["processor_seconds"]
         begun, processor = time.perf_counter(), time.process_time()
         for batch in batches:
             run[name](batch)
         return tokens / (time.perf_counter() - begun), tokens / (time.process_time() - processor)
 
+    seen: list[int] = []
     for name in _SIDES:
         run[name](batches[0])  # pays for memory and code
-    turns = [{name: turn(name) for name in _SIDES} for _ in range(repeats)]
+    names = _SIDES if joey is None else (*_SIDES, "joey")
+    turns = [{name: turn(name) for name in names} for _ in range(repeats)]
     rate = _peak_rate(bfloat16)
     padded = sum(batch.target[:, 1:].numel() for batch in batches)
     return {
@@ -185,12 +198,23 @@ def _measure(
         "threads": torch.get_num_threads(),
         "target_tokens_a_step": round(tokens / len(batches)),
         "filled": round(tokens / padded, 3),
-        **{name: statistics.median(one[name][0] for one in turns) for name in _SIDES},
+        **{name: statistics.median(one[name][0] for one in turns) for name in names},
         "floor": tokens / (_operations(batches, vocab_size) / rate),
         "peak_gflops": round(rate / 1e9, 1),
         "train_vs_plain": statistics.median(one["ours"][0] / one["plain"][0] for one in turns),
         "train_vs_plain_processor": statistics.median(one["ours"][1] / one["plain"][1] for one in turns),
         "ratios": sorted(round(one["ours"][0] / one["plain"][0], 3) for one in turns),
+        **(_beside_joey(turns, max(seen)) if seen else {}),
+    }
+
+
+def _beside_joey(turns: list[dict[str, tuple[float, float]]], peak: int) -> dict[str, Any]:
+    ratios, of_processor = ([one["ours"][kind] / one["joey"][kind] for one in turns] for kind in (0, 1))
+    return {
+        "train_vs_joey": statistics.median(ratios),
+        "train_vs_joey_processor": statistics.median(of_processor),
+        "joey_ratios": sorted(round(ratio, 3) for ratio in ratios),
+        "peak_bytes_joey": peak,
     }
 
 
@@ -202,10 +226,22 @@ def _measure(
 @click.option("--vocab-size", default=10_000, show_default=True)
 @click.option("--max-tokens", default=4096, show_default=True)
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option("--joey-python", type=click.Path(path_type=Path), help="A Python that has JoeyNMT 2.3.")
 @click.option("--only", type=click.Choice(_SIDES), hidden=True)
 def main(
-    data: Path, threads: int, steps: int, repeats: int, vocab_size: int, max_tokens: int, precision: str, only: str
+    data: Path,
+    threads: int,
+    steps: int,
+    repeats: int,
+    vocab_size: int,
+    max_tokens: int,
+    precision: str,
+    joey_python: Path | None,
+    only: str,
 ) -> None:
+    if joey_python:
+        pin(threads)
+
     import torch
 
     from mmt.memory import peak_memory
@@ -219,7 +255,12 @@ def main(
             step(batch)
         click.echo(peak_memory())
         return
-    result = _measure(data, vocab_size, max_tokens, steps, repeats, bfloat16)
+    with ExitStack() as stack:
+        joey = None
+        if joey_python:
+            joey = Joey(joey_python, data, threads, vocab_size=vocab_size, updates=steps, max_tokens=max_tokens)
+            stack.enter_context(joey)
+        result = _measure(data, vocab_size, max_tokens, steps, repeats, bfloat16, joey)
     for name in _SIDES:
         options = ["--only", name, "--threads", str(threads), "--steps", str(steps), "--precision", precision]
         options += ["--vocab-size", str(vocab_size), "--max-tokens", str(max_tokens)]

@@ -1,6 +1,7 @@
 """Measures translating against fairseq2's generator and CTranslate2, and against this machine.
 
     python -m eval.bench_translating DATA [--threads 2] [--repeats 5] [--beam 5] [--ct2-python PYTHON]
+    python -m eval.bench_translating DATA --threads 1 --joey-python PYTHON
 
 A model of the papers' size with random weights translates the lengths of DATA's first test split into exactly 14
 tokens each, so that all do the same work: ours in three precisions, and exported to ONNX in two; fairseq2's
@@ -8,6 +9,10 @@ generator on the same weights; and CTranslate2 4 on the same shapes, in a proces
 names a Python that has it. Turn by turn; each figure is the median of the turns, each ratio the median of the
 turns' own, at the best batch of each side and, of CTranslate2, with one or several workers. Latency is of one
 sentence at a time. Sentences are ids before and after.
+
+``--joey-python``, a Python that has JoeyNMT, adds that to each turn, on about 250 of the sentences, as it is slow.
+All sides are then pinned to as many cores as they have threads, and the peak memory of ours and of JoeyNMT is
+given, each of a process that does nothing else.
 """
 
 from __future__ import annotations
@@ -16,14 +21,17 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from eval.bench_joey import Joey, pin
 from mmt.command import Command
 
 if TYPE_CHECKING:
@@ -118,18 +126,27 @@ def _ct2(python: Path, folder: Path, lengths: list[int], **how: Any) -> dict[str
     return found
 
 
-def _measure(data: Path, repeats: int, beam: int, batches: list[int], ct2: Path | None) -> dict[str, Any]:
+def _random_model() -> MMTModel:
+    import torch
+
+    from mmt.model import MMTModel
+    from mmt.sizes import MMTConfig
+
+    torch.manual_seed(1)
+    return MMTModel(MMTConfig(vocab_size=_VOCAB, norm_order="pre")).eval()
+
+
+def _measure(
+    data: Path, repeats: int, beam: int, batches: list[int], ct2: Path | None, joey: Joey | None
+) -> dict[str, Any]:
     import torch
 
     from mmt.data import collate
     from mmt.memory import keep_freed_memory
-    from mmt.model import MMTModel
     from mmt.parallel import each_on_a_core
-    from mmt.sizes import MMTConfig
 
     keep_freed_memory()  # for both sides alike
-    torch.manual_seed(1)
-    model = MMTModel(MMTConfig(vocab_size=_VOCAB, norm_order="pre")).eval()
+    model = _random_model()
     temporary = tempfile.TemporaryDirectory()
     tokenizer = Path(temporary.name, "tokenizer.model")
     examples = _examples(data, tokenizer)
@@ -141,13 +158,16 @@ def _measure(data: Path, repeats: int, beam: int, batches: list[int], ct2: Path 
     sides |= _exported(model, tokenizer, beam)
     sides["fairseq2"] = _fairseq2(model, beam)
 
-    def rate(name: str, size: int) -> float:
+    def rate(name: str, size: int) -> tuple[float, float]:  # sentences a second, and a second of processor time
+        if name == "joey" and joey is not None:
+            asked.update(joey.turn(batch=size, beam=beam))
+            return asked["sentences"] / asked["seconds"], asked["sentences"] / asked["processor_seconds"]
         side = sides[name]
         parts = [collate(examples[first : first + size]) for first in range(0, len(examples), size)]
         side(parts[0])
-        begun = time.perf_counter()
+        begun, processor = time.perf_counter(), time.process_time()
         list(each_on_a_core(side, parts) if name != "fairseq2" else map(side, parts))
-        return len(examples) / (time.perf_counter() - begun)
+        return len(examples) / (time.perf_counter() - begun), len(examples) / (time.process_time() - processor)
 
     def latency(side: Callable[[Batch], object]) -> list[float]:
         times = []
@@ -159,12 +179,16 @@ def _measure(data: Path, repeats: int, beam: int, batches: list[int], ct2: Path 
 
     rates: dict[str, list[float]] = {}
     waits: dict[str, list[float]] = {}
+    of_processor: dict[str, list[float]] = {}
+    asked: dict[str, Any] = {}  # JoeyNMT's last answer
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeats):
-            for name, side in sides.items():
+            for name in (*sides, "joey") if joey is not None else sides:
                 # fairseq2's own is too slow to try every batch in every turn
                 best = max(rate(name, size) for size in (batches if name != "fairseq2" else batches[:1]))
-                rates.setdefault(name, []).append(best)
+                rates.setdefault(name, []).append(best[0])
+                of_processor.setdefault(name, []).append(best[1])
+            for name, side in sides.items():
                 waits.setdefault(name, []).extend(latency(side))
             for kind in ("float32", "int8") if ct2 else ():
                 name, how = f"ct2_{kind}", {"threads": threads, "compute_type": kind, "beam": beam}
@@ -179,6 +203,17 @@ def _measure(data: Path, repeats: int, beam: int, batches: list[int], ct2: Path 
                 waits.setdefault(name, []).extend(
                     _ct2(ct2, Path(folder), lengths, batch=1, workers=1, **how)["latency"]  # type: ignore[arg-type]
                 )
+
+    def ratios(of: dict[str, list[float]]) -> dict[str, float]:
+        return {
+            f"{ours}_vs_{other}": round(
+                statistics.median(a / b for a, b in zip(of[ours], of[other], strict=True)), 3
+            )
+            for other in of
+            for ours in ("float32", "bfloat16", "int8", "onnx_float32", "onnx_int8")
+            if other in ("fairseq2", "joey") or other.startswith("ct2")
+        }
+
     return {
         "threads": threads,
         "beam": beam,
@@ -188,17 +223,35 @@ def _measure(data: Path, repeats: int, beam: int, batches: list[int], ct2: Path 
             name: {f"p{p}": round(1000 * statistics.quantiles(found, n=20)[p // 5 - 1], 1) for p in (50, 95)}
             for name, found in waits.items()
         },
-        "ratios": {
-            f"{ours}_vs_{other}": round(
-                statistics.median(a / b for a, b in zip(rates[ours], rates[other], strict=True)), 3
-            )
-            for other in rates
-            for ours in ("float32", "bfloat16", "int8", "onnx_float32", "onnx_int8")
-            if other == "fairseq2" or other.startswith("ct2")
-        },
+        "ratios": ratios(rates),
+        "processor_ratios": ratios(of_processor),
         "turns": {name: [round(one, 1) for one in found] for name, found in rates.items()},
+        **_of_joey(asked),
         "load": os.getloadavg()[0],
     }
+
+
+def _of_joey(asked: dict[str, Any]) -> dict[str, Any]:
+    if not asked:
+        return {}
+    return {
+        "joey_tokens_a_sentence": asked["tokens"] / asked["sentences"],
+        "peak_bytes_joey": asked["peak_bytes"],  # so far
+    }
+
+
+def _run_for_memory(data: Path, beam: int, batch: int) -> int:
+    """Bytes: what this process has at most when it does nothing but translate by ours, in float32."""
+    from mmt.data import collate
+    from mmt.memory import keep_freed_memory, peak_memory
+    from mmt.parallel import each_on_a_core
+
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder:
+        examples = _examples(data, Path(folder, "tokenizer.model"))
+    parts = [collate(examples[first : first + batch]) for first in range(0, len(examples), batch)]
+    list(each_on_a_core(_ours(_random_model(), "float32", beam), parts))
+    return peak_memory()
 
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
@@ -208,13 +261,36 @@ def _measure(data: Path, repeats: int, beam: int, batches: list[int], ct2: Path 
 @click.option("--beam", default=5, show_default=True)
 @click.option("--batch", "batches", multiple=True, type=int, default=[64, 128], show_default=True)
 @click.option("--ct2-python", type=_PATH, help="A Python that has ctranslate2.")
+@click.option("--joey-python", type=_PATH, help="A Python that has JoeyNMT 2.3.")
+@click.option("--only-memory", is_flag=True, hidden=True)
 def main(
-    data: Path, threads: int, repeats: int, beam: int, batches: tuple[int, ...], ct2_python: Path | None
+    data: Path,
+    threads: int,
+    repeats: int,
+    beam: int,
+    batches: tuple[int, ...],
+    ct2_python: Path | None,
+    joey_python: Path | None,
+    only_memory: bool,
 ) -> None:
+    if joey_python:
+        pin(threads)
+
     import torch
 
     torch.set_num_threads(threads)
-    click.echo(json.dumps(_measure(data, repeats, beam, list(batches), ct2_python), indent=1))
+    if only_memory:
+        click.echo(_run_for_memory(data, beam, max(batches)))
+        return
+    with ExitStack() as stack:
+        joey = stack.enter_context(Joey(joey_python, data, threads, steps=_STEPS)) if joey_python else None
+        result = _measure(data, repeats, beam, list(batches), ct2_python, joey)
+    if joey_python:
+        command = [sys.executable, "-m", "eval.bench_translating", str(data), "--only-memory"]
+        command += ["--threads", str(threads), "--beam", str(beam), "--batch", str(max(batches))]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own command)
+        result["peak_bytes_float32"] = int(done.stdout.split()[-1])
+    click.echo(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":
