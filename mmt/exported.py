@@ -98,6 +98,9 @@ class ExportedTranslator(BaseTranslator):
 
         return in_threads(translate, batches, self._threads)
 
+    def _num_cores(self) -> int:
+        return self._threads
+
     def _read(self, images: Sequence[Path | bytes | Image]) -> NDArray[np.float32]:
         raise _no_files(str(images[0]) if isinstance(images[0], Path) else "images")
 

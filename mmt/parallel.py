@@ -13,15 +13,12 @@ _Result = TypeVar("_Result")
 def each_on_a_core(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
     """``work``, done by torch, of each item, in order, as many at a time as torch has threads, each on one.
 
-    Cores that share the small products of one batch wait for each other most of the time. A single item gets all
-    threads. torch's number of threads is what it was again after the last result.
+    Cores that share the small products of one batch wait for each other most of the time, and where others use the
+    machine a hundred times as long. torch's number of threads is what it was again after the last result.
     """
     import torch
 
     threads = torch.get_num_threads()
-    if min(threads, len(items)) < 2:
-        yield from map(work, items)
-        return
     torch.set_num_threads(1)
     try:
         yield from in_threads(work, items, threads, lambda: torch.set_num_threads(1))

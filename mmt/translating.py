@@ -68,6 +68,10 @@ class BaseTranslator(ABC):
         """Of each batch in order, each sentence's hypotheses, best first."""
 
     @abstractmethod
+    def _num_cores(self) -> int:
+        """How many batches are computed at a time."""
+
+    @abstractmethod
     def _read(self, images: Sequence[Path | bytes | Image]) -> NDArray[np.float32]:
         """(N, R, dim), features of image files, for a translator without a store."""
 
@@ -171,7 +175,9 @@ class BaseTranslator(ABC):
         found: list[list[Hypothesis]] = [[] for _ in parts]
         # A decoder's rows are sentences times beams.
         lengths = [(len(ids) + 1, 1) for _, ids in parts]
-        batches = length_batches(lengths, max(max_tokens // beam_size, 1))
+        room = max(max_tokens // beam_size, 1)
+        share = -(-sum(length for length, _ in lengths) // self._num_cores())  # a batch for each core, if small
+        batches = length_batches(lengths, max(min(room, share), 1))
         left = np.bincount([number for number, _ in parts], minlength=len(sentences))
         if progress is not None:
             progress(int((left == 0).sum()))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mmt.data import Batch, Example, collate
@@ -126,6 +127,9 @@ class Translator(BaseTranslator):
             )
 
         return each_on_a_core(search, batches)
+
+    def _num_cores(self) -> int:
+        return torch.get_num_threads()
 
     def _read(self, images: Sequence[Path | bytes | Image]) -> NDArray[np.float32]:
         from mmt.images import compute_features

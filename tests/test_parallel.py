@@ -32,8 +32,8 @@ def test_results_come_in_order_from_several_threads_of_one_core_each() -> None:
     assert torch.get_num_threads() == 2
 
 
-def test_a_single_item_gets_all_threads() -> None:
-    assert list(each_on_a_core(lambda _: torch.get_num_threads(), [1])) == [2]
+def test_a_single_item_has_one_core() -> None:
+    assert list(each_on_a_core(lambda _: torch.get_num_threads(), [1])) == [1]
 
 
 def test_an_error_ends_the_work_and_gives_the_threads_back() -> None:
