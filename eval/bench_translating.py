@@ -195,7 +195,7 @@ def _measure(
                 lengths = [len(example.source) + 1 for example in examples]
                 found = [
                     _ct2(ct2, Path(folder), lengths, batch=size, workers=workers, **how)["rate"]  # type: ignore[arg-type]
-                    for size in (32, *batches)
+                    for size in batches
                     for workers in {1, threads}
                 ]
                 rates.setdefault(name, []).append(max(found))
@@ -259,7 +259,7 @@ def _run_for_memory(data: Path, beam: int, batch: int) -> int:
 @click.option("--threads", default=2, show_default=True)
 @click.option("--repeats", default=5, show_default=True, help="Turns.")
 @click.option("--beam", default=5, show_default=True)
-@click.option("--batch", "batches", multiple=True, type=int, default=[64, 128], show_default=True)
+@click.option("--batch", "batches", multiple=True, type=int, default=[64, 32, 128], show_default=True)
 @click.option("--ct2-python", type=_PATH, help="A Python that has ctranslate2.")
 @click.option("--joey-python", type=_PATH, help="A Python that has JoeyNMT 2.3.")
 @click.option("--only-memory", is_flag=True, hidden=True)

@@ -20,7 +20,7 @@ from torch.utils import _pytree as trees  # how torch.export itself takes argume
 from tqdm import tqdm
 
 from mmt.errors import MMTError
-from mmt.exported import ADDED, DECODER, ENCODER, PRECISIONS, ExportPrecision, file_of
+from mmt.exported import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
 from mmt.folder import CARD, TOKENIZER, load_model
 from mmt.model import MMTModel
 from mmt.stepping import StepDecoder
@@ -104,11 +104,11 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """One step of all beams: ``mmt.search.Candidates``, but for ``place``: beam and rank among the beam's own."""
+    """One step of all beams: ``mmt.search.Candidates``."""
 
-    def __init__(self, decoder: StepDecoder, like: trees.TreeSpec) -> None:
+    def __init__(self, decoder: StepDecoder, like: trees.TreeSpec, block: int) -> None:
         super().__init__()
-        self._decoder, self._like = decoder, like
+        self._decoder, self._like, self._block = decoder, like, block
 
     def forward(
         self,
@@ -125,12 +125,12 @@ class _Decoder(nn.Module):
             tokens: (N, B) the last of each beam.
             position: (1) of these tokens, from 0.
             scores: (N, B) of the beams.
-            ranks: (W + ADDED), whose length says how many candidates are wanted.
+            ranks: (W), whose length says how many candidates are wanted.
             unseen: (N, B, P + B) 0 where a beam may look, else -inf.
             past: of each layer keys and values, (N, H, P, K).
             seen: what the encoder gave.
         Returns:
-            score, place, token, (N, W) each; ends, (N, B); and ``past`` with what this step adds.
+            score, beam, token, (N, W) each; ends, (N, B); and ``past`` with what this step adds.
         """
         decoder, later = self._decoder, []
         states = decoder.embedded(tokens, decoder.positions.index_select(0, position))
@@ -142,13 +142,20 @@ class _Decoder(nn.Module):
                 return both[0], both[1]
 
             states = layer(states, remember, unseen, trees.tree_unflatten(seen, self._like)[number])
-        logits = decoder.project(decoder.normed(states)).view(*scores.shape, -1)  # (N, B, V)
-        best, ids = logits.topk(ranks.size(0), dim=2)
-        highest = best[:, :, :1]
-        total = highest + (logits - highest).exp().sum(dim=2, keepdim=True).log()
-        best = torch.where((ids == PAD) | (ids == BOS), -torch.inf, best - total + scores.unsqueeze(2))
-        score, place = best.flatten(1).topk(ranks.size(0) - ADDED, dim=1)
-        return [score, place, ids.flatten(1).gather(1, place), logits[:, :, EOS] - total[:, :, 0] + scores, *later]
+        log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1)  # (N * B, V)
+        ends = log_p[:, EOS].view(scores.shape) + scores
+        # As in mmt.decoding: the best lie in those blocks of the vocabulary whose own best are best. A beam's first
+        # block has pad and bos, which are no candidates, and may stand too high by them: so B more are looked at.
+        num_blocks, block = log_p.size(1) // self._block, self._block
+        blocks = log_p.view(scores.size(0), -1, block)  # (N, B * V / block, block)
+        begun = scores.unsqueeze(2).expand(-1, -1, num_blocks).flatten(1)
+        where = (blocks.amax(dim=2) + begun).topk(ranks.size(0) + tokens.size(1), dim=1).indices
+        inside = blocks.gather(1, where.unsqueeze(2).expand(-1, -1, block)) + begun.gather(1, where).unsqueeze(2)
+        words = (where % num_blocks * block).unsqueeze(2) + torch.arange(block)
+        inside = torch.where((words == PAD) | (words == BOS), -torch.inf, inside).flatten(1)
+        score, place = inside.topk(ranks.size(0), dim=1)
+        beam = (where // num_blocks).gather(1, place // block)
+        return [score, beam, words.flatten(1).gather(1, place), ends, *later]
 
 
 def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
@@ -178,7 +185,7 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
         "tokens": torch.randint(EOS + 1, config.vocab_size, (num, beams)),
         "position": torch.tensor([steps]),
         "scores": torch.randn(num, beams),
-        "ranks": torch.zeros(2 * beams + ADDED, dtype=torch.int64),
+        "ranks": torch.zeros(2 * beams, dtype=torch.int64),
         "unseen": torch.zeros(num, beams, (steps + 1) * beams),
         "past": past,
         "seen": seen,
@@ -195,8 +202,10 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
             {0: free} | ({} if one.dim() < 4 else {3: free} if one.size(2) == 1 else {2: free}) for one in seen
         ],
     }
-    traced = torch.export.export(_Decoder(decoder, told[-1]).eval(), (), inputs, dynamic_shapes=axes)
-    yield DECODER, _onnx(traced, ["score", "place", "token", "ends", *(f"later_{i}" for i in range(len(past)))])
+    traced = torch.export.export(
+        _Decoder(decoder, told[-1], block_of(config.vocab_size)).eval(), (), inputs, dynamic_shapes=axes
+    )
+    yield DECODER, _onnx(traced, ["score", "beam", "token", "ends", *(f"later_{i}" for i in range(len(past)))])
 
 
 def _onnx(traced: torch.export.ExportedProgram, outputs: list[str]) -> Any:

@@ -26,9 +26,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ENCODER, DECODER = "encoder", "decoder"
-ADDED = 2  # candidates of a beam that may be pad and bos, which are none
 ExportPrecision = Literal["float32", "int8"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("float32", "int8")
+
+
+def block_of(vocab_size: int) -> int:
+    """Words of the vocabulary that are searched as one, such that a hundred such blocks are left."""
+    return max(
+        size for size in range(1, 129) if vocab_size % size == 0 and (vocab_size >= 100 * size or size == 1)
+    )
 
 
 def file_of(name: str, precision: ExportPrecision) -> str:
@@ -88,9 +94,10 @@ class ExportedTranslator(BaseTranslator):
     ) -> Iterator[list[list[Hypothesis]]]:
         if guidance != 1.0:
             raise MMTError(f"guidance {guidance}: an exported model knows only 1. Take the model it was made of.")
-        room = self.card.config["max_length"]
-        if 2 * beam_size + ADDED > self.card.config["vocab_size"]:
-            raise MMTError(f"beam size {beam_size}: too large for {self.card.config['vocab_size']} pieces.")
+        room, vocab_size = self.card.config["max_length"], self.card.config["vocab_size"]
+        widest = (vocab_size // block_of(vocab_size) - 1) // 2  # the first step has one beam for 2 B candidates
+        if beam_size > widest:
+            raise MMTError(f"beam size {beam_size}: expected at most {widest} for an exported model.")
 
         def translate(work: Work) -> list[list[Hypothesis]]:
             limits = lengths_allowed([len(ids) + 1 for ids in work.sources], (1.5, 20), room)
@@ -161,14 +168,14 @@ class _Steps:
             "tokens": tokens,
             "position": np.array([self._position]),
             "scores": scores,
-            "ranks": np.zeros(width + ADDED, np.int64),
+            "ranks": np.zeros(width, np.int64),
             "unseen": self._unseen,
         }
         inputs = {name: self._value(one) for name, one in given.items()} | self._seen
         inputs |= {f"past_{i}": one for i, one in enumerate(self._past)}
-        score, place, token, ends, *self._past = self._decoder.run_with_ort_values(self._names, inputs)
+        score, beam, token, ends, *self._past = self._decoder.run_with_ort_values(self._names, inputs)
         self._position += 1
-        return Candidates(score.numpy(), place.numpy() // (width + ADDED), token.numpy(), ends.numpy())
+        return Candidates(*(one.numpy() for one in (score, beam, token, ends)))
 
     def choose(self, parents: Places) -> None:
         self._unseen = np.take_along_axis(self._unseen, parents[:, :, None], 1)
