@@ -144,8 +144,8 @@ class _Decoder(nn.Module):
             states = layer(states, remember, unseen, trees.tree_unflatten(seen, self._like)[number])
         log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1)  # (N * B, V)
         ends = log_p[:, EOS].view(scores.shape) + scores
-        # As in mmt.decoding: the best lie in those blocks of the vocabulary whose own best are best. A beam's first
-        # block has pad and bos, which are no candidates, and may stand too high by them: so B more are looked at.
+        # As in mmt.decoding: the best lie in those blocks of the vocabulary whose own best are best. The first
+        # block of a beam has pad and bos, which are no candidates, and may stand too high by them: so B more.
         num_blocks, block = log_p.size(1) // self._block, self._block
         blocks = log_p.view(scores.size(0), -1, block)  # (N, B * V / block, block)
         begun = scores.unsqueeze(2).expand(-1, -1, num_blocks).flatten(1)
