@@ -58,7 +58,7 @@ def _python(*arguments: object) -> list[str]:
 
 
 def _works(out: Path) -> list[Work]:
-    data, store = out / "data", out / "features"
+    data, store = out / "data", out / "store"
 
     def train(folder: Path) -> list[str]:
         config = ["--config-file", "recipes/configs/pictures_en_de_gated.yaml"]
@@ -175,7 +175,7 @@ def main(out: Path, kills: int, seed: int, only: tuple[str, ...]) -> None:
         _python(
             "data_prep.pictures", out / "data", "--train", 600, "--val", 30, "--test", 30, "--contrastive", 16
         ),
-        _python("mmt.cli", "features", "--images", out / "data", "--out", out / "features"),
+        _python("mmt.cli", "features", "--images", out / "data", "--out", out / "store"),
     ):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     results: list[dict[str, Any]] = []
