@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from mmt.backbones import LAYERS, Backbone
 from mmt.errors import MMTError
 from mmt.features import FeatureSignature
-from mmt.images import ImageError
+from mmt.images import ImageError, read_file
 
 SAMPLE_RATE = 16_000
 NUM_BINS = 80
@@ -68,9 +68,9 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
 
     name = "the audio bytes given" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise AudioError(name, (error.strerror or str(error)).lower()) from None
+        data = source if isinstance(source, bytes) else read_file(source)
+    except (OSError, ValueError) as error:
+        raise AudioError(name, (getattr(error, "strerror", None) or str(error)).lower()) from None
     if not data:
         raise AudioError(name, "the file is empty")
     try:

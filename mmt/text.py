@@ -20,17 +20,34 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 # White space of every kind, control characters, and U+2581, by which SentencePiece marks a space.
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2581]+")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Unicode sorts the marks on one letter; the time that takes grows with the square of their number.
+_MANY_MARKS = re.compile(r"[\u0300-\U0010ffff]{256,}")
 
 
 def normalize(line: str) -> str:
     """The one normalisation before encoding; every line that it returns survives encode and decode unchanged.
 
     Unicode NFC; each run of white space, control characters (categories Zs, Zl, Zp, Cc) and U+2581 becomes one
-    space; none at either end; a lone surrogate, which no file can hold, becomes U+FFFD. Nothing else: case,
-    quotes, zero-width and directional characters stay.
+    space; none at either end; a lone surrogate, which no file can hold, becomes U+FFFD; of more than 128 marks on
+    one letter, each 128 are kept apart by U+034F, which prints nothing. Nothing else: case, quotes, zero-width and
+    directional characters stay.
     """
     line = _SURROGATES.sub("\ufffd", line)
+    line = _MANY_MARKS.sub(_kept_apart, line)
     return _SPACES.sub(" ", unicodedata.normalize("NFC", line)).strip(" ")
+
+
+def _kept_apart(found: re.Match[str]) -> str:
+    """Unicode's stream-safe text format (UAX 15), with a larger number."""
+    parts, marks = [], 0
+    for character in found.group():
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > 128:
+            parts.append("\u034f")
+            marks = 1
+        parts.append(character)
+    return "".join(parts)
 
 
 def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: Sequence[str] = ()) -> None:
@@ -110,12 +127,15 @@ class Tokenizer:
         return self._encoder(line).tolist() if line else []
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """The text of ``ids``; control symbols, the unknown piece among them, print nothing."""
+        """The text of ``ids``, on one line; control symbols, the unknown piece among them, print nothing.
+
+        A line feed, which a model can spell in bytes, is a space: so is every control character.
+        """
         import torch
 
         tensor = torch.as_tensor(ids, dtype=torch.int64)
         tensor = tensor[tensor > EOS]
-        return str(self._decoder(tensor)) if len(tensor) else ""
+        return _CONTROLS.sub(" ", str(self._decoder(tensor))) if len(tensor) else ""
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The piece of each id: U+2581 stands for a space, ``<0xE2>`` for a byte, ``</s>`` for eos."""

@@ -239,6 +239,11 @@ class Translator:
         batches.reverse()  # the longest first: should memory not suffice, it shows at once
         for batch, results in zip(batches, each_on_a_core(search, batches), strict=True):
             for i, result in zip(batch, results, strict=True):
+                if not result:
+                    raise MMTError(
+                        f"sentence {parts[i][0] + 1}: the model finds no translation: its weights give no numbers "
+                        "(NaN). Copy the model folder again."
+                    )
                 found[i] = result
                 left[parts[i][0]] -= 1
             if progress is not None:

@@ -45,7 +45,9 @@ def damaged(rng: Rng, data: bytes) -> bytes:
     found = bytearray(data)
     place = int(rng.integers(len(found) + 1))
     length = int(rng.integers(1, 2 + len(found) // int(one(rng, (2, 8, 64)))))
-    kind = one(rng, ("bits", "bits", "bytes", "cut", "cut", "gone", "doubled", "zeros", "ones", "more", "junk", "moved"))
+    kind = one(
+        rng, ("bits", "bits", "bytes", "cut", "cut", "gone", "doubled", "zeros", "ones", "more", "junk", "moved")
+    )
     if kind in ("bits", "bytes") and found:
         for _ in range(int(one(rng, (1, 1, 2, 8)))):
             at = int(rng.integers(len(found)))
