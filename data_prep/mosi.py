@@ -139,7 +139,8 @@ def _read_table(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 where = f"{path}: line {reader.line_num}"
                 if None in line:  # DictReader's key for what is beyond the last column
                     raise MMTError(
-                        f"{where}: has more cells than the heading ({len(columns)}). Put a text with commas into quotes."
+                        f"{where}: has more cells than the heading ({len(columns)}). Put a text with commas into "
+                        "quotes."
                     )
                 known = {name: value for name, value in line.items() if name and value is not None}
                 for name in ("video_id", "clip_id"):

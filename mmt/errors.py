@@ -15,8 +15,8 @@ class MMTError(Exception):
     """A mistake in the user's input, not in this code.
 
     The message is one line that says where, what was expected, what came, and the remedy. The command
-    line prints it without a stack trace and exits with 2. It may quote any name or value: what would break the line
-    is written as an escape, and the middle of what is very long is left out.
+    line prints it without a stack trace and exits with 2. It may quote any name or value: what would break the
+    line, or act on the terminal, is written as an escape, and the middle of a very long message is left out.
     """
 
     def __init__(self, message: str) -> None:

@@ -7,9 +7,9 @@ A store is a folder of three files, none of them a pickle:
 - ``ids.txt``: one image id a line, in row order.
 - ``features.bin``: the rows, (num_images, R, D) row-major, little-endian float16 or float32.
 
-``meta.json`` has the SHA-256 of the ids and of the rows that count. The ids' is looked at whenever a store is opened
-(1 ms for 30,000): ids in another order would give each image another's features. The rows' takes reading them all,
-and so ``mmt features --check`` alone does that.
+``meta.json`` has the SHA-256 of the ids and of the rows that count. The ids' is looked at whenever a store is
+opened: ids in another order would give each image another's features. The rows' takes reading them all, and so
+``mmt features --check`` alone does that.
 
 While rows are being added there is also ``journal.jsonl``: one line a batch, written after the batch's rows.
 After a kill, the rows that the journal vouches for are kept and anything behind them is cut off. Adding to a
@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,12 +190,13 @@ class FeatureStore:
         """Reads all rows, and raises MMTError where they are not those that were written."""
         if self._rows_checksum is None:
             raise MMTError(
-                f"{self.folder}: has no checksum of its rows, it is of an earlier version of mmt. Nothing can be said."
+                f"{self.folder}: has no checksum of its rows, as an earlier version of mmt made it. Run mmt "
+                "features again with a new --out."
             )
         if file_checksum(self.folder / _ROWS, self._rows.nbytes) != self._rows_checksum:
             raise MMTError(
-                f"{self.folder / _ROWS}: damaged, its checksum is another than {_META} says. Remove the folder and "
-                "run mmt features again."
+                f"{self.folder / _ROWS}: damaged, its checksum is another than {_META} says. Remove the folder "
+                "and run mmt features again."
             )
 
     def __len__(self) -> int:
@@ -444,7 +445,7 @@ class FeatureWriter:
         self._journal.flush()
 
 
-def _is_entry(entry: Any) -> bool:
+def _is_entry(entry: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a line of the journal has the shape of one: its heading, or a batch."""
     if not isinstance(entry, dict):
         return False

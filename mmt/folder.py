@@ -133,7 +133,12 @@ def _checked(card: ModelCard) -> ModelCard:
     if not all(isinstance(t, dict) for t in tables) or not all(isinstance(t, str) for t in texts):
         raise ValueError("a value is of the wrong kind")
     beam_size, penalty = card.decoding.get("beam_size", 1), card.decoding.get("length_penalty", 1.0)
-    if type(beam_size) is not int or not 1 <= beam_size <= 1000 or type(penalty) not in (int, float):
+    if (
+        type(beam_size) is not int
+        or not 1 <= beam_size <= 1000
+        or type(penalty) not in (int, float)
+        or not abs(penalty) <= 100
+    ):
         raise ValueError(f"decoding with {card.decoding}")
     return card
 

@@ -94,7 +94,7 @@ def decode_image(source: Path | bytes | Image.Image) -> Tensor:
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes. Raises OSError or ValueError for what is none: a pipe would keep us waiting, a device has no end."""
+    """A file's bytes. Raises OSError or ValueError, also for a pipe, which may wait, and a device without end."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(

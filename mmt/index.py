@@ -1,9 +1,9 @@
 """An index: the vectors of many images or sentences in a folder, to find those nearest to a query.
 
 The folder holds ``vectors.npy`` (N, D), ``items.json`` (image ids, or sentences, one a row), ``index.json`` (what
-it is, which model made it, and the others' SHA-256) and, of a large one, ``search.faiss``. Below ``EXACT_BELOW`` items a search looks
-at all of them; from there on it is by HNSW (Malkov and Yashunin 2018, https://arxiv.org/abs/1603.09320), which
-looks at few and may miss some of the nearest. Both are faiss's.
+it is, which model made it, and the other files' SHA-256) and, of a large one, ``search.faiss``. Below
+``EXACT_BELOW`` items a search looks at all of them; from there on it is by HNSW (Malkov and Yashunin 2018,
+https://arxiv.org/abs/1603.09320), which looks at few and may miss some of the nearest. Both are faiss's.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _LONGEST = 1 << 24  # bytes: no sentence, but a file of another kind
 _UNPACKED, _PACKED = 1 << 27, 200  # bytes of text that are fine, and times its size that more may be
 
 
-def decode_lines(stream: IO[bytes], name: str) -> Iterator[str]:
+def decode_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[str]:
     r"""Decodes a binary stream line by line, holding one line at a time.
 
     A line ends at ``\n`` and nowhere else: files that are parallel line by line come apart where a Unicode line

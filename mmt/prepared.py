@@ -148,7 +148,7 @@ def read_info(folder: Path) -> DatasetInfo:
 
 
 def _checked(info: DatasetInfo) -> DatasetInfo:
-    """``info``, if its values are of their kinds. Raises ValueError for one that is not, or that would be a path."""
+    """``info``, if its values are of their kinds. Raises ValueError for one that is not, or would be a path."""
     texts = (
         info.name,
         info.source_lang,

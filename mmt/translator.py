@@ -203,8 +203,8 @@ class Translator:
             raise MMTError(f"expected a list of sentences, found the text {sentences[:40]!r}. Put it into a list.")
         if images is not None and len(images) != len(sentences):
             raise MMTError(f"expected one image (or None) a sentence, found {len(images)} for {len(sentences)}.")
-        if not math.isfinite(length_penalty):
-            raise MMTError(f"length penalty: expected a finite number, found {length_penalty}.")
+        if not abs(length_penalty) <= 100:  # beyond, powers of it are no numbers
+            raise MMTError(f"length penalty: expected a number from -100 to 100, found {length_penalty}.")
         if not (math.isfinite(guidance) and guidance >= 0):
             raise MMTError(f"guidance: expected 0 or more (1 is the model as it is), found {guidance}.")
         if image_control != "right" or guidance != 1.0:

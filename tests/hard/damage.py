@@ -12,15 +12,21 @@ Rng = np.random.Generator
 Some = TypeVar("Some")
 
 _WORDS = (
-    "a dog", "ein Kran", "café", "cafe\u0301", "犬が走る", "👩\u200d👩\u200d👧", "🇨🇿", "שלום", "\u202eabc\u202c", "\u2066x\u2069",
-    "a\u0301\u0316\u0323" * 5, "\u034f", "\ufdfa", "\ufeff", "\ufffe", "\uffff", "\U0010ffff", "\ufffd", "ﬁ", "\u1100\u1161", "\u00ad",
-    "\u200b", "\x00", "\x01\x1b[31m", "\x7f", "\x80\x9f", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r",
-    "\u2581", "<s>", "</s>", "<0x0A>", "[MASK_C]", "|||", " ||| 1 ||| ", "\\n", "\\", '"', "'", "<script>alert(1)</script>", "{{ 7*7 }}",
+    "a dog", "ein Kran", "café", "cafe\u0301", "犬が走る", "👩\u200d👩\u200d👧", "🇨🇿", "שלום", "\u202eabc\u202c",
+    "\u2066x\u2069",
+    "a\u0301\u0316\u0323" * 5, "\u034f", "\ufdfa", "\ufeff", "\ufffe", "\uffff", "\U0010ffff", "\ufffd", "ﬁ",
+    "\u1100\u1161", "\u00ad",
+    "\u200b", "\x00", "\x01\x1b[31m", "\x7f", "\x80\x9f", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c",
+    "\x1d", "\x1e", "\r",
+    "\u2581", "<s>", "</s>", "<0x0A>", "[MASK_C]", "|||", " ||| 1 ||| ", "\\n", "\\", '"', "'",
+    "<script>alert(1)</script>", "{{ 7*7 }}",
     "%s%n", "../..", "&amp;", "$(id)", "-" * 50, "NaN", "null",
 )  # fmt: skip
 _NASTY: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, -(10**30), 0.5, 1e308, float("inf"), float("nan"), "", "\0", "x",
-    "../../etc/passwd", "/etc/passwd", "\ud800", "é" * 300, "x" * 100_000, [], {}, [[]], {"a": {}}, [None], "1", "float16",
+    None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, -(10**30), 0.5, 1e308, float("inf"), float("nan"), "",
+    "\0", "x",
+    "../../etc/passwd", "/etc/passwd", "\ud800", "é" * 300, "x" * 100_000, [], {}, [[]], {"a": {}}, [None], "1",
+    "float16",
 )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Hands the readers what no user should, by the thousand: ``python -m tests.hard.fuzz --cases 100000 --seed 1``.
 
-Each case is made from the seed, its reader's name and its number alone, so that it can be made again, and a run that
-was interrupted goes on: ``OUT/results.jsonl`` has a line a case. A child process does the reading; one that dies, hangs
-or takes too much memory is replaced. Whatever went wrong is kept, with the file that did it, in
+Each case is made from the seed, its reader's name and its number alone, so that it can be made again, and a run
+that was interrupted goes on: ``OUT/results.jsonl`` has a line a case. A child process does the reading; one that
+dies, hangs or takes too much memory is replaced. Whatever went wrong is kept, with the file that did it, in
 ``OUT/READER-NUMBER``; ``--only READER --number N`` does that one again, here and now. Exit code 1 if anything did.
 """
 
@@ -35,12 +35,14 @@ from tests.hard import media, readers
 READERS = {
     one.name: one
     for one in (
-        readers.Text, readers.Output, readers.Tables, readers.Names, readers.Features, readers.Data, readers.Models,
+        readers.Text, readers.Output, readers.Tables, readers.Names, readers.Features, readers.Data,
+        readers.Models,
         readers.Weights, readers.IndexReader, media.Images, media.Folders, media.Audio, media.Config,
     )
 }  # fmt: skip
 SHARES = {
-    "text": 22, "output": 3, "tables": 14, "names": 4, "features": 12, "data": 5, "models": 5, "weights": 2, "index": 5, "images": 15,
+    "text": 22, "output": 3, "tables": 14, "names": 4, "features": 12, "data": 5, "models": 5, "weights": 2,
+    "index": 5, "images": 15,
     "folders": 3, "audio": 5, "config": 5,
 }  # fmt: skip
 """Cases of each reader, of a hundred."""

@@ -1,8 +1,8 @@
 """The readers under test: each makes one case of a numbered generator, reads it, and knows what is right.
 
-A reader's ``make`` writes what a user might hand in and returns the truth about it; ``read`` reads it as the toolkit
-does and raises ``Wrong`` where what comes back is not the truth, or where an accident that can be seen was not. An
-``MMTError`` is a refusal, which is always allowed unless the truth says that nothing was wrong.
+A reader's ``make`` writes what a user might hand in and returns the truth about it; ``read`` reads it as the
+toolkit does and raises ``Wrong`` where what comes back is not the truth, or where an accident that can be seen was
+not. An ``MMTError`` is a refusal, which is always allowed unless the truth says that nothing was wrong.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ KEY = re.compile(r"#([0-9a-f]{8})#")
 DIM = 6
 
 
-class Wrong(Exception):
+class Wrong(Exception):  # noqa: N818 (an outcome)
     """What came back is not what was written, and nobody was told."""
 
 
 @dataclass
 class Truth:
-    """``whole``: nothing was damaged, so a refusal is wrong; ``seen``: it must be refused; ``kind``: for reports."""
+    """``whole``: nothing was damaged, a refusal is wrong; ``seen``: it must be refused; ``kind``: for reports."""
 
     kind: str
     whole: bool = False
@@ -302,7 +302,8 @@ class Tables(Reader):
             ]
             said = [
                 {
-                    "question_id": k, "answers": [{"answer": f"#{k:08x}#"}], "multiple_choice_answer": f"#{k:08x}#",
+                    "question_id": k, "answers": [{"answer": f"#{k:08x}#"}],
+                    "multiple_choice_answer": f"#{k:08x}#",
                     "answer_type": "other", "question_type": "what",
                 }
                 for k in keys
@@ -327,7 +328,8 @@ class Tables(Reader):
             files["lexicon.json"] = json.dumps({
                 "source_lang": "en", "target_lang": "de", "signature": "x",
                 "words": [
-                    {"word": k, "count": 3, "entropy": 1.0, "senses": [{"translation": s, "count": 3, "probability": 0.5}]}
+                    {"word": k, "count": 3, "entropy": 1.0, "senses": [{"translation": s, "count": 3,
+                    "probability": 0.5}]}
                     for s, k in rows
                 ],
             }).encode()  # fmt: skip
@@ -339,8 +341,7 @@ class Tables(Reader):
         raw = gzip.decompress(files[name]) if packed else files[name]
         if accident == "bytes":
             files[name] = damaged(rng, files[name])
-            if parallel:
-                truth.more = (kind, [])
+            truth.more = (kind, [])  # text has no checksum: of lines that were hit, nothing can be known
         elif accident == "gone":
             del files[name]
             truth.seen = True
@@ -416,10 +417,14 @@ class Tables(Reader):
 # --- names that would be paths ------------------------------------------------------------------------------
 
 HOSTILE_NAMES = (
-    "in.png", "sub/in.png", "../secret.png", "sub/../../secret.png", "out.png", "outside/secret.png", "sub/out.png", "",
-    ".", "..", "/", "//", "in.png/../../secret.png", "~/in.png", "in.png\0.jpg", "\0", "x" * 300 + ".png", "a/" * 3000 + "x",
-    "\ud800.png", "in.png ", "C:\\secret.png", "..\\secret.png", "%2e%2e/secret.png", "‥/secret.png", "-rf", "$(touch x)",
-    "nul", "loop.png", "pipe.png", "folder.png", "gone.png", "\u202egnp.ni", "in.PNG", "./in.png", "/dev/zero", "/proc/self/environ",
+    "in.png", "sub/in.png", "../secret.png", "sub/../../secret.png", "out.png", "outside/secret.png",
+    "sub/out.png", "",
+    ".", "..", "/", "//", "in.png/../../secret.png", "~/in.png", "in.png\0.jpg", "\0", "x" * 300 + ".png",
+    "a/" * 3000 + "x",
+    "\ud800.png", "in.png ", "C:\\secret.png", "..\\secret.png", "%2e%2e/secret.png", "‥/secret.png", "-rf",
+    "$(touch x)",
+    "nul", "loop.png", "pipe.png", "folder.png", "gone.png", "\u202egnp.ni", "in.PNG", "./in.png", "/dev/zero",
+    "/proc/self/environ",
 )  # fmt: skip
 
 
