@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,45 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
     write_whole(path, model.getvalue())
 
 
+def _refuse_charsmap(data: bytes) -> None:
+    """Raises ValueError for a model with a table of normalisation, which ours never have.
+
+    SentencePiece believes what the table says and reads beyond it: a hostile one ends the process
+    (https://github.com/google/sentencepiece/issues/1269).
+    """
+    for spec, content in _fields(data):
+        if spec in (3, 5) and any(
+            number == 2 and table for number, table in _fields(content)
+        ):  # normaliser, and back
+            raise ValueError("has a table of normalisation")
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Number and content of each field of a protocol buffer, no content of numbers. Raises ValueError."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        found = 0
+        for shift in range(0, 70, 7):
+            at += 1
+            byte = data[at - 1]
+            found |= (byte & 127) << shift
+            if byte < 128:
+                return found
+        raise ValueError("not a number")
+
+    while at < len(data):
+        key = number()
+        if key & 7 not in (0, 2):
+            raise ValueError(f"a field of type {key & 7}")
+        length = number()
+        content = b""
+        if key & 7 == 2:
+            content, at = data[at : at + length], at + length
+        yield key >> 3, content
+
+
 class Tokenizer:
     """SentencePiece by fairseq2's native encoder and decoder.
 
@@ -109,6 +148,7 @@ class Tokenizer:
         if not path.is_file():
             raise MMTError(f"{path}: no tokenizer model there. Is this a whole model folder?")
         try:
+            _refuse_charsmap(path.read_bytes())
             model = SentencePieceModel(path)
         except Exception:
             raise MMTError(f"{path}: not a SentencePiece model. Copy the model folder again.") from None

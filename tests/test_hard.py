@@ -89,6 +89,15 @@ def test_a_model_that_spells_a_line_feed_writes_one_line(tokenizer: Tokenizer) -
     assert tokenizer.decode(ids) == "a b c  d"
 
 
+def test_a_tokenizer_with_a_table_that_ends_the_process_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    table = struct.pack("<I", 256) + struct.pack("<I", 0x7FFFFF00) * 64 + b"abc\0"
+    spec = b"\x12" + bytes([len(table) & 127 | 128, len(table) >> 7]) + table
+    field = b"\x1a" + bytes([len(spec) & 127 | 128, len(spec) >> 7]) + spec
+    (tmp_path / "tokenizer.model").write_bytes(tokenizer.path.read_bytes() + field)
+    with pytest.raises(MMTError, match=r"tokenizer\.model: not a SentencePiece model"):
+        Tokenizer(tmp_path / "tokenizer.model").encode("A dog")
+
+
 @pytest.mark.parametrize("name", ["o.txt", "o.jsonl"])
 def test_half_a_surrogate_pair_is_written_as_it_came(tmp_path: Path, name: str) -> None:
     (tmp_path / "in.jsonl").write_text('{"source": "\\ud800", "image": "\\udc00"}')
@@ -506,6 +515,19 @@ def test_no_checkpoint_runs_code(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert not (tmp_path / "was_run").exists()
     torch.load(path, weights_only=False)  # and it would have
     assert (tmp_path / "was_run").exists()
+
+
+def test_no_clip_folder_runs_code(tmp_path: Path) -> None:
+    from transformers import CLIPVisionConfig
+
+    from mmt.backbones import load_backbone
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1}
+    CLIPVisionConfig(**sizes, image_size=8, patch_size=4, projection_dim=4).save_pretrained(tmp_path)
+    torch.save({"a": Hostile(tmp_path / "was_run")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(MMTError, match="cannot be loaded"):
+        load_backbone(f"clip:{tmp_path}")
+    assert not (tmp_path / "was_run").exists()
 
 
 # --- the index --------------------------------------------------------------------------------------------
