@@ -87,16 +87,13 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def file_checksum(path: Path, num_bytes: int | None = None) -> str:
-    """SHA-256 (hex) of a file, or of its first ``num_bytes``. Raises MMTError where it cannot be read."""
+    """SHA-256 (hex) of a file, or of its first ``num_bytes``. Raises OSError where it cannot be read."""
     digest = hashlib.sha256()
     left = sys.maxsize if num_bytes is None else num_bytes
-    try:
-        with path.open("rb") as stream:
-            while left and (part := stream.read(min(left, 1 << 20))):
-                digest.update(part)
-                left -= len(part)
-    except OSError as error:
-        raise MMTError(f"{path}: cannot be read ({error.strerror}).") from None
+    with path.open("rb") as stream:
+        while left and (part := stream.read(min(left, 1 << 20))):
+            digest.update(part)
+            left -= len(part)
     return digest.hexdigest()
 
 
