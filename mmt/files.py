@@ -307,7 +307,8 @@ def write_predictions(results: Iterable[tuple[Line, Prediction]], path: Path | N
                 whole = {"source": line.source, "image": line.image, **values}
                 text = json.dumps(whole, ensure_ascii=False)
             else:
-                text = "\t".join(str(value) for value in values.values())
+                # A label out of a data set may be any text: here it is one cell of one line.
+                text = "\t".join(" ".join(str(value).split()) for value in values.values())
             stream.write((text + "\n").encode("utf-8", "backslashreplace"))
 
 

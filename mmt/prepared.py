@@ -107,13 +107,14 @@ def write_dataset(
                 "Name another folder, or remove this one yourself."
             )
         disable_progress_bars()
-        tables = {}
+        tables, counted = {}, {}
         for name, rows in splits.items():
             try:
                 tables[name] = Dataset.from_list([dict(row) for row in rows])
+                counted[name] = _count(tables[name])
             except (ValueError, TypeError) as error:  # Arrow's own are among them
                 raise MMTError(f"split '{name}': cannot be stored ({error}). Mend the input.") from None
-        info = replace(info, splits={name: _count(table) for name, table in tables.items()})
+        info = replace(info, splits=counted)
         DatasetDict(tables).save_to_disk(str(beside))
         (beside / _INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
         images = images_from or folder / info.images
@@ -159,7 +160,8 @@ def _checked(info: DatasetInfo) -> DatasetInfo:
     numbers = [n for s in info.splits.values() for n in (s.sentences, s.images_found, s.images_missing)]
     if not info.splits or not all(isinstance(t, str) for t in texts) or not all(type(n) is int for n in numbers):
         raise ValueError("a value is missing or of the wrong kind")
-    if not isinstance(info.probe, dict) or "\0" in info.images:
+    probe_fits = isinstance(info.probe, dict) and (not info.probe or {"kind", "symbol"} <= set(info.probe))
+    if not probe_fits or "\0" in info.images:
         raise ValueError("a value is of the wrong kind")
     names = [*info.splits, *([] if os.path.isabs(info.images) else [info.images])]
     outside = [name for name in names if (name and Path(name).name != name) or name == ".."]

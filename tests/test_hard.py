@@ -31,11 +31,12 @@ from mmt.commute import find_images as find_commute_images
 from mmt.config import read_config
 from mmt.errors import MMTError
 from mmt.features import FeatureStore, FeatureWriter
-from mmt.files import FileTranslator, Images, Input, Line, open_file, write_output
+from mmt.files import FileTranslator, Images, Input, Line, open_file, write_output, write_predictions
 from mmt.folder import load_model, read_card
 from mmt.images import ImageError, decode_image
 from mmt.index import Index, open_index, write_index
 from mmt.lines import parse_json, read_lines
+from mmt.predictions import Prediction
 from mmt.prepared import DatasetInfo, read_info, read_split, write_dataset
 from mmt.retrieve import Answer, Query, render
 from mmt.selection import choose
@@ -105,6 +106,12 @@ def test_half_a_surrogate_pair_is_written_as_it_came(tmp_path: Path, name: str) 
     write_output([(line, [Translation("x", 0.0, False)])], tmp_path / name, 1)
     text = (tmp_path / name).read_text(encoding="utf-8")
     assert text == "x\n" if name == "o.txt" else json.loads(text)["source"] == "\ud800"
+
+
+def test_a_label_of_several_lines_is_one_cell(tmp_path: Path) -> None:
+    said = [(Line(n, "x"), Prediction(label, 0.5, None)) for n, label in enumerate(["a\nb", "c\td", "e"])]
+    write_predictions(said, tmp_path / "o.txt")
+    assert (tmp_path / "o.txt").read_text() == "a b\t0.5\nc d\t0.5\ne\t0.5\n"
 
 
 def test_json_without_end_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Truth:
     whole: bool = False
     seen: bool = False
     more: Any = None
+    whole_lines: dict[bytes, tuple[str, str]] = field(default_factory=dict)
+    """Of text: what a line that was not hit must give, by its bytes."""
 
 
 class Reader:
@@ -143,6 +145,7 @@ class Text(Reader):
         mark = one(rng, ("", "", "\ufeff"))
         sources, images = [row[0] for row in rows], [f"#{key}#{image}" for _, image, key in rows]
         truth = Truth(kind, whole=True, more=(rows, kind))
+        pairs = [(source, image) for source, image in zip(sources, images, strict=True)]
 
         def lines(values: list[str]) -> bytes:
             whole = end.join(values) + one(rng, ("", end))
@@ -161,6 +164,8 @@ class Text(Reader):
             files = {"in.jsonl": lines(objects)}
         else:
             files = {"in.txt.gz": gzip.compress(lines(sources), 1)}
+        if kind in ("tsv", "jsonl"):
+            truth.whole_lines = dict(zip(next(iter(files.values())).split(b"\n"), pairs, strict=False))
         accident = one(rng, ("none", "bytes", "bytes", "shape", "encoding", "shape"))
         name = one(rng, list(files))
         raw = files[name]
@@ -215,11 +220,10 @@ class Text(Reader):
             images = Images(list_file=folder / "in.images" if kind == "list" else None)
             found = [(line.source, line.image) for line in open_file(path, None, images).lines]
         if "bytes" in truth.kind:  # text has no checksum: of a line that was hit, nothing can be known
-            images_of = {source.removesuffix("\r").strip(): f"#{key}#{image}" for source, image, key in rows}
-            for source, image in found:
-                right = images_of.get(source.strip())
-                if right is not None and image in images_of.values() and image != right:
-                    raise Wrong(f"{source[:60]!r} with the image of another")
+            for raw, pair in zip(path.read_bytes().split(b"\n") if kind != "gz" else (), found, strict=False):
+                right = truth.whole_lines.get(raw, pair)  # the first may have a byte order mark before it
+                if (right[0].strip("\ufeff"), right[1]) != (pair[0].strip("\ufeff"), pair[1]):
+                    raise Wrong(f"a whole line gave {pair!r:.200}")
         else:
             for source, image in found:
                 same_key(keys, source, image or "")
