@@ -242,9 +242,10 @@ def test_sixteen_bits_of_a_pgm_keep_the_upper_eight() -> None:
 # --- tables -----------------------------------------------------------------------------------------------
 
 
-def test_a_text_with_a_comma_too_many_is_not_cut(tmp_path: Path) -> None:
-    (tmp_path / "label.csv").write_text("video_id,clip_id,label,text\nv,1,0.5,well\nv,2,0.5,oh, well\n")
-    with pytest.raises(MMTError, match=r"label\.csv: line 3: has more cells than the heading \(4\)"):
+@pytest.mark.parametrize("line", ["v,2,0.5,oh, well", "v,2", "v,2,0.5"])
+def test_a_line_with_a_comma_too_many_or_too_few_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "label.csv").write_text(f"video_id,clip_id,label,text\nv,1,0.5,well\n{line}\n")
+    with pytest.raises(MMTError, match=r"label\.csv: line 3: has not as many cells as the heading \(4\)"):
         list(_read_table(tmp_path / "label.csv"))
 
 
