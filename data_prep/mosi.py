@@ -137,7 +137,13 @@ def _read_table(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 )
             for line in reader:
                 where = f"{path}: line {reader.line_num}"
-                known = {name: value for name, value in line.items() if name and value is not None}
+                # DictReader's key for what is beyond the last column, and its value for what is missing before
+                if None in line or None in line.values():
+                    raise MMTError(
+                        f"{where}: has not as many cells as the heading ({len(columns)}). Put a text with commas "
+                        "into quotes."
+                    )
+                known = {name: value for name, value in line.items() if name}
                 for name in ("video_id", "clip_id"):
                     if not _NAME.fullmatch(known.get(name, "")):
                         raise MMTError(

@@ -140,6 +140,8 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
     """
     from datasets import load_dataset
 
+    if name == "pandas":  # no data set, but the one reader of the library that reads pickles, which may run code
+        raise MMTError("--hub pandas: is no data set. Name one, such as bentrevett/multi30k.")
     try:
         loaded = load_dataset(name)
     except ConnectionError:
@@ -302,12 +304,11 @@ def _find_images(
 
 
 def _decodes(path: Path) -> bool:
-    from PIL import Image
+    from mmt.images import ImageError, decode_image  # as the features will be made
 
     try:
-        with Image.open(path) as image:
-            image.load()  # Image.verify() would not notice a truncated JPEG
-    except Exception:  # Pillow's decoders fail in many ways; training would fail on each of them
+        decode_image(path)
+    except ImageError:
         return False
     return True
 

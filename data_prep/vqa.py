@@ -12,10 +12,10 @@ a list of one where there is one) and ``label`` (the target in VQA's normal form
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import click
 from data_prep import vqa_pictures
 from mmt.command import Command
 from mmt.errors import MMTError
-from mmt.lines import read_lines
+from mmt.lines import parse_json, read_lines
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
 from mmt.vqa import normalise_answer
 
@@ -173,23 +173,29 @@ def vqa2(questions: Sequence[Path], annotations: Sequence[Path], images: Path) -
     annotated: dict[int, tuple[str, dict[str, Any]]] = {}
     for path in annotations:
         subset, items = _read_json(path, lambda raw: (raw["data_subtype"], raw["annotations"]))
-        if subset not in folders:
-            raise MMTError(f"{path}: expected annotations of {' or '.join(folders)}, but they are of {subset!r}.")
-        annotated |= {item["question_id"]: (subset, item) for item in items}
+        with _official(path):
+            if subset not in folders:
+                raise MMTError(
+                    f"{path}: expected annotations of {' or '.join(folders)}, but they are of {subset!r}."
+                )
+            annotated |= {item["question_id"]: (subset, item) for item in items}
     rows: _Rows = {"train": [], "val": [], "test": []}
     for path in questions:
-        for asked in _read_json(path, lambda raw: raw["questions"]):
-            number = asked["question_id"]
-            if number not in annotated:
-                raise MMTError(f"{path}: no annotation of question {number}. Give its file with --annotations.")
-            subset, item = annotated[number]
-            image = f"{folders[subset]}COCO_{subset}_{asked['image_id']:012d}.jpg"
-            answers = [answer["answer"] for answer in item["answers"]]
-            row = _row(
-                str(number), image, asked["question"], item["multiple_choice_answer"], item["answer_type"], answers
-            )
-            split = "train" if subset == "train2014" else "val" if _half(str(asked["image_id"])) else "test"
-            rows[split].append(row | {"question_type": item["question_type"]})
+        questions_of_path = _read_json(path, lambda raw: list(raw["questions"]))
+        with _official(path):
+            for asked in questions_of_path:
+                number = asked["question_id"]
+                if number not in annotated:
+                    raise MMTError(
+                        f"{path}: no annotation of question {number}. Give its file with --annotations."
+                    )
+                subset, item = annotated[number]
+                image = f"{folders[subset]}COCO_{subset}_{asked['image_id']:012d}.jpg"
+                answers = [answer["answer"] for answer in item["answers"]]
+                chosen, kind = item["multiple_choice_answer"], item["answer_type"]
+                row = _row(str(number), image, asked["question"], chosen, kind, answers)
+                split = "train" if subset == "train2014" else "val" if _half(str(asked["image_id"])) else "test"
+                rows[split].append(row | {"question_type": item["question_type"]})
     return rows
 
 
@@ -212,18 +218,26 @@ def gqa(questions: Sequence[Path]) -> _Rows:
         if split is None:
             raise MMTError(f"{path}: expected a file whose name begins with train_, val_ or testdev_.")
         items = _read_json(path, lambda raw: [(i, q, q["types"]["structural"]) for i, q in raw.items()])
-        rows[split] += [
-            _row(number, f"{item['imageId']}.jpg", item["question"], item["answer"], kind, [item["answer"]])
-            for number, item, kind in items
-        ]
+        with _official(path):
+            rows[split] += [
+                _row(number, f"{item['imageId']}.jpg", item["question"], item["answer"], kind, [item["answer"]])
+                for number, item, kind in items
+            ]
     return rows
 
 
 def _read_json(path: Path, take: Callable[[Any], Any]) -> Any:
+    with _official(path):
+        return take(parse_json(path.read_bytes()))
+
+
+@contextmanager
+def _official(path: Path) -> Iterator[None]:
+    """Raises MMTError for what goes wrong with the values out of ``path``."""
     try:
-        return take(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        raise MMTError(f"{path}: no such file.") from None
+        yield
+    except OSError as error:
+        raise MMTError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()}).") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MMTError(
             f"{path}: not the official file ({type(error).__name__}: {error}). Fetch it again."

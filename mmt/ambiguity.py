@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError
 from mmt.lemmas import is_content, lemmatizer, readings, true_case, words_of
-from mmt.lines import write_whole
+from mmt.lines import parse_json, write_whole
 
 if TYPE_CHECKING:
     from thot.alignment import EflomalAlignmentModel
@@ -102,7 +102,7 @@ class Lexicon:
             MMTError: the file is missing or is no lexicon.
         """
         try:
-            fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            fields: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
             words = [
                 AmbiguousWord(
                     word["word"],

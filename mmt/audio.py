@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from mmt.backbones import LAYERS, Backbone
 from mmt.errors import MMTError
 from mmt.features import FeatureSignature
-from mmt.images import ImageError
+from mmt.images import ImageError, read_file
 
 SAMPLE_RATE = 16_000
 NUM_BINS = 80
@@ -36,6 +36,7 @@ _WINDOW, _HOP = 400, 160  # samples: 25 and 10 ms, Kaldi's
 _SCALE = float(2**15)  # Kaldi's too: the converter's own floor lies then far below 16-bit noise
 _FLOOR = 0.0  # log energy; at this scale the rounding to 16 bits alone has more, only digital silence has less
 _MEAN, _DEVIATION = 16.0, 5.0  # about those of speech at this scale
+_LOUDEST = 1e6  # full scale is 1: beyond are programs' mistakes, whose energy is infinite
 _SILENCE = 1e-4  # root mean square, -80 dB of full scale
 _MAX_SECONDS, _MAX_CHANNELS, _RATES = 600.0, 32, range(4_000, 384_001)
 
@@ -68,9 +69,9 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
 
     name = "the audio bytes given" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise AudioError(name, (error.strerror or str(error)).lower()) from None
+        data = source if isinstance(source, bytes) else read_file(source)
+    except (OSError, ValueError) as error:
+        raise AudioError(name, (getattr(error, "strerror", None) or str(error)).lower()) from None
     if not data:
         raise AudioError(name, "the file is empty")
     try:
@@ -87,8 +88,8 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
     lacking = _lacks(data, len(samples), min(total, most), total, header)
     if lacking:
         raise AudioError(name, lacking)
-    if not np.isfinite(samples).all():
-        raise AudioError(name, "has samples that are not numbers (NaN or infinite)")
+    if not (np.abs(samples) <= _LOUDEST).all():
+        raise AudioError(name, f"has samples that are not numbers (NaN, infinite or over {_LOUDEST:,.0f})")
     done = [f"cut to {seconds:g} s"] if total > most else []
     if channels > 1:
         done.append(f"mixed to mono from {channels} channels")

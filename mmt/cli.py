@@ -49,10 +49,12 @@ main.add_command(retrieve_command)
     "--images",
     "source",
     type=_PATH,
-    required=True,
     help="A prepared data set, or a folder of images (or recordings).",
 )
-@click.option("--out", type=_PATH, required=True, help="The feature store; a half-written one is taken up.")
+@click.option("--out", type=_PATH, help="The feature store; a half-written one is taken up.")
+@click.option(
+    "--check", type=_PATH, help="Instead: reads a whole feature store, to see that it is as it was written."
+)
 @click.option(
     "--backbone",
     default="efficientnet_lite0",
@@ -67,8 +69,9 @@ main.add_command(retrieve_command)
 @click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.  [default: one a core]")
 @click.option("--device", default="cpu", help="Where the backbone runs.")
 def features_command(
-    source: Path,
-    out: Path,
+    source: Path | None,
+    out: Path | None,
+    check: Path | None,
     backbone: str,
     layer: str | None,
     weights: Path | None,
@@ -78,6 +81,18 @@ def features_command(
     device: str,
 ) -> None:
     """Turns images or recordings into features, once, for training and translating."""
+    if check is not None:
+        from mmt.features import FeatureStore
+
+        store = FeatureStore.open(check)
+        store.verify()
+        click.echo(f"{check}: {store.signature}: {len(store):,} images, whole")
+        return
+    if source is None or out is None:
+        raise MMTError(
+            "expected --images and --out: what to make features of, and where they go; or --check STORE."
+        )
+
     from mmt.images import extract_folder, print_report
 
     report = extract_folder(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError
@@ -287,13 +287,13 @@ def find_images(
     Raises:
         MMTError: images are missing (how many, and the first), or every one is.
     """
-    from mmt.images import ImageError, decode_image
+    from mmt.images import ImageError, decode_image, image_file
 
     where = store.folder if store is not None else folder
     reasons: dict[str, str] = {}
     known: dict[str, str | Path] = {}
     for item in items:
-        name, inside = item.image, PurePosixPath(item.image)
+        name = item.image
         if name in known or name in reasons:
             continue
         if store is not None:
@@ -302,9 +302,10 @@ def find_images(
             else:
                 reasons[name] = "no features of it"
             continue
-        path = (folder or Path()) / name
-        if not name or inside.is_absolute() or ".." in inside.parts or not path.is_file():
-            reasons[name] = "no such file"
+        try:
+            path = image_file(folder or Path(), name)
+        except MMTError:
+            reasons[name] = "not a name inside the folder"
             continue
         try:
             decode_image(path)

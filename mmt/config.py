@@ -17,6 +17,7 @@ from mmt.sizes import ModelSizes
 
 _Config = TypeVar("_Config")
 
+_LONGEST = 30_000  # characters of a YAML file: all settings are 3,000, and brackets in brackets take 3 s
 STRICT = ConfigDict(extra="forbid", validate_default=False)
 
 
@@ -242,7 +243,7 @@ def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig
         key, equals, value = override.partition("=")
         if not equals:
             raise MMTError(f"--config {override}: expected KEY=VALUE, e.g. regime.num_steps=100.")
-        _set(tree, key.strip().split("."), yaml.safe_load(value), override)
+        _set(tree, key.strip().split("."), _loaded(value, f"--config {override}"), override)
     config = validated(TrainConfig, tree, where)
     check_values(config, where)
     return config
@@ -251,14 +252,24 @@ def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig
 def read_tree(path: Path) -> dict[str, Any]:
     """Reads a YAML file of sections. Raises MMTError where there is none."""
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise MMTError(f"{path}: the configuration cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MMTError(f"{path}: not a YAML file ({' '.join(str(error).split())}).") from None
+    except UnicodeDecodeError as error:
+        raise MMTError(f"{path}: not a YAML file ({error}).") from None
+    loaded = _loaded(text, str(path))
     if not isinstance(loaded, dict | None):
         raise MMTError(f"{path}: expected sections such as 'data:', found {type(loaded).__name__}.")
     return loaded or {}
+
+
+def _loaded(text: str, where: str) -> Any:
+    if len(text) > _LONGEST:
+        raise MMTError(f"{where}: {len(text):,} characters are no settings, over {_LONGEST:,}.")
+    try:
+        return yaml.safe_load(text)
+    except Exception as error:  # a date such as 2001-99-99, a tag on what it is not for, brackets without end, ...
+        raise MMTError(f"{where}: not YAML ({' '.join(str(error).split())}).") from None
 
 
 def validated(kls: type[_Config], tree: Mapping[str, Any], where: str) -> _Config:

@@ -29,17 +29,20 @@ def check_values(config: TrainConfig, where: str) -> None:
             else f"{where}: objectives.imagination predicts image features, but images.features is missing."
         )
     _check_objectives(config, where)
+    for key in ("num_steps", "report_every", "validate_every", "keep_last"):
+        if getattr(config.regime, key) < 1:
+            raise MMTError(f"{where}: regime.{key} must be at least 1, found {getattr(config.regime, key)}.")
     if config.regime.validate_every % config.regime.report_every:
         raise MMTError(
             f"{where}: regime.validate_every ({config.regime.validate_every}) must be a multiple of "
             f"regime.report_every ({config.regime.report_every})."
         )
-    for key in ("num_steps", "report_every", "validate_every", "keep_last"):
-        if getattr(config.regime, key) < 1:
-            raise MMTError(f"{where}: regime.{key} must be at least 1, found {getattr(config.regime, key)}.")
     unknown = set(config.stack) - {"trainer", "gang", "common"}
     if unknown:
         raise MMTError(f"{where}: stack.{min(unknown)}: expected trainer, gang or common.")
+    for key in ("model_dim", "num_heads", "ffn_dim", "max_length"):
+        if getattr(config.model, key) < 1:
+            raise MMTError(f"{where}: model.{key} must be at least 1, found {getattr(config.model, key)}.")
     if config.model.model_dim % (2 * config.model.num_heads):
         raise MMTError(
             f"{where}: model.model_dim ({config.model.model_dim}) must be a multiple of twice model.num_heads "

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# What would end a line, move a terminal's cursor, turn the direction of what follows, or cannot be written.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONGEST = 3000
 
 
 class MMTError(Exception):
     """A mistake in the user's input, not in this code.
 
     The message is one line that says where, what was expected, what came, and the remedy. The command
-    line prints it without a stack trace and exits with 2.
+    line prints it without a stack trace and exits with 2. It may quote any name or value: what would break the
+    line, or act on the terminal, is written as an escape, and the middle of a very long message is left out.
     """
+
+    def __init__(self, message: str) -> None:
+        said = (
+            message if len(message) <= _LONGEST else f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+        )
+        super().__init__(_UNSEEN.sub(lambda found: ascii(found.group())[1:-1], said))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -7,6 +7,10 @@ A store is a folder of three files, none of them a pickle:
 - ``ids.txt``: one image id a line, in row order.
 - ``features.bin``: the rows, (num_images, R, D) row-major, little-endian float16 or float32.
 
+``meta.json`` has the SHA-256 of the ids and of the rows that count. The ids' is looked at whenever a store is
+opened: ids in another order would give each image another's features. The rows' takes reading them all, and so
+``mmt features --check`` alone does that.
+
 While rows are being added there is also ``journal.jsonl``: one line a batch, written after the batch's rows.
 After a kill, the rows that the journal vouches for are kept and anything behind them is cut off. Adding to a
 finished store leaves it readable as it was: readers see the new rows once ``meta.json`` is replaced.
@@ -17,19 +21,21 @@ This module needs NumPy only, so that light commands start fast. ``mmt.images`` 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmt.errors import MMTError
-from mmt.lines import write_whole
+from mmt.lines import file_checksum, parse_json, write_whole
 
 DType = Literal["float16", "float32"]
 DTYPES: tuple[DType, ...] = ("float16", "float32")
@@ -138,6 +144,7 @@ class FeatureStore:
         ids: list[str],
         rows: NDArray[Any],
         left_out: dict[str, str],
+        rows_checksum: str | None = None,
     ) -> None:
         """Use ``FeatureStore.open``."""
         self.folder = folder
@@ -146,7 +153,7 @@ class FeatureStore:
         self.ids = ids
         #: image id -> why it has no features
         self.left_out = left_out
-        self._rows = rows
+        self._rows, self._rows_checksum = rows, rows_checksum
         self._row_of = {image_id: row for row, image_id in enumerate(ids)}
 
     @classmethod
@@ -165,10 +172,10 @@ class FeatureStore:
                 f"{folder}: expected a feature store, found {state}. Run mmt features, whose --out makes one or "
                 "finishes it."
             )
-        signature, dtype, num_images, left_out = meta
-        ids = _read_ids(folder)[:num_images]
+        signature, dtype, num_images, left_out, sums = meta
+        ids = _read_ids(folder, num_images, sums)
         shape = (num_images, signature.num_regions, signature.dim)
-        need = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        need = math.prod(shape) * np.dtype(dtype).itemsize
         size = (folder / _ROWS).stat().st_size if (folder / _ROWS).is_file() else 0
         # More bytes or ids than needed are rows still being added; fewer are a damaged store.
         if len(ids) != num_images or len(set(ids)) != num_images or size < need:
@@ -177,7 +184,20 @@ class FeatureStore:
                 f"found {len(set(ids)):,} ids and {size:,} bytes. Remove the folder and run mmt features again."
             )
         rows: NDArray[Any] = np.memmap(folder / _ROWS, dtype=np.dtype(dtype), mode="r", shape=shape)
-        return cls(folder, signature, dtype, ids, rows, left_out)
+        return cls(folder, signature, dtype, ids, rows, left_out, sums.get(_ROWS))
+
+    def verify(self) -> None:
+        """Reads all rows, and raises MMTError where they are not those that were written."""
+        if self._rows_checksum is None:
+            raise MMTError(
+                f"{self.folder}: has no checksum of its rows, as an earlier version of mmt made it. Run mmt "
+                "features again with a new --out."
+            )
+        if file_checksum(self.folder / _ROWS, self._rows.nbytes) != self._rows_checksum:
+            raise MMTError(
+                f"{self.folder / _ROWS}: damaged, its checksum is another than {_META} says. Remove the folder "
+                "and run mmt features again."
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -244,7 +264,7 @@ class FeatureWriter:
         meta = _read_meta(folder)
         if meta is not None:
             self._must_fit(meta[0], meta[1])
-            self.ids, self.left_out = _read_ids(folder)[: meta[2]], meta[3]
+            self.ids, self.left_out = _read_ids(folder, meta[2], meta[4]), meta[3]
         self._num_finished = len(self.ids)
         self._finished_left_out = dict(self.left_out) if meta is not None else None
         try:
@@ -347,6 +367,10 @@ class FeatureWriter:
                 "dtype": self.dtype,
                 "num_images": len(self.ids),
                 "left_out": self.left_out,
+                "sha256": {
+                    _IDS: _ids_checksum(self.ids),
+                    _ROWS: file_checksum(self.folder / _ROWS, len(self.ids) * self._row_bytes),
+                },
             }
             write_whole(self.folder / _META, (json.dumps(meta, indent=2) + "\n").encode())
         (self.folder / _JOURNAL).unlink(missing_ok=True)
@@ -380,10 +404,10 @@ class FeatureWriter:
         size = path.stat().st_size if path.exists() else 0
         for line in self._journal:
             try:
-                entry = json.loads(line) if line.endswith(b"\n") else None
+                entry = parse_json(line) if line.endswith(b"\n") else None
             except ValueError:
                 entry = None
-            if not isinstance(entry, dict):
+            if not _is_entry(entry):
                 break
             if "signature" in entry:
                 self._must_fit(FeatureSignature.from_dict(entry["signature"]), entry["dtype"])
@@ -421,26 +445,61 @@ class FeatureWriter:
         self._journal.flush()
 
 
-def _read_meta(folder: Path) -> tuple[FeatureSignature, DType, int, dict[str, str]] | None:
-    """Signature, number type, number of rows and the left-out images; None where there is no ``meta.json``."""
+def _is_entry(entry: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a line of the journal has the shape of one: its heading, or a batch."""
+    if not isinstance(entry, dict):
+        return False
+    if "signature" in entry:
+        return isinstance(entry["signature"], dict) and {"dtype", "after"} <= set(entry)
+    ids, left_out = entry.get("ids"), entry.get("left_out", {})
+    return isinstance(ids, list) and all(isinstance(i, str) for i in ids) and isinstance(left_out, dict)
+
+
+def _ids_checksum(ids: Sequence[str]) -> str:
+    lines = "".join(f"{image_id}\n" for image_id in ids)
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _read_meta(folder: Path) -> tuple[FeatureSignature, DType, int, dict[str, str], dict[str, str]] | None:
+    """Signature, number type, number of rows, left-out images, checksums; None where there is no ``meta.json``."""
     path = folder / _META
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = parse_json(path.read_text(encoding="utf-8"))
         if raw["format"] != _FORMAT or raw["dtype"] not in DTYPES:
             raise ValueError(f"format {raw['format']} with {raw['dtype']}")
-        num_images, left_out = int(raw["num_images"]), dict(raw["left_out"])
-        return FeatureSignature.from_dict(raw["signature"]), raw["dtype"], num_images, left_out
+        signature, num_images, left_out = (
+            FeatureSignature.from_dict(raw["signature"]),
+            raw["num_images"],
+            raw["left_out"],
+        )
+        sizes = (num_images, signature.num_regions, signature.dim)
+        if type(num_images) is not int or min(sizes) < 1:
+            raise ValueError(f"{num_images} images of {signature.num_regions} x {signature.dim}")
+        sums = raw.get("sha256", {})  # earlier versions wrote none
+        for table in (left_out, sums):
+            if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+                raise TypeError(f"{table} is no table of texts")
+        return signature, raw["dtype"], num_images, left_out, sums
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError, MMTError) as error:
+    except (OSError, ValueError, KeyError, TypeError, MMTError) as error:
         raise MMTError(
             f"{path}: not a feature store's description ({error}). Remove the folder and run mmt features again."
         ) from None
 
 
-def _read_ids(folder: Path) -> list[str]:
+def _read_ids(folder: Path, num_images: int, sums: Mapping[str, str]) -> list[str]:
+    """The ids that count. Raises MMTError where they are others than were written, as far as ``sums`` tells."""
     try:
         text = (folder / _IDS).read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return []
-    return text.split("\n")[:-1]  # not splitlines: an id may hold any other separator
+    except OSError as error:
+        raise MMTError(f"{folder / _IDS}: cannot be read ({error.strerror}). Run mmt features again.") from None
+    ids = text.split("\n")[:-1][:num_images]  # not splitlines: an id may hold any other separator
+    if len(ids) == num_images and sums.get(_IDS) not in (None, _ids_checksum(ids)):
+        raise MMTError(
+            f"{folder / _IDS}: damaged, its checksum is another than {_META} says, so that images could get each "
+            "other's features. Remove the folder and run mmt features again."
+        )
+    return ids

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
-from mmt.lines import decode_lines, replacing
+from mmt.lines import decode_lines, parse_json, replacing
 
 if TYPE_CHECKING:
     from mmt.predictions import Prediction
@@ -121,7 +122,7 @@ def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterat
 
 def _json_line(number: int, text: str, name: str) -> Line:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise MMTError(f"{name}: line {number}: not JSON ({error}).") from None
     if not isinstance(value, dict) or not isinstance(value.get("source"), str):
@@ -263,13 +264,11 @@ class FileTranslator:
             ) from None
 
     def _file(self, name: str) -> Path:
+        from mmt.images import image_file
+
         folder = self.given.images.folder
-        if folder is not None:
-            inside = PurePosixPath(name)
-            if inside.is_absolute() or ".." in inside.parts:
-                raise MMTError(f"image '{name}' is not a name inside {folder}.")
-        path = (folder or self.given.base) / name
-        if not path.is_file():
+        path = image_file(folder, name) if folder is not None else self.given.base / name
+        if not os.path.isfile(path):
             raise MMTError(f"image {path}: no such file.")
         if self.missing == "skip":
             # find out now whether it can be read, while it can still be left out
@@ -285,7 +284,10 @@ def write_output(results: Iterable[tuple[Line, list[Translation]]], path: Path |
     as_json = path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
     with replacing(path) as stream:
         for line, translations in results:
-            stream.write((_formatted(line, translations, n_best, as_json) + "\n").encode())
+            # Half a surrogate pair, which only JSON can hold, stays the escape that it came as.
+            stream.write(
+                (_formatted(line, translations, n_best, as_json) + "\n").encode("utf-8", "backslashreplace")
+            )
 
 
 def write_predictions(results: Iterable[tuple[Line, Prediction]], path: Path | None) -> None:
@@ -306,8 +308,9 @@ def write_predictions(results: Iterable[tuple[Line, Prediction]], path: Path | N
                 whole = {"source": line.source, "image": line.image, **values}
                 text = json.dumps(whole, ensure_ascii=False)
             else:
-                text = "\t".join(str(value) for value in values.values())
-            stream.write((text + "\n").encode())
+                # A label out of a data set may be any text: here it is one cell of one line.
+                text = "\t".join(" ".join(str(value).split()) for value in values.values())
+            stream.write((text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def _formatted(line: Line, translations: list[Translation], n_best: int, as_json: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from mmt.errors import MMTError
 from mmt.feature_sets import signature_from
 from mmt.features import FeatureSignature
+from mmt.lines import file_checksum, parse_json
 
 if TYPE_CHECKING:
     from mmt.model import MMTModel
+    from mmt.sizes import MMTConfig
     from mmt.text import Tokenizer
 
 WEIGHTS, TOKENIZER, CARD = "model.safetensors", "tokenizer.model", "mmt.json"
 _FORMAT = 2
+_LARGEST = 1 << 16  # of sizes that the weights do not show
 _TIED = "final_proj.weight"  # the embedding under its second name
 
 
@@ -27,7 +31,8 @@ class ModelCard:
 
     ``features`` is the signature of the features it was trained on, None for a text-only model; ``decoding`` how
     it translates unless told otherwise; ``training`` what made it (data, seed, updates, scores, versions);
-    ``labels`` the names of a classifier's classes, in its order.
+    ``labels`` the names of a classifier's classes, in its order; ``sha256`` the checksums of the folder's other
+    files, which are written with them and looked at before they are read (those of earlier versions have none).
     """
 
     config: dict[str, Any]
@@ -38,6 +43,7 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     format: int = _FORMAT
+    sha256: dict[str, str] = field(default_factory=dict)
 
     def refuse_images(self, what: str) -> None:
         """Raises MMTError if this is a text-only model."""
@@ -80,6 +86,7 @@ def save_model(folder: Path, weights: dict[str, Any], tokenizer: Path, card: Mod
     save_file({name: t.contiguous() for name, t in weights.items() if name != _TIED}, beside / WEIGHTS)
     shutil.copyfile(tokenizer, beside / TOKENIZER)
     raw = asdict(card) | {"features": card.features.to_dict() if card.features else None}
+    raw["sha256"] = {name: file_checksum(beside / name) for name in (WEIGHTS, TOKENIZER)}
     (beside / CARD).write_text(json.dumps(raw, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if folder.exists():
         old = folder.with_name(folder.name + ".old")
@@ -95,7 +102,7 @@ def read_card(folder: Path) -> ModelCard:
     """Reads ``mmt.json``. Raises MMTError where ``folder`` is no model folder, or one of another format."""
     path = folder / CARD
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = parse_json(path.read_text(encoding="utf-8"))
         if raw.get("format") == 1:  # one set of features, by its width
             dim, features = raw["config"].pop("image_dim"), raw["features"]
             raw["config"]["image_sets"] = [[features["num_regions"], dim]] if features else []
@@ -106,11 +113,44 @@ def read_card(folder: Path) -> ModelCard:
                 "Use the version of mmt that wrote this model."
             )
         features = raw.pop("features")
-        return ModelCard(features=signature_from(features) if features else None, **raw)
+        return _checked(ModelCard(features=signature_from(features) if features else None, **raw))
     except (FileNotFoundError, NotADirectoryError):
         raise MMTError(f"{folder}: no {CARD}, so no model folder. mmt train writes one to OUT/model.") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MMTError(f"{path}: damaged ({error}). Copy the model folder again.") from None
+
+
+def _checked(card: ModelCard) -> ModelCard:
+    """``card``, if its values are of their kinds. Raises ValueError where one is not."""
+    tables = (card.config, card.decoding, card.training, card.sha256)
+    texts = (
+        card.source_lang,
+        card.target_lang,
+        *card.labels,
+        *card.sha256.values(),
+        *card.config.get("heads", ()),
+    )
+    if not all(isinstance(t, dict) for t in tables) or not all(isinstance(t, str) for t in texts):
+        raise ValueError("a value is of the wrong kind")
+    beam_size, penalty = card.decoding.get("beam_size", 1), card.decoding.get("length_penalty", 1.0)
+    if (
+        type(beam_size) is not int
+        or not 1 <= beam_size <= 1000
+        or type(penalty) not in (int, float)
+        or not abs(penalty) <= 100
+    ):
+        raise ValueError(f"decoding with {card.decoding}")
+    return card
+
+
+def _check_files(folder: Path, card: ModelCard) -> None:
+    """Raises MMTError for a file of another checksum than the card says."""
+    for name in (WEIGHTS, TOKENIZER):
+        said = card.sha256.get(name)
+        if said is not None and (folder / name).is_file() and file_checksum(folder / name) != said:
+            raise MMTError(
+                f"{folder / name}: damaged, its checksum is another than {CARD} says. Copy the model folder again."
+            )
 
 
 def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
@@ -119,7 +159,6 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     Raises:
         MMTError: a file is missing or damaged, or the weights do not fit the configuration.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from mmt.model import MMTModel
@@ -127,10 +166,14 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     from mmt.text import Tokenizer
 
     card = read_card(folder)
+    _check_files(folder, card)
     tokenizer = Tokenizer(folder / TOKENIZER)
     try:
-        model = MMTModel(MMTConfig(**card.config))
         weights = load_file(folder / WEIGHTS)
+        model = MMTModel(_fitting(MMTConfig(**card.config), card, weights))
+        for name, tensor in weights.items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name} has values that are not numbers, or infinite")
         for name in ("weight", "bias"):  # of format 1
             if f"image_proj.{name}" in weights:
                 weights[f"image_proj.0.{name}"] = weights.pop(f"image_proj.{name}")
@@ -138,8 +181,10 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
         model.load_state_dict(weights)
     except FileNotFoundError:
         raise MMTError(f"{folder}: no {WEIGHTS} there. Copy the model folder again.") from None
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except MMTError:
+        raise
+    except Exception as error:  # sizes that make no sense fail anywhere in the building of a model
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise MMTError(f"{folder / WEIGHTS}: cannot be loaded ({reason}). Copy the model folder again.") from None
     if tokenizer.vocab_size != model.config.vocab_size:
         raise MMTError(
@@ -147,3 +192,22 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
             "Copy the model folder again."
         )
     return model.eval(), tokenizer, card
+
+
+def _fitting(config: MMTConfig, card: ModelCard, weights: Mapping[str, Any]) -> MMTConfig:
+    """``config``, if a model of these sizes is about as large as ``weights``: else it could take all memory.
+
+    Raises:
+        ValueError: it is not, or features or labels are of another number than the card's.
+    """
+    layers = max(config.num_encoder_layers, config.num_decoder_layers, config.num_frame_layers)
+    sides = [side for tensor in weights.values() for side in tensor.shape]
+    widths = [config.model_dim, config.vocab_size, config.num_labels, *(dim for _, dim in config.image_sets)]
+    if layers > len(weights) or max(widths) > max(sides) or max(config.ffn_dim, config.max_length) > _LARGEST:
+        raise ValueError(f"{CARD} is of a larger model")
+    sets = card.features.sets if card.features is not None else ()
+    if [tuple(one) for one in config.image_sets] != [(one.num_regions, one.dim) for one in sets] and sets:
+        raise ValueError(f"{CARD} has features of other sizes than the model")
+    if "classification" in config.heads and len(card.labels) != config.num_labels:
+        raise ValueError(f"{CARD} has {len(card.labels)} labels, the model {config.num_labels}")
+    return config

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import stat
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,9 @@ IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm
 Key = TypeVar("Key")
 
 _MAX_ASPECT = 100  # a thinner image would be resized to a strip of gigabytes
+_MAX_BYTES = 1 << 30  # of a file
+# Those of IMAGE_SUFFIXES. PIL knows dozens more; to read EPS it runs another program.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 # --- decoding ---------------------------------------------------------------------------------------------
@@ -67,15 +71,15 @@ def decode_image(source: Path | bytes | Image.Image) -> Tensor:
         return _decode_pil(source, "the image given")
     name = "the image bytes given" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise ImageError(name, (error.strerror or str(error)).lower()) from None
+        data = source if isinstance(source, bytes) else read_file(source)
+    except (OSError, ValueError) as error:
+        raise ImageError(name, (getattr(error, "strerror", None) or str(error)).lower()) from None
     if not data:
         raise ImageError(name, "the file is empty")
     try:
-        image = Image.open(io.BytesIO(data))  # reads the header only
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
     except UnidentifiedImageError:
-        raise ImageError(name, "not an image, or of a kind that PIL does not know") from None
+        raise ImageError(name, f"not an image, or of another kind than {', '.join(_FORMATS)}") from None
     except Exception as error:  # PIL's readers raise nearly anything on damaged files
         raise ImageError(name, f"cannot be read ({error})") from None
     _check_size(image, name)
@@ -87,6 +91,18 @@ def decode_image(source: Path | bytes | Image.Image) -> Tensor:
         except RuntimeError:
             pass  # a JPEG that torchvision does not take, or a damaged one: PIL takes it, or says what is wrong
     return _decode_pil(image, name)
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes. Raises OSError or ValueError, also for a pipe, which may wait, and a device without end."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(
+            "is a directory" if stat.S_ISDIR(found.st_mode) else "is not a file, but a pipe or a device"
+        )
+    if found.st_size > _MAX_BYTES:
+        raise ValueError(f"{found.st_size:,} bytes are over the limit of {_MAX_BYTES:,}")
+    return path.read_bytes()
 
 
 def _check_size(image: Image.Image, name: str) -> None:
@@ -102,10 +118,11 @@ def _check_size(image: Image.Image, name: str) -> None:
 def _decode_pil(image: Image.Image, name: str) -> Tensor:
     _check_size(image, name)
     try:
+        sixteen = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
         image = ImageOps.exif_transpose(image)
-        if image.mode in ("I", "F"):
+        if image.mode in ("I", "F") and not sixteen:
             raise ImageError(name, "32-bit pixels, whose range is not known. Save it with 8 or 16 bits")
-        if image.mode.startswith("I;16"):
+        if sixteen:
             # PIL's own conversion cuts everything over 255 to white
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.has_transparency_data:
@@ -156,18 +173,29 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
         }
     if not ids:
         raise MMTError(f"{source}: expected {what}, found none.")
-    root = Path(os.path.realpath(folder))
-    return {image_id: _inside(folder, root, image_id) for image_id in sorted(ids)}
+    root = os.path.realpath(folder)
+    return {image_id: image_file(folder, image_id, root) for image_id in sorted(ids)}
 
 
-def _inside(folder: Path, root: Path, image_id: str) -> Path:
+def image_file(folder: Path, image_id: str, root: str | None = None) -> Path:
+    """The file of an image in a folder, whether it is there or not: a name out of data never leads out of it.
+
+    Args:
+        root: the folder's real path, for who asks often.
+    Raises:
+        MMTError: a name that leads out, by itself or by a link.
+    """
     parts = PurePosixPath(image_id)
     path = folder / parts
-    if parts.is_absolute() or ".." in parts.parts or "\n" in image_id:
+    if parts.is_absolute() or ".." in parts.parts or "\n" in image_id or "\0" in image_id:
         raise MMTError(
             f"image id {image_id!r}: expected a file name inside {folder}, without '..' and line breaks."
         )
-    if not Path(os.path.realpath(path)).is_relative_to(root):
+    try:
+        real = Path(os.path.realpath(path))
+    except ValueError:  # half a surrogate pair: the name of no file, so it leads nowhere
+        return path
+    if not real.is_relative_to(root or os.path.realpath(folder)):
         raise MMTError(f"{path}: is a link that leads out of {folder}. Copy the image into the folder.")
     return path
 

@@ -1,9 +1,9 @@
 """An index: the vectors of many images or sentences in a folder, to find those nearest to a query.
 
 The folder holds ``vectors.npy`` (N, D), ``items.json`` (image ids, or sentences, one a row), ``index.json`` (what
-it is, and which model made it) and, of a large one, ``search.faiss``. Below ``EXACT_BELOW`` items a search looks
-at all of them; from there on it is by HNSW (Malkov and Yashunin 2018, https://arxiv.org/abs/1603.09320), which
-looks at few and may miss some of the nearest. Both are faiss's.
+it is, which model made it, and the other files' SHA-256) and, of a large one, ``search.faiss``. Below
+``EXACT_BELOW`` items a search looks at all of them; from there on it is by HNSW (Malkov and Yashunin 2018,
+https://arxiv.org/abs/1603.09320), which looks at few and may miss some of the nearest. Both are faiss's.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmt.errors import MMTError, nearest
 from mmt.folder import TOKENIZER, WEIGHTS
+from mmt.lines import file_checksum, parse_json
 
 Kind = Literal["images", "sentences"]
 EXACT_BELOW = 100_000
@@ -126,6 +127,7 @@ def write_index(
             searcher.hnsw.efConstruction = _BUILD_BREADTH
             searcher.add(np.ascontiguousarray(vectors))
             faiss.write_index(searcher, str(beside / _SEARCH))
+        info["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
         (beside / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
@@ -147,7 +149,7 @@ def open_index(folder: Path, model: Path) -> Index:
 
     path = folder / _INFO
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = parse_json(path.read_text(encoding="utf-8"))
         if info["format"] != _FORMAT:
             raise MMTError(f"{path}: expected format {_FORMAT}, found {info['format']!r}. Build the index again.")
         if info["model_checksum"] != (checksum := model_checksum(model)):
@@ -156,14 +158,25 @@ def open_index(folder: Path, model: Path) -> Index:
                 f"not {checksum[:8]} as {model}): their vectors do not go together. Use that one, or build the "
                 "index again with --images or --sentences."
             )
-        items = json.loads((folder / _ITEMS).read_text(encoding="utf-8"))
-        vectors = np.load(folder / _VECTORS, mmap_mode="r")
+        large = (folder / _SEARCH).is_file()
+        # Before they are read: faiss believes what its files say. Earlier versions wrote no sums.
+        for name, said in dict(info.get("sha256", {})).items():
+            if name not in (_ITEMS, _VECTORS, _SEARCH) or file_checksum(folder / name) != said:
+                raise ValueError(f"the checksum of {name} is another")
+        items = parse_json((folder / _ITEMS).read_text(encoding="utf-8"))
+        vectors = np.load(folder / _VECTORS, mmap_mode="r", allow_pickle=False)
         if vectors.shape != (info["num_items"], info["dim"]) or len(items) != info["num_items"]:
             raise ValueError(f"{len(items):,} items, vectors {vectors.shape}")
+        if vectors.dtype != np.float32 or not all(isinstance(item, str) for item in items):
+            raise ValueError("items or vectors of another kind")
+        if info["kind"] not in get_args(Kind) or not isinstance(info["images"], str) or "\0" in info["images"]:
+            raise ValueError(f"of kind {info['kind']!r}")
         method = "exact search"
         searcher: Any
-        if (folder / _SEARCH).is_file():
+        if large:
             searcher = faiss.read_index(str(folder / _SEARCH))
+            if not isinstance(searcher, faiss.IndexHNSWFlat) or (searcher.ntotal, searcher.d) != vectors.shape:
+                raise ValueError(f"{_SEARCH} is of another index")
             searcher.hnsw.efSearch = _SEARCH_BREADTH
             method = "approximate search by HNSW"
         else:
@@ -177,5 +190,7 @@ def open_index(folder: Path, model: Path) -> Index:
                 f"{folder}: no index there.{nearest(folder.name, there)} Build one with --images or --sentences."
             ) from None
         raise MMTError(f"{folder}: no {Path(error.filename).name}. Build the index again.") from None
-    except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
+    except MMTError:
+        raise
+    except Exception as error:  # NumPy reads a header as Python, faiss has errors of its own
         raise MMTError(f"{folder}: damaged ({str(error).splitlines()[0]}). Build the index again.") from None

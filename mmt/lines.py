@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mmt.errors import MMTError
 
+_LONGEST = 1 << 24  # bytes: no sentence, but a file of another kind
+_UNPACKED, _PACKED = 1 << 27, 200  # bytes of text that are fine, and times its size that more may be
 
-def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
+
+def decode_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[str]:
     r"""Decodes a binary stream line by line, holding one line at a time.
 
     A line ends at ``\n`` and nowhere else: files that are parallel line by line come apart where a Unicode line
@@ -22,9 +28,13 @@ def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     the start are dropped.
 
     Raises:
-        MMTError: not UTF-8, with ``name``, the line and the byte.
+        MMTError: not UTF-8, with ``name``, the line and the byte; or a line of over 16 MiB.
     """
-    for number, raw in enumerate(stream, 1):
+    for number, raw in enumerate(iter(partial(stream.readline, _LONGEST + 1), b""), 1):
+        if len(raw) > _LONGEST:
+            raise MMTError(
+                f"{name}: line {number} is over {_LONGEST:,} bytes. Expected text, one sentence a line."
+            )
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -43,11 +53,20 @@ def read_lines(path: Path) -> list[str]:
     Args:
         path: the file; decompressed if it ends in ``.gz``. Blank lines stay, as "".
     Raises:
-        MMTError: the file is missing, damaged, empty, or not UTF-8 (with the line and the byte).
+        MMTError: the file is missing, damaged, empty, or not UTF-8 (with the line and the byte); or it unpacks to
+            over 200 times its size.
     """
+    lines: list[str] = []
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            lines = [line.strip() for line in decode_lines(stream, str(path))]
+            most = max(_UNPACKED, _PACKED * path.stat().st_size)
+            for line in decode_lines(stream, str(path)):
+                lines.append(line.strip())
+                most -= len(line) + 1
+                if most < 0 and path.suffix == ".gz":
+                    raise MMTError(
+                        f"{path}: unpacks to over {_PACKED} times its size. Unpack it yourself if it is text."
+                    )
     except FileNotFoundError:
         raise MMTError(f"{path}: no such file.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -57,6 +76,25 @@ def read_lines(path: Path) -> list[str]:
     if not any(lines):
         raise MMTError(f"{path}: expected one sentence a line, but the file is empty.")
     return lines
+
+
+def parse_json(text: str | bytes) -> Any:
+    """``json.loads``, but whatever is wrong is a ValueError: lists in lists without end are, too."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("lists or objects in each other without end") from None
+
+
+def file_checksum(path: Path, num_bytes: int | None = None) -> str:
+    """SHA-256 (hex) of a file, or of its first ``num_bytes``. Raises OSError where it cannot be read."""
+    digest = hashlib.sha256()
+    left = sys.maxsize if num_bytes is None else num_bytes
+    with path.open("rb") as stream:
+        while left and (part := stream.read(min(left, 1 << 20))):
+            digest.update(part)
+            left -= len(part)
+    return digest.hexdigest()
 
 
 @contextmanager

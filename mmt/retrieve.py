@@ -184,10 +184,11 @@ def render(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index:
     """One page with the answers, and the pictures in it whose files are still there."""
     from mmt import __version__
     from mmt.gallery import _picture
+    from mmt.images import image_file
     from mmt.report import _environment
 
     shown = {answer.item for found in answers for answer in found} if index.kind == "images" else set()
-    files = {item: Path(index.images, item) for item in shown} if index.images else {}
+    files = {item: image_file(Path(index.images), item) for item in shown} if index.images else {}
     asked = {str(query): query.image for query in queries if query.image is not None}
     page: str = _environment().get_template("retrieval.html").render(
         queries=list(zip(queries, answers, strict=True)),

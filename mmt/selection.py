@@ -96,7 +96,11 @@ def _load_weights(output: Path, step: int) -> dict[str, torch.Tensor]:
     files = sorted(folder.rglob("*.pt"))
     if len(files) != 1:
         raise MMTError(f"{folder}: expected one file of weights, found {len(files)}.")
-    weights: dict[str, torch.Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
+    try:
+        weights: dict[str, torch.Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and torch errors; none of the file's code is run
+        reason = str(error).strip().partition("\n")[0]
+        raise MMTError(f"{files[0]}: not a checkpoint, or damaged ({reason}). Remove its folder.") from None
     return weights
 
 

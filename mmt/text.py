@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,17 +20,34 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 # White space of every kind, control characters, and U+2581, by which SentencePiece marks a space.
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2581]+")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Unicode sorts the marks on one letter; the time that takes grows with the square of their number.
+_MANY_MARKS = re.compile(r"[\u0300-\U0010ffff]{256,}")
 
 
 def normalize(line: str) -> str:
     """The one normalisation before encoding; every line that it returns survives encode and decode unchanged.
 
     Unicode NFC; each run of white space, control characters (categories Zs, Zl, Zp, Cc) and U+2581 becomes one
-    space; none at either end; a lone surrogate, which no file can hold, becomes U+FFFD. Nothing else: case,
-    quotes, zero-width and directional characters stay.
+    space; none at either end; a lone surrogate, which no file can hold, becomes U+FFFD; of more than 128 marks on
+    one letter, each 128 are kept apart by U+034F, which prints nothing. Nothing else: case, quotes, zero-width and
+    directional characters stay.
     """
     line = _SURROGATES.sub("\ufffd", line)
+    line = _MANY_MARKS.sub(_kept_apart, line)
     return _SPACES.sub(" ", unicodedata.normalize("NFC", line)).strip(" ")
+
+
+def _kept_apart(found: re.Match[str]) -> str:
+    """Unicode's stream-safe text format (UAX 15), with a larger number."""
+    parts, marks = [], 0
+    for character in found.group():
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > 128:
+            parts.append("\u034f")
+            marks = 1
+        parts.append(character)
+    return "".join(parts)
 
 
 def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: Sequence[str] = ()) -> None:
@@ -75,6 +92,45 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
     write_whole(path, model.getvalue())
 
 
+def _refuse_charsmap(data: bytes) -> None:
+    """Raises ValueError for a model with a table of normalisation, which ours never have.
+
+    SentencePiece believes what the table says and reads beyond it: a hostile one ends the process
+    (https://github.com/google/sentencepiece/issues/1269).
+    """
+    for spec, content in _fields(data):
+        if spec in (3, 5) and any(
+            number == 2 and table for number, table in _fields(content)
+        ):  # normaliser, and back
+            raise ValueError("has a table of normalisation")
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Number and content of each field of a protocol buffer, no content of numbers. Raises ValueError."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        found = 0
+        for shift in range(0, 70, 7):
+            at += 1
+            byte = data[at - 1]
+            found |= (byte & 127) << shift
+            if byte < 128:
+                return found
+        raise ValueError("not a number")
+
+    while at < len(data):
+        key = number()
+        if key & 7 not in (0, 2):
+            raise ValueError(f"a field of type {key & 7}")
+        length = number()
+        content = b""
+        if key & 7 == 2:
+            content, at = data[at : at + length], at + length
+        yield key >> 3, content
+
+
 class Tokenizer:
     """SentencePiece, ids to text and back.
 
@@ -88,8 +144,9 @@ class Tokenizer:
         if not path.is_file():
             raise MMTError(f"{path}: no tokenizer model there. Is this a whole model folder?")
         try:
+            _refuse_charsmap(path.read_bytes())
             model = SentencePieceProcessor(model_file=str(path))
-        except (RuntimeError, OSError):
+        except (RuntimeError, OSError, ValueError, IndexError):
             raise MMTError(f"{path}: not a SentencePiece model. Copy the model folder again.") from None
         ids = (model.pad_id(), model.unk_id(), model.bos_id(), model.eos_id())
         if ids != (PAD, UNK, BOS, EOS):
@@ -104,9 +161,12 @@ class Tokenizer:
         return list(self._model.encode(line)) if line else []
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """The text of ``ids``; control symbols, the unknown piece among them, print nothing."""
+        """The text of ``ids``, on one line; control symbols, the unknown piece among them, print nothing.
+
+        A line feed, which a model can spell in bytes, is a space: so is every control character.
+        """
         plain = ids if isinstance(ids, Sequence) else ids.tolist()
-        return str(self._model.decode([int(i) for i in plain if i > EOS]))
+        return _CONTROLS.sub(" ", str(self._model.decode([int(i) for i in plain if i > EOS])))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The piece of each id: U+2581 stands for a space, ``<0xE2>`` for a byte, ``</s>`` for eos."""

@@ -159,8 +159,8 @@ class BaseTranslator(ABC):
             raise MMTError(f"expected a list of sentences, found the text {sentences[:40]!r}. Put it into a list.")
         if images is not None and len(images) != len(sentences):
             raise MMTError(f"expected one image (or None) a sentence, found {len(images)} for {len(sentences)}.")
-        if not math.isfinite(length_penalty):
-            raise MMTError(f"length penalty: expected a finite number, found {length_penalty}.")
+        if not abs(length_penalty) <= 100:  # beyond, powers of it are no numbers
+            raise MMTError(f"length penalty: expected a number from -100 to 100, found {length_penalty}.")
         if not (math.isfinite(guidance) and guidance >= 0):
             raise MMTError(f"guidance: expected 0 or more (1 is the model as it is), found {guidance}.")
         if image_control != "right" or guidance != 1.0:
@@ -187,6 +187,11 @@ class BaseTranslator(ABC):
         searched = self._search(work, beam_size, length_penalty, guidance)
         for batch, results in zip(batches, searched, strict=True):
             for i, result in zip(batch, results, strict=True):
+                if not result:
+                    raise MMTError(
+                        f"sentence {parts[i][0] + 1}: the model finds no translation: its weights give no numbers "
+                        "(NaN). Copy the model folder again."
+                    )
                 found[i] = result
                 left[parts[i][0]] -= 1
             if progress is not None:

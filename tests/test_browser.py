@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
+from mmt.index import Index
 from mmt.report import write_report
+from mmt.retrieve import Answer, Query, render
 from tests.test_report import HOSTILE, make_evidence, make_item, make_pictures, poisoned
 
 if TYPE_CHECKING:
@@ -158,3 +161,44 @@ def test_print_shows_the_first_words_map_and_cuts_no_card(browser: Browser, repo
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
     assert watched.complaints == []
     page.close()
+
+
+@pytest.fixture(scope="module")
+def hostile_pages(reports: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Hostile sentences, answers and file names in every kind of page, as they are and without their policy.
+
+    Without it nothing but the escaping stands between the data and the browser.
+    """
+    folder = tmp_path_factory.mktemp("hostile")
+    name = HOSTILE.replace("/", "\u2215").replace("\0", "") + ".jpg"  # as far as a file can be called so
+    Image.new("RGB", (40, 30), "red").save(folder / name)
+    queries = [Query(HOSTILE), Query(image=folder / name)]
+    pages = {"evidence": (reports / "hostile" / "evidence.html").read_text(encoding="utf-8")}
+    for kind, item in (("images", name), ("sentences", HOSTILE)):
+        index = Index(kind, [item], str(folder) if kind == "images" else "", HOSTILE, None)  # type: ignore[arg-type]
+        pages[kind] = render(queries, [[Answer(1, 0.5, item)]] * 2, index, folder / name)
+    written = []
+    for kind, page in pages.items():
+        assert page.count("Content-Security-Policy") == 1
+        for state, text in (("", page), ("_bare", page.replace("Content-Security-Policy", "x-nothing"))):
+            path = folder / f"{kind}{state}.html"
+            path.write_bytes(text.encode("utf-8", "replace"))
+            written.append(path)
+    return written
+
+
+def test_hostile_data_does_nothing_with_or_without_the_policy(browser: Browser, hostile_pages: list[Path]) -> None:
+    for path in hostile_pages:
+        page = browser.new_page()
+        dialogs: list[str] = []
+        page.on("dialog", lambda dialog, dialogs=dialogs: (dialogs.append(dialog.message), dialog.dismiss()))
+        watched = Watched(page, path.as_uri())
+        page.wait_for_load_state("networkidle")
+        assert page.title().startswith(("Does the model look?", "What is nearest?")), path.name
+        assert "hacked" in page.inner_text("body"), f"{path.name}: the text is not to be seen"
+        acting = (
+            "script, iframe, object, embed, form, base, [src]:not([src^='data:']), [onerror], [onload], [onclick]"
+        )
+        assert page.locator(acting).count() == 0, path.name
+        assert (watched.complaints, dialogs) == ([], []), path.name
+        page.close()

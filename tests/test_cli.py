@@ -103,7 +103,7 @@ def test_training_without_its_features_is_refused(world: Path, tmp_path: Path) -
         (["translate", "--data", "DATA", "--format", "tsv"], "Leave --input and --format out"),
         (["translate", "--split", "val"], "--split val: of which data set"),
         (["translate", "--data", "DATA", "--output", "."], "found a folder"),
-        (["translate", "--data", "DATA", "--length-penalty", "nan"], "length penalty: expected a finite number"),
+        (["translate", "--data", "DATA", "--length-penalty", "nan"], "length penalty: expected a number from"),
         (["score-pairs", "--source", "in.txt", "--target", "in.txt", "--split", "val"], "of which data set"),
         (["evidence", "--data", "DATA", "--commute-images", "x"], "of which CoMMuTE"),
     ],

@@ -81,7 +81,7 @@ def test_a_slip_is_named(overrides: list[str], message: str) -> None:
         read_config(None, DATA + overrides)
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "not a YAML file"), ("- x", "expected sections")])
+@pytest.mark.parametrize(("text", "message"), [("a: [", "not YAML"), ("- x", "expected sections")])
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(MMTError, match=message):

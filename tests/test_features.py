@@ -257,7 +257,7 @@ def test_damaged_stores_are_refused(tmp_path: Path) -> None:
         folder = tmp_path / f"store{number}"
         write(folder, ["a", "b"], rows(2))
         (folder / name).write_bytes(content)
-        with pytest.raises(MMTError, match="expected 2 ids and 120 bytes"):
+        with pytest.raises(MMTError, match=r"expected 2 ids and 120 bytes|ids\.txt: damaged"):
             FeatureStore.open(folder)
     for content in ("", "[]", "{}", '{"format": 2, "dtype": "float16"}'):
         (folder / "meta.json").write_text(content)
