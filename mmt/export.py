@@ -6,6 +6,7 @@ V vocabulary.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from mmt.errors import MMTError
 from mmt.exported import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
 from mmt.folder import CARD, TOKENIZER, load_model
+from mmt.lines import file_checksum, write_whole
 from mmt.model import MMTModel
 from mmt.stepping import StepDecoder
 from mmt.text import BOS, EOS, PAD
@@ -51,7 +53,6 @@ def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] 
     beside = out.with_name(out.name + ".writing")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    shutil.copyfile(folder / CARD, beside / CARD)
     shutil.copyfile(tokenizer.path, beside / TOKENIZER)
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():
         for name, graph in tqdm(_graphs(model), total=2, unit=" graphs", disable=None):
@@ -62,6 +63,9 @@ def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] 
                     _quantize(path, beside / file_of(name, precision))
                 else:
                     shutil.copyfile(path, beside / file_of(name, precision))
+    told = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    told["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
+    write_whole(beside / CARD, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     shutil.rmtree(out, ignore_errors=True)
     beside.rename(out)
 

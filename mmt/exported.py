@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmt.errors import MMTError
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
-from mmt.folder import TOKENIZER, WEIGHTS, ModelCard, read_card
+from mmt.folder import TOKENIZER, WEIGHTS, ModelCard, check_files, read_card
 from mmt.parallel import in_threads
 from mmt.search import Candidates, Hypothesis, Numbers, Places, Steps, lengths_allowed, search
 from mmt.text import EOS, PAD, Tokenizer
@@ -121,6 +121,7 @@ class Graphs:
     def __init__(self, folder: Path, card: ModelCard, precision: ExportPrecision = "float32") -> None:
         """Raises as ``ExportedTranslator.from_dir``."""
         self._features = card.features
+        check_files(folder, card, (TOKENIZER, *(file_of(name, precision) for name in (ENCODER, DECODER))))
         self._encoder, self._decoder = (_session(folder, name, precision) for name in (ENCODER, DECODER))
 
     def begin(self, work: Work) -> Steps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,9 +143,9 @@ def _checked(card: ModelCard) -> ModelCard:
     return card
 
 
-def _check_files(folder: Path, card: ModelCard) -> None:
+def check_files(folder: Path, card: ModelCard, names: Iterable[str]) -> None:
     """Raises MMTError for a file of another checksum than the card says."""
-    for name in (WEIGHTS, TOKENIZER):
+    for name in names:
         said = card.sha256.get(name)
         if said is not None and (folder / name).is_file() and file_checksum(folder / name) != said:
             raise MMTError(
@@ -166,7 +166,7 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     from mmt.text import Tokenizer
 
     card = read_card(folder)
-    _check_files(folder, card)
+    check_files(folder, card, (WEIGHTS, TOKENIZER))
     tokenizer = Tokenizer(folder / TOKENIZER)
     try:
         weights = load_file(folder / WEIGHTS)

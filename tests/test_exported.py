@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -138,6 +139,9 @@ def test_what_an_exported_model_cannot_do_is_said(
     shutil.copytree(text_only, copy)
     whole = (copy / "decoder.float32.onnx").read_bytes()
     (copy / "decoder.float32.onnx").write_bytes(whole[: len(whole) // 2])
+    assert "damaged, its checksum is another" in refusal(*translate, copy)
+    card = json.loads((copy / "mmt.json").read_text())
+    (copy / "mmt.json").write_text(json.dumps(card | {"sha256": {}}))
     assert "cannot be loaded" in refusal(*translate, copy)
     shutil.copy(text_only / "decoder.float32.onnx", copy)
     shutil.copy(saved(tmp_path / "looking", world, regions, "gated") / "mmt.json", copy)

@@ -517,6 +517,7 @@ def test_no_checkpoint_runs_code(tmp_path: Path, tokenizer: Tokenizer) -> None:
             [],
             tokenizer,
             score="bleu",
+            every=1,
             keep_last=1,
             beam_size=1,
             length_penalty=1.0,
