@@ -154,7 +154,7 @@ def test_a_recording_of_another_rate_is_resampled_and_it_is_said(
 ) -> None:
     import soundfile
 
-    from mmt import translator as module
+    from mmt import backbones as module
 
     class Frames(module.Backbone):  # of the tiny world's signature, which no backbone has
         def __init__(self) -> None:
