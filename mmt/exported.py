@@ -14,13 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.errors import MMTError
-from mmt.feature_sets import open_features
-from mmt.features import FeatureStore
 from mmt.folder import TOKENIZER, WEIGHTS, ModelCard, check_files, read_card
 from mmt.parallel import in_threads
 from mmt.search import Candidates, Hypothesis, Numbers, Places, Steps, lengths_allowed, search
 from mmt.text import EOS, PAD, Tokenizer
-from mmt.translating import BaseTranslator, Work
+from mmt.translating import BaseTranslator, Features, Work, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,7 +59,7 @@ class ExportedTranslator(BaseTranslator):
     def from_dir(
         cls,
         folder: str | Path,
-        features: str | Path | Sequence[str | Path] | FeatureStore | None = None,
+        features: Features = None,
         precision: ExportPrecision = "float32",
         threads: int | None = None,
     ) -> ExportedTranslator:
@@ -76,12 +74,8 @@ class ExportedTranslator(BaseTranslator):
                 ONNX Runtime is not installed.
         """
         folder = Path(folder)
-        if isinstance(features, str | Path):
-            features = [features]
-        if features is not None and not isinstance(features, FeatureStore):
-            features = open_features([Path(one) for one in features])
         card = read_card(folder)
-        translator = cls(Tokenizer(folder / TOKENIZER), card, features)
+        translator = cls(Tokenizer(folder / TOKENIZER), card, opened(features))
         translator._graphs = Graphs(folder, card, precision)
         translator._threads = threads or len(os.sched_getaffinity(0))
         return translator

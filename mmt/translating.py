@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mmt.buckets import length_batches
 from mmt.controls import Control, controlled_images, image_key
 from mmt.errors import MMTError
+from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard
 from mmt.search import Hypothesis
@@ -42,6 +43,17 @@ class Translation:
     text: str
     score: float
     with_image: bool
+
+
+Features = str | Path | Sequence[str | Path] | FeatureStore | None
+"""Where images are looked up by id: a feature store, or the folders of one or of one a set; None for nowhere."""
+
+
+def opened(features: Features) -> FeatureStore | None:
+    """Raises MMTError as ``open_features``."""
+    if features is None or isinstance(features, FeatureStore):
+        return features
+    return open_features([Path(one) for one in ([features] if isinstance(features, str | Path) else features)])
 
 
 class Work(NamedTuple):

@@ -21,7 +21,7 @@ from mmt.parallel import each_on_a_core
 from mmt.search import Hypothesis
 from mmt.stepping import Precision, StepDecoder
 from mmt.text import Tokenizer
-from mmt.translating import BaseTranslator, Row, Translation, Work
+from mmt.translating import BaseTranslator, Features, Row, Translation, Work, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,7 +53,7 @@ class Translator(BaseTranslator):
     def from_dir(
         cls,
         folder: str | Path,
-        features: str | Path | Sequence[str | Path] | FeatureStore | None = None,
+        features: Features = None,
         precision: Precision = "float32",
     ) -> Translator:
         """Loads a model folder.
@@ -66,11 +66,7 @@ class Translator(BaseTranslator):
         Raises:
             MMTError: no model folder, a damaged one, or features of another backbone (named).
         """
-        if isinstance(features, str | Path):
-            features = [features]
-        if features is not None and not isinstance(features, FeatureStore):
-            features = open_features([Path(folder) for folder in features])
-        return cls(*load_model(Path(folder)), features, precision)
+        return cls(*load_model(Path(folder)), opened(features), precision)
 
     def with_features_of(self, images: Mapping[str, Path], folder: Path) -> Translator:
         """This translator with a feature store of image files: for work that shows them again and again.
