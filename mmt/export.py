@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 from mmt.errors import MMTError
 from mmt.exported import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
-from mmt.folder import CARD, TOKENIZER, load_model
-from mmt.lines import file_checksum, write_whole
+from mmt.folder import CARD, TOKENIZER, load_model, replacing_folder
+from mmt.lines import file_checksum, make_folder, write_whole
 from mmt.model import MMTModel
 from mmt.stepping import StepDecoder
-from mmt.text import BOS, EOS, PAD
+from mmt.text import BOS, EOS, PAD, Tokenizer
 
 _OPSET = 20
 
@@ -45,14 +45,21 @@ def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] 
             has a part that ONNX cannot express or writes nothing.
     """
     _check_packages()
-    if out.exists() and not any((out / file_of(ENCODER, precision)).is_file() for precision in PRECISIONS):
+    out = out.resolve()
+    ours = {CARD, TOKENIZER, *(file_of(name, one) for name in (ENCODER, DECODER) for one in PRECISIONS)}
+    if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= ours):
         raise MMTError(f"{out}: is there already, and no exported model. Name another folder.")
+    make_folder(out.parent)
     model, tokenizer, card = load_model(folder)
     card.refuse_writing()
     _check_parts(model)
-    beside = out.with_name(out.name + ".writing")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    with replacing_folder(out) as beside:
+        _fill(beside, folder, model, tokenizer, precisions)
+
+
+def _fill(
+    beside: Path, folder: Path, model: MMTModel, tokenizer: Tokenizer, precisions: Sequence[ExportPrecision]
+) -> None:
     shutil.copyfile(tokenizer.path, beside / TOKENIZER)
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():
         for name, graph in tqdm(_graphs(model), total=2, unit=" graphs", disable=None):
@@ -66,8 +73,6 @@ def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] 
     told = json.loads((folder / CARD).read_text(encoding="utf-8"))
     told["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
     write_whole(beside / CARD, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-    shutil.rmtree(out, ignore_errors=True)
-    beside.rename(out)
 
 
 def _check_packages() -> None:
@@ -148,12 +153,12 @@ class _Decoder(nn.Module):
             states = layer(states, remember, unseen, trees.tree_unflatten(seen, self._like)[number])
         log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1)  # (N * B, V)
         ends = log_p[:, EOS].view(scores.shape) + scores
-        # As in mmt.decoding: the best lie in those blocks of the vocabulary whose own best are best. The first
-        # block of a beam has pad and bos, which are no candidates, and may stand too high by them: so B more.
+        # As in mmt.decoding: the best lie in those blocks of the vocabulary whose own best are best. One or two
+        # blocks of a beam have pad and bos, which are no candidates, and may stand too high by them: so 2 B more.
         num_blocks, block = log_p.size(1) // self._block, self._block
         blocks = log_p.view(scores.size(0), -1, block)  # (N, B * V / block, block)
         begun = scores.unsqueeze(2).expand(-1, -1, num_blocks).flatten(1)
-        where = (blocks.amax(dim=2) + begun).topk(ranks.size(0) + tokens.size(1), dim=1).indices
+        where = (blocks.amax(dim=2) + begun).topk(ranks.size(0) + 2 * tokens.size(1), dim=1).indices
         inside = blocks.gather(1, where.unsqueeze(2).expand(-1, -1, block)) + begun.gather(1, where).unsqueeze(2)
         words = (where % num_blocks * block).unsqueeze(2) + torch.arange(block)
         inside = torch.where((words == PAD) | (words == BOS), -torch.inf, inside).flatten(1)

@@ -75,9 +75,13 @@ class ExportedTranslator(BaseTranslator):
         """
         folder = Path(folder)
         card = read_card(folder)
-        translator = cls(Tokenizer(folder / TOKENIZER), card, opened(features))
-        translator._graphs = Graphs(folder, card, precision)
-        translator._threads = threads or len(os.sched_getaffinity(0))
+        graphs = Graphs(folder, card, precision)
+        tokenizer = Tokenizer(folder / TOKENIZER)
+        if tokenizer.vocab_size != card.config["vocab_size"]:
+            raise MMTError(f"{folder}: {TOKENIZER} is another model's. Export the model again.")
+        translator = cls(tokenizer, card, opened(features))
+        translator._graphs = graphs
+        translator._threads = threads or os.cpu_count() or 1
         return translator
 
     _graphs: Graphs
@@ -89,7 +93,7 @@ class ExportedTranslator(BaseTranslator):
         if guidance != 1.0:
             raise MMTError(f"guidance {guidance}: an exported model knows only 1. Take the model it was made of.")
         room, vocab_size = self.card.config["max_length"], self.card.config["vocab_size"]
-        widest = (vocab_size // block_of(vocab_size) - 1) // 2  # the first step has one beam for 2 B candidates
+        widest = vocab_size // block_of(vocab_size) // 2 - 1  # the first step has one beam for 2 B candidates
         if beam_size > widest:
             raise MMTError(f"beam size {beam_size}: expected at most {widest} for an exported model.")
 

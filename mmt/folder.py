@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,16 +79,21 @@ def save_model(folder: Path, weights: dict[str, Any], tokenizer: Path, card: Mod
         weights: the model's state dict (tensors by name).
         tokenizer: the SentencePiece model to copy.
     """
-    from safetensors.torch import save_file
+    with replacing_folder(folder) as beside:
+        _fill(beside, weights, tokenizer, card)
 
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A new folder, which takes the place of ``folder`` when it is whole."""
     beside = folder.with_name(folder.name + ".writing")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    save_file({name: t.contiguous() for name, t in weights.items() if name != _TIED}, beside / WEIGHTS)
-    shutil.copyfile(tokenizer, beside / TOKENIZER)
-    raw = asdict(card) | {"features": card.features.to_dict() if card.features else None}
-    raw["sha256"] = {name: file_checksum(beside / name) for name in (WEIGHTS, TOKENIZER)}
-    (beside / CARD).write_text(json.dumps(raw, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    try:
+        yield beside
+    except BaseException:  # stopped by a signal, too
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     if folder.exists():
         old = folder.with_name(folder.name + ".old")
         shutil.rmtree(old, ignore_errors=True)
@@ -96,6 +102,16 @@ def save_model(folder: Path, weights: dict[str, Any], tokenizer: Path, card: Mod
         shutil.rmtree(old)
     else:
         beside.rename(folder)
+
+
+def _fill(beside: Path, weights: dict[str, Any], tokenizer: Path, card: ModelCard) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: t.contiguous() for name, t in weights.items() if name != _TIED}, beside / WEIGHTS)
+    shutil.copyfile(tokenizer, beside / TOKENIZER)
+    raw = asdict(card) | {"features": card.features.to_dict() if card.features else None}
+    raw["sha256"] = {name: file_checksum(beside / name) for name in (WEIGHTS, TOKENIZER)}
+    (beside / CARD).write_text(json.dumps(raw, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_card(folder: Path) -> ModelCard:

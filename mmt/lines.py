@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -109,6 +110,11 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     check_file(path)
+    path = path.resolve()  # a link's file is replaced, and not the link
+    if path.exists() and not path.is_file():  # a device or a pipe
+        with path.open("wb") as stream:
+            yield stream
+        return
     beside = path.with_name(path.name + ".writing")
     try:
         stream = beside.open("wb")
@@ -119,13 +125,15 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES):
+            raise _unwritable(path, error) from None
+        raise
     except BaseException:  # stopped by a signal, too
         beside.unlink(missing_ok=True)
         raise
-    try:
-        beside.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
 
 
 def check_file(path: Path | None) -> None:

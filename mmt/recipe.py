@@ -62,6 +62,7 @@ from mmt.tasks import LabelValidation, Training, TranslationValidation
 
 _FAMILY = "mmt"
 _SCORE = "score"  # of ``LabelValidation``
+_SCORES = "scores.json"  # of ``_Patience``
 _SCHEDULE = "inverse_square_root"
 _STACK_SECTIONS = {"trainer": TrainerSection, "gang": GangSection, "common": CommonSection}
 
@@ -81,7 +82,8 @@ def train(output: Path, config: TrainConfig) -> Path:
     run = Run.prepare(output, config)
     # An early stop ends in this exception; it has saved its checkpoint before.
     with StopSwitch() as switch, quiet_fairseq2(), contextlib.suppress(TaskStopException):
-        run_recipe(_TranslationRecipe(run, switch), _stack_config(run), output)
+        if not _stopped_early(run):  # fairseq2 would train on
+            run_recipe(_TranslationRecipe(run, switch), _stack_config(run), output)
     if switch.asked:
         step = max(checkpoint_steps(output), default=0)
         raise Stopped(switch.asked, f"{output} holds update {step:,}, and the same command goes on from there.")
@@ -180,7 +182,7 @@ class _TranslationRecipe(Recipe):
         )
         if config.regime.patience is not None:
             # fairseq2 0.8.1's trainer can stop early, but its factory always wires that off.
-            trainer._early_stopper = _Patience(run.output / "scores.json", config.regime.patience)
+            trainer._early_stopper = _Patience(run.output / _SCORES, config.regime.patience)
         _stop_when_asked(trainer, self._switch, gangs.root)
         return trainer
 
@@ -197,15 +199,20 @@ def _stop_when_asked(trainer: Trainer, switch: StopSwitch, gang: Gang) -> None:
 
     def then_stop() -> _TrainerState:
         state = after_update()
-        asked = torch.tensor(switch.asked, device=gang.device)
-        if gang.size > 1:  # or one would wait for the others for ever
+        if gang.size > 1:  # all or none, or one would wait for the others for ever
+            asked = torch.tensor(switch.asked, device=gang.device)
             gang.all_reduce(asked, ReduceOperation.MAX)
-        if state == _TrainerState.DATA_LOAD and int(asked):
             switch.asked = int(asked)
-            return _TrainerState.EARLY_STOP
-        return state
+        return _TrainerState.EARLY_STOP if switch.asked and state == _TrainerState.DATA_LOAD else state
 
     trainer._run_post_step = then_stop  # type: ignore[method-assign]
+
+
+def _stopped_early(run: Run) -> bool:
+    patience, steps = run.config.regime.patience, checkpoint_steps(run.output)
+    return (
+        patience is not None and bool(steps) and _Patience(run.output / _SCORES, patience).has_stopped(steps[-1])
+    )
 
 
 class _Patience(EarlyStopper):
@@ -215,16 +222,25 @@ class _Patience(EarlyStopper):
         self._path, self._patience = path, patience
 
     def should_stop(self, step_nr: int, score: float) -> bool:
-        try:
-            scores = {int(step): value for step, value in json.loads(self._path.read_text()).items()}
-        except FileNotFoundError:
-            scores = {}
         # What an interrupted run saw after its last checkpoint is seen again.
-        scores = {step: value for step, value in scores.items() if step < step_nr} | {step_nr: score}
+        scores = {step: value for step, value in self._scores().items() if step < step_nr} | {step_nr: score}
         write_whole(self._path, json.dumps(scores))
-        steps = sorted(scores)
-        best = max(steps, key=lambda step: scores[step])
-        return len([step for step in steps if step > best]) >= self._patience
+        return self._is_out(scores)
+
+    def has_stopped(self, step_nr: int) -> bool:
+        """Whether it was at its end after ``step_nr`` updates."""
+        scores = {step: value for step, value in self._scores().items() if step <= step_nr}
+        return step_nr in scores and self._is_out(scores)
+
+    def _scores(self) -> dict[int, float]:
+        try:
+            return {int(step): value for step, value in json.loads(self._path.read_text()).items()}
+        except FileNotFoundError:
+            return {}
+
+    def _is_out(self, scores: dict[int, float]) -> bool:
+        best = max(sorted(scores), key=lambda step: scores[step])
+        return len([step for step in scores if step > best]) >= self._patience
 
 
 def _stack_config(run: Run) -> _StackConfig:

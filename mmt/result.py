@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmt.errors import MMTError
-from mmt.lines import write_whole
+from mmt.lines import make_folder, parse_json, write_whole
 
 _WHAT = "what python -m eval.result writes, or mmt reproduce"
 
@@ -39,7 +39,7 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
     card.check_languages((info.source_lang, info.target_lang), model, data)
     given = open_data(data, split, Images(stores=tuple(images)), with_images=card.features is not None)
     work = FileTranslator(translator, given)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     hypotheses = out / f"{split}.hyp.{card.target_lang}"
     started = time.monotonic()
     write_output(work.translate(), hypotheses, n_best=1)
@@ -99,9 +99,11 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
     told = _read(path)
     tree = json.loads(json.dumps(told["training"]["config"]))
     if data is not None:
-        tree["data"]["path"] = str(data)
+        tree.setdefault("data", {})["path"] = str(data)
     if images:
-        tree["images"]["features"] = [str(one) for one in images] if len(images) > 1 else str(images[0])
+        tree.setdefault("images", {})["features"] = (
+            [str(one) for one in images] if len(images) > 1 else str(images[0])
+        )
     config = validated(TrainConfig, tree, str(path))
     check_values(config, str(path))
     assert config.data.path is not None  # noqa: S101  # check_values() has seen to it
@@ -116,6 +118,7 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
                 f"{config.data.path}: {split}: expected {what} of {path}, checksum {expected[:12]}, found "
                 f"{found[:12]}. Prepare the same data, and name them with --data."
             )
+    make_folder(out)
     model = train(out / "run", config)
     features = config.images.features
     stores = [] if features is None else [features] if isinstance(features, Path) else list(features)
@@ -138,7 +141,7 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise MMTError(f"{path}: cannot be read ({reason}). Expected {_WHAT}.") from None
@@ -146,6 +149,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise MMTError(f"{path}: not JSON ({error}). Expected {_WHAT}.") from None
     needed = ("split", "split_checksum", "scores", "hypotheses_sha256", "training", "features", "versions")
     missing = [name for name in needed if not isinstance(told, dict) or name not in told]
+    if not missing and not all(isinstance(told[name], dict) for name in ("training", "scores", "versions")):
+        missing = ["training, scores and versions as tables"]
     if not missing:
         missing = [name for name in ("config", "data_checksum") if name not in told["training"]]
     if missing:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any, Self
@@ -18,19 +19,32 @@ class Stopped(BaseException):  # as KeyboardInterrupt: no ``except Exception`` o
 
 
 class _Handlers:
-    """In the main thread, within a ``with``, handles both signals; elsewhere Python does not allow it."""
+    """In the main thread, within a ``with``, handles both signals; elsewhere Python does not allow it.
+
+    A signal that is ignored, as a shell's script tells its background jobs to, stays so.
+    """
 
     def __enter__(self) -> Self:
         self._before: dict[int, Any] = {}
+        self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
-            self._before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(signum) not in (signal.SIG_IGN, None):
+                    self._before[signum] = signal.signal(signum, self._received)
         return self
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
-    def _handle(self, signum: int, _: FrameType | None) -> None:
+    def _received(self, signum: int, _: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker that was forked: it ends as it would have
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+            return
+        self._handle(signum)
+
+    def _handle(self, signum: int) -> None:
         raise Stopped(signum)
 
 
@@ -44,8 +58,10 @@ class StopSwitch(_Handlers):
     asked: int = 0
     """The signal, 0 while there is none."""
 
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
+    def _handle(self, signum: int) -> None:
         if self.asked == signum:
-            super()._handle(signum, frame)
+            super()._handle(signum)
         self.asked = signum
-        print(f"{signal.Signals(signum).name}: stopping after this update.", file=sys.stderr, flush=True)
+        said = f"{signal.Signals(signum).name}: stopping after this update.\n"
+        with contextlib.suppress(OSError):  # whoever read it may be gone, by the same Ctrl+C
+            os.write(2, said.encode())  # not print, which may be at work just now

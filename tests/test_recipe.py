@@ -221,6 +221,9 @@ def test_early_stopping_ends_the_run_with_a_model(world: Path, tmp_path: Path) -
     changes = ("optimizer.lr=0.0", "optimizer.start_lr=0.0", "regime.patience=2", "regime.score=loss")
     train(tmp_path / "run", config(world, *changes, fusion="none"))
     assert read_card(tmp_path / "run" / "model").training["updates"] == 9
+    before = (tmp_path / "run" / "model" / "mmt.json").read_bytes()
+    train(tmp_path / "run", config(world, *changes, fusion="none"))  # does not train on
+    assert (tmp_path / "run" / "model" / "mmt.json").read_bytes() == before
 
 
 def test_a_masked_data_set_keeps_its_mask_whole(world: Path, tmp_path: Path) -> None:
