@@ -93,7 +93,7 @@ def _works(out: Path) -> list[Work]:
         Work(
             "preparing",
             prepare,
-            lambda folder: sorted(one for one in folder.rglob("*") if one.suffix in (".arrow", ".png", ".json")),
+            lambda folder: sorted(one for one in folder.rglob("*") if one.is_file()),
         ),
         Work("translating", translate, lambda folder: sorted(folder.iterdir())),
     ]
@@ -167,7 +167,12 @@ def _disturbed(
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--kills", default=50, show_default=True)
 @click.option("--seed", default=1, show_default=True)
-@click.option("--only", multiple=True, help="training, features, preparing or translating; repeatable.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(["training", "features", "preparing", "translating"]),
+    help="Repeatable.",
+)
 def main(out: Path, kills: int, seed: int, only: tuple[str, ...]) -> None:
     out = out.resolve()
     out.mkdir(parents=True)
