@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmt.data import Batch
 from mmt.model import MMTModel
-from mmt.search import Candidates, Hypothesis, Numbers, Places, lengths_allowed, search
+from mmt.search import MAX_LENGTH, Candidates, Hypothesis, Numbers, Places, lengths_allowed, search
 from mmt.stepping import StepDecoder, Stepping
 from mmt.text import BOS, EOS, PAD
 
@@ -24,7 +24,7 @@ def beam_search(
     *,
     beam_size: int = 5,
     length_penalty: float = 1.0,
-    max_length: tuple[float, int] = (1.5, 20),
+    max_length: tuple[float, int] = MAX_LENGTH,
     min_length: int = 0,
     guidance: float = 1.0,
     on_step: Callable[[list[int], Places], None] | None = None,

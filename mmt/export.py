@@ -29,6 +29,7 @@ from mmt.stepping import StepDecoder
 from mmt.text import BOS, EOS, PAD, Tokenizer
 
 _OPSET = 20
+_FILES = {CARD, TOKENIZER, *(file_of(name, one) for name in (ENCODER, DECODER) for one in PRECISIONS)}
 
 
 def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] = PRECISIONS) -> None:
@@ -46,8 +47,7 @@ def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] 
     """
     _check_packages()
     out = out.resolve()
-    ours = {CARD, TOKENIZER, *(file_of(name, one) for name in (ENCODER, DECODER) for one in PRECISIONS)}
-    if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= ours):
+    if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= _FILES):
         raise MMTError(f"{out}: is there already, and no exported model. Name another folder.")
     make_folder(out.parent)
     model, tokenizer, card = load_model(folder)

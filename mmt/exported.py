@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmt.errors import MMTError
 from mmt.folder import TOKENIZER, WEIGHTS, ModelCard, check_files, read_card
 from mmt.parallel import in_threads
-from mmt.search import Candidates, Hypothesis, Numbers, Places, Steps, lengths_allowed, search
+from mmt.search import MAX_LENGTH, Candidates, Hypothesis, Numbers, Places, Steps, lengths_allowed, search
 from mmt.text import EOS, PAD, Tokenizer
 from mmt.translating import BaseTranslator, Features, Work, opened
 
@@ -98,7 +98,7 @@ class ExportedTranslator(BaseTranslator):
             raise MMTError(f"beam size {beam_size}: expected at most {widest} for an exported model.")
 
         def translate(work: Work) -> list[list[Hypothesis]]:
-            limits = lengths_allowed([len(ids) + 1 for ids in work.sources], (1.5, 20), room)
+            limits = lengths_allowed([len(ids) + 1 for ids in work.sources], MAX_LENGTH, room)
             return search(self._graphs.begin(work), limits, beam_size=beam_size, length_penalty=length_penalty)
 
         return in_threads(translate, batches, self._threads)

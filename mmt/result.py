@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
@@ -97,7 +98,7 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
     from mmt.recipe import train
 
     told = _read(path)
-    tree = json.loads(json.dumps(told["training"]["config"]))
+    tree = copy.deepcopy(told["training"]["config"])
     if data is not None:
         tree.setdefault("data", {})["path"] = str(data)
     if images:
@@ -156,7 +157,7 @@ def _read(path: Path) -> dict[str, Any]:
     if missing:
         raise MMTError(
             f"{path}: cannot be repeated, as it does not say: {', '.join(missing)}. Expected {_WHAT}; results of "
-            "other tasks, and of versions before 0.2, have no such thing."
+            "other tasks, and older ones, have no such thing."
         )
     found: dict[str, Any] = told
     return found

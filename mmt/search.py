@@ -17,6 +17,9 @@ from mmt.text import BOS, EOS
 Numbers = NDArray[np.float32]
 Places = NDArray[np.int64]
 
+MAX_LENGTH = (1.5, 20)
+"""Of a translation, unless told otherwise, see ``lengths_allowed``."""
+
 _CROWD = 0.85  # finished sentences leave when so few are left: leaving means copying what the others have seen
 
 
