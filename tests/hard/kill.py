@@ -177,9 +177,7 @@ def main(out: Path, kills: int, seed: int, only: tuple[str, ...]) -> None:
     out = out.resolve()
     out.mkdir(parents=True)
     for command in (
-        _python(
-            "data_prep.pictures", out / "data", "--train", 600, "--val", 30, "--test", 30, "--contrastive", 16
-        ),
+        _python("data_prep.pictures", out / "data", *_SMALL),
         _python("mmt.cli", "features", "--images", out / "data", "--out", out / "store"),
     ):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
