@@ -63,6 +63,7 @@ class quiet_fairseq2:  # noqa: N801  # reads as a statement: with quiet_fairseq2
         logger.addFilter(_no_environment)
         logger.propagate = False  # its file handler is its own; the terminal's is the root's
         logger.setLevel(logging.INFO)
+        logging.getLogger().addFilter(_no_zeros)
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
         show = warnings.showwarning
@@ -76,7 +77,12 @@ class quiet_fairseq2:  # noqa: N801  # reads as a statement: with quiet_fairseq2
     def __exit__(self, *_: object) -> None:
         self._warnings.__exit__(None, None, None)
         logging.getLogger("fairseq2").removeFilter(_no_environment)
+        logging.getLogger().removeFilter(_no_zeros)
 
 
 def _no_environment(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Environment Variables")
+
+
+def _no_zeros(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("No calls to update()")  # torcheval's, of a mean that is 0

@@ -157,8 +157,9 @@ class BatchReader(DataReader[Batch]):
         num_accumulate: batches a step.
         image_dropout_p: share of the sentences with an image that are read without it, others in each epoch.
         beside: of each of these readers, which begin anew when they are through, every batch gets one.
-        rank, world_size: of several processes, each reads every ``world_size``-th batch; in training all read
-            equally many, so that none waits for another.
+        rank, world_size: of several processes, each reads every ``world_size``-th batch. All do equally many
+            steps, so that none waits for another: in training the last few batches of an epoch are left out,
+            else some have none in the last step. A state that is loaded may be of another ``world_size``.
     """
 
     def __init__(
@@ -180,7 +181,9 @@ class BatchReader(DataReader[Batch]):
         self._max_tokens, self._shuffle, self._seed = max_tokens, shuffle, seed
         self._num_accumulate, self._rank, self._world_size = num_accumulate, rank, world_size
         self._image_dropout_p, self._beside = image_dropout_p, beside
-        self._epoch, self._position = 0, 0
+        self._epoch = 0
+        self._begun = 0  # batches that all processes have read of the epoch, up to the first of ``_batches``
+        self._position = 0  # in ``_batches``, this process's share of the rest
         self._batches: list[list[int]] | None = None
 
     def __iter__(self) -> Self:
@@ -192,14 +195,15 @@ class BatchReader(DataReader[Batch]):
         chosen = self._batches[self._position : self._position + self._num_accumulate]
         if not chosen or (self._shuffle and len(chosen) < self._num_accumulate):
             raise StopIteration
-        batches = [self._batch(chosen_rows, self._position + n) for n, chosen_rows in enumerate(chosen)]
+        batches = [self._batch(rows, self._position + n) for n, rows in enumerate(chosen) if rows]
         self._position += len(chosen)
         return batches
 
     def _batch(self, rows: list[int], position: int) -> Batch:
         examples = [self.examples[i] for i in rows]
         if self._image_dropout_p:
-            generator = np.random.default_rng((self._seed, self._epoch, self._rank, position))
+            number = self._begun + position * self._world_size + self._rank
+            generator = np.random.default_rng((self._seed, self._epoch, 0, number))
             dropped = generator.random(len(examples)) < self._image_dropout_p
             examples = [replace(e, image=None) if drop else e for e, drop in zip(examples, dropped, strict=True)]
         batch = collate(examples, self.features)
@@ -222,23 +226,28 @@ class BatchReader(DataReader[Batch]):
 
     def _plan(self) -> list[list[int]]:
         generator = np.random.default_rng((self._seed, self._epoch)) if self._shuffle else None
-        batches = length_batches(self._lengths, self._max_tokens, generator)
-        if self._shuffle:
-            batches = batches[: len(batches) // self._world_size * self._world_size]
+        batches = length_batches(self._lengths, self._max_tokens, generator)[self._begun :]
+        uneven = len(batches) % self._world_size
+        if uneven and self._shuffle:
+            del batches[-uneven:]
+        elif uneven:
+            batches += [[]] * (self._world_size - uneven)
         return batches[self._rank :: self._world_size]
 
     def reset(self) -> None:
-        self._epoch, self._position, self._batches = self._epoch + 1, 0, None
+        self._epoch, self._begun, self._position, self._batches = self._epoch + 1, 0, 0, None
 
     def state_dict(self) -> dict[str, object]:
+        """The epoch, and how many of its batches all processes together have read: the same in each of them."""
+        position = self._begun + self._position * self._world_size
         beside = [reader.state_dict() for reader in self._beside]
-        return {"epoch": self._epoch, "position": self._position} | ({"beside": beside} if beside else {})
+        return {"epoch": self._epoch, "position": position} | ({"beside": beside} if beside else {})
 
     def load_state_dict(self, state_dict: dict[str, object]) -> None:
         epoch, position = state_dict["epoch"], state_dict["position"]
         if not isinstance(epoch, int) or not isinstance(position, int):
             raise TypeError("the data reader's state is two numbers")
-        self._epoch, self._position, self._batches = epoch, position, None
+        self._epoch, self._begun, self._position, self._batches = epoch, position, 0, None
         for reader, state in zip(self._beside, state_dict.get("beside", []), strict=True):  # type: ignore[call-overload]
             reader.load_state_dict(state)
 

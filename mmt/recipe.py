@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -18,7 +20,8 @@ import torch
 import yaml
 from fairseq2.composition import register_model_family
 from fairseq2.early_stopper import EarlyStopper
-from fairseq2.gang import Gang, ReduceOperation, get_current_gangs
+from fairseq2.error import OperationalError
+from fairseq2.gang import Gang, GangError, ReduceOperation, get_current_gangs
 from fairseq2.metrics.formatters import format_as_float
 from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
 from fairseq2.optim.lr_schedulers import LRScheduler
@@ -44,6 +47,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mmt.buckets import length_batches
+from mmt.checkpoints import checkpoint_steps, fit_last_checkpoint, keep_plain
 from mmt.config import TrainConfig, dump_config
 from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate
@@ -53,9 +57,9 @@ from mmt.lines import write_whole
 from mmt.memory import keep_freed_memory
 from mmt.model import MMTModel
 from mmt.prepared import read_info
-from mmt.run import Run, rank
+from mmt.run import Run, num_processes, rank
 from mmt.schedule import InverseSquareRoot, ScheduleConfig
-from mmt.selection import checkpoint_steps, choose, totals
+from mmt.selection import choose, totals
 from mmt.sizes import MMTConfig
 from mmt.stopping import Stopped, StopSwitch
 from mmt.tasks import LabelValidation, Training, TranslationValidation
@@ -80,16 +84,48 @@ def train(output: Path, config: TrainConfig) -> Path:
     """
     keep_freed_memory()
     run = Run.prepare(output, config)
+    stack = _stack_config(run)
+    if rank() == 0:  # the others wait for it when they meet
+        fit_last_checkpoint(output, processes=num_processes(), shards=_num_shards(stack))
     # An early stop ends in this exception; it has saved its checkpoint before.
     with StopSwitch() as switch, quiet_fairseq2(), contextlib.suppress(TaskStopException):
         if not _stopped_early(run):  # fairseq2 would train on
-            run_recipe(_TranslationRecipe(run, switch), _stack_config(run), output)
+            try:
+                run_recipe(_TranslationRecipe(run, switch), stack, output)
+            except (RuntimeError, OperationalError) as error:
+                _check_still_there(output, error)
+                raise
     if switch.asked:
         step = max(checkpoint_steps(output), default=0)
         raise Stopped(switch.asked, f"{output} holds update {step:,}, and the same command goes on from there.")
     if rank() == 0:
         _export(run)
     return output / "model"
+
+
+def _check_still_there(output: Path, error: Exception) -> None:
+    """Raises MMTError if ``error`` is that another process of the training is gone."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    lost = (GangError, torch.distributed.DistError)
+    said = [one for one in causes if isinstance(one, lost) or re.search("gloo|nccl", str(one), re.IGNORECASE)]
+    if num_processes() > 1 and said:
+        reason = str(said[-1]).strip().partition("\n")[0]
+        raise MMTError(
+            f"{output}: process {rank()} of {num_processes()} has lost the others ({reason}). See the message of "
+            "the one that ended first; the same command goes on from the last checkpoint."
+        ) from None
+
+
+def _num_shards(stack: _StackConfig) -> int:
+    """Into how many parts model and optimiser are divided."""
+    trainer = stack.trainer
+    if trainer.data_parallelism != "fsdp":
+        return 1
+    if trainer.fsdp.version != "v2":
+        raise MMTError("stack.trainer.fsdp.version: FSDP1's checkpoints cannot be read. Use v2.")
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if trainer.fsdp.hybrid else num_processes()
 
 
 @dataclass(kw_only=True)
@@ -183,6 +219,7 @@ class _TranslationRecipe(Recipe):
         if config.regime.patience is not None:
             # fairseq2 0.8.1's trainer can stop early, but its factory always wires that off.
             trainer._early_stopper = _Patience(run.output / _SCORES, config.regime.patience)
+        keep_plain(trainer._checkpoint_manager, trainer._optimizer)
         _stop_when_asked(trainer, self._switch, gangs.root)
         return trainer
 

@@ -242,6 +242,7 @@ def _claim(
             for one, other in zip(config.beside, beside, strict=True)
         ],
         "start": start.training if start is not None else None,
+        "batches_per_update": num_processes() * config.optimizer.num_accumulate,
     }
     path = output / _RUN_FILE
     if path.exists():
@@ -256,6 +257,8 @@ def _claim(
             if not isinstance(was, dict):
                 was, now_is, section = {"": was}, {"": now_is}, section
             for key in now_is:
+                if (section, key) == ("optimizer", "num_accumulate"):  # as it goes with the number of processes
+                    continue
                 value = was.get(key, default[section][key] if key else None)
                 if now_is[key] != value:
                     name = f"{section}.{key}".rstrip(".")
@@ -269,6 +272,13 @@ def _claim(
                     f"{output}: holds a run on other {part}: {before.get(part)}, now {now[part]}. Name another "
                     "folder."
                 )
+        was, now_is = (one.get("batches_per_update") for one in (before, now))
+        if was not in (None, now_is) and rank() == 0:
+            get_error_console().print(
+                f"{output}: goes on with {now_is} batches an update instead of {was}: optimizer.num_accumulate "
+                f"({config.optimizer.num_accumulate}) x processes ({num_processes()}).",
+                soft_wrap=True,
+            )
     if rank() == 0:
         output.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(now, indent=2) + "\n")
@@ -297,10 +307,23 @@ def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
             probes = [read_info(folder).probe for folder in (config.data.path, *(b.data for b in config.beside))]
             symbols = dict.fromkeys(probe["symbol"] for probe in probes if probe)
             train_tokenizer(lines, config.text.vocab_size, path, list(symbols))
+        begun = time.monotonic()
         while not path.exists():  # another process is training it
+            if begun and time.monotonic() > begun + 60:
+                begun = 0.0  # once
+                get_error_console().print(
+                    f"process {rank()} waits for {path}, which process 0 makes. All must see the same folder.",
+                    soft_wrap=True,
+                )
             time.sleep(0.2)
     return Tokenizer(path)
 
 
 def rank() -> int:
+    """This process's number among those that train, as the launcher has it."""
     return int(os.environ.get("RANK", "0"))
+
+
+def num_processes() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from mmt.checkpoints import checkpoint_steps, load_weights
 from mmt.data import Batch
 from mmt.errors import MMTError
 from mmt.model import MMTModel
@@ -65,7 +66,7 @@ def choose(
     scores: dict[str, float] = {}
     console = Console(stderr=True)
     for name, chosen in candidates.items():
-        weights[name] = average([_load_weights(output, step) for step in chosen])
+        weights[name] = average([load_weights(output, step) for step in chosen])
         model.load_state_dict(weights[name])
         reading = track(batches, f"validating: {name}", console=console, transient=True)
         scores[name] = validation_score(
@@ -73,12 +74,6 @@ def choose(
         )
     ranked = sorted(scores, key=lambda name: scores[name], reverse=score != "mae")
     return weights[ranked[0]], {name: scores[name] for name in ranked}
-
-
-def checkpoint_steps(output: Path) -> list[int]:
-    """After how many updates each of a run's checkpoints was made, in order."""
-    names = (folder.name.removeprefix("step_") for folder in (output / "checkpoints").glob("step_*"))
-    return sorted(int(name) for name in names if name.isdigit())
 
 
 def _best_step(output: Path, steps: list[int]) -> int:
@@ -89,19 +84,6 @@ def _best_step(output: Path, steps: list[int]) -> int:
         if path.exists():
             scores[step] = float(path.read_text())
     return max(scores, key=lambda step: scores[step]) if scores else steps[-1]
-
-
-def _load_weights(output: Path, step: int) -> dict[str, torch.Tensor]:
-    folder = output / "checkpoints" / f"step_{step}" / "model"
-    files = sorted(folder.rglob("*.pt"))
-    if len(files) != 1:
-        raise MMTError(f"{folder}: expected one file of weights, found {len(files)}.")
-    try:
-        weights: dict[str, torch.Tensor] = torch.load(files[0], map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and torch errors; none of the file's code is run
-        reason = str(error).strip().partition("\n")[0]
-        raise MMTError(f"{files[0]}: not a checkpoint, or damaged ({reason}). Remove its folder.") from None
-    return weights
 
 
 def totals(output: Path) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from fairseq2.recipe import RecipeContext
 from fairseq2.task import Task
 from safetensors.torch import load_file
 
+from mmt.checkpoints import checkpoint_steps
 from mmt.config import TrainConfig, read_config
 from mmt.errors import MMTError
 from mmt.folder import read_card
 from mmt.model import MMTModel
 from mmt.prepared import read_info
 from mmt.recipe import _Patience, train
-from mmt.selection import checkpoint_steps
 
 SETTINGS = [
     "text.vocab_size=330",

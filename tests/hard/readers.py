@@ -825,18 +825,18 @@ class Weights(Reader):
         else:
             np.save(folder / "x.npy", np.array([Hostile()], object), allow_pickle=True)
             raw = (folder / "x.npy").read_bytes()
-        write(folder, {name: raw, f"step_1/model/{name}.pt": raw})
+        write(folder, {name: raw, "checkpoints/step_1/model/pp_00/tp_00/sdp_00.pt": raw})
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
         from mmt.backbones import _read_state
-        from mmt.selection import _load_weights
+        from mmt.checkpoints import load_weights
 
         name, sentinel = truth.more
         try:
             _read_state(folder / name)
             if name.endswith(".pth"):
-                _load_weights(folder / "step_1" / "model")
+                load_weights(folder, 1)
         finally:
             if sentinel.exists():
                 raise Wrong("code in a file of weights was run")

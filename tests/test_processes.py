@@ -1,0 +1,263 @@
+"""Laws of training in several processes: the same training, resumed by any number of them, ended together."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_recipe import assert_same_weights, config, reports, settings
+
+from mmt.checkpoints import BUFFERS, checkpoint_steps, fit_last_checkpoint, load_weights
+from mmt.data import BatchReader, Example
+from mmt.errors import MMTError
+from mmt.model import MMTModel
+from mmt.recipe import train
+from mmt.sizes import MMTConfig
+
+PLAIN = ("model.dropout_p=0", "regime.keep_last=4")  # else each process draws its own
+FSDP = ("stack.trainer.data_parallelism=fsdp",)
+
+
+def begin(world: Path, output: Path, *more: str, processes: int = 2) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += ["-m", "mmt.cli", "train", str(output)]
+    for one in settings(world, *PLAIN, *more):
+        command += ["--config", one]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    try:
+        said, _ = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return said
+
+
+@pytest.fixture(scope="module")
+def alone(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve updates of two batches each, by one process."""
+    output = tmp_path_factory.mktemp("runs") / "alone"
+    train(output, config(world, *PLAIN, "optimizer.num_accumulate=2"))
+    return output
+
+
+def assert_close_weights(one: Path, other: Path, step: int) -> None:
+    ours, theirs = load_weights(one, step), load_weights(other, step)
+    assert ours.keys() == theirs.keys()
+    # A bias of the keys moves all scores of a query alike: its gradient is rounding, which Adam makes large.
+    matter = [name for name in ours if not name.endswith("k_proj.bias")]
+    worst = max(float((ours[name] - theirs[name]).abs().max()) for name in matter)
+    assert worst < 1e-5, f"weights differ by {worst}"
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_train_as_one(kind: str, world: Path, alone: Path, tmp_path: Path) -> None:
+    """And one goes on where two have stopped, though their shards were two."""
+    output = tmp_path / "run"
+    said = finish(begin(world, output, f"stack.trainer.data_parallelism={kind}", "regime.num_steps=6"))
+    assert checkpoint_steps(output) == [3, 6], said
+    assert "No calls" not in said
+    assert_close_weights(output, alone, 6)
+    train(output, config(world, *PLAIN, "optimizer.num_accumulate=2"))
+    assert_close_weights(output, alone, 12)
+    for kind in ("train", "valid"):
+        ours, theirs = ({one["Step"]: one for one in reports(run, kind)} for run in (output, alone))
+        assert [ours[step]["NLL Loss"] for step in ours] == pytest.approx(
+            [theirs[step]["NLL Loss"] for step in theirs], abs=1e-4
+        )
+
+
+def test_more_processes_go_on_than_began(world: Path, alone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=6"))
+    said = finish(begin(world, output, *FSDP))
+    assert checkpoint_steps(output)[-1] == 12, said
+    assert_close_weights(output, alone, 12)
+    assert "batches an update instead" not in said
+
+
+def test_another_number_of_batches_an_update_is_said(
+    world: Path, alone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(alone, config(world, *PLAIN))
+    assert "1 batches an update instead of 2" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_killed_process_ends_the_others(world: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    process = begin(world, output, "regime.num_steps=100000")
+    until = time.monotonic() + 90
+    while not checkpoint_steps(output):
+        assert process.poll() is None, finish(process)
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    killed = time.monotonic()
+    said = finish(process)
+    assert time.monotonic() - killed < 60
+    assert process.returncode != 0
+    lines = [line for line in said.splitlines() if "has lost the others" in line]
+    assert len(lines) == 1, said
+    assert str(output) in lines[0]
+
+
+def test_a_checkpoint_fits_any_number_and_comes_back_the_same(alone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(alone / "checkpoints", output / "checkpoints")
+    step = checkpoint_steps(output)[-1]
+    folder = output / "checkpoints" / f"step_{step}"
+
+    def states() -> dict[str, object]:
+        return {
+            str(file.relative_to(folder)): torch.load(file, weights_only=True) for file in folder.rglob("*.pt")
+        }
+
+    before, weights = states(), load_weights(output, step)
+    for processes, shards in ((3, 3), (7, 7), (4, 2), (2, 1), (1, 1)):
+        fit_last_checkpoint(output, processes=processes, shards=shards)
+        names = sorted(states())
+        assert len([n for n in names if n.startswith("model/")]) == shards
+        assert len([n for n in names if n.startswith("trainer/")]) == processes
+        assert_same_weights(load_weights(output, step), weights)
+    assert sorted(before) == sorted(states())
+    for name, state in states().items():
+        assert equal(state, before[name]), name
+
+
+def equal(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return all(map(equal, one, other))
+    return one == other
+
+
+def test_a_new_process_draws_numbers_of_its_own(alone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(alone / "checkpoints", output / "checkpoints")
+    fit_last_checkpoint(output, processes=3, shards=1)
+    files = sorted((output / "checkpoints" / "step_12" / "trainer").iterdir())
+    drawn = set()
+    totals = []
+    for file in files:
+        state = torch.load(file, weights_only=True)
+        generator = torch.Generator()
+        generator.set_state(state["_rng_bag"]["generators"][0])
+        drawn.add(torch.rand(1, generator=generator).item())
+        totals.append(float(state["_metric_bag"]["total_num_target_tokens"]["weighted_sum"]))
+    assert len(drawn) == 3
+    assert totals[0] > 0
+    assert totals[1:] == [0, 0]
+
+
+def test_a_killed_change_of_a_checkpoint_is_taken_back(alone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(alone / "checkpoints", output / "checkpoints")
+    folder = output / "checkpoints" / "step_12"
+    folder.rename(folder.with_name("step_12.old"))
+    fit_last_checkpoint(output, processes=1, shards=1)
+    assert checkpoint_steps(output)[-1] == 12
+
+
+@pytest.mark.parametrize("file", ["trainer/rank_00.pt", "optimizer/pp_00/tp_00/sdp_00.pt", "data_reader/dp_00.pt"])
+@pytest.mark.parametrize("damage", ["pickle", "short"])
+def test_no_file_of_a_checkpoint_runs_code(
+    file: str, damage: str, world: Path, tmp_path: Path, alone: Path
+) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(alone, output)
+    path = output / "checkpoints" / "step_12" / file
+    sentinel = tmp_path / "was run"
+
+    class Hostile:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(sentinel),)
+
+    if damage == "pickle":
+        torch.save({"epoch": Hostile()}, path)
+    else:
+        path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(MMTError, match=r"not a checkpoint, or damaged .* Remove .*step_12; training goes on"):
+        train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=15"))
+    assert not sentinel.exists()
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_every_process_does_equally_many_steps(world_size: int, shuffle: bool) -> None:
+    """Else one would ask the others for something while they ask for something else, and all would wait."""
+    examples = [Example([5] * (1 + n % 9), [6] * (1 + n % 7)) for n in range(53)]
+    shares = [
+        list(BatchReader(examples, None, max_tokens=30, shuffle=shuffle, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    if not shuffle:
+        assert sum(len(batch.source) for share in shares for step in share for batch in step) == 53
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_any_number_of_processes_reads_on_what_others_left(shuffle: bool) -> None:
+    examples = [Example([5 + n] * (1 + n % 9), [6] * (1 + n % 7)) for n in range(60)]
+
+    def readers(number: int, state: dict[str, object] | None = None) -> list[BatchReader]:
+        made = [
+            BatchReader(
+                examples, None, max_tokens=30, shuffle=shuffle, seed=3, rank=rank, world_size=number,
+                image_dropout_p=0.5,
+            )
+            for rank in range(number)
+        ]  # fmt: skip
+        for one in made:
+            if state is not None:
+                one.load_state_dict(state)
+        return made
+
+    def step(made: list[BatchReader]) -> list[list[list[int]]]:
+        return [batch.source.tolist() for one in made for batch in next(one)]
+
+    [single] = readers(1)
+    whole = [batch.source.tolist() for one in single for batch in one]
+    read: list[list[list[int]]] = []
+    state: dict[str, object] | None = None
+    for number in (2, 3, 1):
+        made = readers(number, state)
+        for _ in range(2):
+            read += step(made)
+        states = [one.state_dict() for one in made]
+        assert all(one == states[0] for one in states)
+        state = json.loads(json.dumps(states[0]))
+    assert read == whole[: len(read)]
+    assert len(read) == 12
+
+
+def test_all_that_a_model_keeps_beside_its_parameters_is_known() -> None:
+    model = MMTModel(
+        MMTConfig(
+            vocab_size=40, fusion="early", image_sets=((4, 8),), image_encoder="frames", model_dim=16, num_heads=2
+        )
+    )
+    beside = set(model.state_dict()) - {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    assert beside
+    assert all(name.endswith(BUFFERS) for name in beside)
