@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-_SETTINGS = {
+SETTINGS = {
     "text.vocab_size": 600,
     "data.max_tokens": 512,
     "model.num_encoder_layers": 1,
@@ -39,7 +39,7 @@ _SETTINGS = {
 }
 
 
-_SMALL = ("--train", 600, "--val", 30, "--test", 30, "--contrastive", 16)
+SMALL = ("--train", 600, "--val", 30, "--test", 30, "--contrastive", 16)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _works(out: Path) -> list[Work]:
 
     def train(folder: Path) -> list[str]:
         config = ["--config-file", "recipes/configs/pictures_en_de_gated.yaml"]
-        settings = _SETTINGS | {"data.path": data, "images.features": store}
+        settings = SETTINGS | {"data.path": data, "images.features": store}
         for key, value in settings.items():
             config += ["--config", f"{key}={value}"]
         return _python("mmt.cli", "train", folder, *config)
@@ -177,7 +177,7 @@ def main(out: Path, kills: int, seed: int, only: tuple[str, ...]) -> None:
     out = out.resolve()
     out.mkdir(parents=True)
     for command in (
-        _python("data_prep.pictures", out / "data", *_SMALL),
+        _python("data_prep.pictures", out / "data", *SMALL),
         _python("mmt.cli", "features", "--images", out / "data", "--out", out / "store"),
     ):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
