@@ -7,6 +7,7 @@ made the same files, bit by bit. Exit code 1 if it has not, or if a restart fail
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -49,8 +50,8 @@ class Work:
     name: str
     command: Callable[[Path], list[str]]
     made: Callable[[Path], list[Path]]
-    moment: Callable[[Path], bool] | None = None
-    """A moment of which every second kill waits."""
+    half: str = ""
+    """Files that are there while something is half done: every second kill waits for one that is being written."""
 
 
 def _python(*arguments: object) -> list[str]:
@@ -87,7 +88,7 @@ def _works(out: Path) -> list[Work]:
                 folder / "model/model.safetensors",
                 *sorted(folder.glob("checkpoints/*/model/**/*.pt")),
             ],
-            lambda folder: any(folder.glob("checkpoints/*.tmp")),
+            "checkpoints/*.tmp/*/**/*.pt",
         ),
         Work("features", features, lambda folder: sorted(one for one in folder.iterdir() if one.is_file())),
         Work(
@@ -97,6 +98,15 @@ def _works(out: Path) -> list[Work]:
         ),
         Work("translating", translate, lambda folder: sorted(folder.iterdir())),
     ]
+
+
+def _is_half(work: Work, folder: Path, since: float) -> bool:
+    """Whether something is half done, by the work that began at ``since``."""
+    for path in folder.glob(work.half) if work.half else ():
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime >= since:
+                return True
+    return False
 
 
 def _begin(work: Work, folder: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -130,37 +140,43 @@ def _unequal(expected: dict[str, str], found: dict[str, str]) -> str:
 
 def _disturbed(
     work: Work, folder: Path, expected: dict[str, str], kills: int, lasted: float, rng: random.Random
-) -> tuple[str, int]:
-    """Does the work with so many kills; what went wrong, or nothing, and how often it was finished."""
+) -> tuple[str, int, int]:
+    """Does the work with so many kills.
+
+    Returns:
+        What went wrong, or nothing; how often it was finished; how many kills left something half done.
+    """
     log = folder.with_suffix(".log")
-    done = finished = 0
+    done = finished = half = 0
     with tqdm(total=kills, desc=work.name, unit=" kills") as bar:
         while done < kills:
+            since = time.time()
             process, begun = _begin(work, folder, log), time.monotonic()
             # Anywhere in the work, more often early than late: the work goes on from there.
             until = begun + rng.uniform(0, min(lasted, 20.0))
-            waits = work.moment is not None and done % 2 == 0
+            waits = bool(work.half) and done % 2 == 0
             while process.poll() is None:
                 if time.monotonic() > until and not waits:
                     break
-                if waits and work.moment is not None and work.moment(folder):
+                if waits and _is_half(work, folder, since):
                     time.sleep(rng.uniform(0, 0.02))
                     break
                 time.sleep(0.0005)
             if process.poll() is None:
                 _kill(process)
                 done += 1
+                half += _is_half(work, folder, since)
                 bar.update()
             elif process.returncode:
-                return f"a restart failed after {done} kills, see {log}", finished
+                return f"a restart failed after {done} kills, see {log}", finished, half
             elif wrong := _unequal(expected, _state(work, folder)):
-                return f"after {done} kills {wrong}", finished
+                return f"after {done} kills {wrong}", finished, half
             else:
                 finished += 1
                 shutil.rmtree(folder)
     if _begin(work, folder, log).wait():
-        return f"the last restart failed, see {log}", finished
-    return _unequal(expected, _state(work, folder)), finished + 1
+        return f"the last restart failed, see {log}", finished, half
+    return _unequal(expected, _state(work, folder)), finished + 1, half
 
 
 @click.command(help=__doc__.partition("\n\n")[0])
@@ -194,14 +210,21 @@ def main(out: Path, kills: int, seed: int, only: tuple[str, ...]) -> None:
         if only and work.name not in only:
             continue
         expected = _state(work, whole)
-        wrong, finished = _disturbed(work, broken, expected, kills, lasted, random.Random(seed))
+        wrong, finished, half = _disturbed(work, broken, expected, kills, lasted, random.Random(seed))
         results.append(
-            {"work": work.name, "kills": kills, "finished": finished, "files": len(expected), "wrong": wrong}
+            {
+                "work": work.name,
+                "kills": kills,
+                "half": half,
+                "finished": finished,
+                "files": len(expected),
+                "wrong": wrong,
+            }
         )
         (out / "result.json").write_text(json.dumps(results, indent=1))
-    table = Table("work", "kills", "times finished", "files compared", "result")
+    table = Table("work", "kills", "half-written left", "times finished", "files compared", "result")
     for one in results:
-        figures = (str(one[name]) for name in ("work", "kills", "finished", "files"))
+        figures = (str(one[name]) for name in ("work", "kills", "half", "finished", "files"))
         table.add_row(*figures, one["wrong"] or "bit-equal")
     Console().print(table)
     sys.exit(any(one["wrong"] for one in results))
