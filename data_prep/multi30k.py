@@ -18,6 +18,8 @@ this sentence has no image). Other data in these formats is prepared in the same
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +33,7 @@ from mmt.command import Command
 from mmt.errors import MMTError, nearest
 from mmt.lines import read_lines
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
+from mmt.shards import Parts, Shard, shard_option
 
 LANGUAGES = ("en", "de", "fr", "cs")
 _RAW_NAME = re.compile(r"(?P<split>\w+)\.(?P<language>[a-z]{2})(\.gz)?")
@@ -55,7 +58,8 @@ def prepare(
     target: str,
     images: Path | None,
     unreadable: Literal["refuse", "skip"] = "refuse",
-) -> DatasetInfo:
+    shard: Shard | None = None,
+) -> DatasetInfo | str:
     """Looks at every image, then writes the prepared data set.
 
     Args:
@@ -64,12 +68,39 @@ def prepare(
         images: the image folder, None for text alone.
         unreadable: what to do with an image that is there but does not decode: refuse the run, or count it
             as missing.
+        shard: this process's share of the images; the last process writes the data set.
     Returns:
-        What was written.
+        What was written; of a share, what became of it.
     Raises:
         MMTError: no image folder, none of the images in it, or images that do not decode.
     """
-    found = _find_images(images, splits, unreadable) if images is not None else frozenset[str]()
+    if images is None:
+        return _write(out, splits, frozenset(), name=name, source=source, target=target, images=images)
+    present = _present_images(images, splits)
+    if shard is None:
+        found = _without_bad(images, present, _undecodable(images, present), unreadable)
+        return _write(out, splits, found, name=name, source=source, target=target, images=images)
+    text = hashlib.sha256(json.dumps([name, source, target, splits, present]).encode()).hexdigest()
+    parts = Parts(out, shard, {"data": text})
+    bad = [] if parts.is_done() else _undecodable(images, present[shard.number :: shard.count])
+
+    def join(about: list[dict[str, Any]]) -> None:
+        found = _without_bad(images, present, sorted(i for one in about for i in one["bad"]), unreadable)
+        _write(out, splits, found, name=name, source=source, target=target, images=images)
+
+    return parts.finish({"bad": bad}, join)
+
+
+def _write(
+    out: Path,
+    splits: Mapping[str, Pairs],
+    found: frozenset[str],
+    *,
+    name: str,
+    source: str,
+    target: str,
+    images: Path | None,
+) -> DatasetInfo:
     rows = {
         split: [
             {"id": f"{split}-{line:05d}", "image": image, "source": s, "target": t, "has_image": image in found}
@@ -219,6 +250,7 @@ def find_layout(folder: Path) -> tuple[Path, Path, Path]:
     default="refuse",
     help="What to do with an image that does not decode; skip counts it as missing.",
 )
+@shard_option
 def main(
     out: Path,
     multi30k: Path | None,
@@ -231,6 +263,7 @@ def main(
     target: str,
     wanted: tuple[str, ...],
     unreadable: Literal["refuse", "skip"],
+    shard: str | None,
 ) -> None:
     """Prepares Multi30K, or data in its format, as the data set OUT."""
     if source == target:
@@ -260,17 +293,25 @@ def main(
         _check_folder("--raw", raw, "give the folder of SPLIT.LANGUAGE[.gz]")
         splits = read_raw(raw, image_splits, source=source, target=target, wanted=wanted)
     name = hub.rstrip("/").rsplit("/", 1)[-1] if hub else "multi30k"
-    info = prepare(out, splits, name=name, source=source, target=target, images=images, unreadable=unreadable)
+    info = prepare(
+        out,
+        splits,
+        name=name,
+        source=source,
+        target=target,
+        images=images,
+        unreadable=unreadable,
+        shard=Shard.of(shard),
+    )
+    if isinstance(info, str):
+        click.echo(info)
+        return
     print_splits(info)
     click.echo(f"written to {out}; images: {info.images or 'none'}")
 
 
-def _find_images(
-    folder: Path, splits: Mapping[str, Pairs], unreadable: Literal["refuse", "skip"]
-) -> frozenset[str]:
-    """The images that are there and decode."""
-    from tqdm import tqdm
-
+def _present_images(folder: Path, splits: Mapping[str, Pairs]) -> list[str]:
+    """The images that are there, in order."""
     names = sorted({image for pairs in splits.values() for image in pairs.images if image})
     if not names:
         raise MMTError(
@@ -284,15 +325,21 @@ def _find_images(
             f"{folder}: none of the {len(names):,} images is there, for example '{names[0]}'; the folder has "
             f"{_some(sorted(there)) or 'nothing'}. Give the right folder, or --no-images for text alone."
         )
+    return present
+
+
+def _undecodable(folder: Path, names: Sequence[str]) -> list[str]:
+    from tqdm import tqdm
+
     with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
-        decoded = pool.map(lambda name: _decodes(folder / name), present)
-        bad = [
-            name
-            for name, good in zip(
-                present, tqdm(decoded, "images", len(present), unit="", disable=None), strict=True
-            )
-            if not good
-        ]
+        decoded = pool.map(lambda name: _decodes(folder / name), names)
+        looked_at = tqdm(decoded, "images", len(names), unit="", disable=None)
+        return [name for name, good in zip(names, looked_at, strict=True) if not good]
+
+
+def _without_bad(
+    folder: Path, present: Sequence[str], bad: Sequence[str], unreadable: Literal["refuse", "skip"]
+) -> frozenset[str]:
     if bad and unreadable == "refuse":
         raise MMTError(
             f"{folder}: {len(bad):,} of {len(present):,} images cannot be decoded: {_some(bad, 10)}. "

@@ -16,6 +16,7 @@ from mmt.errors import MMTError
 from mmt.retrieve import retrieve_command
 from mmt.score import score_command
 from mmt.score_pairs import score_pairs_command
+from mmt.shards import Parts, Shard, shard_option
 
 if TYPE_CHECKING:
     from mmt.controls import Control
@@ -68,6 +69,7 @@ main.add_command(retrieve_command)
 @click.option("--batch-size", type=click.IntRange(min=1), default=32)
 @click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.  [default: one a core]")
 @click.option("--device", default="cpu", help="Where the backbone runs.")
+@shard_option
 def features_command(
     source: Path | None,
     out: Path | None,
@@ -79,6 +81,7 @@ def features_command(
     batch_size: int,
     workers: int | None,
     device: str,
+    shard: str | None,
 ) -> None:
     """Turns images or recordings into features, once, for training and translating."""
     if check is not None:
@@ -105,6 +108,7 @@ def features_command(
         batch_size=batch_size,
         num_workers=workers,
         device=device,
+        shard=Shard.of(shard),
     )
     print_report(report)
 
@@ -188,6 +192,7 @@ def _reads_sentences(command: Callable[..., None]) -> Callable[..., None]:
                      help="wrong: each sentence gets another's image; blank: none gets any."),
         click.option("--control-seed", type=click.IntRange(min=0), default=1, help="Draws the wrong images."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]"),
+        shard_option,
         click.option("--quiet", is_flag=True, help="No progress bar and no counts."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -207,11 +212,36 @@ def _given(
     return open_file(None if str(input_file) == "-" else input_file, kind, where)
 
 
-def _check_given(input_file: Path, kind: Format | None, data: Path | None, split: str | None) -> None:
+def _check_given(
+    input_file: Path, kind: Format | None, data: Path | None, split: str | None, output: Path, shard: Shard | None
+) -> None:
     if data is not None and (str(input_file) != "-" or kind is not None):
         raise MMTError(f"--data {data}: has its own sentences. Leave --input and --format out, or --data.")
     if data is None and split is not None:
         raise MMTError(f"--split {split}: of which data set? Name it with --data.")
+    if shard is not None and ((data is None and not input_file.is_file()) or str(output) == "-"):
+        raise MMTError(
+            f"share {shard}: others read and write the same files. Give --input FILE or --data, and --output."
+        )
+
+
+def _parts(
+    output: Path, shard: Shard | None, given: tuple[Path | None, str | None, Path], model: Path, **settings: object
+) -> Parts | None:
+    """Where the share goes; None for the whole. ``given``: data set and split, or the file."""
+    if shard is None:
+        return None
+    from mmt.folder import CARD
+    from mmt.lines import file_checksum
+    from mmt.prepared import first_test_split, read_info
+
+    data, split, input_file = given
+    text = (
+        file_checksum(input_file)
+        if data is None
+        else read_info(data).splits[split or first_test_split(data)].checksum
+    )
+    return Parts(output, shard, {"input": text, "model": file_checksum(model / CARD), **settings})
 
 
 @_command("translate")
@@ -251,6 +281,7 @@ def translate_command(
     precision: Precision,
     runtime: Literal["torch", "onnx"] | None,
     threads: int | None,
+    shard: str | None,
     quiet: bool,
 ) -> None:
     """Translates a file, each sentence with its image or without; one line out for each line in."""
@@ -259,7 +290,8 @@ def translate_command(
     from mmt.folder import read_card
 
     # What can be wrong is looked at before torch is loaded.
-    _check_given(input_file, kind, data, split)
+    share = Shard.of(shard)
+    _check_given(input_file, kind, data, split, output, share)
     if draws > 1 and (
         image_control != "wrong" or "{draw}" not in output.name or (not data and str(input_file) == "-")
     ):
@@ -276,10 +308,13 @@ def translate_command(
     given = _given(card, input_file, kind, data, split, where)
 
     translator = _translator(model, store, precision, runtime, threads)
+    settings: dict[str, object] = {
+        "options": [beam_size, length_penalty, guidance, n_best, image_control, max_tokens, precision]
+    }
     for draw in range(draws):
         if draw:
             given = _given(card, input_file, kind, data, split, where)
-        work = FileTranslator(translator, given, missing_images)
+        work = FileTranslator(translator, given, missing_images, share)
         started = time.monotonic()
         results = work.translate(
             beam_size=beam_size,
@@ -294,8 +329,12 @@ def translate_command(
         path = output
         if image_control == "wrong" and "{draw}" in output.name:
             path = output.with_name(output.name.replace("{draw}", str(draw + 1)))
-        write_output(results, None if str(path) == "-" else path, n_best)
+        settings |= {"images": list(map(str, images)), "seed": control_seed + draw}
+        parts = _parts(path, share, (data, split, input_file), model, **settings)
+        became = write_output(results, None if str(path) == "-" else path, n_best, parts)
         if not quiet:
+            if became:
+                click.echo(became, err=True)
             seconds = time.monotonic() - started
             shown = {"right": "with image", "wrong": "with another's image", "blank": "with image (blank)"}
             missing = f", {work.counts.missing:,} images missing" if work.counts.missing else ""
@@ -362,6 +401,7 @@ def predict_command(
     image_control: Control,
     control_seed: int,
     threads: int | None,
+    shard: str | None,
     quiet: bool,
 ) -> None:
     """Labels and scores sentences, each with its image or recording or without; one line out for each line in."""
@@ -369,7 +409,8 @@ def predict_command(
     from mmt.files import FileTranslator, Images, write_predictions
     from mmt.folder import read_card
 
-    _check_given(input_file, kind, data, split)
+    share = Shard.of(shard)
+    _check_given(input_file, kind, data, split, output, share)
     card = read_card(model)
     if images:
         card.refuse_images("images")
@@ -385,10 +426,14 @@ def predict_command(
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
-    work = FileTranslator(Translator.from_dir(model, store), given, missing_images)
+    work = FileTranslator(Translator.from_dir(model, store), given, missing_images, share)
     results = work.predict(image_control=image_control, control_seed=control_seed, show_progress=not quiet)
-    write_predictions(results, None if str(output) == "-" else output)
+    settings = {"options": [image_control], "images": list(map(str, images)), "seed": control_seed}
+    parts = _parts(output, share, (data, split, input_file), model, **settings)
+    became = write_predictions(results, None if str(output) == "-" else output, parts)
     if not quiet:
+        if became:
+            click.echo(became, err=True)
         counts = work.counts
         missing = f", {counts.missing:,} images missing" if counts.missing else ""
         notes = "".join(f"; some {note}" for note in work.notes())

@@ -228,6 +228,12 @@ class FeatureStore:
         return found
 
 
+def finished_ids(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Ids in the store of ``folder``, and what was left out and why; of what is finished, which may be nothing."""
+    meta = _read_meta(folder)
+    return (_read_ids(folder, meta[2], meta[4]), meta[3]) if meta is not None else ([], {})
+
+
 class FeatureWriter:
     """Adds rows to a store, batch by batch, so that a kill loses at most the batch being written.
 

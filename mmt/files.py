@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
 from mmt.lines import decode_lines, parse_json, replacing
+from mmt.shards import Parts, Shard
 
 if TYPE_CHECKING:
     from mmt.predictions import Prediction
@@ -158,10 +160,17 @@ class FileTranslator:
 
     Args:
         missing: an image that is not there or cannot be read: refuse, or translate without it and count.
+        shard: this process's share of the lines; None is all.
     """
 
-    def __init__(self, translator: BaseTranslator, given: Input, missing: Missing = "refuse") -> None:
-        self.translator, self.given, self.missing = translator, given, missing
+    def __init__(
+        self,
+        translator: BaseTranslator,
+        given: Input,
+        missing: Missing = "refuse",
+        shard: Shard | None = None,
+    ) -> None:
+        self.translator, self.given, self.missing, self.shard = translator, given, missing, shard
         self.counts = Counts()
 
     def translate(
@@ -218,9 +227,7 @@ class FileTranslator:
         from tqdm import tqdm
 
         stream = self._shown(control, seed)
-        bar = tqdm(
-            total=self.given.total, unit=" sentences", disable=None if show_progress else True, smoothing=0.05
-        )
+        bar = tqdm(total=self._total(), unit=" sentences", disable=None if show_progress else True, smoothing=0.05)
         with bar:
             while chunk := list(itertools.islice(stream, _CHUNK)):
                 images = [image for _, image in chunk]
@@ -235,13 +242,25 @@ class FileTranslator:
         if control != "right":
             self.translator.refuse_images("an image control")
         if control == "blank":
-            return ((replace(line, image=None), None) for line in self.given.lines)
+            return ((replace(line, image=None), None) for line in self._own(self.given.lines))
         if control == "right":
-            return ((line, self._image(line)) for line in self.given.lines)
+            return ((line, self._image(line)) for line in self._own(self.given.lines))
         lines = list(self.given.lines)
         had = [line.image if self._image(line) is not None else None for line in lines]
         shown = (replace(line, image=name) for line, name in zip(lines, wrong_images(had, seed), strict=True))
-        return ((line, self._image(line)) for line in shown)
+        return ((line, self._image(line)) for line in self._own(shown))
+
+    def _own(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """Those of this process's share: whole chunks, so that none is divided otherwise than by one process."""
+        if self.shard is None:
+            return iter(lines)
+        return (line for number, line in enumerate(lines) if self.shard.has(number // _CHUNK))
+
+    def _total(self) -> int | None:
+        total, shard = self.given.total, self.shard
+        if total is None or shard is None:
+            return total
+        return sum(min(_CHUNK, total - at) for at in range(shard.number * _CHUNK, total, shard.count * _CHUNK))
 
     def _image(self, line: Line) -> str | Path | None:
         """What the translator is given for the line's image: an id of its store, or a readable file."""
@@ -276,41 +295,85 @@ class FileTranslator:
         return path
 
 
-def write_output(results: Iterable[tuple[Line, list[Translation]]], path: Path | None, n_best: int) -> None:
+def write_output(
+    results: Iterable[tuple[Line, list[Translation]]],
+    path: Path | None,
+    n_best: int,
+    parts: Parts | None = None,
+) -> str:
     """Writes one line a sentence, or ``n_best`` lines ``number ||| translation ||| score``, or JSON lines.
 
     A file is written beside its name and renamed when whole; a ``.jsonl`` ending asks for JSON lines.
+
+    Args:
+        parts: where ``results`` are a share's; ``path`` is made when all shares are done.
+    Returns:
+        What became of the share, or nothing.
     """
-    as_json = path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
-    with replacing(path) as stream:
-        for line, translations in results:
-            # Half a surrogate pair, which only JSON can hold, stays the escape that it came as.
-            stream.write(
-                (_formatted(line, translations, n_best, as_json) + "\n").encode("utf-8", "backslashreplace")
-            )
+    as_json = _wants_json(path)
+    return _write((_formatted(line, found, n_best, as_json) for line, found in results), path, parts)
 
 
-def write_predictions(results: Iterable[tuple[Line, Prediction]], path: Path | None) -> None:
+def write_predictions(
+    results: Iterable[tuple[Line, Prediction]], path: Path | None, parts: Parts | None = None
+) -> str:
     """Writes one line a sentence: label, its probability and the score, what there is of them, between tabs.
 
-    A file is written as by ``write_output``, JSON lines likewise.
+    A file is written as by ``write_output``, JSON lines and shares likewise.
     """
-    as_json = path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
-    with replacing(path) as stream:
-        for line, said in results:
-            values = {"label": said.label, "probability": said.probability, "score": said.score}
-            values = {
-                name: round(value, 4) if isinstance(value, float) else value
-                for name, value in values.items()
-                if value is not None
-            }
-            if as_json:
-                whole = {"source": line.source, "image": line.image, **values}
-                text = json.dumps(whole, ensure_ascii=False)
-            else:
-                # A label out of a data set may be any text: here it is one cell of one line.
-                text = "\t".join(" ".join(str(value).split()) for value in values.values())
-            stream.write((text + "\n").encode("utf-8", "backslashreplace"))
+    as_json = _wants_json(path)
+    return _write((_said(line, said, as_json) for line, said in results), path, parts)
+
+
+def _wants_json(path: Path | None) -> bool:
+    return path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
+
+
+def _write(records: Iterable[str], path: Path | None, parts: Parts | None) -> str:
+    # Half a surrogate pair, which only JSON can hold, stays the escape that it came as.
+    encoded = ((record + "\n").encode("utf-8", "backslashreplace") for record in records)
+    if parts is None:
+        with replacing(path) as stream:
+            stream.writelines(encoded)
+        return ""
+    if parts.is_done():
+        return parts.finish({}, partial(_join, path, parts))
+    sizes: list[int] = []  # of the chunks
+    with replacing(parts.part) as stream:
+        for number, record in enumerate(encoded):
+            if number % _CHUNK == 0:
+                sizes.append(0)
+            sizes[-1] += stream.write(record)
+    return parts.finish({"sizes": sizes}, partial(_join, path, parts))
+
+
+def _join(path: Path | None, parts: Parts, about: list[dict[str, Any]]) -> None:
+    """Makes the file of its chunks, which the parts hold in turn."""
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(parts.of(number).open("rb")) for number in range(len(about))]
+        whole = stack.enter_context(replacing(path))
+        for chunk in range(sum(len(one["sizes"]) for one in about)):
+            turn, of_part = chunk % len(about), chunk // len(about)
+            left = about[turn]["sizes"][of_part]
+            while left:
+                block = streams[turn].read(min(left, 1 << 20))
+                if not block:
+                    raise MMTError(f"{parts.of(turn)}: shorter than it was written. Remove {parts.folder}.")
+                whole.write(block)
+                left -= len(block)
+
+
+def _said(line: Line, said: Prediction, as_json: bool) -> str:
+    values = {"label": said.label, "probability": said.probability, "score": said.score}
+    values = {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in values.items()
+        if value is not None
+    }
+    if as_json:
+        return json.dumps({"source": line.source, "image": line.image, **values}, ensure_ascii=False)
+    # A label out of a data set may be any text: here it is one cell of one line.
+    return "\t".join(" ".join(str(value).split()) for value in values.values())
 
 
 def _formatted(line: Line, translations: list[Translation], n_best: int, as_json: bool) -> str:

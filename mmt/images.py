@@ -8,17 +8,20 @@ compute_features([Path("dog.jpg")], backbone)               # the same numbers, 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
+import json
 import os
+import shutil
 import stat
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,8 +32,9 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from mmt.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from mmt.errors import MMTError
-from mmt.features import DType, FeatureSignature, FeatureWriter
+from mmt.features import DType, FeatureSignature, FeatureStore, FeatureWriter, finished_ids
 from mmt.memory import keep_freed_memory
+from mmt.shards import Parts, Shard, done_parts, parts_folder
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -213,6 +217,7 @@ class ExtractReport:
         seconds: from the first image to the finished store; loading the backbone is not counted.
         things: what they were, ``images`` or ``recordings``.
         notes: what had to be done to some of them, e.g. ``resampled from 22,050 Hz``, and to how many.
+        note: of a share, what became of it.
     """
 
     out: Path
@@ -223,6 +228,7 @@ class ExtractReport:
     seconds: float
     things: str
     notes: dict[str, int]
+    note: str = ""
 
 
 def extract_features(
@@ -234,6 +240,7 @@ def extract_features(
     num_workers: int | None = None,
     progress: bool = True,
     device: str = "cpu",
+    shard: Shard | None = None,
 ) -> ExtractReport:
     """Makes a feature store of images: decoding in parallel, one forward pass a batch.
 
@@ -251,45 +258,128 @@ def extract_features(
         num_workers: decoding threads; one a core if None.
         progress: show a progress bar.
         device: where the forward pass runs, e.g. ``cuda``.
+        shard: this process's share, whole batches; the last process joins the store of all, bit-equal to one
+            process's.
     Raises:
         MMTError: the store there was made otherwise, not a single image could be read, or the device is not
             there.
     """
-    from tqdm import tqdm
-
     if batch_size < 1:
         raise MMTError(f"batch_size must be at least 1, but is {batch_size} instead.")
     keep_freed_memory()
     to_device(backbone, device)
     backbone.notes.clear()
+    if shard is not None:
+        return _extract_share(image_paths, backbone, out, dtype, batch_size, num_workers, progress, shard)
     with FeatureWriter(out, backbone.signature, dtype) as writer:
-        new = [i for i in image_paths if i not in writer and i not in writer.left_out]
-        again = [i for i in image_paths if i not in writer and i in writer.left_out]
-        # two lists, so that after a kill the batches fall as they would have fallen
-        batches = [part[i : i + batch_size] for part in (new, again) for i in range(0, len(part), batch_size)]
-        skipped = len(image_paths) - len(new) - len(again)
-        start, done = time.perf_counter(), 0
-        sources = ([(i, image_paths[i]) for i in batch] for batch in batches)
-        with tqdm(
-            total=len(image_paths),
-            initial=skipped,
-            unit=f" {backbone.things}",
-            disable=None if progress else True,
-            smoothing=0.05,
-        ) as bar:
-            for pictures, failed in _decoded(sources, backbone, num_workers):
-                writer.append(list(pictures), _forward(backbone, list(pictures.values())), failed)
-                done += len(pictures)
-                bar.update(len(pictures) + len(failed))
-        left_out = {i: writer.left_out[i] for i in image_paths if i in writer.left_out}
-        if not len(writer):
-            first, reason = next(iter(left_out.items()), ("", "none was asked for"))
-            number = f"{len(image_paths):,} {backbone.things}"
-            raise MMTError(f"none of {number} could be read; the first: '{first}', {reason}.")
-        writer.finish()
-        seconds = time.perf_counter() - start
-        notes = dict(sorted(backbone.notes.items()))
-        return ExtractReport(out, backbone.signature, done, skipped, left_out, seconds, backbone.things, notes)
+        batches = _batches(image_paths, writer.ids, writer.left_out, batch_size)
+        report = _extract(image_paths, batches, backbone, writer, num_workers, progress)
+        _finish(writer, image_paths, backbone.things)
+        return report
+
+
+def _batches(
+    image_ids: Iterable[str], done: Collection[str], left_out: Collection[str], batch_size: int
+) -> list[list[str]]:
+    """What is left to do; what is tried again apart, so that after a kill the batches are those of no kill."""
+    done = frozenset(done)
+    parts: tuple[list[str], list[str]] = [], []
+    for image_id in image_ids:
+        if image_id not in done:
+            parts[image_id in left_out].append(image_id)
+    return [part[i : i + batch_size] for part in parts for i in range(0, len(part), batch_size)]
+
+
+def _extract(
+    image_paths: Mapping[str, Path],
+    batches: Sequence[Sequence[str]],
+    backbone: Backbone,
+    writer: FeatureWriter,
+    num_workers: int | None,
+    progress: bool,
+) -> ExtractReport:
+    """Adds ``batches``, of ``image_paths``, to what is written."""
+    from tqdm import tqdm
+
+    skipped = len(image_paths) - sum(map(len, batches))
+    start, done = time.perf_counter(), 0
+    sources = ([(i, image_paths[i]) for i in batch] for batch in batches)
+    with tqdm(
+        total=len(image_paths),
+        initial=skipped,
+        unit=f" {backbone.things}",
+        disable=None if progress else True,
+        smoothing=0.05,
+    ) as bar:
+        for pictures, failed in _decoded(sources, backbone, num_workers):
+            writer.append(list(pictures), _forward(backbone, list(pictures.values())), failed)
+            done += len(pictures)
+            bar.update(len(pictures) + len(failed))
+    left_out = {i: writer.left_out[i] for i in image_paths if i in writer.left_out}
+    seconds = time.perf_counter() - start
+    notes = dict(sorted(backbone.notes.items()))
+    return ExtractReport(
+        writer.folder, backbone.signature, done, skipped, left_out, seconds, backbone.things, notes
+    )
+
+
+def _finish(writer: FeatureWriter, image_paths: Collection[str], things: str) -> None:
+    if not len(writer):
+        first, reason = next(iter(writer.left_out.items()), ("", "none was asked for"))
+        raise MMTError(f"none of {len(image_paths):,} {things} could be read; the first: '{first}', {reason}.")
+    writer.finish()
+
+
+def _extract_share(
+    image_paths: Mapping[str, Path],
+    backbone: Backbone,
+    out: Path,
+    dtype: DType,
+    batch_size: int,
+    num_workers: int | None,
+    progress: bool,
+    shard: Shard,
+) -> ExtractReport:
+    """A share of the batches that one process would make, into a store of its own; the last share joins them."""
+    ids, left_out = finished_ids(out)
+    batches = _batches(image_paths, ids, left_out, batch_size)
+    done = done_parts(out)
+    joined = bool(done) and {*ids, *left_out}.issuperset(i for one in done for i in finished_ids(one)[0])
+    if joined:
+        shutil.rmtree(parts_folder(out))  # of a process killed once it had joined them
+    if joined or not batches:
+        return ExtractReport(out, backbone.signature, 0, len(image_paths), {}, 0.0, backbone.things, {})
+    plan = {
+        "signature": backbone.signature.to_dict(),
+        "dtype": dtype,
+        "batch_size": batch_size,
+        "batches": hashlib.sha256(json.dumps(batches).encode()).hexdigest(),
+    }
+    parts = Parts(out, shard, plan)
+    own = {i: image_paths[i] for number, batch in enumerate(batches) if shard.has(number) for i in batch}
+    report = ExtractReport(parts.part, backbone.signature, 0, len(own), {}, 0.0, backbone.things, {})
+    if own and not parts.is_done():
+        with FeatureWriter(parts.part, backbone.signature, dtype) as writer:
+            have = {*writer.ids, *writer.left_out}
+            rest = [batch for n, batch in enumerate(batches) if shard.has(n) and not have.issuperset(batch)]
+            report = _extract(own, rest, backbone, writer, num_workers, progress)
+            if len(writer):
+                writer.finish()
+
+    def join(about: list[dict[str, Any]]) -> None:
+        stores = [FeatureStore.open(parts.of(n)) if one["rows"] else None for n, one in enumerate(about)]
+        with FeatureWriter(out, backbone.signature, dtype) as writer:
+            for number, batch in enumerate(batches):
+                store, left_out = stores[number % shard.count], about[number % shard.count]["left_out"]
+                # What is in already is of a process killed while it joined them.
+                there = [i for i in batch if i not in left_out and i not in writer]
+                shape = (0, backbone.signature.num_regions, backbone.signature.dim)
+                rows = store.get(there) if store is not None else np.zeros(shape, np.float32)
+                writer.append(there, rows, {i: left_out[i] for i in batch if i in left_out})
+            _finish(writer, image_paths, backbone.things)
+
+    about = {"rows": len(own) - len(report.left_out), "left_out": report.left_out}
+    return replace(report, note=parts.finish(about, join))
 
 
 def compute_features(
@@ -328,13 +418,14 @@ def extract_folder(
     num_workers: int | None = None,
     progress: bool = True,
     device: str = "cpu",
+    shard: Shard | None = None,
 ) -> ExtractReport:
     """All of ``mmt features``: ``find_images``, ``load_backbone``, ``extract_features``; see there."""
     from mmt.audio import AUDIO_SUFFIXES, is_speech
 
     image_paths = find_images(source, AUDIO_SUFFIXES if is_speech(backbone) else IMAGE_SUFFIXES)
     loaded = load_backbone(backbone, layer, weights)
-    return extract_features(image_paths, loaded, out, dtype, batch_size, num_workers, progress, device)
+    return extract_features(image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard)
 
 
 def print_report(report: ExtractReport) -> None:
@@ -354,6 +445,8 @@ def print_report(report: ExtractReport) -> None:
             print(f"  {image_id}: {reason}")
         if len(report.left_out) > 10:
             print(f"  ... and {len(report.left_out) - 10:,} more, in {report.out}/meta.json under left_out")
+    if report.note:
+        print(report.note)
 
 
 def to_device(backbone: Backbone, device: str) -> Backbone:

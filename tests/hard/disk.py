@@ -1,0 +1,237 @@
+"""Lets every command meet a full disk and a read-only one, as root: ``python -m tests.hard.disk OUT``.
+
+Each command is given a disk with room for a part of what it writes, and one that cannot be written at all. It must
+say so in one line and exit with 2, leave what it was to replace as it was, and make the same files as on a disk
+with room once there is some. Exit code 1 if it does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from tests.hard.kill import SETTINGS, SMALL
+
+_ROOM = (0.02, 0.3, 0.6, 0.9)  # of what the command writes
+_DISK_MB = 512
+
+
+@dataclass(frozen=True)
+class Work:
+    """A command: how it is called, ``first`` and then to replace or go on with what it made, and what it makes."""
+
+    name: str
+    command: Callable[[Path, bool], list[object]]
+    kept: Callable[[Path], list[Path]]
+    """Of what it made at first, the files that must stay as they are where it fails."""
+    made: Callable[[Path], list[Path]]
+    """What must come out the same in the end."""
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.rglob("*") if one.is_file())
+
+
+def _works(out: Path) -> list[Work]:
+    data, store, model = out / "data", out / "store", out / "run" / "model"
+    threads = ["--threads", 1]
+
+    def train(folder: Path, first: bool) -> list[object]:
+        settings = {**SETTINGS, "data.path": data, "images.features": store, "objectives.contrastive": 0.1}
+        settings["regime.num_steps"] = 20 if first else 60
+        command: list[object] = ["mmt.cli", "train", folder / "run"]
+        command += ["--config-file", "recipes/configs/pictures_en_de_gated.yaml"]
+        for key, value in settings.items():
+            command += ["--config", f"{key}={value}"]
+        return command
+
+    def translate(folder: Path, first: bool) -> list[object]:
+        given = ["--data", data, "--split", "val" if first else "train", "--images", store, *threads]
+        return ["mmt.cli", "translate", "--model", model, *given, "--output", folder / "out.txt"]
+
+    def features(folder: Path, first: bool) -> list[object]:
+        images = ["--images", data / "images" if not first else out / "few"]
+        return ["mmt.cli", "features", *images, "--out", folder / "store", "--batch-size", 16]
+
+    def prepare(folder: Path, first: bool) -> list[object]:
+        sizes = ["--train", 100 if first else 600, "--val", 20, "--test", 20]
+        return ["data_prep.pictures", folder / "data", *sizes]
+
+    def export(folder: Path, first: bool) -> list[object]:
+        return ["mmt.cli", "export", "--model", model, "--out", folder / "onnx", "--precision", "float32", *(
+            [] if first else ["--precision", "int8"])]  # fmt: skip
+
+    def evidence(folder: Path, first: bool) -> list[object]:
+        given = ["--data", data, "--split", "val" if first else "test", "--images", store, "--draws", 1, *threads]
+        return ["mmt.cli", "evidence", "--model", model, *given, "--output", folder / "page"]
+
+    def index(folder: Path, first: bool) -> list[object]:
+        given = ["--images", store] if first else ["--sentences", data, "--split", "train"]
+        return ["mmt.cli", "retrieve", "--model", model, "--index", folder / "index", *given, *threads]
+
+    def answers(folder: Path, first: bool) -> list[object]:
+        asked = ["a", "b", "c"] if first else [f"a picture {n}" for n in range(400)]
+        given = ["--index", out / "index", *asked, *threads]
+        pages = ["--html", folder / "page.html", "--output", folder / "answers.jsonl"]
+        return ["mmt.cli", "retrieve", "--model", model, *given, *pages]
+
+    def result(folder: Path, first: bool) -> list[object]:
+        return ["eval.result", model, data, "val" if first else "test", folder / "result", "--images", store]
+
+    def weights(folder: Path) -> list[Path]:
+        return _files(folder / "run" / "model")
+
+    def nothing(_: Path) -> list[Path]:
+        return []
+
+    def model_alone(folder: Path) -> list[Path]:
+        return [folder / "run" / "model" / "model.safetensors"]
+
+    return [
+        Work("train", train, weights, model_alone),
+        Work("features", features, nothing, lambda f: [f / "store" / "features.bin", f / "store" / "ids.txt"]),
+        Work("data_prep.pictures", prepare, _files, _files),
+        Work("translate", translate, _files, _files),
+        Work("export", export, _files, _files),
+        Work("evidence", evidence, _files, nothing),
+        Work("retrieve, index", index, _files, _files),
+        Work("retrieve, answers", answers, _files, _files),
+        Work("eval.result", result, _files, nothing),
+    ]
+
+
+def _run(command: list[object]) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def _sums(files: list[Path], folder: Path) -> dict[str, str]:
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.exists()}
+
+
+def _mount(*arguments: object) -> None:
+    subprocess.run(["mount", *map(str, arguments)], check=True, capture_output=True)
+
+
+@contextmanager
+def _disk(place: Path) -> Iterator[None]:
+    place.mkdir()
+    _mount("-t", "tmpfs", "-o", f"size={_DISK_MB}m", "tmpfs", place)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=False)
+        place.rmdir()
+
+
+def _fill(place: Path, room: int) -> Path:
+    """A file that leaves ``room`` bytes."""
+    ballast = place / "ballast"
+    state = os.statvfs(place)
+    with ballast.open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, max(1, state.f_bavail * state.f_frsize - max(room, 4096)))
+    return ballast
+
+
+def _judged(code: int, said: str, folder: Path, before: dict[str, str], kept: list[Path]) -> str:
+    """What is wrong with how a command failed, or nothing."""
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    if code == 0:
+        return ""  # it fitted
+    if code != 2 or len(errors) != 1 or "Traceback" in said:
+        return f"exit {code}: {said.strip()[-400:]}"
+    if str(folder) not in errors[0]:
+        return f"names no file: {errors[0]}"
+    if _sums(kept, folder) != before:
+        return f"what was there before has changed: {errors[0]}"
+    return ""
+
+
+def _meet(work: Work, out: Path, whole: Path, expected: dict[str, str], size: int) -> list[tuple[str, str, str]]:
+    found = []
+    for case in [*(f"room for {part:.0%}" for part in _ROOM), "read-only"]:
+        place = out / "disk"
+        with _disk(place):
+            folder = place / "work"
+            shutil.copytree(whole.with_name("first"), folder)
+            before = _sums(work.kept(folder), folder)
+            if case == "read-only":
+                _mount("-o", "remount,ro", place)
+            else:
+                ballast = _fill(place, int(size * _ROOM[[f"room for {part:.0%}" for part in _ROOM].index(case)]))
+            code, said = _run(work.command(folder, False))
+            wrong = _judged(code, said, folder, before, [folder / name for name in before])
+            line = next((one for one in said.splitlines() if one.startswith("error: ")), f"exit {code}")
+            if case == "read-only":
+                _mount("-o", "remount,rw", place)
+                wrong = wrong or ("exit 0 on a read-only disk" if code == 0 else "")
+            else:
+                ballast.unlink()
+            if not wrong:
+                code, said = _run(work.command(folder, False))
+                if code:
+                    wrong = f"with room, exit {code}: {said.strip()[-400:]}"
+                elif _sums(work.made(folder), folder) != expected:
+                    wrong = "with room, other files come out"
+        found.append((f"{work.name}, {case}", line.replace(str(folder), "OUT"), wrong))
+    return found
+
+
+@click.command(help=__doc__.partition("\n\n")[0])
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--only", multiple=True, help="Repeatable: names of commands.")
+def main(out: Path, only: tuple[str, ...]) -> None:
+    if os.geteuid() != 0:
+        raise click.ClickException("only root can mount a disk.")
+    out = out.resolve()
+    out.mkdir(parents=True)
+    (out / "few").mkdir()
+    made = _works(out)
+    train = made[0]
+    for command in (
+        ["data_prep.pictures", out / "data", *SMALL],
+        ["mmt.cli", "features", "--images", out / "data", "--out", out / "store"],
+        train.command(out, False),
+        ["mmt.cli", "retrieve", "--model", out / "run/model", "--index", out / "index", "--images", out / "store"],
+    ):
+        code, said = _run(list(command))
+        if code:
+            raise click.ClickException(said)
+    for image in sorted((out / "data" / "images").iterdir())[:20]:
+        shutil.copy(image, out / "few")
+    rows: list[tuple[str, str, str]] = []
+    for work in tqdm([one for one in made if not only or one.name in only], unit=" commands"):
+        whole = out / work.name.replace(", ", "_") / "whole"
+        whole.mkdir(parents=True)
+        for first in (True, False):
+            code, said = _run(work.command(whole, first))
+            if code:
+                raise click.ClickException(f"{work.name} fails with room: {said}")
+            if first:
+                shutil.copytree(whole, whole.with_name("first"))
+        size = sum(one.stat().st_size for one in _files(whole))
+        size -= sum(one.stat().st_size for one in _files(whole.with_name("first")) if work.name == "train")
+        rows += _meet(work, out, whole, _sums(work.made(whole), whole), size)
+        (out / "result.json").write_text(json.dumps(rows, indent=1))
+    table = Table("command", "it says", "wrong")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=160).print(table)
+    sys.exit(any(wrong for _, _, wrong in rows))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m tests.hard.disk")
