@@ -21,7 +21,7 @@ import yaml
 from fairseq2.composition import register_model_family
 from fairseq2.early_stopper import EarlyStopper
 from fairseq2.error import OperationalError
-from fairseq2.gang import Gang, GangError, ReduceOperation, get_current_gangs
+from fairseq2.gang import Gang, GangError, ReduceOperation, broadcast_flag, get_current_gangs
 from fairseq2.metrics.formatters import format_as_float
 from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
 from fairseq2.optim.lr_schedulers import LRScheduler
@@ -220,6 +220,7 @@ class _TranslationRecipe(Recipe):
             # fairseq2 0.8.1's trainer can stop early, but its factory always wires that off.
             trainer._early_stopper = _Patience(run.output / _SCORES, config.regime.patience)
         keep_plain(trainer._checkpoint_manager, trainer._optimizer)
+        _validate_when_cut_off(trainer, run.output, gangs.root)
         _stop_when_asked(trainer, self._switch, gangs.root)
         return trainer
 
@@ -243,6 +244,27 @@ def _stop_when_asked(trainer: Trainer, switch: StopSwitch, gang: Gang) -> None:
         return _TrainerState.EARLY_STOP if switch.asked and state == _TrainerState.DATA_LOAD else state
 
     trainer._run_post_step = then_stop  # type: ignore[method-assign]
+
+
+def _validate_when_cut_off(trainer: Trainer, output: Path, gang: Gang) -> None:
+    """Makes up for a validation that a kill came into, for its checkpoint to be judged with the others."""
+    restore = trainer._maybe_restore_state
+
+    def then_validate() -> _TrainerState:
+        state = restore()
+        step = trainer._step_nr
+        score_file = output / "checkpoints" / "scores" / f"step_{step}.txt"
+        trainer._state = (
+            _TrainerState.END_OF_TRAINING if state == _TrainerState.STOPPED else _TrainerState.POST_STEP
+        )
+        due = step > 0 and trainer._should_validate() and not score_file.exists()
+        if broadcast_flag(gang, due):
+            score = trainer._validate()
+            if score is not None and trainer._maybe_request_early_stop(score):
+                return _TrainerState.EARLY_STOP
+        return state
+
+    trainer._maybe_restore_state = then_validate  # type: ignore[method-assign]
 
 
 def _stopped_early(run: Run) -> bool:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,20 +101,22 @@ class Parts:
         ours = json.loads(json.dumps({"shards": shard.count, **plan}))
         shutil.rmtree(self._joined, ignore_errors=True)  # of a process killed while it removed it
         path = self.folder / _PLAN
-        if path.exists():
-            try:
-                theirs = parse_json(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise MMTError(f"{path}: damaged ({error}). Remove {self.folder}.") from None
-            for key in ours:
-                if not isinstance(theirs, dict) or theirs.get(key) != ours[key]:
-                    was = theirs.get(key) if isinstance(theirs, dict) else theirs
-                    raise MMTError(
-                        f"{self.folder}: holds parts of another work: {key} {was} there, {ours[key]} now. "
-                        "Finish that one, or remove the folder."
-                    )
-        else:
-            write_whole(path, json.dumps(ours, indent=2) + "\n")
+        if not path.exists():
+            # All may be here at the same time: the last one's stays, and each looks at what is there.
+            own = f"{_PLAN}.{platform.node()}.{os.getpid()}.{threading.get_ident()}"
+            write_whole(self.folder / own, json.dumps(ours, indent=2) + "\n")
+            (self.folder / own).replace(path)
+        try:
+            theirs = parse_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MMTError(f"{path}: damaged ({error}). Remove {self.folder}.") from None
+        for key in ours:
+            if not isinstance(theirs, dict) or theirs.get(key) != ours[key]:
+                was = theirs.get(key) if isinstance(theirs, dict) else theirs
+                raise MMTError(
+                    f"{self.folder}: holds parts of another work: {key} {was} there, {ours[key]} now. "
+                    "Finish that one, or remove the folder."
+                )
 
     @property
     def part(self) -> Path:

@@ -149,6 +149,20 @@ def test_a_killed_run_resumes_exactly(undisturbed: Path, world: Path, tmp_path: 
     assert_same_weights(weights(output, 12), weights(undisturbed, 12))
 
 
+@pytest.mark.parametrize("steps", [9, 12])  # before the end, and at it
+def test_a_validation_cut_off_is_made_up_for(steps: int, undisturbed: Path, world: Path, tmp_path: Path) -> None:
+    """Else its checkpoint would not be among those of which the best is kept."""
+    output = tmp_path / "run"
+    train(output, config(world, f"regime.num_steps={steps}"))
+    scores = output / "checkpoints" / "scores"
+    before = (scores / f"step_{steps}.txt").read_text()
+    (scores / f"step_{steps}.txt").unlink()
+    train(output, config(world))
+    assert (scores / f"step_{steps}.txt").read_text() == before
+    assert [report["Step"] for report in reports(output, "valid")].count(steps) == 2
+    assert_same_weights(weights(output, 12), weights(undisturbed, 12))
+
+
 @pytest.mark.parametrize(
     ("signum", "file"), [(signal.SIGTERM, "checkpoints/step_3"), (signal.SIGINT, "metrics/train.jsonl")]
 )
