@@ -49,6 +49,7 @@ from data_prep.pictures_sentences import (
 )
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.lines import writing
 from mmt.prepared import DatasetInfo, print_splits, read_info, write_dataset
 
 NAME = "pictures_en_de"
@@ -274,29 +275,30 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
             raise MMTError(f"--{split} must be at least 16 (contrastive: and even), but is {size} instead.")
     refuse_foreign(out, NAME)
     splits = plan(seed, sizes)
-    beside = out.with_name(out.name + ".drawing")  # write_dataset would keep the pictures of an older data set
-    shutil.rmtree(beside, ignore_errors=True)
-    images = beside / "images"
-    images.mkdir(parents=True)
-    jobs: list[tuple[Path, Scene]] = []
-    tables: dict[str, list[dict[str, object]]] = {}
-    for split, rows in splits.items():
-        tables[split] = []
-        for number, row in enumerate(rows):
-            name = f"{split}-{number:05d}"
-            jobs.append((images / f"{name}.jpg", row.scene))
-            tables[split].append(
-                {
-                    "id": name, "image": f"{name}.jpg", "source": row.source, "target": row.target,
-                    "has_image": True, "kind": row.kind, "word": row.word, "answer": row.answer,
-                    "contrast": row.contrast, "wrong_answer": row.wrong_answer,
-                }
-            )  # fmt: skip
-    draw_all(jobs, processes or os.cpu_count() or 1)
-    info = write_dataset(beside, DatasetInfo(NAME, "en", "de", "images"), tables)
-    if out.exists():
-        shutil.rmtree(out)
-    beside.rename(out)
+    with writing(out):
+        beside = out.with_name(out.name + ".drawing")  # write_dataset would keep the pictures of an older data set
+        shutil.rmtree(beside, ignore_errors=True)
+        images = beside / "images"
+        images.mkdir(parents=True)
+        jobs: list[tuple[Path, Scene]] = []
+        tables: dict[str, list[dict[str, object]]] = {}
+        for split, rows in splits.items():
+            tables[split] = []
+            for number, row in enumerate(rows):
+                name = f"{split}-{number:05d}"
+                jobs.append((images / f"{name}.jpg", row.scene))
+                tables[split].append(
+                    {
+                        "id": name, "image": f"{name}.jpg", "source": row.source, "target": row.target,
+                        "has_image": True, "kind": row.kind, "word": row.word, "answer": row.answer,
+                        "contrast": row.contrast, "wrong_answer": row.wrong_answer,
+                    }
+                )  # fmt: skip
+        draw_all(jobs, processes or os.cpu_count() or 1)
+        info = write_dataset(beside, DatasetInfo(NAME, "en", "de", "images"), tables)
+        if out.exists():
+            shutil.rmtree(out)
+        beside.rename(out)
     return info
 
 

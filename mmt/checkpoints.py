@@ -20,6 +20,8 @@ from torch.optim import Optimizer
 
 from mmt.errors import MMTError
 from mmt.folder import replacing_folder
+from mmt.lines import writing
+from mmt.streaming import joined_states
 
 _SHARDS = ("model/pp_00/tp_00", "optimizer/pp_00/tp_00")
 _READER = "data_reader"
@@ -81,7 +83,7 @@ def fit_last_checkpoint(output: Path, *, processes: int, shards: int) -> None:
     states = {name: [_read(file) for file in files] for name, files in found.items()}
     made = {name: _split(_joined(states[name]), shards) for name in _SHARDS}
     made[_TRAINER] = _trainers(states[_TRAINER], processes)
-    made[_READER] = states[_READER][:1] * processes
+    made[_READER] = [joined_states(states[_READER])] * processes
     kinds = dict.fromkeys(_SHARDS, "sdp") | {_TRAINER: "rank", _READER: "dp"}
     with replacing_folder(folder) as beside:
         for name, parts in made.items():
@@ -127,17 +129,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _write(state: Mapping[str, object], file: Path) -> None:
-    try:
-        with file.open("wb") as stream:
-            torch.save(dict(state), stream, pickle_protocol=2)  # what reading without pickles understands
-            stream.flush()
-            os.fsync(stream.fileno())
-    except (OSError, RuntimeError) as error:  # torch's own, where the disk is full
-        reason = str(error).strip().partition("\n")[0]
-        raise MMTError(
-            f"{file}: cannot be written ({reason}). Make room; the same command goes on from the checkpoint "
-            "before."
-        ) from None
+    with writing(file), file.open("wb") as stream:
+        torch.save(dict(state), stream, pickle_protocol=2)  # what reading without pickles understands
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _files(folder: Path) -> list[Path]:

@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from mmt.errors import MMTError
+from mmt.lines import disk_error
 from mmt.stopping import Stopped, stopping_at_once
 
 
 class Command(click.Command):
-    """Turns an ``MMTError`` into one line on standard error and exit code 2; stopped by a signal, it says so.
+    """Turns an ``MMTError``, or a full disk, into one line and exit code 2; stopped by a signal, it says so.
 
     Args:
         when_stopped: what becomes of the work then.
@@ -38,3 +39,9 @@ class Command(click.Command):
         except BrokenPipeError:  # the reader, head for instance, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
+        except Exception as error:
+            if (said := disk_error(error)) is None:
+                raise
+            where = said.filename or "the output"
+            click.echo(f"error: {where}: {said.strerror}. Check the path and the free space.", err=True)
+            sys.exit(2)

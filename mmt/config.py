@@ -45,6 +45,10 @@ class DataSection:
     max_length: int = 256
     """Training pairs with more pieces on either side are left out, and counted. Never applies to other splits."""
 
+    streams: int = 0
+    """For a training split that memory does not hold: how many streams it is read in, a multiple of the number of
+    processes, see ``mmt.streaming``. 0 reads it whole."""
+
 
 @dataclass(kw_only=True, config=STRICT)
 class TextSection:

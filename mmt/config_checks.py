@@ -28,6 +28,10 @@ def check_values(config: TrainConfig, where: str) -> None:
             if config.model.fusion != "none"
             else f"{where}: objectives.imagination predicts image features, but images.features is missing."
         )
+    if config.data.streams < 0:
+        raise MMTError(f"{where}: data.streams must be at least 0, found {config.data.streams}.")
+    if config.data.streams and (config.data.label or config.data.score):
+        raise MMTError(f"{where}: data.streams: labels and scores are read whole. Set it to 0.")
     _check_objectives(config, where)
     for key in ("num_steps", "report_every", "validate_every", "keep_last"):
         if getattr(config.regime, key) < 1:

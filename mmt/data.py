@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -126,27 +126,71 @@ def read_examples(
         MMTError: an image is missing and ``missing`` is ``refuse``, or no image of the split has features.
     """
     rows = read_split(folder, split)
-    columns: dict[str, list[Any]] = {name: list(rows[name]) for name in ("image", "source", "target", "has_image")}
-    images: list[str | None] = [None] * len(rows)
+    columns = {name: list(rows[name]) for name in ROW_COLUMNS}
+    examples = encode_rows(columns, 0, split, tokenizer, features, missing)
+    if features is not None:
+        check_images(examples, columns, features, folder, split)
+    return examples
+
+
+ROW_COLUMNS = ("image", "source", "target", "has_image")
+
+
+def encode_rows(
+    columns: Mapping[str, Sequence[Any]],
+    first: int,
+    split: str,
+    tokenizer: Tokenizer,
+    features: FeatureStore | None,
+    missing: str,
+) -> list[Example]:
+    """Encodes rows of a split, of which ``first``, from 0, is the first; see ``read_examples``."""
+    images: list[str | None] = [None] * len(columns["image"])
     if features is not None:
         for number, (image, has_image) in enumerate(zip(columns["image"], columns["has_image"], strict=True)):
             if has_image and image in features:
                 images[number] = image
             elif has_image and missing == "refuse":
                 raise MMTError(
-                    f"{split} row {number + 1}: no features for image '{image}' in {features.folder} "
+                    f"{split} row {first + number + 1}: no features for image '{image}' in {features.folder} "
                     f"({len(features):,} ids). Run mmt features, or set images.missing: skip."
                 )
-        if any(columns["has_image"]) and not any(images):
-            raise MMTError(
-                f"{features.folder}: none of the images of {folder} ({split}) is in it, e.g. no "
-                f"'{next(i for i, h in zip(columns['image'], columns['has_image'], strict=True) if h)}'. "
-                f"Run mmt features --images {folder}."
-            )
     return [
         Example(tokenizer.encode(source), tokenizer.encode(target), image)
         for source, target, image in zip(columns["source"], columns["target"], images, strict=True)
     ]
+
+
+def check_images(
+    examples: Sequence[Example],
+    columns: Mapping[str, Sequence[Any]],
+    features: FeatureStore,
+    folder: Path,
+    split: str,
+) -> None:
+    """Raises MMTError where rows have images, and ``features`` has none of them."""
+    images = (image for image, has in zip(columns["image"], columns["has_image"], strict=True) if has)
+    if (example := next(images, None)) is not None and all(one.image is None for one in examples):
+        raise MMTError(
+            f"{features.folder}: none of the images of {folder} ({split}) is in it, e.g. no '{example}'. "
+            f"Run mmt features --images {folder}."
+        )
+
+
+def drawn_batch(
+    examples: Sequence[Example],
+    features: FeatureStore | None,
+    image_dropout_p: float,
+    seed: tuple[int, ...],
+    beside: Sequence[BatchReader],
+) -> Batch:
+    """A batch of training: some sentences without their image, by ``seed``; with what is learnt beside it."""
+    if image_dropout_p:
+        dropped = np.random.default_rng(seed).random(len(examples)) < image_dropout_p
+        examples = [replace(e, image=None) if drop else e for e, drop in zip(examples, dropped, strict=True)]
+    batch = collate(examples, features)
+    batch.beside = [batch for reader in beside for batch in reader.cycle()]
+    return batch
 
 
 class BatchReader(DataReader[Batch]):
@@ -201,14 +245,9 @@ class BatchReader(DataReader[Batch]):
 
     def _batch(self, rows: list[int], position: int) -> Batch:
         examples = [self.examples[i] for i in rows]
-        if self._image_dropout_p:
-            number = self._begun + position * self._world_size + self._rank
-            generator = np.random.default_rng((self._seed, self._epoch, 0, number))
-            dropped = generator.random(len(examples)) < self._image_dropout_p
-            examples = [replace(e, image=None) if drop else e for e, drop in zip(examples, dropped, strict=True)]
-        batch = collate(examples, self.features)
-        batch.beside = [batch for reader in self._beside for batch in reader.cycle()]
-        return batch
+        number = self._begun + position * self._world_size + self._rank
+        seed = (self._seed, self._epoch, 0, number)
+        return drawn_batch(examples, self.features, self._image_dropout_p, seed, self._beside)
 
     def cycle(self) -> list[Batch]:
         """The next batches, from the beginning again after the last."""

@@ -20,6 +20,7 @@ This module needs NumPy only, so that light commands start fast. ``mmt.images`` 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -35,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.errors import MMTError
-from mmt.lines import file_checksum, parse_json, write_whole
+from mmt.lines import file_checksum, parse_json, write_whole, writing
 
 DType = Literal["float16", "float32"]
 DTYPES: tuple[DType, ...] = ("float16", "float32")
@@ -289,7 +290,8 @@ class FeatureWriter:
             raise MMTError(f"{folder}: another mmt features is writing to it. Wait for it to end.")
         self._rows: IO[bytes] | None = None
         try:
-            self._take_up()
+            with writing(folder):
+                self._take_up()
         except BaseException:
             self.close()
             raise
@@ -320,7 +322,8 @@ class FeatureWriter:
                 there is room for the longest recording, others are shorter. Each has one region at least.
             left_out: image id -> why it has no features, for the images of this batch that failed.
         Raises:
-            MMTError: an id stands twice or has a line break, or a value cannot be stored as ``dtype``.
+            MMTError: an id stands twice or has a line break, a value cannot be stored as ``dtype``, or the disk is
+                full: what was appended before stays.
             ValueError: the shape is not (N, R, D).
         """
         shape = (len(image_ids), self.signature.num_regions, self.signature.dim)
@@ -344,13 +347,14 @@ class FeatureWriter:
                 f"{self.dtype}. Check the weights, or store float32."
             )
         assert self._rows is not None, "the writer is closed"  # noqa: S101 (a bug in the caller, not a user's)
-        self._rows.write(rows.tobytes())
-        self._rows.flush()
         entry: dict[str, Any] = {"ids": list(image_ids)}
         if left_out:
             entry["left_out"] = dict(left_out)
-        # Only now does the batch count: the rows stand before the line that vouches for them.
-        self._write_journal(entry)
+        with writing(self.folder):
+            self._rows.write(rows.tobytes())
+            self._rows.flush()
+            # Only now does the batch count: the rows stand before the line that vouches for them.
+            self._write_journal(entry)
         self._take(entry)
 
     def finish(self) -> FeatureStore:
@@ -363,8 +367,9 @@ class FeatureWriter:
         if not self.ids:
             raise MMTError(f"{self.folder}: no image has features, so there is nothing to store.")
         if len(self.ids) != self._num_finished or self.left_out != self._finished_left_out:
-            self._rows.flush()
-            os.fsync(self._rows.fileno())
+            with writing(self.folder):
+                self._rows.flush()
+                os.fsync(self._rows.fileno())
             lines = "".join(f"{image_id}\n" for image_id in self.ids)
             write_whole(self.folder / _IDS, lines.encode("utf-8", "surrogateescape"))
             meta = {
@@ -386,13 +391,15 @@ class FeatureWriter:
     def close(self) -> None:
         """Lets go of the files. Rows appended so far wait for the next writer."""
         if self._rows is not None:
-            self._rows.close()
+            with contextlib.suppress(OSError):  # of a full disk, which ``append`` has told of
+                self._rows.close()
             self._rows = None
         if not self._journal.closed:
             # A journal with nothing but its heading beside a finished store says nothing: leave no trace.
             if self._num_finished and self._num_finished == len(self.ids):
                 (self.folder / _JOURNAL).unlink(missing_ok=True)
-            self._journal.close()
+            with contextlib.suppress(OSError):
+                self._journal.close()
 
     def _must_fit(self, signature: FeatureSignature, dtype: str) -> None:
         signature.check(self.signature, f"{self.folder} (made earlier)")

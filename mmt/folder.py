@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmt.errors import MMTError
 from mmt.feature_sets import signature_from
 from mmt.features import FeatureSignature
-from mmt.lines import file_checksum, parse_json
+from mmt.lines import file_checksum, parse_json, writing
 
 if TYPE_CHECKING:
     from mmt.model import MMTModel
@@ -85,23 +85,28 @@ def save_model(folder: Path, weights: dict[str, Any], tokenizer: Path, card: Mod
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A new folder, which takes the place of ``folder`` when it is whole."""
+    """A new folder, which takes the place of ``folder`` when it is whole.
+
+    Raises:
+        MMTError: it cannot be written.
+    """
     beside = folder.with_name(folder.name + ".writing")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        yield beside
-    except BaseException:  # stopped by a signal, too
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    if folder.exists():
-        old = folder.with_name(folder.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-        beside.rename(folder)
-        shutil.rmtree(old)
-    else:
-        beside.rename(folder)
+    with writing(folder):
+        beside.mkdir(parents=True)
+        try:
+            yield beside
+        except BaseException:  # stopped by a signal, too
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        if folder.exists():
+            old = folder.with_name(folder.name + ".old")
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+            beside.rename(folder)
+            shutil.rmtree(old)
+        else:
+            beside.rename(folder)
 
 
 def _fill(beside: Path, weights: dict[str, Any], tokenizer: Path, card: ModelCard) -> None:

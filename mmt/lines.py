@@ -7,10 +7,11 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -98,6 +99,9 @@ def file_checksum(path: Path, num_bytes: int | None = None) -> str:
     return digest.hexdigest()
 
 
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
+
+
 @contextmanager
 def replacing(path: Path | None) -> Iterator[IO[bytes]]:
     """A binary stream into a file that takes the place of ``path`` when it is whole; standard output for None.
@@ -126,14 +130,39 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES):
-            raise _unwritable(path, error) from None
+    except BaseException as error:  # stopped by a signal, too
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        if (said := disk_error(error)) is not None:
+            raise _unwritable(path, said) from None
         raise
-    except BaseException:  # stopped by a signal, too
-        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """For what writes into ``path``, a folder or a file, in its own way.
+
+    Raises:
+        MMTError: the disk is full, read-only or broken.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if (said := disk_error(error)) is not None:
+            raise _unwritable(path, said) from None
         raise
+
+
+def disk_error(error: BaseException | None) -> OSError | None:
+    """What the disk said, if that is why ``error`` came about: full, read-only, or broken."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            return error
+        for number in _DISK_ERRORS:  # as safetensors has it, which is Rust
+            if re.search(rf"\(os error {number}\)", str(error)):
+                return OSError(number, os.strerror(number))
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def check_file(path: Path | None) -> None:
@@ -163,12 +192,18 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises:
         MMTError: it cannot be written there.
     """
-    make_folder(path.parent)
-    try:
-        with replacing(path) as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-    except OSError as error:
-        raise _unwritable(path, error) from None
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, str | bytes]) -> None:
+    """Writes files as ``write_whole`` does, none of them unless there is room for all."""
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            make_folder(path.parent)
+            with writing(path):
+                stream = stack.enter_context(replacing(path))
+                stream.write(content.encode() if isinstance(content, str) else content)
+                stream.flush()
 
 
 def _unwritable(path: Path, error: OSError) -> MMTError:

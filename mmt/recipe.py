@@ -53,7 +53,7 @@ from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate
 from mmt.errors import MMTError, nearest
 from mmt.folder import ModelCard, save_model
-from mmt.lines import write_whole
+from mmt.lines import disk_error, write_whole
 from mmt.memory import keep_freed_memory
 from mmt.model import MMTModel
 from mmt.prepared import read_info
@@ -62,6 +62,7 @@ from mmt.schedule import InverseSquareRoot, ScheduleConfig
 from mmt.selection import choose, totals
 from mmt.sizes import MMTConfig
 from mmt.stopping import Stopped, StopSwitch
+from mmt.streaming import Streamed, StreamReader
 from mmt.tasks import LabelValidation, Training, TranslationValidation
 
 _FAMILY = "mmt"
@@ -92,7 +93,12 @@ def train(output: Path, config: TrainConfig) -> Path:
         if not _stopped_early(run):  # fairseq2 would train on
             try:
                 run_recipe(_TranslationRecipe(run, switch), stack, output)
-            except (RuntimeError, OperationalError) as error:
+            except (RuntimeError, OSError, OperationalError) as error:
+                if (said := disk_error(error)) is not None:
+                    raise MMTError(
+                        f"{output}: cannot be written ({said.strerror}). Make room; the same command goes on from "
+                        "the last checkpoint."
+                    ) from None
                 _check_still_there(output, error)
                 raise
     if switch.asked:
@@ -200,15 +206,28 @@ class _TranslationRecipe(Recipe):
                 **more,
             )
 
+        training: dict[str, Any] = {
+            "num_accumulate": config.optimizer.num_accumulate,
+            "image_dropout_p": config.images.dropout_p,
+            "beside": [reader(one, shuffle=True, stream=n) for n, one in enumerate(run.beside, 1)],
+        }
+        train_reader: BatchReader | StreamReader
+        if isinstance(run.train_set, Streamed):
+            train_reader = StreamReader(
+                run.train_set,
+                run.features,
+                streams=config.data.streams,
+                max_tokens=config.data.max_tokens,
+                seed=config.seed,
+                rank=gangs.dp.rank,
+                world_size=gangs.dp.size,
+                **training,
+            )
+        else:
+            train_reader = reader(run.train_set, shuffle=True, **training)
         trainer = context.create_trainer(
             Training(dp_model, run.learnt(gangs.root.device)),
-            reader(
-                run.train_set,
-                shuffle=True,
-                num_accumulate=config.optimizer.num_accumulate,
-                image_dropout_p=config.images.dropout_p,
-                beside=[reader(one, shuffle=True, stream=n) for n, one in enumerate(run.beside, 1)],
-            ),
+            train_reader,
             [
                 TranslationValidation(dp_model, model, run.tokenizer)
                 if config.writes
@@ -220,12 +239,25 @@ class _TranslationRecipe(Recipe):
             # fairseq2 0.8.1's trainer can stop early, but its factory always wires that off.
             trainer._early_stopper = _Patience(run.output / _SCORES, config.regime.patience)
         keep_plain(trainer._checkpoint_manager, trainer._optimizer)
+        if isinstance(train_reader, StreamReader):
+            _report_epoch_of(trainer, train_reader)
         _validate_when_cut_off(trainer, run.output, gangs.root)
         _stop_when_asked(trainer, self._switch, gangs.root)
         return trainer
 
     def has_static_autograd_graph(self, context: RecipeContext) -> bool:
         return True
+
+
+def _report_epoch_of(trainer: Trainer, reader: StreamReader) -> None:
+    """Streams have no end, at which fairseq2 counts an epoch."""
+    publish = trainer._publish_metrics
+
+    def with_epoch() -> None:
+        trainer._data_epoch_nr = reader.epoch
+        publish()
+
+    trainer._publish_metrics = with_epoch  # type: ignore[method-assign]
 
 
 def _stop_when_asked(trainer: Trainer, switch: StopSwitch, gang: Gang) -> None:
@@ -411,7 +443,7 @@ def _export(run: Run) -> None:
             "probe": run.info.probe,
             **_learnt_otherwise(run),
             "sentences": len(run.train_set),
-            "images_in_use": sum(example.image is not None for example in run.train_set),
+            "images_in_use": run.num_with_image,
             "seed": run.config.seed,
             "weights": winner,
             f"validation_{measure.lower()}": round(scores[winner], 2),

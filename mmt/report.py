@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mmt import __version__, charts
 from mmt.evidence import ControlRow, Evidence
 from mmt.gallery import make_card
-from mmt.lines import write_whole
+from mmt.lines import write_together
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -83,8 +83,12 @@ def write_report(evidence: Evidence, folder: Path, pictures: Mapping[str, Image 
     """
     page = render(evidence, pictures)
     # What UTF-8 cannot hold (half a surrogate pair, out of a file name) is a valid escape in JSON.
-    write_whole(folder / "evidence.json", to_json(evidence).encode("utf-8", "backslashreplace"))
-    write_whole(folder / "evidence.html", page.encode("utf-8", "replace"))
+    write_together(
+        {
+            folder / "evidence.json": to_json(evidence).encode("utf-8", "backslashreplace"),
+            folder / "evidence.html": page.encode("utf-8", "replace"),
+        }
+    )
 
 
 def to_json(evidence: Evidence) -> str:

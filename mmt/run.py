@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from fairseq2.gang import Gangs
 from fairseq2.utils.rich import get_error_console
 
 from mmt.config import BesideSection, TrainConfig, dump_config
-from mmt.data import Example, read_examples
+from mmt.data import ROW_COLUMNS, Example, check_images, encode_rows, read_examples
 from mmt.errors import MMTError, nearest
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
@@ -23,13 +23,15 @@ from mmt.folder import TOKENIZER, ModelCard, load_model, read_card
 from mmt.labels import label_names, with_labels
 from mmt.lines import write_whole
 from mmt.model import MMTModel
-from mmt.prepared import DatasetInfo, read_info, read_split
+from mmt.prepared import DatasetInfo, open_split, read_info, read_rows, read_split
 from mmt.probes import check_masked_alike, read_probe
 from mmt.sizes import MMTConfig, ModelSizes
+from mmt.streaming import BLOCK, Streamed
 from mmt.tasks import Learnt
 from mmt.text import Tokenizer, train_tokenizer
 
 _RUN_FILE = "run.json"
+_MOST_SENTENCES = 2_000_000  # that a vocabulary of a streamed split is learnt from
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Run:
     info: DatasetInfo
     tokenizer: Tokenizer
     features: FeatureStore | None
-    train_set: list[Example]
+    train_set: list[Example] | Streamed
     valid_set: list[Example]
     beside: list[list[Example]]
     start: ModelCard | None
@@ -65,16 +67,13 @@ class Run:
             _check_symbols(config, [info, *others])
         _claim(output, config, info, features, others, start)
         tokenizer = _tokenizer(output, config)
-        splits = [
-            read_examples(data, split, tokenizer, features, config.images.missing)
-            for split in (config.data.train_split, config.data.valid_split)
-        ]
         labels = []
         if config.data.label is not None:
             labels = label_names(data, config.data.train_split, config.data.label, config.data.num_labels)
-        for number, split in enumerate((config.data.train_split, config.data.valid_split)):
-            splits[number] = with_labels(
-                splits[number],
+
+        def read(split: str) -> list[Example]:
+            return with_labels(
+                read_examples(data, split, tokenizer, features, config.images.missing),
                 data,
                 split,
                 label=config.data.label,
@@ -82,20 +81,30 @@ class Run:
                 rare_ones_left_out=config.data.num_labels is not None,
                 score=config.data.score,
             )
-        train_set = [e for e in splits[0] if max(len(e.source), len(e.target)) < config.data.max_length]
-        valid_set = [e for e in splits[1] if max(len(e.source), len(e.target)) < config.model.max_length]
-        if not train_set:
-            raise MMTError(f"data.max_length: {config.data.max_length} pieces leave no sentence. Set it higher.")
+
+        train_set: list[Example] | Streamed
+        num_long = 0
+        if config.data.streams:
+            train_set = _streamed(config, info, tokenizer, features)
+        else:
+            whole = read(config.data.train_split)
+            train_set = _short(whole, config.data.max_length)
+            num_long = len(whole) - len(train_set)
+            if not train_set:
+                raise MMTError(
+                    f"data.max_length: {config.data.max_length} pieces leave no sentence. Set it higher."
+                )
+        valid_set = _short(read(config.data.valid_split), config.model.max_length)
         beside = [_read_beside(one, tokenizer, features, config) for one in config.beside]
         run = cls(output, config, info, tokenizer, features, train_set, valid_set, beside, start, labels)
-        run.announce(len(splits[0]) - len(train_set))
+        run.announce(num_long)
         return run
 
     def announce(self, num_long: int) -> None:
         """Says in two lines what will be trained on what."""
         if rank() != 0:
             return
-        used = sum(example.image is not None for example in self.train_set)
+        used = self.num_with_image
         long = f", {num_long:,} too long left out" if num_long else ""
         console = get_error_console()
         console.print(
@@ -105,11 +114,18 @@ class Run:
         )
         if self.features is not None:
             console.print(f"images: {self.features.signature}", soft_wrap=True)
-        if self.labels:
+        if self.labels and isinstance(self.train_set, list):
             few = ", ".join(self.labels[:8]) + (", ..." if len(self.labels) > 8 else "")
             unknown = sum(example.label < 0 for example in self.train_set)
             without = f"; {unknown:,} sentences have none of them" if unknown else ""
             console.print(f"labels: {len(self.labels):,} ({few}){without}", soft_wrap=True)
+
+    @property
+    def num_with_image(self) -> int:
+        """Training sentences with an image in use; of a streamed split, those for which there is one."""
+        if isinstance(self.train_set, Streamed):
+            return self.train_set.num_with_image if self.features is not None else 0
+        return sum(example.image is not None for example in self.train_set)
 
     def model_config(self) -> MMTConfig:
         sizes = asdict(self.config.model)
@@ -163,6 +179,29 @@ class Run:
             config.writes,
             config.objectives.negatives == "hardest",
         )
+
+
+def _short(examples: list[Example], max_length: int) -> list[Example]:
+    return [e for e in examples if max(len(e.source), len(e.target)) < max_length]
+
+
+def _streamed(
+    config: TrainConfig, info: DatasetInfo, tokenizer: Tokenizer, features: FeatureStore | None
+) -> Streamed:
+    """Raises MMTError where there is no such split, or its first rows have images of which none has features."""
+    folder, split = config.data.path, config.data.train_split
+    assert folder is not None  # noqa: S101  # checked when the configuration was read
+    rows = open_split(folder, split)
+
+    def examples(first: int, end: int) -> list[Example]:
+        columns = read_rows(rows, ROW_COLUMNS, first, end)
+        found = encode_rows(columns, first, split, tokenizer, features, config.images.missing)
+        if features is not None and first == 0:
+            check_images(found, columns, features, folder, split)
+        return _short(found, config.data.max_length)
+
+    examples(0, min(BLOCK, len(rows)))
+    return Streamed(rows, examples, info.splits[split].images_found)
 
 
 def _check_beside(one: BesideSection, info: DatasetInfo, data: Path) -> DatasetInfo:
@@ -302,8 +341,7 @@ def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
             write_whole(path, (config.start.model / TOKENIZER).read_bytes())
         elif rank() == 0:
             assert config.data.path is not None  # noqa: S101  # checked when the configuration was read
-            rows = read_split(config.data.path, config.data.train_split)
-            lines = (line for side in ("source", "target") for line in rows[side])
+            lines = _sentences(config.data.path, config.data.train_split, streamed=config.data.streams > 0)
             probes = [read_info(folder).probe for folder in (config.data.path, *(b.data for b in config.beside))]
             symbols = dict.fromkeys(probe["symbol"] for probe in probes if probe)
             train_tokenizer(lines, config.text.vocab_size, path, list(symbols))
@@ -317,6 +355,19 @@ def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
                 )
             time.sleep(0.2)
     return Tokenizer(path)
+
+
+def _sentences(folder: Path, split: str, *, streamed: bool) -> Iterator[str]:
+    """Source and target sentences of a split, to learn a vocabulary from; of a large streamed one, some blocks."""
+    if not streamed:
+        rows = read_split(folder, split)
+        yield from (line for side in ("source", "target") for line in rows[side])
+        return
+    rows = open_split(folder, split)
+    step = BLOCK * max(1, len(rows) // _MOST_SENTENCES)
+    for first in range(0, len(rows), step):
+        columns = read_rows(rows, ("source", "target"), first, min(first + BLOCK, len(rows)))
+        yield from (line for side in columns.values() for line in side)
 
 
 def rank() -> int:
