@@ -140,6 +140,7 @@ def run(command: list[str], parts: Iterator[list[str]], output: Path, pipe: Path
                     "sentences_a_second": round((out - last.lines_out) / (now - last.ended), 1),
                     "rss_mb": round(status["VmRSS"] / 1e6, 1),
                     "peak_mb": round(status["VmHWM"] / 1e6, 1),
+                    "open_files": len(list(Path(f"/proc/{process.pid}/fd").iterdir())),
                 }
                 seen.samples.append(sample)
                 click.echo(json.dumps(sample), err=True)
@@ -226,7 +227,8 @@ def _course(seen: Run) -> dict[str, Any]:
                 for before, after in pairwise(three)
             )
             found[f"lines_a_{kind.removesuffix('s')}_second_half_vs_first"] = round(second / first, 3)
-        found["rss_mb"] = dict(zip(("begin", "half", "end"), (one["rss_mb"] for one in three), strict=True))
+        for kind in ("rss_mb", "open_files"):
+            found[kind] = dict(zip(("begin", "half", "end"), (one[kind] for one in three), strict=True))
     return {**found, "samples": seen.samples}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from fairseq2.metrics.recorders import MetricRecorder
 from fairseq2.utils.rich import get_error_console
 
+from mmt.lines import disk_error
 from mmt.tasks import SCORES
 
 
@@ -73,8 +75,20 @@ class quiet_fairseq2:  # noqa: N801  # reads as a statement: with quiet_fairseq2
                 show(message, category, *more)
 
         warnings.showwarning = without_its_own  # type: ignore[assignment]  # passes the rest on as it is
+        logging.raiseExceptions = False  # a log file on a full disk
+        self._thread_failed = threading.excepthook
+        threading.excepthook = self._in_a_line
+
+    def _in_a_line(self, failed: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread, where a full disk ends nothing but that."""
+        if (said := disk_error(failed.exc_value)) is None:
+            self._thread_failed(failed)
+        else:
+            get_error_console().print(f"TensorBoard's files are not written any more ({said.strerror}).")
 
     def __exit__(self, *_: object) -> None:
+        threading.excepthook = self._thread_failed
+        logging.raiseExceptions = True
         self._warnings.__exit__(None, None, None)
         logging.getLogger("fairseq2").removeFilter(_no_environment)
         logging.getLogger().removeFilter(_no_zeros)

@@ -97,15 +97,15 @@ def test_the_number_of_processes_changes_nothing(count: int) -> None:
 
 
 def test_any_number_of_processes_goes_on() -> None:
-    alone = steps([reader(num_accumulate=4)], 40)
+    alone = steps([reader(num_accumulate=4, streams=8)], 44)
     found: list[Any] = []
     state: dict[str, Any] | None = None
     for count in (2, 1, 4, 2):
-        readers = together(count, num_accumulate=4 // count)
+        readers = together(count, num_accumulate=4 // count, streams=8)
         for one in readers:
             if state is not None:
                 one.load_state_dict(state)
-        found += steps(readers, 10)
+        found += steps(readers, 11)
         state = joined_states([one.state_dict() for one in readers])
     assert found == alone
 
