@@ -1,0 +1,165 @@
+"""Measures the reading of training data in streams, as the data grow.
+
+    python -m eval.bench_streaming DATA [--rows 100000 --rows 1000000] [--streams 8] [--features STORE]
+
+Sentence pairs of DATA's training split, each with another number after it so that all differ, are written as data
+sets of so many rows. Each is read in a process of its own by one thread, without a model: pairs are tokenised,
+sorted into batches and padded, and with ``--features`` their images' features looked up. Beside it stands the
+whole split in memory, as it is read without ``data.streams`` (but for its checksum), for sizes at which that is
+sensible. Peak memory is the process's own (VmHWM).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmt.command import Command
+
+_PATH = click.Path(path_type=Path)
+_IN_MEMORY = 1_000_000  # rows, 2 GB
+_SECONDS = 20.0
+
+
+def make(data: Path, out: Path, num_rows: int) -> None:
+    """Writes a data set of so many rows, without the checks and checksums of ``mmt.prepared.write_dataset``."""
+    from datasets import Dataset, DatasetDict, Features, Value, disable_progress_bars
+
+    from mmt.prepared import DatasetInfo, SplitInfo, read_info, read_split
+
+    disable_progress_bars()
+    rows = read_split(data, "train")
+    columns = {name: list(rows[name]) for name in ("image", "source", "target", "has_image")}
+    num = len(rows)
+
+    def part(first: int, end: int) -> Iterator[dict[str, Any]]:
+        for number in range(first, end):
+            at = number * 7919 % num  # no two neighbours alike
+            yield {
+                "id": f"{number:010d}",
+                "image": columns["image"][at],
+                "source": f"{columns['source'][at]} {number}",
+                "target": f"{columns['target'][at]} {number}",
+                "has_image": columns["has_image"][at],
+            }
+
+    kinds = {"id": "string", "image": "string", "source": "string", "target": "string", "has_image": "bool"}
+    features = Features({name: Value(kind) for name, kind in kinds.items()})
+    with tempfile.TemporaryDirectory(dir=out.parent) as cache:
+        made = Dataset.from_generator(
+            part, features=features, gen_kwargs={"first": 0, "end": num_rows}, cache_dir=cache
+        )
+        DatasetDict({"train": made}).save_to_disk(str(out), max_shard_size="500MB")
+    info = read_info(data)
+    counted = SplitInfo(num_rows, num_rows, 0, "")
+    told = DatasetInfo(f"{info.name}_{num_rows}", info.source_lang, info.target_lang, "", {"train": counted})
+    (out / "dataset.json").write_text(json.dumps(asdict(told), indent=2))
+
+
+def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -> dict[str, Any]:
+    """Reads for a while; in this process."""
+    import torch
+
+    torch.set_num_threads(1)
+    from mmt.data import ROW_COLUMNS, BatchReader, Example, encode_rows
+    from mmt.feature_sets import open_features
+    from mmt.prepared import open_split, read_rows
+    from mmt.streaming import Streamed, StreamReader
+    from mmt.text import Tokenizer
+
+    features = open_features([store]) if store is not None else None
+    tokenizer = Tokenizer(tokenizer_path)
+    begun = time.perf_counter()
+    rows = open_split(folder, "train")
+
+    def examples(first: int, end: int) -> list[Example]:
+        return encode_rows(read_rows(rows, ROW_COLUMNS, first, end), first, "train", tokenizer, features, "skip")
+
+    reader: StreamReader | BatchReader
+    if streams:
+        reader = StreamReader(Streamed(rows, examples, len(rows)), features, streams=streams, max_tokens=4096)
+    else:
+        reader = BatchReader(examples(0, len(rows)), features, max_tokens=4096, shuffle=True)
+    draw = reader.cycle if isinstance(reader, BatchReader) else reader.__next__  # round and round
+    [batch] = draw()
+    first = time.perf_counter() - begun
+    tokens = pairs = padded = 0
+    begun = time.perf_counter()
+    while time.perf_counter() < begun + _SECONDS:
+        [batch] = draw()
+        tokens += batch.num_target_tokens
+        padded += batch.target.numel() - len(batch.target)
+        pairs += len(batch.source)
+    seconds = time.perf_counter() - begun
+    state = reader.state_dict()
+    begun = time.perf_counter()
+    reader.load_state_dict(state)
+    draw()
+    resumed = time.perf_counter() - begun
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return {
+        "pairs_a_second": round(pairs / seconds),
+        "target_tokens_a_second": round(tokens / seconds),
+        "padding": round(1 - tokens / padded, 3),
+        "seconds_to_first_batch": round(first, 2),
+        "seconds_to_resume": round(resumed, 2),
+        "peak_mb": round(int(peak[1]) / 1000) if peak else 0,
+    }
+
+
+@click.command(cls=Command, help=__doc__.partition("\n\n")[0])
+@click.argument("data", type=_PATH)
+@click.option("--rows", "sizes", type=int, multiple=True, default=(100_000, 1_000_000), show_default=True)
+@click.option("--streams", default=8, show_default=True)
+@click.option("--features", "store", type=_PATH, help="A feature store with DATA's images.")
+@click.option("--work", type=_PATH, default=Path("bench_streaming"), show_default=True, help="Removed at the end.")
+@click.option("--read", "one", type=(_PATH, _PATH, int), hidden=True, help="Of a process that measures.")
+def main(
+    data: Path,
+    sizes: tuple[int, ...],
+    streams: int,
+    store: Path | None,
+    work: Path,
+    one: tuple[Path, Path, int] | None,
+) -> None:
+    if one is not None:
+        click.echo(json.dumps(read(one[0], one[1], store, one[2])))
+        return
+    from mmt.prepared import read_split
+    from mmt.text import train_tokenizer
+
+    work.mkdir(parents=True)
+    rows = read_split(data, "train")
+    train_tokenizer(
+        (line for side in ("source", "target") for line in rows[side]), 10_000, work / "tokenizer.model"
+    )
+    for size in sizes:
+        folder = work / str(size)
+        begun = time.perf_counter()
+        make(data, folder, size)
+        on_disk = sum(path.stat().st_size for path in folder.rglob("*.arrow"))
+        told = {"rows": size, "seconds_to_make": round(time.perf_counter() - begun), "bytes_a_row": on_disk / size}
+        click.echo(json.dumps(told))
+        for number in (streams, 0) if size <= _IN_MEMORY else (streams,):
+            command = [sys.executable, "-m", "eval.bench_streaming", str(data)]
+            command += ["--read", str(folder), str(work / "tokenizer.model"), str(number)]
+            command += ["--features", str(store)] if store is not None else []
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 (our own)
+            click.echo(json.dumps({"rows": size, "streams": number, **json.loads(done.stdout)}))
+        shutil.rmtree(folder)
+    shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m eval.bench_streaming")
