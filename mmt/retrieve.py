@@ -15,7 +15,7 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError, nearest
-from mmt.lines import check_file, read_lines, replacing, write_whole
+from mmt.lines import check_file, read_lines, write_together
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,10 +150,12 @@ def retrieve_command(
     if not queries:
         return
     answers = _answers(index, np.concatenate(asked), top)
+    written: dict[Path, str | bytes] = {}
     if html is not None:
-        write_whole(html, render(queries, answers, index, model).encode("utf-8", "replace"))
+        written[html] = render(queries, answers, index, model).encode("utf-8", "replace")
     if output is not None:
-        _write_answers(queries, answers, index, output)
+        written[output] = _json_lines(queries, answers, index)
+    write_together(written)
     if html is None and output is None:
         print_answers(queries, answers, index)
     elif not quiet:
@@ -215,21 +217,21 @@ def _answers(index: Index, vectors: NDArray[np.float32], top: int) -> list[list[
     ]
 
 
-def _write_answers(
-    queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index, path: Path
-) -> None:
+def _json_lines(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index) -> bytes:
     """One line a query, in the order of the queries."""
-    with replacing(path) as stream:
-        for query, found in zip(queries, answers, strict=True):
-            line = {
-                "query": str(query),
-                "query_kind": "image" if query.image is not None else "text",
-                "answers": [
-                    {"rank": answer.rank, "cosine": round(answer.cosine, 6), index.kind.rstrip("s"): answer.item}
-                    for answer in found
-                ],
-            }
-            stream.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+    lines = [
+        {
+            "query": str(query),
+            "query_kind": "image" if query.image is not None else "text",
+            "answers": [
+                {"rank": answer.rank, "cosine": round(answer.cosine, 6), index.kind.rstrip("s"): answer.item}
+                for answer in found
+            ],
+        }
+        for query, found in zip(queries, answers, strict=True)
+    ]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return text.encode("utf-8", "backslashreplace")
 
 
 # --- what is given ----------------------------------------------------------------------------------------

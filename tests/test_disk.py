@@ -1,0 +1,94 @@
+"""Laws of a full disk: one line that says so, and nothing that was there before is changed. More in tests/hard."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_recipe import settings
+
+from mmt.errors import MMTError
+from mmt.lines import disk_error, write_together, writing
+
+LIMIT = 20_000  # bytes of a file: a disk that is full for whoever wants more
+
+
+def run(*command: object, limit: int | None = LIMIT) -> subprocess.CompletedProcess[str]:
+    def full() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, command)], capture_output=True, text=True, check=False, preexec_fn=full
+    )
+
+
+def assert_said(done: subprocess.CompletedProcess[str], where: Path) -> None:
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2, done.stderr
+    assert len(errors) == 1, done.stderr
+    assert str(where) in errors[0]
+    assert "File too large" in errors[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_training_goes_on_when_there_is_room(world: Path, tmp_path: Path) -> None:
+    command: list[object] = ["mmt.cli", "train", tmp_path / "run"]
+    for one in settings(world):
+        command += ["--config", one]
+    # The tokenizer has room, and a checkpoint has none.
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "tokenizer.model").write_bytes((world / "tokenizer.model").read_bytes())
+    assert_said(run(*command), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("checkpoints/step_[0-9]"))
+    done = run(*command, limit=None)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "model" / "mmt.json").exists()
+
+
+def test_features_go_on_when_there_is_room(tmp_path: Path) -> None:
+    assert run("data_prep.pictures", tmp_path / "data", "--train", 40, "--val", 16, "--test", 16, limit=None)
+    command = [
+        "mmt.cli",
+        "features",
+        "--images",
+        tmp_path / "data",
+        "--out",
+        tmp_path / "store",
+        "--batch-size",
+        4,
+    ]
+    assert_said(run(*command), tmp_path / "store")
+    done = run(*command, limit=None)
+    assert done.returncode == 0, done.stderr
+    assert "were there already" in done.stdout  # what had room was kept
+
+
+def test_files_that_belong_together_are_written_together(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "no folder").write_text("")
+    with pytest.raises(MMTError, match="no folder"):
+        write_together({tmp_path / "a": "new", tmp_path / "no folder" / "b": "new"})
+    assert (tmp_path / "a").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "no folder"]
+    write_together({tmp_path / "a": "new", tmp_path / "b": "new"})
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["new", "new"]
+
+
+def test_the_disk_is_found_behind_other_errors() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            raise full
+        except OSError:
+            raise RuntimeError("unexpected pos")  # noqa: B904  # as torch does
+    assert disk_error(caught.value) is full
+    assert disk_error(RuntimeError("I/O error: No space left on device (os error 28)")) is not None
+    assert disk_error(FileNotFoundError(errno.ENOENT, "no")) is None
+    with pytest.raises(FileNotFoundError), writing(Path("x")):
+        raise FileNotFoundError(errno.ENOENT, "no")
