@@ -52,12 +52,14 @@ def test_a_training_goes_on_when_there_is_room(world: Path, tmp_path: Path) -> N
 
 
 def test_features_go_on_when_there_is_room(tmp_path: Path) -> None:
-    assert run("data_prep.pictures", tmp_path / "data", "--train", 40, "--val", 16, "--test", 16, limit=None)
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        Image.new("RGB", (32, 32), (20 * number, 0, 0)).save(tmp_path / "images" / f"{number:02d}.png")
     command = [
         "mmt.cli",
         "features",
         "--images",
-        tmp_path / "data",
+        tmp_path / "images",
         "--out",
         tmp_path / "store",
         "--batch-size",
@@ -82,12 +84,9 @@ def test_files_that_belong_together_are_written_together(tmp_path: Path) -> None
 
 def test_the_disk_is_found_behind_other_errors() -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(RuntimeError) as caught:
-        try:
-            raise full
-        except OSError:
-            raise RuntimeError("unexpected pos")  # noqa: B904  # as torch does
-    assert disk_error(caught.value) is full
+    behind = RuntimeError("unexpected pos")  # as torch has it
+    behind.__context__ = full
+    assert disk_error(behind) is full
     assert disk_error(RuntimeError("I/O error: No space left on device (os error 28)")) is not None
     assert disk_error(FileNotFoundError(errno.ENOENT, "no")) is None
     with pytest.raises(FileNotFoundError), writing(Path("x")):
