@@ -6,7 +6,8 @@ Sentence pairs of DATA's training split, each with another number after it so th
 sets of so many rows. Each is read in a process of its own by one thread, without a model: pairs are tokenised,
 sorted into batches and padded, and with ``--features`` their images' features looked up. Beside it stands the
 whole split in memory, as it is read without ``data.streams`` (but for its checksum), for sizes at which that is
-sensible. Peak memory is the process's own (VmHWM).
+sensible. Peak memory (VmHWM) has the pages of files in it that were read, which the system takes back when it needs
+them; what the process holds itself at the end stands beside it (RssAnon).
 """
 
 from __future__ import annotations
@@ -107,14 +108,16 @@ def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -
     reader.load_state_dict(state)
     draw()
     resumed = time.perf_counter() - begun
-    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    status = Path("/proc/self/status").read_text()
+    megabytes = {name: round(int(kb) / 1000) for name, kb in re.findall(r"(VmHWM|RssAnon):\s+(\d+) kB", status)}
     return {
         "pairs_a_second": round(pairs / seconds),
         "target_tokens_a_second": round(tokens / seconds),
         "padding": round(1 - tokens / padded, 3),
         "seconds_to_first_batch": round(first, 2),
         "seconds_to_resume": round(resumed, 2),
-        "peak_mb": round(int(peak[1]) / 1000) if peak else 0,
+        "peak_mb": megabytes["VmHWM"],
+        "own_mb": megabytes["RssAnon"],
     }
 
 
