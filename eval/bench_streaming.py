@@ -6,8 +6,8 @@ Sentence pairs of DATA's training split, each with another number after it so th
 sets of so many rows. Each is read in a process of its own by one thread, without a model: pairs are tokenised,
 sorted into batches and padded, and with ``--features`` their images' features looked up. Beside it stands the
 whole split in memory, as it is read without ``data.streams`` (but for its checksum), for sizes at which that is
-sensible. Peak memory (VmHWM) has the pages of files in it that were read, which the system takes back when it needs
-them; what the process holds itself at the end stands beside it (RssAnon).
+sensible. Peak memory (VmHWM) has the pages of files in it that were read, which the system takes back when it
+needs them; what the process holds itself at the end stands beside it (RssAnon).
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from mmt.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from mmt.errors import MMTError
-from mmt.features import DType, FeatureSignature, FeatureStore, FeatureWriter, finished_ids
+from mmt.feature_writer import FeatureWriter, finished_ids
+from mmt.features import DType, FeatureSignature, FeatureStore
 from mmt.memory import keep_freed_memory
 from mmt.shards import Parts, Shard, done_parts, parts_folder
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mmt.features import FeatureSignature, FeatureStore, FeatureWriter
+from mmt.feature_writer import FeatureWriter
+from mmt.features import FeatureSignature, FeatureStore
 from mmt.folder import ModelCard, save_model
 from mmt.model import MMTModel
 from mmt.prepared import DatasetInfo, write_dataset

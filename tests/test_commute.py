@@ -26,7 +26,8 @@ from mmt.commute import (
     read_contrastive,
 )
 from mmt.errors import MMTError
-from mmt.features import FeatureSignature, FeatureStore, FeatureWriter
+from mmt.feature_writer import FeatureWriter
+from mmt.features import FeatureSignature, FeatureStore
 from mmt.prepared import DatasetInfo, write_dataset
 from mmt.scoring import score_pairs
 from mmt.translator import Translator

@@ -10,7 +10,8 @@ import pytest
 
 from mmt.errors import MMTError
 from mmt.feature_sets import JoinedSignature, JoinedStore, open_features, signature_from
-from mmt.features import FeatureSignature, FeatureStore, FeatureWriter
+from mmt.feature_writer import FeatureWriter
+from mmt.features import FeatureSignature, FeatureStore
 
 WIDE = FeatureSignature("wide", "pool", "none", "w" * 64, 1, 5)
 GRID = FeatureSignature("grid", "grid", "none", "g" * 64, 2, 3)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from mmt.errors import MMTError
-from mmt.features import FeatureSignature, FeatureStore, FeatureWriter
+from mmt.feature_writer import FeatureWriter
+from mmt.features import FeatureSignature, FeatureStore
 
 SIGNATURE = FeatureSignature("efficientnet_lite0", "grid", "resize4-crop4-bicubic-mean0-std1", "ab" * 32, 3, 5)
 ODD_IDS = [

@@ -32,7 +32,8 @@ from mmt.commute import Item
 from mmt.commute import find_images as find_commute_images
 from mmt.config import read_config
 from mmt.errors import MMTError
-from mmt.features import FeatureStore, FeatureWriter
+from mmt.feature_writer import FeatureWriter
+from mmt.features import FeatureStore
 from mmt.files import FileTranslator, Images, Input, Line, open_file, write_output, write_predictions
 from mmt.folder import load_model, read_card
 from mmt.images import ImageError, decode_image

@@ -20,7 +20,8 @@ from torch import nn
 from mmt import backbones, images
 from mmt.backbones import Backbone, load_backbone
 from mmt.errors import MMTError
-from mmt.features import FeatureStore, FeatureWriter
+from mmt.feature_writer import FeatureWriter
+from mmt.features import FeatureStore
 from mmt.images import compute_features, decode_image, extract_features, find_images
 
 DATA = Path(os.environ.get("MMT_DATA", "../shared/data"))

@@ -25,7 +25,8 @@ from mmt.controls import Control, wrong_images
 from mmt.data import Example, collate
 from mmt.errors import MMTError
 from mmt.evidence import Awareness, ChoiceRow, ControlRow, Evidence
-from mmt.features import FeatureSignature, FeatureStore, FeatureWriter
+from mmt.feature_writer import FeatureWriter
+from mmt.features import FeatureSignature, FeatureStore
 from mmt.folder import ModelCard, save_model
 from mmt.measure import Sentences, System, awareness, control_rows, read_sentences, run_system, verdict
 from mmt.metrics import signed_rank

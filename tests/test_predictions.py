@@ -17,7 +17,8 @@ from mmt.backbones import load_backbone
 from mmt.cli import main
 from mmt.config import read_config
 from mmt.errors import MMTError
-from mmt.features import FeatureSignature, FeatureWriter
+from mmt.feature_writer import FeatureWriter
+from mmt.features import FeatureSignature
 from mmt.folder import read_card
 from mmt.labels import label_names, read_column, with_labels
 from mmt.predictions import predict

@@ -537,7 +537,8 @@ class Features(Reader):
     name = "features"
 
     def prepare(self) -> None:
-        from mmt.features import FeatureSignature, FeatureWriter
+        from mmt.feature_writer import FeatureWriter
+        from mmt.features import FeatureSignature
 
         self.ids = [f"im-{n}.png" for n in range(9)] + ["Ein Bär\u2028\x85.jpg"]
         for store in ("a", "b"):
@@ -626,7 +627,8 @@ class Features(Reader):
 
     def read(self, folder: Path, truth: Truth) -> None:
         from mmt.feature_sets import open_features
-        from mmt.features import FeatureStore, FeatureWriter
+        from mmt.feature_writer import FeatureWriter
+        from mmt.features import FeatureStore
 
         kind = truth.more
         if kind.startswith("half"):

@@ -1,0 +1,276 @@
+"""``mmt translate`` and ``mmt predict``: what is made of sentences, each with its image or without."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from mmt.command import Command
+from mmt.errors import MMTError
+from mmt.shards import Parts, Shard, shard_option
+
+if TYPE_CHECKING:
+    from mmt.controls import Control
+    from mmt.features import FeatureStore
+    from mmt.files import Format, Images, Input, Missing
+    from mmt.folder import ModelCard
+    from mmt.stepping import Precision
+    from mmt.translating import BaseTranslator
+
+_PATH = click.Path(path_type=Path)
+
+
+def _reads_sentences(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that reads sentences, each with its image or without."""
+    options = [
+        click.option("--input", "input_file", type=click.Path(path_type=Path, allow_dash=True), default="-",
+                     help="Sentences: text, .tsv (source, image) or .jsonl; - is standard input."),
+        click.option("--format", "kind", type=click.Choice(["text", "tsv", "jsonl"]),
+                     help="Of the input.  [default: by its name]"),
+        click.option("--data", type=_PATH, help="Instead of --input: a prepared data set, with its images."),
+        click.option("--split", help="Of --data: which split.  [default: the first whose name begins with test]"),
+        click.option("--images", type=_PATH, multiple=True,
+                     help="A list with one image a line, a folder of images, or a feature store (one a set of "
+                     "features); a list and one of the others together."),
+        click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
+                     help="An image that cannot be had: stop, or do without it and count."),
+        click.option("--image-control", type=click.Choice(["right", "wrong", "blank"]), default="right",
+                     help="wrong: each sentence gets another's image; blank: none gets any."),
+        click.option("--control-seed", type=click.IntRange(min=0), default=1, help="Draws the wrong images."),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]"),
+        shard_option,
+        click.option("--quiet", is_flag=True, help="No progress bar and no counts."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _given(
+    card: ModelCard, input_file: Path, kind: Format | None, data: Path | None, split: str | None, where: Images
+) -> Input:
+    """What is to be read, by the options of ``_reads_sentences``."""
+    from mmt.files import open_data, open_file
+    from mmt.prepared import first_test_split
+
+    if data is not None:
+        return open_data(data, split or first_test_split(data), where, with_images=card.features is not None)
+    return open_file(None if str(input_file) == "-" else input_file, kind, where)
+
+
+def _check_given(
+    input_file: Path, kind: Format | None, data: Path | None, split: str | None, output: Path, shard: Shard | None
+) -> None:
+    if data is not None and (str(input_file) != "-" or kind is not None):
+        raise MMTError(f"--data {data}: has its own sentences. Leave --input and --format out, or --data.")
+    if data is None and split is not None:
+        raise MMTError(f"--split {split}: of which data set? Name it with --data.")
+    if shard is not None and ((data is None and not input_file.is_file()) or str(output) == "-"):
+        raise MMTError(
+            f"share {shard}: others read and write the same files. Give --input FILE or --data, and --output."
+        )
+
+
+def _parts(
+    output: Path, shard: Shard | None, given: tuple[Path | None, str | None, Path], model: Path, **settings: object
+) -> Parts | None:
+    """Where the share goes; None for the whole. ``given``: data set and split, or the file."""
+    if shard is None:
+        return None
+    from mmt.folder import CARD
+    from mmt.lines import file_checksum
+    from mmt.prepared import first_test_split, read_info
+
+    data, split, input_file = given
+    text = (
+        file_checksum(input_file)
+        if data is None
+        else read_info(data).splits[split or first_test_split(data)].checksum
+    )
+    return Parts(output, shard, {"input": text, "model": file_checksum(model / CARD), **settings})
+
+
+@click.command("translate", cls=Command, context_settings={"show_default": True})
+@click.option("--model", type=_PATH, required=True, help="The model folder, OUTPUT/model of mmt train.")
+@_reads_sentences
+@click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
+              help="Where translations go, one a line; a .jsonl file gets JSON lines.")  # fmt: skip
+@click.option("--beam-size", type=click.IntRange(min=1), help="[default: the model's]")
+@click.option("--length-penalty", type=float, help="Over 1 favours longer translations.  [default: the model's]")
+@click.option("--n-best", type=click.IntRange(min=1), default=1, help="Translations of each sentence.")
+@click.option("--draws", type=click.IntRange(min=1), default=1,
+              help="Several draws of wrong images, with the next seeds; put {draw} into --output.")  # fmt: skip
+@click.option("--guidance", type=click.FloatRange(min=0), default=1.0, metavar="GAMMA",
+              help="Over 1 exaggerates what the image changes, 0 leaves it out.")  # fmt: skip
+@click.option("--max-tokens", type=click.IntRange(min=1), default=8192, help="Of a batch, beams included.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "int8"]), default="float32",
+              help="Of the decoder's matrices; the others are faster and less exact.")  # fmt: skip
+@click.option("--runtime", type=click.Choice(["torch", "onnx"]),
+              help="onnx: what mmt export wrote, without torch.  [default: by the folder]")  # fmt: skip
+def translate_command(
+    model: Path,
+    input_file: Path,
+    data: Path | None,
+    split: str | None,
+    images: tuple[Path, ...],
+    missing_images: Missing,
+    output: Path,
+    kind: Format | None,
+    beam_size: int | None,
+    length_penalty: float | None,
+    n_best: int,
+    image_control: Control,
+    control_seed: int,
+    draws: int,
+    guidance: float,
+    max_tokens: int,
+    precision: Precision,
+    runtime: Literal["torch", "onnx"] | None,
+    threads: int | None,
+    shard: str | None,
+    quiet: bool,
+) -> None:
+    """Translates a file, each sentence with its image or without; one line out for each line in."""
+    from mmt.feature_sets import open_features
+    from mmt.files import FileTranslator, Images, write_output
+    from mmt.folder import read_card
+
+    # What can be wrong is looked at before torch is loaded.
+    share = Shard.of(shard)
+    _check_given(input_file, kind, data, split, output, share)
+    if draws > 1 and (
+        image_control != "wrong" or "{draw}" not in output.name or (not data and str(input_file) == "-")
+    ):
+        raise MMTError(
+            f"--draws {draws}: expected --image-control wrong, an input that can be read again (--input FILE "
+            "or --data), and an output for each draw, such as --output wrong.{draw}.de."
+        )
+    card = read_card(model)
+    if images:
+        card.refuse_images("images")
+    where = Images.of(images)
+    store = open_features(where.stores) if where.stores else None
+
+    given = _given(card, input_file, kind, data, split, where)
+
+    translator = _translator(model, store, precision, runtime, threads)
+    settings: dict[str, object] = {
+        "options": [beam_size, length_penalty, guidance, n_best, image_control, max_tokens, precision]
+    }
+    for draw in range(draws):
+        if draw:
+            given = _given(card, input_file, kind, data, split, where)
+        work = FileTranslator(translator, given, missing_images, share)
+        started = time.monotonic()
+        results = work.translate(
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            guidance=guidance,
+            image_control=image_control,
+            control_seed=control_seed + draw,
+            n_best=n_best,
+            max_tokens=max_tokens,
+            show_progress=not quiet,
+        )
+        path = output
+        if image_control == "wrong" and "{draw}" in output.name:
+            path = output.with_name(output.name.replace("{draw}", str(draw + 1)))
+        settings |= {"images": list(map(str, images)), "seed": control_seed + draw}
+        parts = _parts(path, share, (data, split, input_file), model, **settings)
+        became = write_output(results, None if str(path) == "-" else path, n_best, parts)
+        if not quiet:
+            if became:
+                click.echo(became, err=True)
+            seconds = time.monotonic() - started
+            shown = {"right": "with image", "wrong": "with another's image", "blank": "with image (blank)"}
+            missing = f", {work.counts.missing:,} images missing" if work.counts.missing else ""
+            click.echo(
+                f"{work.counts.sentences:,} sentences, {work.counts.with_image:,} {shown[image_control]}"
+                f"{missing}, {seconds:.1f} s ({work.counts.sentences / seconds:,.0f} sentences/s)",
+                err=True,
+            )
+
+
+def _translator(
+    model: Path,
+    store: FeatureStore | None,
+    precision: Precision,
+    runtime: Literal["torch", "onnx"] | None,
+    threads: int | None,
+) -> BaseTranslator:
+    from mmt.exported import ExportedTranslator, is_exported
+    from mmt.memory import keep_freed_memory
+
+    if runtime == "onnx" or (runtime is None and is_exported(model)):
+        if precision == "bfloat16":
+            raise MMTError("--precision bfloat16: an exported model has float32 and int8.")
+        return ExportedTranslator.from_dir(model, store, precision, threads)
+
+    import torch
+
+    from mmt.translator import Translator
+
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return Translator.from_dir(model, store, precision)
+
+
+@click.command("predict", cls=Command, context_settings={"show_default": True})
+@click.option("--model", type=_PATH, required=True, help="A model folder, trained for labels or scores.")
+@_reads_sentences
+@click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
+              help="Label, probability and score, between tabs; a .jsonl file gets JSON lines.")  # fmt: skip
+def predict_command(
+    model: Path,
+    input_file: Path,
+    kind: Format | None,
+    data: Path | None,
+    split: str | None,
+    images: tuple[Path, ...],
+    missing_images: Missing,
+    output: Path,
+    image_control: Control,
+    control_seed: int,
+    threads: int | None,
+    shard: str | None,
+    quiet: bool,
+) -> None:
+    """Labels and scores sentences, each with its image or recording or without; one line out for each line in."""
+    from mmt.feature_sets import open_features
+    from mmt.files import FileTranslator, Images, write_predictions
+    from mmt.folder import read_card
+
+    share = Shard.of(shard)
+    _check_given(input_file, kind, data, split, output, share)
+    card = read_card(model)
+    if images:
+        card.refuse_images("images")
+    where = Images.of(images)
+    store = open_features(where.stores) if where.stores else None
+    given = _given(card, input_file, kind, data, split, where)
+
+    import torch
+
+    from mmt.memory import keep_freed_memory
+    from mmt.translator import Translator
+
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    work = FileTranslator(Translator.from_dir(model, store), given, missing_images, share)
+    results = work.predict(image_control=image_control, control_seed=control_seed, show_progress=not quiet)
+    settings = {"options": [image_control], "images": list(map(str, images)), "seed": control_seed}
+    parts = _parts(output, share, (data, split, input_file), model, **settings)
+    became = write_predictions(results, None if str(output) == "-" else output, parts)
+    if not quiet:
+        if became:
+            click.echo(became, err=True)
+        counts = work.counts
+        missing = f", {counts.missing:,} images missing" if counts.missing else ""
+        notes = "".join(f"; some {note}" for note in work.notes())
+        click.echo(f"{counts.sentences:,} sentences, {counts.with_image:,} with image{missing}{notes}", err=True)
