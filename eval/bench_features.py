@@ -34,7 +34,8 @@ def measure_speed(
     import torch
 
     from mmt.backbones import load_backbone
-    from mmt.images import decode_image, extract_features, find_images
+    from mmt.extraction import extract_features
+    from mmt.images import decode_image, find_images
     from mmt.memory import keep_freed_memory
 
     keep_freed_memory()  # for both sides alike
@@ -85,7 +86,8 @@ def peak_of_run(folder: Path, backbone_name: str, num_images: int, batch_size: i
 
 def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> None:
     from mmt.backbones import load_backbone
-    from mmt.images import extract_features, find_images
+    from mmt.extraction import extract_features
+    from mmt.images import find_images
     from mmt.memory import peak_memory
 
     images = list(find_images(folder).values())

@@ -92,7 +92,7 @@ def features_command(
             "expected --images and --out: what to make features of, and where they go; or --check STORE."
         )
 
-    from mmt.images import extract_folder, print_report
+    from mmt.extraction import extract_folder, print_report
 
     report = extract_folder(
         source,

@@ -7,7 +7,6 @@ says what is trained (``mmt.tasks``), with what settings (``mmt.config``), and m
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -19,9 +18,8 @@ from typing import Any
 import torch
 import yaml
 from fairseq2.composition import register_model_family
-from fairseq2.early_stopper import EarlyStopper
 from fairseq2.error import OperationalError
-from fairseq2.gang import Gang, GangError, ReduceOperation, broadcast_flag, get_current_gangs
+from fairseq2.gang import GangError, get_current_gangs
 from fairseq2.metrics.formatters import format_as_float
 from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
 from fairseq2.optim.lr_schedulers import LRScheduler
@@ -40,7 +38,6 @@ from fairseq2.recipe.config import (
 from fairseq2.recipe.run import run as run_recipe
 from fairseq2.runtime.dependency import DependencyContainer
 from fairseq2.task import Task, TaskStopException
-from fairseq2.trainer import Trainer, _TrainerState
 from fairseq2.utils.rich import get_error_console
 from fairseq2.utils.structured import StandardValueConverter
 from torch import nn
@@ -53,7 +50,7 @@ from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate
 from mmt.errors import MMTError, nearest
 from mmt.folder import ModelCard, save_model
-from mmt.lines import disk_error, write_whole
+from mmt.lines import disk_error
 from mmt.memory import keep_freed_memory
 from mmt.model import MMTModel
 from mmt.prepared import read_info
@@ -64,10 +61,11 @@ from mmt.sizes import MMTConfig
 from mmt.stopping import Stopped, StopSwitch
 from mmt.streaming import Streamed, StreamReader
 from mmt.tasks import LabelValidation, Training, TranslationValidation
+from mmt.trainer import Patience, report_epoch_of, stop_when_asked, validate_when_cut_off
 
 _FAMILY = "mmt"
 _SCORE = "score"  # of ``LabelValidation``
-_SCORES = "scores.json"  # of ``_Patience``
+_SCORES = "scores.json"  # of ``Patience``
 _SCHEDULE = "inverse_square_root"
 _STACK_SECTIONS = {"trainer": TrainerSection, "gang": GangSection, "common": CommonSection}
 
@@ -237,101 +235,21 @@ class _TranslationRecipe(Recipe):
         )
         if config.regime.patience is not None:
             # fairseq2 0.8.1's trainer can stop early, but its factory always wires that off.
-            trainer._early_stopper = _Patience(run.output / _SCORES, config.regime.patience)
+            trainer._early_stopper = Patience(run.output / _SCORES, config.regime.patience)
         keep_plain(trainer._checkpoint_manager, trainer._optimizer)
         if isinstance(train_reader, StreamReader):
-            _report_epoch_of(trainer, train_reader)
-        _validate_when_cut_off(trainer, run.output, gangs.root)
-        _stop_when_asked(trainer, self._switch, gangs.root)
+            report_epoch_of(trainer, train_reader)
+        validate_when_cut_off(trainer, run.output, gangs.root)
+        stop_when_asked(trainer, self._switch, gangs.root)
         return trainer
 
     def has_static_autograd_graph(self, context: RecipeContext) -> bool:
         return True
 
 
-def _report_epoch_of(trainer: Trainer, reader: StreamReader) -> None:
-    """Streams have no end, at which fairseq2 counts an epoch."""
-    publish = trainer._publish_metrics
-
-    def with_epoch() -> None:
-        trainer._data_epoch_nr = reader.epoch
-        publish()
-
-    trainer._publish_metrics = with_epoch  # type: ignore[method-assign]
-
-
-def _stop_when_asked(trainer: Trainer, switch: StopSwitch, gang: Gang) -> None:
-    """Ends training after the update in which a signal came to any process, with a checkpoint.
-
-    fairseq2 0.8.1's own way, ``request_stop``, is not looked at where the number of updates is given.
-    """
-    after_update = trainer._run_post_step
-
-    def then_stop() -> _TrainerState:
-        state = after_update()
-        if gang.size > 1:  # all or none, or one would wait for the others for ever
-            asked = torch.tensor(switch.asked, device=gang.device)
-            gang.all_reduce(asked, ReduceOperation.MAX)
-            switch.asked = int(asked)
-        return _TrainerState.EARLY_STOP if switch.asked and state == _TrainerState.DATA_LOAD else state
-
-    trainer._run_post_step = then_stop  # type: ignore[method-assign]
-
-
-def _validate_when_cut_off(trainer: Trainer, output: Path, gang: Gang) -> None:
-    """Makes up for a validation that a kill came into, for its checkpoint to be judged with the others."""
-    restore = trainer._maybe_restore_state
-
-    def then_validate() -> _TrainerState:
-        state = restore()
-        step = trainer._step_nr
-        score_file = output / "checkpoints" / "scores" / f"step_{step}.txt"
-        trainer._state = (
-            _TrainerState.END_OF_TRAINING if state == _TrainerState.STOPPED else _TrainerState.POST_STEP
-        )
-        due = step > 0 and trainer._should_validate() and not score_file.exists()
-        if broadcast_flag(gang, due):
-            score = trainer._validate()
-            if score is not None and trainer._maybe_request_early_stop(score):
-                return _TrainerState.EARLY_STOP
-        return state
-
-    trainer._maybe_restore_state = then_validate  # type: ignore[method-assign]
-
-
 def _stopped_early(run: Run) -> bool:
     patience, steps = run.config.regime.patience, checkpoint_steps(run.output)
-    return (
-        patience is not None and bool(steps) and _Patience(run.output / _SCORES, patience).has_stopped(steps[-1])
-    )
-
-
-class _Patience(EarlyStopper):
-    """Stops after ``patience`` validations without a better score; remembers them over a restart."""
-
-    def __init__(self, path: Path, patience: int) -> None:
-        self._path, self._patience = path, patience
-
-    def should_stop(self, step_nr: int, score: float) -> bool:
-        # What an interrupted run saw after its last checkpoint is seen again.
-        scores = {step: value for step, value in self._scores().items() if step < step_nr} | {step_nr: score}
-        write_whole(self._path, json.dumps(scores))
-        return self._is_out(scores)
-
-    def has_stopped(self, step_nr: int) -> bool:
-        """Whether it was at its end after ``step_nr`` updates."""
-        scores = {step: value for step, value in self._scores().items() if step <= step_nr}
-        return step_nr in scores and self._is_out(scores)
-
-    def _scores(self) -> dict[int, float]:
-        try:
-            return {int(step): value for step, value in json.loads(self._path.read_text()).items()}
-        except FileNotFoundError:
-            return {}
-
-    def _is_out(self, scores: dict[int, float]) -> bool:
-        best = max(sorted(scores), key=lambda step: scores[step])
-        return len([step for step in scores if step > best]) >= self._patience
+    return patience is not None and bool(steps) and Patience(run.output / _SCORES, patience).has_stopped(steps[-1])
 
 
 def _stack_config(run: Run) -> _StackConfig:

@@ -315,8 +315,8 @@ def _embed_images(
     from tqdm import tqdm
 
     from mmt.embedding import embed_images
+    from mmt.extraction import extract_features
     from mmt.feature_sets import open_features
-    from mmt.images import extract_features
     from mmt.translator import Translator
 
     with TemporaryDirectory(prefix="mmt-") as temporary:

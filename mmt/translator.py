@@ -77,7 +77,7 @@ class Translator(BaseTranslator):
         Raises:
             MMTError: a text-only model, no backbone, or not one image can be read.
         """
-        from mmt.images import extract_features
+        from mmt.extraction import extract_features
 
         folders = [folder / str(number) for number in range(len(self.backbones))]
         for backbone, part in zip(self.backbones, folders, strict=True):
@@ -128,7 +128,7 @@ class Translator(BaseTranslator):
         return torch.get_num_threads()
 
     def _read(self, images: Sequence[Path | bytes | Image]) -> NDArray[np.float32]:
-        from mmt.images import compute_features
+        from mmt.extraction import compute_features
 
         return side_by_side([compute_features(images, backbone) for backbone in self.backbones])
 

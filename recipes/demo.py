@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
         console.print("[bold]1/4[/] draw pictures with sentences whose meaning only the picture settles")
         prepare(data, 1, SIZES)
     if not (store / "meta.json").exists():
-        from mmt.images import extract_folder
+        from mmt.extraction import extract_folder
 
         console.print("[bold]2/4[/] turn the pictures into features (EfficientNet-Lite0, ImageNet weights)")
         extract_folder(data, store)

@@ -17,9 +17,9 @@ from mmt.audio import AudioError, decode_audio
 from mmt.backbones import load_backbone
 from mmt.cli import main
 from mmt.errors import MMTError
+from mmt.extraction import compute_features, extract_features, extract_folder, print_report
 from mmt.feature_writer import FeatureWriter
 from mmt.features import FeatureStore
-from mmt.images import compute_features, extract_features, extract_folder, print_report
 
 KINDS = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
 

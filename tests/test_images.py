@@ -17,12 +17,13 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from mmt import backbones, images
+from mmt import backbones, extraction, images
 from mmt.backbones import Backbone, load_backbone
 from mmt.errors import MMTError
+from mmt.extraction import compute_features, extract_features
 from mmt.feature_writer import FeatureWriter
 from mmt.features import FeatureStore
-from mmt.images import compute_features, decode_image, extract_features, find_images
+from mmt.images import decode_image, find_images
 
 DATA = Path(os.environ.get("MMT_DATA", "../shared/data"))
 
@@ -490,7 +491,7 @@ def test_corrupt_images_are_left_out_by_name_and_the_others_are_right(
     alone = compute_features([good[i] for i in store.ids], lite0)
     np.testing.assert_allclose(store.get(store.ids), alone, atol=1e-4)
     assert (np.abs(store.get(store.ids)).sum((1, 2)) > 1).all()
-    images.print_report(report)
+    extraction.print_report(report)
     printed = capsys.readouterr().out
     assert "left out 10 images" in printed
     assert all(f"{name}: " in printed for name in bad)
@@ -547,10 +548,10 @@ def test_finished_store_is_left_alone_and_grows_when_asked(
     report = extract_features(asked, lite0, tmp_path / "s", progress=False)
     assert (report.done, report.skipped) == (0, 3)
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "s").iterdir()} == before
-    images.print_report(report)
+    extraction.print_report(report)
     assert "nothing to do, 3 were there already" in capsys.readouterr().out
     old = rows_of(FeatureStore.open(tmp_path / "s"))
-    report = images.extract_folder(tmp_path / "images", tmp_path / "s", progress=False)
+    report = extraction.extract_folder(tmp_path / "images", tmp_path / "s", progress=False)
     assert report.done == 0
     more = make_folder(tmp_path / "images", 5)
     report = extract_features(more, lite0, tmp_path / "s", progress=False)
@@ -572,13 +573,13 @@ def test_store_of_another_backbone_is_refused_by_name(lite0: Backbone, tmp_path:
 _SLOW_RUN = """
 import sys, time
 from pathlib import Path
-from mmt import backbones, images
+from mmt import backbones, extraction
 plain = backbones.Backbone.forward
 def slow(self, x):
     time.sleep(0.1)  # so that the kill comes midway
     return plain(self, x)
 backbones.Backbone.forward = slow
-images.extract_folder(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=2, progress=False)
+extraction.extract_folder(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=2, progress=False)
 """
 
 
@@ -601,7 +602,7 @@ def test_kill_and_resume_gives_the_same_bytes(tmp_path: Path) -> None:
     with pytest.raises(MMTError, match="half-written"):
         FeatureStore.open(half)
     for out in (half, whole):
-        report = images.extract_folder(tmp_path / "images", out, batch_size=2, progress=False)
+        report = extraction.extract_folder(tmp_path / "images", out, batch_size=2, progress=False)
         assert set(report.left_out) == {"001a.jpg"}
         assert report.done + report.skipped == 24
         assert (report.skipped >= 7) == (out == half)
@@ -649,7 +650,7 @@ def test_decoding_stays_three_batches_ahead_at_most(
 
     monkeypatch.setattr(images, "decode_image", counted)
     path = make_folder(tmp_path / "images", 1)["000.jpg"]
-    batches = images._decoded(([(i, path)] for i in range(50)), lite0, 4)
+    batches = extraction._decoded(([(i, path)] for i in range(50)), lite0, 4)
     for taken in range(1, 11):
         next(batches)
         assert started <= taken + 2

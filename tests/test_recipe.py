@@ -23,7 +23,8 @@ from mmt.errors import MMTError
 from mmt.folder import read_card
 from mmt.model import MMTModel
 from mmt.prepared import read_info
-from mmt.recipe import _Patience, train
+from mmt.recipe import train
+from mmt.trainer import Patience
 
 SETTINGS = [
     "text.vocab_size=330",
@@ -225,9 +226,9 @@ def test_an_unknown_key_of_the_stack_is_named(world: Path, tmp_path: Path) -> No
 def test_patience_counts_validations_without_a_better_score(tmp_path: Path) -> None:
     scores = {10: 1.0, 20: 3.0, 30: 2.0, 40: 2.5, 50: 2.9}
     path = tmp_path / "scores.json"
-    assert [step for step, score in scores.items() if _Patience(path, 2).should_stop(step, score)] == [40, 50]
+    assert [step for step, score in scores.items() if Patience(path, 2).should_stop(step, score)] == [40, 50]
     # taken up from step 20: what came after it is seen anew
-    assert not _Patience(path, 2).should_stop(30, 4.0)
+    assert not Patience(path, 2).should_stop(30, 4.0)
 
 
 def test_early_stopping_ends_the_run_with_a_model(world: Path, tmp_path: Path) -> None:

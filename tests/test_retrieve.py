@@ -15,9 +15,10 @@ from PIL import Image
 from mmt.backbones import load_backbone
 from mmt.cli import main
 from mmt.embedding import embed_images, embed_sentences
+from mmt.extraction import extract_features
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, save_model
-from mmt.images import extract_features, find_images
+from mmt.images import find_images
 from mmt.prepared import DatasetInfo, write_dataset
 from mmt.text import Tokenizer
 from mmt.translator import Translator

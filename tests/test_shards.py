@@ -18,10 +18,11 @@ from PIL import Image
 from mmt.backbones import load_backbone
 from mmt.cli import main
 from mmt.errors import MMTError
+from mmt.extraction import extract_features
 from mmt.feature_writer import FeatureWriter
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, save_model
-from mmt.images import extract_features, find_images
+from mmt.images import find_images
 from mmt.shards import Parts, Shard, parts_folder
 from mmt.text import Tokenizer
 

@@ -18,10 +18,10 @@ from mmt.backbones import load_backbone
 from mmt.cli import main
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
+from mmt.extraction import compute_features, extract_folder
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model, read_card, save_model
-from mmt.images import compute_features, extract_folder
 from mmt.prepared import read_split
 from mmt.stepping import Precision
 from mmt.text import Tokenizer
@@ -172,7 +172,7 @@ def test_an_image_reaches_its_own_sentence(gated: Path, world: Path) -> None:
 
 
 def test_raw_files_equal_the_store(looking: Path, tmp_path: Path) -> None:
-    from mmt.images import extract_folder
+    from mmt.extraction import extract_folder
 
     extract_folder(looking / "pictures", tmp_path / "store", dtype="float32", progress=False)
     store = FeatureStore.open(tmp_path / "store")

@@ -254,7 +254,8 @@ class Folders(Reader):
         return Truth(kind, seen=trap == "refused", more=colours)
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.images import extract_features, find_images
+        from mmt.extraction import extract_features
+        from mmt.images import find_images
 
         found = find_images(folder / "in")
         report = extract_features(found, _Colour(), folder / "s", "float32", 2, 1, progress=False)

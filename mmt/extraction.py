@@ -1,0 +1,339 @@
+"""Pixels -> features: the pipeline of ``mmt features``.
+
+backbone = load_backbone("efficientnet_lite0")              # real ImageNet weights, no download
+report = extract_features(find_images(folder), backbone, Path("features/lite0"))
+store = FeatureStore.open(Path("features/lite0"))           # mmt.features
+compute_features([Path("dog.jpg")], backbone)               # the same numbers, for pictures outside a store
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from mmt.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
+from mmt.errors import MMTError
+from mmt.feature_writer import FeatureWriter, finished_ids
+from mmt.features import DType, FeatureSignature, FeatureStore
+from mmt.images import IMAGE_SUFFIXES, ImageError, find_images
+from mmt.memory import keep_freed_memory
+from mmt.shards import Parts, Shard, done_parts, parts_folder
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class ExtractReport:
+    """What one run of the extraction did.
+
+    Attributes:
+        out: the store's folder.
+        signature: who made the features.
+        done: images whose features were made in this run.
+        skipped: images that the store had already.
+        left_out: image id -> why it has no features, for the images asked for.
+        seconds: from the first image to the finished store; loading the backbone is not counted.
+        things: what they were, ``images`` or ``recordings``.
+        notes: what had to be done to some of them, e.g. ``resampled from 22,050 Hz``, and to how many.
+        note: of a share, what became of it.
+    """
+
+    out: Path
+    signature: FeatureSignature
+    done: int
+    skipped: int
+    left_out: dict[str, str]
+    seconds: float
+    things: str
+    notes: dict[str, int]
+    note: str = ""
+
+
+def extract_features(
+    image_paths: Mapping[str, Path],
+    backbone: Backbone,
+    out: Path,
+    dtype: DType = "float16",
+    batch_size: int = 32,
+    num_workers: int | None = None,
+    progress: bool = True,
+    device: str = "cpu",
+    shard: Shard | None = None,
+) -> ExtractReport:
+    """Makes a feature store of images: decoding in parallel, one forward pass a batch.
+
+    Memory does not depend on the number of images (but for their names). A killed run is taken up where it
+    stopped, with the same batches, so the store comes out bit-equal on one machine. Images that the store
+    has are skipped; images that an earlier run left out are tried again, last, since the file may have been
+    mended.
+
+    Args:
+        image_paths: image id -> file, e.g. from ``find_images``.
+        backbone: makes the features; moved to ``device``.
+        out: the store's folder: new, half-written, or finished (then the images it lacks are added).
+        dtype: ``float16`` or ``float32``, on disk.
+        batch_size: images a forward pass.
+        num_workers: decoding threads; one a core if None.
+        progress: show a progress bar.
+        device: where the forward pass runs, e.g. ``cuda``.
+        shard: this process's share, whole batches; the last process joins the store of all, bit-equal to one
+            process's.
+    Raises:
+        MMTError: the store there was made otherwise, not a single image could be read, or the device is not
+            there.
+    """
+    if batch_size < 1:
+        raise MMTError(f"batch_size must be at least 1, but is {batch_size} instead.")
+    keep_freed_memory()
+    to_device(backbone, device)
+    backbone.notes.clear()
+    if shard is not None:
+        return _extract_share(image_paths, backbone, out, dtype, batch_size, num_workers, progress, shard)
+    with FeatureWriter(out, backbone.signature, dtype) as writer:
+        batches = _batches(image_paths, writer.ids, writer.left_out, batch_size)
+        report = _extract(image_paths, batches, backbone, writer, num_workers, progress)
+        _finish(writer, image_paths, backbone.things)
+        return report
+
+
+def _batches(
+    image_ids: Iterable[str], done: Collection[str], left_out: Collection[str], batch_size: int
+) -> list[list[str]]:
+    """What is left to do; what is tried again apart, so that after a kill the batches are those of no kill."""
+    done = frozenset(done)
+    parts: tuple[list[str], list[str]] = [], []
+    for image_id in image_ids:
+        if image_id not in done:
+            parts[image_id in left_out].append(image_id)
+    return [part[i : i + batch_size] for part in parts for i in range(0, len(part), batch_size)]
+
+
+def _extract(
+    image_paths: Mapping[str, Path],
+    batches: Sequence[Sequence[str]],
+    backbone: Backbone,
+    writer: FeatureWriter,
+    num_workers: int | None,
+    progress: bool,
+) -> ExtractReport:
+    """Adds ``batches``, of ``image_paths``, to what is written."""
+    from tqdm import tqdm
+
+    skipped = len(image_paths) - sum(map(len, batches))
+    start, done = time.perf_counter(), 0
+    sources = ([(i, image_paths[i]) for i in batch] for batch in batches)
+    with tqdm(
+        total=len(image_paths),
+        initial=skipped,
+        unit=f" {backbone.things}",
+        disable=None if progress else True,
+        smoothing=0.05,
+    ) as bar:
+        for pictures, failed in _decoded(sources, backbone, num_workers):
+            writer.append(list(pictures), _forward(backbone, list(pictures.values())), failed)
+            done += len(pictures)
+            bar.update(len(pictures) + len(failed))
+    left_out = {i: writer.left_out[i] for i in image_paths if i in writer.left_out}
+    seconds = time.perf_counter() - start
+    notes = dict(sorted(backbone.notes.items()))
+    return ExtractReport(
+        writer.folder, backbone.signature, done, skipped, left_out, seconds, backbone.things, notes
+    )
+
+
+def _finish(writer: FeatureWriter, image_paths: Collection[str], things: str) -> None:
+    if not len(writer):
+        first, reason = next(iter(writer.left_out.items()), ("", "none was asked for"))
+        raise MMTError(f"none of {len(image_paths):,} {things} could be read; the first: '{first}', {reason}.")
+    writer.finish()
+
+
+def _extract_share(
+    image_paths: Mapping[str, Path],
+    backbone: Backbone,
+    out: Path,
+    dtype: DType,
+    batch_size: int,
+    num_workers: int | None,
+    progress: bool,
+    shard: Shard,
+) -> ExtractReport:
+    """A share of the batches that one process would make, into a store of its own; the last share joins them."""
+    ids, left_out = finished_ids(out)
+    batches = _batches(image_paths, ids, left_out, batch_size)
+    done = done_parts(out)
+    joined = bool(done) and {*ids, *left_out}.issuperset(i for one in done for i in finished_ids(one)[0])
+    if joined:
+        shutil.rmtree(parts_folder(out))  # of a process killed once it had joined them
+    if joined or not batches:
+        return ExtractReport(out, backbone.signature, 0, len(image_paths), {}, 0.0, backbone.things, {})
+    plan = {
+        "signature": backbone.signature.to_dict(),
+        "dtype": dtype,
+        "batch_size": batch_size,
+        "batches": hashlib.sha256(json.dumps(batches).encode()).hexdigest(),
+    }
+    parts = Parts(out, shard, plan)
+    own = {i: image_paths[i] for number, batch in enumerate(batches) if shard.has(number) for i in batch}
+    report = ExtractReport(parts.part, backbone.signature, 0, len(own), {}, 0.0, backbone.things, {})
+    if own and not parts.is_done():
+        with FeatureWriter(parts.part, backbone.signature, dtype) as writer:
+            have = {*writer.ids, *writer.left_out}
+            rest = [batch for n, batch in enumerate(batches) if shard.has(n) and not have.issuperset(batch)]
+            report = _extract(own, rest, backbone, writer, num_workers, progress)
+            if len(writer):
+                writer.finish()
+
+    def join(about: list[dict[str, Any]]) -> None:
+        stores = [FeatureStore.open(parts.of(n)) if one["rows"] else None for n, one in enumerate(about)]
+        with FeatureWriter(out, backbone.signature, dtype) as writer:
+            for number, batch in enumerate(batches):
+                store, left_out = stores[number % shard.count], about[number % shard.count]["left_out"]
+                # What is in already is of a process killed while it joined them.
+                there = [i for i in batch if i not in left_out and i not in writer]
+                shape = (0, backbone.signature.num_regions, backbone.signature.dim)
+                rows = store.get(there) if store is not None else np.zeros(shape, np.float32)
+                writer.append(there, rows, {i: left_out[i] for i in batch if i in left_out})
+            _finish(writer, image_paths, backbone.things)
+
+    about = {"rows": len(own) - len(report.left_out), "left_out": report.left_out}
+    return replace(report, note=parts.finish(about, join))
+
+
+def compute_features(
+    images: Sequence[Path | bytes | Image.Image],
+    backbone: Backbone,
+    batch_size: int = 32,
+    num_workers: int | None = None,
+) -> NDArray[np.float32]:
+    """Features of a few pictures, without a store; the same numbers up to the store's rounding.
+
+    Args:
+        images: N files, files' bytes, or PIL images.
+    Returns:
+        (N, R, D) float32, in ``images``'s order.
+    Raises:
+        ImageError: (an MMTError) naming the first image that cannot be read.
+    """
+    numbered = list(enumerate(images))
+    batches = (numbered[i : i + batch_size] for i in range(0, len(numbered), batch_size))
+    rows = []
+    for pictures, failed in _decoded(batches, backbone, num_workers, strict=True):
+        assert not failed  # noqa: S101 (strict)
+        rows.append(_forward(backbone, list(pictures.values())))
+    empty = np.zeros((0, backbone.signature.num_regions, backbone.signature.dim), np.float32)
+    return np.concatenate([empty, *rows])
+
+
+def extract_folder(
+    source: Path,
+    out: Path,
+    backbone: str = DEFAULT_BACKBONE,
+    layer: str | None = None,
+    weights: Path | None = None,
+    dtype: DType = "float16",
+    batch_size: int = 32,
+    num_workers: int | None = None,
+    progress: bool = True,
+    device: str = "cpu",
+    shard: Shard | None = None,
+) -> ExtractReport:
+    """All of ``mmt features``: ``find_images``, ``load_backbone``, ``extract_features``; see there."""
+    from mmt.audio import AUDIO_SUFFIXES, is_speech
+
+    image_paths = find_images(source, AUDIO_SUFFIXES if is_speech(backbone) else IMAGE_SUFFIXES)
+    loaded = load_backbone(backbone, layer, weights)
+    return extract_features(image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard)
+
+
+def print_report(report: ExtractReport) -> None:
+    """Prints what ``extract_features`` did, and the images that it left out by name."""
+    rate = f"{report.done / report.seconds:.1f} {report.things}/s"
+    parts = [f"{report.done:,} {report.things} in {report.seconds:.1f} s ({rate})"]
+    if not report.done:
+        parts = ["nothing to do" if not report.left_out else "no new features"]
+    if report.skipped:
+        parts.append(f"{report.skipped:,} were there already")
+    print(f"{report.out}: {report.signature}: {', '.join(parts)}")
+    for note, number in report.notes.items():
+        print(f"  {number:,} {note}")
+    if report.left_out:
+        print(f"left out {len(report.left_out):,} {report.things}, which have no features:")
+        for image_id, reason in itertools.islice(report.left_out.items(), 10):
+            print(f"  {image_id}: {reason}")
+        if len(report.left_out) > 10:
+            print(f"  ... and {len(report.left_out) - 10:,} more, in {report.out}/meta.json under left_out")
+    if report.note:
+        print(report.note)
+
+
+def to_device(backbone: Backbone, device: str) -> Backbone:
+    """Moves ``backbone``. Raises MMTError where there is no such device."""
+    try:
+        return backbone.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise MMTError(
+            f"device '{device}' cannot be used ({reason}). Use cpu, or a device that is there."
+        ) from None
+
+
+def _decoded(
+    batches: Iterable[Sequence[tuple[Key, Path | bytes | Image.Image]]],
+    backbone: Backbone,
+    num_workers: int | None,
+    strict: bool = False,
+) -> Iterator[tuple[dict[Key, Tensor], dict[Key, str]]]:
+    """Decodes ahead of the forward pass, three batches at most, so that memory stays bounded.
+
+    Yields, for each batch, the transformed pictures and the reasons of those that failed; with ``strict``,
+    the first failure is raised.
+    """
+
+    # threads do: decoding and resizing release Python's lock
+    pool = ThreadPoolExecutor(num_workers or os.cpu_count() or 1, "decode")
+    waiting: deque[list[tuple[Key, Future[Tensor]]]] = deque()
+    upcoming = iter(batches)
+    try:
+        while True:
+            for batch in itertools.islice(upcoming, 3 - len(waiting)):
+                waiting.append([(key, pool.submit(backbone.read, source)) for key, source in batch])
+            if not waiting:
+                return
+            pictures: dict[Key, Tensor] = {}
+            failed: dict[Key, str] = {}
+            for key, future in waiting.popleft():
+                try:
+                    pictures[key] = future.result()
+                except ImageError as error:
+                    if strict:
+                        raise
+                    failed[key] = error.reason
+            yield pictures, failed
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _forward(backbone: Backbone, pictures: Sequence[Tensor]) -> NDArray[np.float32]:
+    """What ``backbone.read`` gave of each -> (N, R, D)."""
+    if not pictures:
+        return np.zeros((0, backbone.signature.num_regions, backbone.signature.dim), np.float32)
+    with torch.inference_mode():
+        features: NDArray[np.float32] = backbone(backbone.stack(pictures)).cpu().numpy()
+        return features

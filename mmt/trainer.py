@@ -1,0 +1,93 @@
+"""What fairseq2 0.8.1's trainer does not do: stop when asked, or early; validate what a kill came into."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from fairseq2.early_stopper import EarlyStopper
+from fairseq2.gang import Gang, ReduceOperation, broadcast_flag
+from fairseq2.trainer import Trainer, _TrainerState
+
+from mmt.lines import write_whole
+from mmt.stopping import StopSwitch
+from mmt.streaming import StreamReader
+
+
+def report_epoch_of(trainer: Trainer, reader: StreamReader) -> None:
+    """Streams have no end, at which fairseq2 counts an epoch."""
+    publish = trainer._publish_metrics
+
+    def with_epoch() -> None:
+        trainer._data_epoch_nr = reader.epoch
+        publish()
+
+    trainer._publish_metrics = with_epoch  # type: ignore[method-assign]
+
+
+def stop_when_asked(trainer: Trainer, switch: StopSwitch, gang: Gang) -> None:
+    """Ends training after the update in which a signal came to any process, with a checkpoint.
+
+    fairseq2 0.8.1's own way, ``request_stop``, is not looked at where the number of updates is given.
+    """
+    after_update = trainer._run_post_step
+
+    def then_stop() -> _TrainerState:
+        state = after_update()
+        if gang.size > 1:  # all or none, or one would wait for the others for ever
+            asked = torch.tensor(switch.asked, device=gang.device)
+            gang.all_reduce(asked, ReduceOperation.MAX)
+            switch.asked = int(asked)
+        return _TrainerState.EARLY_STOP if switch.asked and state == _TrainerState.DATA_LOAD else state
+
+    trainer._run_post_step = then_stop  # type: ignore[method-assign]
+
+
+def validate_when_cut_off(trainer: Trainer, output: Path, gang: Gang) -> None:
+    """Makes up for a validation that a kill came into, for its checkpoint to be judged with the others."""
+    restore = trainer._maybe_restore_state
+
+    def then_validate() -> _TrainerState:
+        state = restore()
+        step = trainer._step_nr
+        score_file = output / "checkpoints" / "scores" / f"step_{step}.txt"
+        trainer._state = (
+            _TrainerState.END_OF_TRAINING if state == _TrainerState.STOPPED else _TrainerState.POST_STEP
+        )
+        due = step > 0 and trainer._should_validate() and not score_file.exists()
+        if broadcast_flag(gang, due):
+            score = trainer._validate()
+            if score is not None and trainer._maybe_request_early_stop(score):
+                return _TrainerState.EARLY_STOP
+        return state
+
+    trainer._maybe_restore_state = then_validate  # type: ignore[method-assign]
+
+
+class Patience(EarlyStopper):
+    """Stops after ``patience`` validations without a better score; remembers them over a restart."""
+
+    def __init__(self, path: Path, patience: int) -> None:
+        self._path, self._patience = path, patience
+
+    def should_stop(self, step_nr: int, score: float) -> bool:
+        # What an interrupted run saw after its last checkpoint is seen again.
+        scores = {step: value for step, value in self._scores().items() if step < step_nr} | {step_nr: score}
+        write_whole(self._path, json.dumps(scores))
+        return self._is_out(scores)
+
+    def has_stopped(self, step_nr: int) -> bool:
+        """Whether it was at its end after ``step_nr`` updates."""
+        scores = {step: value for step, value in self._scores().items() if step <= step_nr}
+        return step_nr in scores and self._is_out(scores)
+
+    def _scores(self) -> dict[int, float]:
+        try:
+            return {int(step): value for step, value in json.loads(self._path.read_text()).items()}
+        except FileNotFoundError:
+            return {}
+
+    def _is_out(self, scores: dict[int, float]) -> bool:
+        best = max(sorted(scores), key=lambda step: scores[step])
+        return len([step for step in scores if step > best]) >= self._patience
