@@ -616,7 +616,7 @@ def test_resumed_run_forms_the_batches_it_would_have_formed(
     asked = make_folder(tmp_path / "images", 8)
     asked["002.jpg"].write_bytes(b"")
     batches: list[list[str]] = []
-    plain = images.FeatureWriter.append
+    plain = extraction.FeatureWriter.append
     stop_after = 99
 
     def recorded(self: FeatureWriter, ids: list[str], features: np.ndarray, left_out: dict[str, str]) -> None:
@@ -625,7 +625,7 @@ def test_resumed_run_forms_the_batches_it_would_have_formed(
         batches.append(ids)
         plain(self, ids, features, left_out)
 
-    monkeypatch.setattr(images.FeatureWriter, "append", recorded)
+    monkeypatch.setattr(extraction.FeatureWriter, "append", recorded)
     extract_features(asked, lite0, tmp_path / "whole", batch_size=3, progress=False)
     whole, batches, stop_after = batches, [], 2
     with pytest.raises(KeyboardInterrupt):
