@@ -102,10 +102,8 @@ def _works(out: Path) -> list[Work]:
 
 def _is_half(work: Work, folder: Path, since: float) -> bool:
     """Whether something is half done, by the work that began at ``since``."""
-    for path in folder.glob(work.half) if work.half else ():
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime >= since:
-                return True
+    with contextlib.suppress(FileNotFoundError):  # it is done just now
+        return any(path.stat().st_mtime >= since for path in (folder.glob(work.half) if work.half else ()))
     return False
 
 
