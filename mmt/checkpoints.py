@@ -136,7 +136,8 @@ def _write(state: Mapping[str, object], file: Path) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.pt"), key=lambda file: int(file.stem.rpartition("_")[2]))
+    numbered = [file for file in folder.glob("*.pt") if file.stem.rpartition("_")[2].isdecimal()]
+    return sorted(numbered, key=lambda file: int(file.stem.rpartition("_")[2]))
 
 
 def _each(states: Sequence[Any], change: Callable[[str, list[Tensor]], Any], name: str = "") -> Any:
