@@ -334,7 +334,8 @@ def _write(records: Iterable[str], path: Path | None, parts: Parts | None) -> st
     encoded = ((record + "\n").encode("utf-8", "backslashreplace") for record in records)
     if parts is None:
         with replacing(path) as stream:
-            stream.writelines(encoded)
+            for record in encoded:
+                stream.write(record)
         return ""
     if parts.is_done():
         return parts.finish({}, partial(_join, path, parts))

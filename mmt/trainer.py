@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from fairseq2.early_stopper import EarlyStopper
 from fairseq2.gang import Gang, ReduceOperation, broadcast_flag
+from fairseq2.recipe import RecipeContext  # noqa: F401  # before fairseq2.trainer, which imports it in a circle
 from fairseq2.trainer import Trainer, _TrainerState
 
 from mmt.lines import write_whole

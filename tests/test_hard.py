@@ -508,7 +508,7 @@ def test_no_checkpoint_runs_code(tmp_path: Path, tokenizer: Tokenizer) -> None:
     from fairseq2.file_system import LocalFileSystem
     from fairseq2.io import CorruptFileError, _TorchTensorFileLoader
 
-    path = tmp_path / "checkpoints" / "step_1" / "model" / "pp_00" / "sdp_00.pt"
+    path = tmp_path / "checkpoints" / "step_1" / "model" / "pp_00" / "tp_00" / "sdp_00.pt"
     path.parent.mkdir(parents=True)
     torch.save({"a": Hostile(tmp_path / "was_run")}, path)
     with pytest.raises(MMTError, match=r"sdp_00\.pt: not a checkpoint, or damaged"):

@@ -22,7 +22,7 @@ def test_the_average_is_the_mean_of_each_tensor() -> None:
 
 
 def write_checkpoint(output: Path, step: int, state: dict[str, torch.Tensor], score: float) -> None:
-    folder = output / "checkpoints" / f"step_{step}" / "model" / "pp_00"
+    folder = output / "checkpoints" / f"step_{step}" / "model" / "pp_00" / "tp_00"
     folder.mkdir(parents=True)
     torch.save(state, folder / "sdp_00.pt")
     (output / "checkpoints" / "scores").mkdir(exist_ok=True)
