@@ -41,6 +41,21 @@ def checkpoint_folder(output: Path, step: int) -> Path:
     return output / "checkpoints" / f"step_{step}"
 
 
+def cut_off_halves(output: Path) -> None:
+    """Removes what a kill left half-written where fairseq2 writes in place: a checkpoint's score, a report's line.
+
+    The score is made up for (``mmt.trainer``); the report is lost.
+    """
+    for path in (output / "checkpoints" / "scores").glob("step_*.txt"):
+        if not path.read_bytes().endswith(b"\n"):
+            path.unlink()
+    for path in (output / "metrics").glob("*.jsonl"):
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            with path.open("r+b") as stream:
+                stream.truncate(content.rfind(b"\n") + 1)
+
+
 def load_weights(output: Path, step: int) -> dict[str, Tensor]:
     """A checkpoint's weights, whole, by however many processes it was written.
 

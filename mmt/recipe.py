@@ -44,7 +44,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mmt.buckets import length_batches
-from mmt.checkpoints import checkpoint_steps, fit_last_checkpoint, keep_plain
+from mmt.checkpoints import checkpoint_steps, cut_off_halves, fit_last_checkpoint, keep_plain
 from mmt.config import TrainConfig, dump_config
 from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate
@@ -85,6 +85,7 @@ def train(output: Path, config: TrainConfig) -> Path:
     run = Run.prepare(output, config)
     stack = _stack_config(run)
     if rank() == 0:  # the others wait for it when they meet
+        cut_off_halves(output)
         fit_last_checkpoint(output, processes=num_processes(), shards=_num_shards(stack))
     # An early stop ends in this exception; it has saved its checkpoint before.
     with StopSwitch() as switch, quiet_fairseq2(), contextlib.suppress(TaskStopException):

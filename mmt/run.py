@@ -21,7 +21,7 @@ from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import TOKENIZER, ModelCard, load_model, read_card
 from mmt.labels import label_names, with_labels
-from mmt.lines import write_whole
+from mmt.lines import parse_json, write_whole
 from mmt.model import MMTModel
 from mmt.prepared import DatasetInfo, open_split, read_info, read_rows, read_split
 from mmt.probes import check_masked_alike, read_probe
@@ -285,12 +285,16 @@ def _claim(
     }
     path = output / _RUN_FILE
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            before = parse_json(path.read_text(encoding="utf-8"))
+            old = dict(before["config"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MMTError(f"{path}: damaged ({error}). Name another folder.") from None
         # How long to train and how to report may change; what is trained may not. Folders may have moved: the
         # checksums say whether their content is the same.
         free = {"regime", "threads", "stack", "decoding"}
         default = _settings(TrainConfig())  # what a run of an earlier version had not
-        old = {**default, **before["config"]}
+        old = {**default, **old}
         for section in [name for name in old if name not in free]:
             was, now_is = old[section], now["config"][section]
             if not isinstance(was, dict):

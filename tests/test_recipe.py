@@ -150,6 +150,27 @@ def test_a_killed_run_resumes_exactly(undisturbed: Path, world: Path, tmp_path: 
     assert_same_weights(weights(output, 12), weights(undisturbed, 12))
 
 
+def test_what_a_kill_left_half_written_is_cut_off(undisturbed: Path, world: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    train(output, config(world, "regime.num_steps=6", "regime.keep_last=4"))
+    score = output / "checkpoints" / "scores" / "step_6.txt"
+    before = score.read_text()
+    score.write_text(before[:2])
+    with (output / "metrics" / "train.jsonl").open("a") as stream:
+        stream.write('{"Step": 6, "NLL')
+    train(output, config(world, "regime.keep_last=4"))
+    assert score.read_text() == before
+    assert [report["Step"] for report in reports(output, "train")] == [3, 6, 9, 12]
+    assert_same_weights(weights(output, 12), weights(undisturbed, 12))
+
+
+def test_a_damaged_run_is_named(world: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", config(world, "regime.num_steps=3"))
+    (tmp_path / "run" / "run.json").write_text('{"config": ')
+    with pytest.raises(MMTError, match=r"run\.json: damaged"):
+        train(tmp_path / "run", config(world))
+
+
 @pytest.mark.parametrize("steps", [9, 12])  # before the end, and at it
 def test_a_validation_cut_off_is_made_up_for(steps: int, undisturbed: Path, world: Path, tmp_path: Path) -> None:
     """Else its checkpoint would not be among those of which the best is kept."""
