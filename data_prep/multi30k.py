@@ -74,42 +74,38 @@ def prepare(
     Raises:
         MMTError: no image folder, none of the images in it, or images that do not decode.
     """
-    if images is None:
-        return _write(out, splits, frozenset(), name=name, source=source, target=target, images=images)
-    present = _present_images(images, splits)
-    if shard is None:
-        found = _without_bad(images, present, _undecodable(images, present), unreadable)
-        return _write(out, splits, found, name=name, source=source, target=target, images=images)
-    text = hashlib.sha256(json.dumps([name, source, target, splits, present]).encode()).hexdigest()
-    parts = Parts(out, shard, {"data": text})
-    bad = [] if parts.is_done() else _undecodable(images, present[shard.number :: shard.count])
+    present = _present_images(images, splits) if images is not None else []
+
+    def undecodable(names: Sequence[str]) -> list[str]:
+        return _undecodable(images, names) if images is not None else []
+
+    def write(bad: Sequence[str]) -> DatasetInfo:
+        found = _without_bad(images, present, bad, unreadable)
+        rows = {
+            split: [
+                {
+                    "id": f"{split}-{line:05d}",
+                    "image": image,
+                    "source": s,
+                    "target": t,
+                    "has_image": image in found,
+                }
+                for line, (s, t, image) in enumerate(zip(*pairs, strict=True))
+            ]
+            for split, pairs in splits.items()
+        }
+        return write_dataset(out, DatasetInfo(name, source, target, _images_entry(out, images)), rows)
 
     def join(about: list[dict[str, Any]]) -> None:
-        found = _without_bad(images, present, sorted(i for one in about for i in one["bad"]), unreadable)
-        _write(out, splits, found, name=name, source=source, target=target, images=images)
+        # Once more those that did not decode: they may have been mended since.
+        write(undecodable(sorted(i for one in about for i in one["bad"])))
 
-    return parts.finish({"bad": bad}, join)
-
-
-def _write(
-    out: Path,
-    splits: Mapping[str, Pairs],
-    found: frozenset[str],
-    *,
-    name: str,
-    source: str,
-    target: str,
-    images: Path | None,
-) -> DatasetInfo:
-    rows = {
-        split: [
-            {"id": f"{split}-{line:05d}", "image": image, "source": s, "target": t, "has_image": image in found}
-            for line, (s, t, image) in enumerate(zip(*pairs, strict=True))
-        ]
-        for split, pairs in splits.items()
-    }
-    info = DatasetInfo(name, source, target, _images_entry(out, images))
-    return write_dataset(out, info, rows)
+    if shard is None:
+        return write(undecodable(present))
+    text = hashlib.sha256(json.dumps([name, source, target, splits, present]).encode()).hexdigest()
+    with Parts(out, shard, {"data": text}) as parts:
+        bad = [] if parts.is_done else undecodable(present[shard.number :: shard.count])
+        return parts.finish({"bad": bad}, join)
 
 
 def read_raw(
@@ -338,7 +334,7 @@ def _undecodable(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def _without_bad(
-    folder: Path, present: Sequence[str], bad: Sequence[str], unreadable: Literal["refuse", "skip"]
+    folder: Path | None, present: Sequence[str], bad: Sequence[str], unreadable: Literal["refuse", "skip"]
 ) -> frozenset[str]:
     if bad and unreadable == "refuse":
         raise MMTError(

@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import json
 import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,11 +28,11 @@ from torch import Tensor
 
 from mmt.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from mmt.errors import MMTError
-from mmt.feature_writer import FeatureWriter, finished_ids
+from mmt.feature_writer import FeatureWriter, check_folder, finished_ids
 from mmt.features import DType, FeatureSignature, FeatureStore
 from mmt.images import IMAGE_SUFFIXES, ImageError, find_images
 from mmt.memory import keep_freed_memory
-from mmt.shards import Parts, Shard, done_parts, parts_folder
+from mmt.shards import Parts, Shard, done_parts, drop_parts
 
 Key = TypeVar("Key")
 
@@ -175,12 +174,13 @@ def _extract_share(
     shard: Shard,
 ) -> ExtractReport:
     """A share of the batches that one process would make, into a store of its own; the last share joins them."""
+    check_folder(out, backbone.signature, dtype)  # now, and not when all is done
     ids, left_out = finished_ids(out)
     batches = _batches(image_paths, ids, left_out, batch_size)
     done = done_parts(out)
-    joined = bool(done) and {*ids, *left_out}.issuperset(i for one in done for i in finished_ids(one)[0])
+    joined = bool(done and ids) and {*ids, *left_out}.issuperset(i for one in done for i in finished_ids(one)[0])
     if joined:
-        shutil.rmtree(parts_folder(out))  # of a process killed once it had joined them
+        drop_parts(out)  # of a process killed once it had joined them
     if joined or not batches:
         return ExtractReport(out, backbone.signature, 0, len(image_paths), {}, 0.0, backbone.things, {})
     plan = {
@@ -189,16 +189,7 @@ def _extract_share(
         "batch_size": batch_size,
         "batches": hashlib.sha256(json.dumps(batches).encode()).hexdigest(),
     }
-    parts = Parts(out, shard, plan)
     own = {i: image_paths[i] for number, batch in enumerate(batches) if shard.has(number) for i in batch}
-    report = ExtractReport(parts.part, backbone.signature, 0, len(own), {}, 0.0, backbone.things, {})
-    if own and not parts.is_done():
-        with FeatureWriter(parts.part, backbone.signature, dtype) as writer:
-            have = {*writer.ids, *writer.left_out}
-            rest = [batch for n, batch in enumerate(batches) if shard.has(n) and not have.issuperset(batch)]
-            report = _extract(own, rest, backbone, writer, num_workers, progress)
-            if len(writer):
-                writer.finish()
 
     def join(about: list[dict[str, Any]]) -> None:
         stores = [FeatureStore.open(parts.of(n)) if one["rows"] else None for n, one in enumerate(about)]
@@ -210,10 +201,21 @@ def _extract_share(
                 shape = (0, backbone.signature.num_regions, backbone.signature.dim)
                 rows = store.get(there) if store is not None else np.zeros(shape, np.float32)
                 writer.append(there, rows, {i: left_out[i] for i in batch if i in left_out})
+            if not len(writer):
+                parts.drop()  # or what has been mended would not be read again
             _finish(writer, image_paths, backbone.things)
 
-    about = {"rows": len(own) - len(report.left_out), "left_out": report.left_out}
-    return replace(report, note=parts.finish(about, join))
+    with Parts(out, shard, plan) as parts:
+        report = ExtractReport(parts.part, backbone.signature, 0, len(own), {}, 0.0, backbone.things, {})
+        if own and not parts.is_done:
+            with FeatureWriter(parts.part, backbone.signature, dtype) as writer:
+                have = {*writer.ids, *writer.left_out}
+                rest = [batch for n, batch in enumerate(batches) if shard.has(n) and not have.issuperset(batch)]
+                report = _extract(own, rest, backbone, writer, num_workers, progress)
+                if len(writer):
+                    writer.finish()
+        about = {"rows": len(own) - len(report.left_out), "left_out": report.left_out}
+        return replace(report, note=parts.finish(about, join))
 
 
 def compute_features(

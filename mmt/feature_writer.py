@@ -38,6 +38,33 @@ def finished_ids(folder: Path) -> tuple[list[str], dict[str, str]]:
     return (read_ids(folder, meta[2], meta[4]), meta[3]) if meta is not None else ([], {})
 
 
+def check_folder(folder: Path, signature: FeatureSignature, dtype: DType) -> None:
+    """Raises MMTError where ``folder`` cannot be, or become, a store of these features."""
+    if dtype not in DTYPES:
+        raise MMTError(f"dtype must be one of {', '.join(DTYPES)}, but is '{dtype}' instead.")
+    if folder.exists() and not folder.is_dir():
+        raise MMTError(f"{folder}: expected a folder for the features, found a file. Name another folder.")
+    known = {META, IDS, ROWS, JOURNAL, META + ".writing", IDS + ".writing"}
+    foreign = sorted({p.name for p in folder.iterdir()} - known) if folder.exists() else []
+    if foreign:
+        raise MMTError(
+            f"{folder}: expected a new folder or a feature store, found '{foreign[0]}' in it. "
+            "Name another folder for the features."
+        )
+    meta = read_meta(folder)
+    if meta is not None:
+        _check_kind(folder, (meta[0], meta[1]), (signature, dtype))
+
+
+def _check_kind(folder: Path, there: tuple[FeatureSignature, str], asked: tuple[FeatureSignature, str]) -> None:
+    there[0].check(asked[0], f"{folder} (made earlier)")
+    if there[1] != asked[1]:
+        raise MMTError(
+            f"{folder}: holds {there[1]}, but {asked[1]} was asked for. "
+            f"Ask for {there[1]}, or name another folder."
+        )
+
+
 class FeatureWriter:
     """Adds rows to a store, batch by batch, so that a kill loses at most the batch being written.
 
@@ -56,24 +83,13 @@ class FeatureWriter:
             MMTError: the folder holds something else, features with another signature or number type, or
                 another process is writing to it.
         """
-        if dtype not in DTYPES:
-            raise MMTError(f"dtype must be one of {', '.join(DTYPES)}, but is '{dtype}' instead.")
+        check_folder(folder, signature, dtype)
         self.folder, self.signature, self.dtype = folder, signature, dtype
         self.left_out: dict[str, str] = {}
         self.ids: list[str] = []
         self._row_bytes = signature.num_regions * signature.dim * np.dtype(dtype).itemsize
-        if folder.exists() and not folder.is_dir():
-            raise MMTError(f"{folder}: expected a folder for the features, found a file. Name another folder.")
-        known = {META, IDS, ROWS, JOURNAL, META + ".writing", IDS + ".writing"}
-        foreign = sorted({p.name for p in folder.iterdir()} - known) if folder.exists() else []
-        if foreign:
-            raise MMTError(
-                f"{folder}: expected a new folder or a feature store, found '{foreign[0]}' in it. "
-                "Name another folder for the features."
-            )
         meta = read_meta(folder)
         if meta is not None:
-            self._must_fit(meta[0], meta[1])
             self.ids, self.left_out = read_ids(folder, meta[2], meta[4]), meta[3]
         self._num_finished = len(self.ids)
         self._finished_left_out = dict(self.left_out) if meta is not None else None
@@ -204,14 +220,6 @@ class FeatureWriter:
             with contextlib.suppress(OSError):
                 self._journal.close()
 
-    def _must_fit(self, signature: FeatureSignature, dtype: str) -> None:
-        signature.check(self.signature, f"{self.folder} (made earlier)")
-        if dtype != self.dtype:
-            raise MMTError(
-                f"{self.folder}: holds {dtype}, but {self.dtype} was asked for. "
-                f"Ask for {dtype}, or name another folder."
-            )
-
     def _take_up(self) -> None:
         """Keeps what the journal vouches for, and cuts off what a kill left behind it."""
         self._journal.seek(0)
@@ -226,7 +234,8 @@ class FeatureWriter:
             if not _is_entry(entry):
                 break
             if "signature" in entry:
-                self._must_fit(FeatureSignature.from_dict(entry["signature"]), entry["dtype"])
+                there = FeatureSignature.from_dict(entry["signature"]), entry["dtype"]
+                _check_kind(self.folder, there, (self.signature, self.dtype))
                 if entry["after"] != len(self.ids):
                     break  # the journal of rows that are finished by now
                 heading = True

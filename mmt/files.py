@@ -337,7 +337,7 @@ def _write(records: Iterable[str], path: Path | None, parts: Parts | None) -> st
             for record in encoded:
                 stream.write(record)
         return ""
-    if parts.is_done():
+    if parts.is_done:
         return parts.finish({}, partial(_join, path, parts))
     sizes: list[int] = []  # of the chunks
     with replacing(parts.part) as stream:

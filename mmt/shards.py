@@ -3,11 +3,15 @@
 ``OUT.parts/`` lies beside ``OUT``, for all processes to see: ``plan.json`` says what work it is, ``2-of-8`` is the
 second's part, and ``2-of-8.done`` says that it is whole. When all are, one of the processes makes ``OUT`` of them,
 as one process alone would have made it, and removes the folder. A part that was not finished is begun again, or
-taken up, by the same command; so is the joining, by any of them.
+taken up, by the same command; so is the joining, by any of them. Locks, which end with their process, keep two
+processes from one share and from joining at the same time: the file system must have them between machines.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
 import platform
@@ -17,12 +21,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 import click
 
 from mmt.errors import MMTError
-from mmt.lines import parse_json, write_whole
+from mmt.lines import parse_json, replacing, write_whole, writing
 
 _PLAN = "plan.json"
 # Of the launchers: number from 0, and how many. SLURM's are those of a step of srun, which a batch script is not.
@@ -48,7 +53,7 @@ class Shard:
         """The share that ``given`` (``2/8``) asks for, else the launcher; None is the whole work.
 
         Raises:
-            MMTError: it is no share.
+            MMTError: it is no share, or the launcher's variables contradict each other.
         """
         if given is not None:
             match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", given)
@@ -60,6 +65,11 @@ class Shard:
                 values = [os.environ.get(name, "") for name in names]
                 if all(value.isdecimal() for value in values):
                     number, count = map(int, values)
+                    if number >= count:
+                        raise MMTError(
+                            f"{names[0]}={number} with {names[1]}={count}: expected a number below {count}. "
+                            "Mend them, or give --shard K/N."
+                        )
                     break
             else:
                 return None
@@ -85,38 +95,93 @@ def done_parts(output: Path) -> list[Path]:
     return [mark.with_suffix("") for mark in marks] if counts == {str(len(marks))} else []
 
 
-class Parts:
-    """The parts of one output, and how they become it."""
+def hold(path: Path, *, wait: bool = False) -> IO[bytes] | None:
+    """A lock on a file, made if need be, held until it is closed; None where another process or machine has it.
 
-    def __init__(self, output: Path, shard: Shard, plan: Mapping[str, Any]) -> None:
+    Args:
+        wait: until the other one is through, instead.
+    Raises:
+        MMTError: the file system has no locks.
+        FileNotFoundError: there is no such folder, or none any more.
+    """
+    lock = path.open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if not os.path.samestat(os.fstat(lock.fileno()), path.stat()):  # it was removed, and made anew
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    except BlockingIOError:
+        lock.close()
+        return None
+    except FileNotFoundError:
+        lock.close()
+        raise
+    except OSError as error:
+        lock.close()
+        raise MMTError(f"{path.parent}: cannot be locked ({error.strerror}). Name a folder elsewhere.") from None
+    return lock
+
+
+def drop_parts(output: Path) -> None:
+    """Removes the parts of ``output``, which are in it already, unless another process is at that."""
+    with contextlib.suppress(FileNotFoundError):
+        lock = hold(parts_folder(output) / _PLAN)
+        if lock is not None:
+            with lock:
+                _drop(output)
+
+
+def _drop(output: Path) -> None:
+    folder, dropped = parts_folder(output), _dropped(output)
+    shutil.rmtree(dropped, ignore_errors=True)
+    folder.rename(dropped)  # in one step, or a kill would leave some of them
+    shutil.rmtree(dropped, ignore_errors=True)
+
+
+def _dropped(output: Path) -> Path:
+    folder = parts_folder(output)
+    return folder.with_name(f"{folder.name}.joined")
+
+
+class Parts:
+    """The parts of one output, and how they become it: a context, in which no other process does this share."""
+
+    def __init__(self, output: Path, shard: Shard, plan: Mapping[str, Any], *, remember: bool = False) -> None:
         """
         Args:
             output: what is to be made.
             plan: what all processes must have in common (JSON): checksums of what goes in, and settings.
+            remember: note beside ``output``, in ``.OUT.joined``, what it was joined of, so that the same command
+                once more does nothing: for an output that does not tell that by itself.
         Raises:
-            MMTError: parts of another work lie there, or none can be written.
+            MMTError: parts of another work lie there, none can be written, or another process does this share.
         """
         self.output, self.shard = output, shard
         self.folder = parts_folder(output)
-        ours = json.loads(json.dumps({"shards": shard.count, **plan}))
-        shutil.rmtree(self._joined, ignore_errors=True)  # of a process killed while it removed it
-        path = self.folder / _PLAN
-        if not path.exists():
-            # All may be here at the same time: the last one's stays, and each looks at what is there.
-            own = f"{_PLAN}.{platform.node()}.{os.getpid()}.{threading.get_ident()}"
-            write_whole(self.folder / own, json.dumps(ours, indent=2) + "\n")
-            (self.folder / own).replace(path)
-        try:
-            theirs = parse_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MMTError(f"{path}: damaged ({error}). Remove {self.folder}.") from None
-        for key in ours:
-            if not isinstance(theirs, dict) or theirs.get(key) != ours[key]:
-                was = theirs.get(key) if isinstance(theirs, dict) else theirs
-                raise MMTError(
-                    f"{self.folder}: holds parts of another work: {key} {was} there, {ours[key]} now. "
-                    "Finish that one, or remove the folder."
-                )
+        self._plan = json.loads(json.dumps({"shards": shard.count, **plan}))
+        self._note = output.with_name(f".{output.name}.joined") if remember else None
+        self._lock: IO[bytes] | None = None
+        shutil.rmtree(_dropped(output), ignore_errors=True)  # of a process killed while it removed it
+        while not self._is_joined():
+            # The folder is gone, meanwhile, where another process joined it.
+            with contextlib.suppress(FileNotFoundError):
+                self._begin()
+                self._lock = hold(self.folder / f"{self._name(shard.number)}.lock")
+                if self._lock is None:
+                    raise MMTError(f"{self.folder}: another process does share {shard}. Wait for it to end.")
+                break
+        else:
+            drop_parts(output)  # of a process killed before it removed them
+        self.is_done = self._lock is None or self._mark(shard.number).exists()
+        """Whether this process's part is whole already."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     @property
     def part(self) -> Path:
@@ -125,47 +190,94 @@ class Parts:
 
     def of(self, number: int) -> Path:
         """Where the part of that number, from 0, is."""
-        return self.folder / f"{number + 1}-of-{self.shard.count}"
-
-    def is_done(self) -> bool:
-        """Whether this process's part is whole already."""
-        return self._mark(self.shard.number).exists()
+        return self.folder / self._name(number)
 
     def finish(self, about: Mapping[str, Any], join: Callable[[list[dict[str, Any]]], None]) -> str:
         """Says that this part is whole, and joins all if they are.
 
         Args:
-            about: what there is to say of this part (JSON).
+            about: what there is to say of this part (JSON); of one that is done, it has been said.
             join: makes the output of the parts, given what was said of each, in order. It may be called again
                 after a kill.
         Returns:
             What became of it, to print.
         """
-        if not self.is_done():
-            write_whole(self._mark(self.shard.number), json.dumps(about) + "\n")
+        if self._lock is None:
+            return f"{self.output}: joined already. Remove it to have it made anew."
+        if not self.is_done:
+            with replacing(self._mark(self.shard.number)) as stream:
+                stream.write(json.dumps(about).encode() + b"\n")
         done = [self._mark(number).exists() for number in range(self.shard.count)]
-        if not all(done):
-            if not self.folder.exists():
-                return f"{self.output}: joined by another process"
+        if not all(done) and self.folder.exists():
             left = done.count(False)
             return f"{self.folder}: part {self.shard} is done, {left} are not yet; the last one joins them"
-        from mmt.side_by_side import claim  # what it imports is slow to load
-
-        lock = claim(self.output)
+        try:
+            lock = hold(self.folder / _PLAN)
+        except FileNotFoundError:
+            return f"{self.output}: joined by another process"
         if lock is None:
             return f"{self.output}: another process joins the parts"
         with lock:
             marks = [self._mark(number) for number in range(self.shard.count)]
-            if not all(mark.exists() for mark in marks):
+            if not all(mark.exists() for mark in marks):  # of a work begun since
                 return f"{self.output}: joined by another process"
             join([parse_json(mark.read_text(encoding="utf-8")) for mark in marks])
-            self.folder.rename(self._joined)  # in one step, or a kill would leave some of them
-            shutil.rmtree(self._joined)
+            if self._note is not None:
+                write_whole(self._note, json.dumps(self._as_joined(), indent=2) + "\n")
+            _drop(self.output)
         return f"{self.output}: joined of {self.shard.count} parts"
 
-    @property
-    def _joined(self) -> Path:
-        return self.folder.with_name(f"{self.folder.name}.joined")
+    def drop(self) -> None:
+        """Removes all parts, of which nothing can be made: only within ``join``."""
+        _drop(self.output)
+
+    def _begin(self) -> None:
+        """Makes the folder if there is none, and refuses another work's."""
+        path = self.folder / _PLAN
+        if not path.exists():
+            # All may be here at the same time, with other plans even: the first one's stays, and all look at it.
+            own = self.folder.with_name(
+                f"{self.folder.name}.{platform.node()}.{os.getpid()}.{threading.get_ident()}"
+            )
+            write_whole(own / _PLAN, json.dumps(self._plan, indent=2) + "\n")
+            try:
+                with writing(self.folder):
+                    own.rename(self.folder)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+            finally:
+                shutil.rmtree(own, ignore_errors=True)
+        try:
+            theirs = parse_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            if not self.folder.exists():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+            raise MMTError(f"{path}: damaged ({error}). Remove {self.folder}.") from None
+        for key in self._plan:
+            if not isinstance(theirs, dict) or theirs.get(key) != self._plan[key]:
+                was = theirs.get(key) if isinstance(theirs, dict) else theirs
+                raise MMTError(
+                    f"{self.folder}: holds parts of another work: {key} {was} there, {self._plan[key]} now. "
+                    "Finish that one, or remove the folder."
+                )
+
+    def _is_joined(self) -> bool:
+        """Whether the output is what is noted, of this very plan."""
+        if self._note is None:
+            return False
+        try:
+            noted = parse_json(self._note.read_text(encoding="utf-8"))
+            return bool(noted == self._as_joined())
+        except (OSError, ValueError):
+            return False
+
+    def _as_joined(self) -> dict[str, Any]:
+        about = self.output.stat()
+        return {"plan": self._plan, "bytes": about.st_size, "changed": about.st_mtime_ns}
 
     def _mark(self, number: int) -> Path:
-        return self.folder / f"{number + 1}-of-{self.shard.count}.done"
+        return self.folder / f"{self._name(number)}.done"
+
+    def _name(self, number: int) -> str:
+        return f"{number + 1}-of-{self.shard.count}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mmt.errors import MMTError
+from mmt.shards import hold
 
 # A training process must not take itself for one of several that train one model together.
 _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_")
@@ -37,7 +37,7 @@ class Training:
         return (self.output / "model" / "mmt.json").is_file()
 
 
-def claim(output: Path, *, wait: bool = False) -> IO[str] | None:
+def claim(output: Path, *, wait: bool = False) -> IO[bytes] | None:
     """A lock on ``output``, held until it is closed; None where another process, on any machine, has it.
 
     Args:
@@ -46,16 +46,7 @@ def claim(output: Path, *, wait: bool = False) -> IO[str] | None:
         MMTError: the file system has no locks.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    lock = (output.parent / f".{output.name}.lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        lock.close()
-        return None
-    except OSError as error:
-        lock.close()
-        raise MMTError(f"{output.parent}: cannot be locked ({error.strerror}). Name a folder elsewhere.") from None
-    return lock
+    return hold(output.parent / f".{output.name}.lock", wait=wait)
 
 
 def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> list[Training]:
@@ -68,7 +59,7 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
     """
     threads = max((os.cpu_count() or 2) // jobs, 1)
     waiting, elsewhere = [training for training in trainings if not training.done], []
-    running: dict[TaskID, tuple[Training, subprocess.Popen[bytes], IO[str]]] = {}
+    running: dict[TaskID, tuple[Training, subprocess.Popen[bytes], IO[bytes]]] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         try:
@@ -102,7 +93,7 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
     return [training for training in elsewhere if not training.done]
 
 
-def _begin(training: Training, threads: int, lock: IO[str]) -> subprocess.Popen[bytes]:
+def _begin(training: Training, threads: int, lock: IO[bytes]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mmt.cli", "train", str(training.output)]
     command += ["--config-file", str(training.config_file)]
     for setting in (*training.settings, f"threads={threads}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.lines import check_file
 from mmt.shards import Parts, Shard, shard_option
 
 if TYPE_CHECKING:
@@ -69,18 +71,33 @@ def _check_given(
         raise MMTError(f"--data {data}: has its own sentences. Leave --input and --format out, or --data.")
     if data is None and split is not None:
         raise MMTError(f"--split {split}: of which data set? Name it with --data.")
-    if shard is not None and ((data is None and not input_file.is_file()) or str(output) == "-"):
-        raise MMTError(
-            f"share {shard}: others read and write the same files. Give --input FILE or --data, and --output."
-        )
+    if shard is not None:
+        if data is None and not input_file.exists() and str(input_file) != "-":
+            raise MMTError(f"{input_file}: no such file.")
+        if (data is None and not input_file.is_file()) or not _is_file(output):
+            raise MMTError(
+                f"share {shard}: others read and write the same files. Give --input FILE or --data, and --output."
+            )
+        check_file(output)  # now, and not when all is done
+
+
+def _is_file(output: Path) -> bool:
+    """Whether it is, or may become, a file: no pipe, no device. A folder is refused by its name."""
+    return str(output) != "-" and (not output.exists() or output.is_file() or output.is_dir())
 
 
 def _parts(
-    output: Path, shard: Shard | None, given: tuple[Path | None, str | None, Path], model: Path, **settings: object
+    output: Path,
+    shard: Shard | None,
+    given: tuple[Path | None, str | None, Path],
+    model: Path,
+    images: Images,
+    **settings: object,
 ) -> Parts | None:
     """Where the share goes; None for the whole. ``given``: data set and split, or the file."""
     if shard is None:
         return None
+    from mmt.features import META
     from mmt.folder import CARD
     from mmt.lines import file_checksum
     from mmt.prepared import first_test_split, read_info
@@ -91,7 +108,12 @@ def _parts(
         if data is None
         else read_info(data).splits[split or first_test_split(data)].checksum
     )
-    return Parts(output, shard, {"input": text, "model": file_checksum(model / CARD), **settings})
+    plan: dict[str, object] = {"input": text, "model": file_checksum(model / CARD)}
+    plan["images"] = str(images.folder) if images.folder is not None else None
+    if images.list_file is not None:
+        plan["list of images"] = file_checksum(images.list_file)
+    plan["features"] = [file_checksum(store / META) for store in images.stores]
+    return Parts(output, shard, plan | settings, remember=True)
 
 
 @click.command("translate", cls=Command, context_settings={"show_default": True})
@@ -159,7 +181,8 @@ def translate_command(
 
     translator = _translator(model, store, precision, runtime, threads)
     settings: dict[str, object] = {
-        "options": [beam_size, length_penalty, guidance, n_best, image_control, max_tokens, precision]
+        "options": [beam_size, length_penalty, guidance, n_best, max_tokens, precision, runtime],
+        "reading": [kind, missing_images, image_control],
     }
     for draw in range(draws):
         if draw:
@@ -179,9 +202,9 @@ def translate_command(
         path = output
         if image_control == "wrong" and "{draw}" in output.name:
             path = output.with_name(output.name.replace("{draw}", str(draw + 1)))
-        settings |= {"images": list(map(str, images)), "seed": control_seed + draw}
-        parts = _parts(path, share, (data, split, input_file), model, **settings)
-        became = write_output(results, None if str(path) == "-" else path, n_best, parts)
+        settings["seed"] = control_seed + draw
+        with _parts(path, share, (data, split, input_file), model, where, **settings) or nullcontext() as parts:
+            became = write_output(results, None if str(path) == "-" else path, n_best, parts)
         if not quiet:
             if became:
                 click.echo(became, err=True)
@@ -264,9 +287,9 @@ def predict_command(
         torch.set_num_threads(threads)
     work = FileTranslator(Translator.from_dir(model, store), given, missing_images, share)
     results = work.predict(image_control=image_control, control_seed=control_seed, show_progress=not quiet)
-    settings = {"options": [image_control], "images": list(map(str, images)), "seed": control_seed}
-    parts = _parts(output, share, (data, split, input_file), model, **settings)
-    became = write_predictions(results, None if str(output) == "-" else output, parts)
+    settings = {"reading": [kind, missing_images, image_control], "seed": control_seed}
+    with _parts(output, share, (data, split, input_file), model, where, **settings) or nullcontext() as parts:
+        became = write_predictions(results, None if str(output) == "-" else output, parts)
     if not quiet:
         if became:
             click.echo(became, err=True)

@@ -194,15 +194,15 @@ def test_of_two_at_once_one_joins(tmp_path: Path) -> None:
 
     def share(number: int) -> None:
         together.wait(10)
-        parts = Parts(tmp_path / "out", Shard(number, 2), {})
-        parts.part.write_text(str(number))
-        together.wait(10)
+        with Parts(tmp_path / "out", Shard(number, 2), {}) as parts:
+            parts.part.write_text(str(number))
+            together.wait(10)
 
-        def join(about: list[dict[str, object]]) -> None:
-            joined.append(about)
-            (tmp_path / "out").write_text("".join(parts.of(n).read_text() for n in range(2)))
+            def join(about: list[dict[str, object]]) -> None:
+                joined.append(about)
+                (tmp_path / "out").write_text("".join(parts.of(n).read_text() for n in range(2)))
 
-        notes.append(parts.finish({"number": number}, join))
+            notes.append(parts.finish({"number": number}, join))
 
     for _ in range(20):
         (tmp_path / "out").unlink(missing_ok=True)
@@ -322,3 +322,103 @@ def test_a_store_of_a_share_is_a_store(pictures: Path, tmp_path: Path) -> None:
     extract(pictures, tmp_path / "store", Shard(0, 2))
     part = FeatureStore.open(parts_folder(tmp_path / "store") / "1-of-2")
     part.verify()
+
+
+# --- what goes wrong with several -------------------------------------------------------------------------
+
+
+def test_a_number_beyond_the_launchers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "5")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(MMTError):
+        Shard.of(None)
+
+
+def test_one_process_does_a_share(tmp_path: Path) -> None:
+    """Else both would write one file: a job that was queued again while it still ran."""
+    with Parts(tmp_path / "out", Shard(0, 2), {}):
+        with pytest.raises(MMTError, match="another process does share 1/2"):
+            Parts(tmp_path / "out", Shard(0, 2), {})
+        with Parts(tmp_path / "out", Shard(1, 2), {}):
+            pass
+    with Parts(tmp_path / "out", Shard(0, 2), {}):
+        pass
+
+
+def test_a_store_of_another_kind_is_refused_at_once(pictures: Path, alone: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    shutil.copytree(alone, out)
+    backbone = load_backbone("efficientnet_lite0")
+    with pytest.raises(MMTError, match="holds float16"):
+        extract_features(find_images(pictures), backbone, out, dtype="float32", progress=False, shard=Shard(0, 2))
+    assert not parts_folder(out).exists()
+
+
+def test_mended_pictures_are_read_again(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "store"
+    images.mkdir()
+    for number in range(4):
+        (images / f"{number}.png").write_bytes(b"no picture")
+    extract(images, out, Shard(0, 2))
+    with pytest.raises(MMTError):
+        extract(images, out, Shard(1, 2))
+    for number in range(4):
+        Image.new("RGB", (20, 20)).save(images / f"{number}.png")
+    in_shares(2, lambda shard: extract(images, out, shard))
+    extract(images, tmp_path / "alone")
+    assert contents(out) == contents(tmp_path / "alone")
+
+
+@pytest.mark.parametrize(("source", "output"), [("none.txt", "out"), ("a.txt", "folder"), ("a.txt", "no/out.txt")])
+def test_files_that_cannot_be_are_refused_before_the_work(
+    source: str, output: str, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("a man\n")
+    (tmp_path / "folder").mkdir()
+    arguments = ["translate", "--model", model, "--input", tmp_path / source, "--output", tmp_path / output]
+    done = CliRunner().invoke(main, list(map(str, [*arguments, "--shard", "1/2"])))
+    assert done.exit_code == 2
+    assert str(tmp_path / (source if source == "none.txt" else output)) in done.output
+    assert list(tmp_path.glob("*.parts")) == []
+
+
+def test_a_joined_translation_is_not_begun_again(model: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "source.txt", tmp_path / "out.txt"
+    source.write_text("a man\n" * 3)
+    in_shares(2, lambda shard: translate(model, source, out, "--shard", str(shard)))
+    assert "joined already" in translate(model, source, out, "--shard", "1/2")
+    assert not parts_folder(out).exists()
+    source.write_text("a dog\n" * 3)
+    in_shares(2, lambda shard: translate(model, source, out, "--shard", str(shard)))
+    translate(model, source, tmp_path / "alone.txt")
+    assert out.read_bytes() == (tmp_path / "alone.txt").read_bytes()
+
+
+def prepare_few(tmp_path: Path, *more: object) -> int:
+    from data_prep.multi30k import main as prepare
+
+    for folder in ("raw", "splits"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / "splits" / "train.txt").write_text("".join(f"{n:02d}.png\n" for n in range(12)))
+    for language in ("en", "de"):
+        (tmp_path / "raw" / f"train.{language}").write_text("".join(f"{language} {n}\n" for n in range(12)))
+    done = CliRunner().invoke(prepare, list(map(str, [tmp_path / "out", "--raw", tmp_path / "raw", *more])))
+    return done.exit_code
+
+
+def test_pictures_mended_before_the_joining_are_taken(pictures: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "images")
+    given = ["--image-splits", tmp_path / "splits", "--images", tmp_path / "images"]
+    assert prepare_few(tmp_path, *given, "--shard", "1/2") == 0
+    assert prepare_few(tmp_path, *given, "--shard", "2/2") == 2
+    for bad in ("03", "04"):
+        Image.new("RGB", (20, 20)).save(tmp_path / "images" / f"{bad}.png")
+    assert prepare_few(tmp_path, *given, "--shard", "2/2") == 0
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["splits"]["train"]["images_missing"] == 0
+
+
+def test_text_alone_is_written_by_the_last_share(tmp_path: Path) -> None:
+    assert prepare_few(tmp_path, "--no-images", "--shard", "1/2") == 0
+    assert not (tmp_path / "out").exists()
+    assert prepare_few(tmp_path, "--no-images", "--shard", "2/2") == 0
+    assert (tmp_path / "out" / "dataset.json").exists()
