@@ -8,7 +8,6 @@ The class of a row stands in the column ``label``.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from data_prep.pictures import SIZES, draw_all, plan, refuse_foreign
 from mmt.command import Command
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
+from mmt.prepared import DatasetInfo, image_folder, made_beside, print_splits, read_info, read_split, write_dataset
 
 TOPICS_NAME = "pictures_topics"
 _LIVING = (
@@ -82,24 +81,21 @@ def topics(out: Path, seed: int, sizes: Mapping[str, int]) -> DatasetInfo:
     """
     refuse_foreign(out, TOPICS_NAME)
     planned = plan(seed, {**sizes, "contrastive": 16})
-    beside = out.with_name(out.name + ".drawing")
-    shutil.rmtree(beside, ignore_errors=True)
-    images = beside / "images"
-    images.mkdir(parents=True)
-    jobs, splits = [], {}
-    for split in sizes:
-        splits[split] = [
-            {
-                "id": f"{split}-{number:05d}", "image": f"{split}-{number:05d}.jpg", "source": row.source,
-                "target": "", "has_image": True, "label": topic(row.scene.drawing), "kind": row.kind,
-            }
-            for number, row in enumerate(planned[split])
-        ]  # fmt: skip
-        jobs += [(images / f"{split}-{number:05d}.jpg", row.scene) for number, row in enumerate(planned[split])]
-    draw_all(jobs, 2)
-    info = write_dataset(out, DatasetInfo(TOPICS_NAME, "en", "en", "images"), splits, images_from=images)
-    shutil.rmtree(beside)
-    return info
+    with made_beside(out, "drawing") as images:
+        jobs, splits = [], {}
+        for split in sizes:
+            splits[split] = [
+                {
+                    "id": f"{split}-{number:05d}", "image": f"{split}-{number:05d}.jpg", "source": row.source,
+                    "target": "", "has_image": True, "label": topic(row.scene.drawing), "kind": row.kind,
+                }
+                for number, row in enumerate(planned[split])
+            ]  # fmt: skip
+            jobs += [
+                (images / f"{split}-{number:05d}.jpg", row.scene) for number, row in enumerate(planned[split])
+            ]
+        draw_all(jobs, 2)
+        return write_dataset(out, DatasetInfo(TOPICS_NAME, "en", "en", "images"), splits, images_from=images)
 
 
 def topic(drawing: str) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -49,8 +48,7 @@ from data_prep.pictures_sentences import (
 )
 from mmt.command import Command
 from mmt.errors import MMTError
-from mmt.lines import writing
-from mmt.prepared import DatasetInfo, print_splits, read_info, write_dataset
+from mmt.prepared import DatasetInfo, made_beside, print_splits, read_info, write_dataset
 
 NAME = "pictures_en_de"
 SIZES = {"train": 3600, "val": 300, "test": 500, "contrastive": 400}
@@ -275,11 +273,7 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
             raise MMTError(f"--{split} must be at least 16 (contrastive: and even), but is {size} instead.")
     refuse_foreign(out, NAME)
     splits = plan(seed, sizes)
-    with writing(out):
-        beside = out.with_name(out.name + ".drawing")  # write_dataset would keep the pictures of an older data set
-        shutil.rmtree(beside, ignore_errors=True)
-        images = beside / "images"
-        images.mkdir(parents=True)
+    with made_beside(out, "drawing") as images:
         jobs: list[tuple[Path, Scene]] = []
         tables: dict[str, list[dict[str, object]]] = {}
         for split, rows in splits.items():
@@ -295,11 +289,7 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
                     }
                 )  # fmt: skip
         draw_all(jobs, processes or os.cpu_count() or 1)
-        info = write_dataset(beside, DatasetInfo(NAME, "en", "de", "images"), tables)
-        if out.exists():
-            shutil.rmtree(out)
-        beside.rename(out)
-    return info
+        return write_dataset(out, DatasetInfo(NAME, "en", "de", "images"), tables, images_from=images)
 
 
 def refuse_foreign(out: Path, name: str) -> None:

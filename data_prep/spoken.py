@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from mmt.command import Command
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, print_splits, read_info, write_dataset
+from mmt.prepared import DatasetInfo, made_beside, print_splits, read_info, write_dataset
 
 NAME = "spoken_en"
 RECORDINGS = "recordings"
@@ -241,10 +241,7 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
         raise MMTError(f"{out}: expected a new folder or an older {NAME}, found another data set. Name another.")
     if shutil.which("espeak-ng") is None:
         speak(splits["train"][0])
-    beside = out.with_name(out.name + ".speaking")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
+    with made_beside(out, "speaking") as beside:
         jobs: list[tuple[Path, Utterance]] = []
         tables: dict[str, list[dict[str, object]]] = {}
         for split, utterances in splits.items():
@@ -261,8 +258,6 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
                 )  # fmt: skip
         _speak_all(jobs, processes or os.cpu_count() or 1)
         return write_dataset(out, DatasetInfo(NAME, "en", "en", RECORDINGS), tables, images_from=beside)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _speak_all(jobs: list[tuple[Path, Utterance]], processes: int) -> None:

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from data_prep.pictures import Scene, draw_all, refuse_foreign
 from data_prep.pictures_sentences import COLOURED, COLOURS, COUNTED, NUMBERS
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, write_dataset
+from mmt.prepared import DatasetInfo, made_beside, write_dataset
 from mmt.vqa import normalise_answer
 
 NAME = "pictures_vqa"
@@ -205,25 +204,21 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
     """
     refuse_foreign(out, NAME)
     splits = plan(seed, sizes)
-    drawn = out.with_name(out.name + ".drawing")
-    shutil.rmtree(drawn, ignore_errors=True)
-    drawn.mkdir(parents=True)
-    jobs: list[tuple[Path, Scene]] = []
-    rows: dict[str, list[dict[str, object]]] = {}
-    for split, pictures in splits.items():
-        rows[split] = []
-        for number, picture in enumerate(pictures):
-            name = f"{split}-{number:05d}"
-            jobs.append((drawn / f"{name}.jpg", picture.scene))
-            rows[split] += [
-                {
-                    "id": f"{name}-{place}", "image": f"{name}.jpg", "source": question.text,
-                    "target": question.answer, "has_image": True, "kind": question.kind,
-                    "answers": [question.answer], "label": normalise_answer(question.answer),
-                }
-                for place, question in enumerate(picture.questions)
-            ]  # fmt: skip
-    draw_all(jobs, processes or os.cpu_count() or 1)
-    info = write_dataset(out, DatasetInfo(NAME, "en", "en", "images"), rows, images_from=drawn)
-    shutil.rmtree(drawn)
-    return info
+    with made_beside(out, "drawing") as drawn:
+        jobs: list[tuple[Path, Scene]] = []
+        rows: dict[str, list[dict[str, object]]] = {}
+        for split, pictures in splits.items():
+            rows[split] = []
+            for number, picture in enumerate(pictures):
+                name = f"{split}-{number:05d}"
+                jobs.append((drawn / f"{name}.jpg", picture.scene))
+                rows[split] += [
+                    {
+                        "id": f"{name}-{place}", "image": f"{name}.jpg", "source": question.text,
+                        "target": question.answer, "has_image": True, "kind": question.kind,
+                        "answers": [question.answer], "label": normalise_answer(question.answer),
+                    }
+                    for place, question in enumerate(picture.questions)
+                ]  # fmt: skip
+        draw_all(jobs, processes or os.cpu_count() or 1)
+        return write_dataset(out, DatasetInfo(NAME, "en", "en", "images"), rows, images_from=drawn)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError, nearest
-from mmt.lines import parse_json
+from mmt.lines import parse_json, writing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -131,6 +131,23 @@ def write_dataset(
     except OSError as error:
         raise MMTError(f"{folder}: cannot be written ({error}). Check the path and the free space.") from None
     return info
+
+
+@contextmanager
+def made_beside(out: Path, ending: str) -> Iterator[Path]:
+    """A new folder beside ``out``, for images or recordings until ``write_dataset`` takes them; gone at the end.
+
+    Raises:
+        MMTError: the disk is full or read-only.
+    """
+    beside = out.with_name(f"{out.name}.{ending}")
+    shutil.rmtree(beside, ignore_errors=True)
+    with writing(out):
+        beside.mkdir(parents=True)
+        try:
+            yield beside
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def read_info(folder: Path) -> DatasetInfo:

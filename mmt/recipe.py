@@ -193,17 +193,15 @@ class _TranslationRecipe(Recipe):
         gangs = context.gangs
         model, dp_model = context.get_model_as(MMTModel), context.get_data_parallel_model()
 
+        shared: dict[str, Any] = {
+            "max_tokens": config.data.max_tokens,
+            "rank": gangs.dp.rank,
+            "world_size": gangs.dp.size,
+        }
+
         def reader(examples: list[Example], *, shuffle: bool, stream: int = 0, **more: Any) -> BatchReader:
-            return BatchReader(
-                examples,
-                run.features,
-                max_tokens=config.data.max_tokens,
-                shuffle=shuffle,
-                seed=config.seed + 10_000 * stream,  # each data set in an order of its own
-                rank=gangs.dp.rank,
-                world_size=gangs.dp.size,
-                **more,
-            )
+            seed = config.seed + 10_000 * stream  # each data set in an order of its own
+            return BatchReader(examples, run.features, shuffle=shuffle, seed=seed, **shared, **more)
 
         training: dict[str, Any] = {
             "num_accumulate": config.optimizer.num_accumulate,
@@ -212,15 +210,9 @@ class _TranslationRecipe(Recipe):
         }
         train_reader: BatchReader | StreamReader
         if isinstance(run.train_set, Streamed):
+            streams = config.data.streams
             train_reader = StreamReader(
-                run.train_set,
-                run.features,
-                streams=config.data.streams,
-                max_tokens=config.data.max_tokens,
-                seed=config.seed,
-                rank=gangs.dp.rank,
-                world_size=gangs.dp.size,
-                **training,
+                run.train_set, run.features, streams=streams, seed=config.seed, **shared, **training
             )
         else:
             train_reader = reader(run.train_set, shuffle=True, **training)

@@ -51,6 +51,8 @@ class _Stream:
         self._split, self._number, self._count = split, number, count
         self._max_tokens, self._seed = max_tokens, seed
         self._size = max(1, min(BLOCK, len(split) // count))
+        self._num_blocks = -(-len(split) // self._size)
+        self._num_own = len(range(number, self._num_blocks, count))
         self.epoch = self.block = self.position = 0
         self._batches: list[list[Example]] | None = None
 
@@ -66,21 +68,16 @@ class _Stream:
                 return self._batches[place[2]], place
             without = 0 if self._batches else without + 1
             self.block, self.position, self._batches = self.block + 1, 0, None
-            if self.block == len(self._blocks()):
+            if self.block == self._num_own:
                 self.epoch, self.block = self.epoch + 1, 0
-            if without > len(self._blocks()):
+            if without > self._num_own:
                 raise MMTError(
                     "data.max_length leaves no sentence in a stream. Set it higher, or data.streams lower."
                 )
 
-    def _blocks(self) -> Sequence[int]:
-        """The numbers of its blocks in this epoch."""
-        number = -(-len(self._split) // self._size)
-        order: list[int] = np.random.default_rng((self._seed, self.epoch)).permutation(number).tolist()
-        return order[self._number :: self._count]
-
     def _read(self) -> list[list[Example]]:
-        block = self._blocks()[self.block]
+        order = np.random.default_rng((self._seed, self.epoch)).permutation(self._num_blocks)
+        block = int(order[self._number :: self._count][self.block])
         examples = self._split.examples(block * self._size, min((block + 1) * self._size, len(self._split)))
         lengths = [(len(example.source) + 1, len(example.target) + 1) for example in examples]
         generator = np.random.default_rng((self._seed, self.epoch, self._number, self.block))

@@ -81,6 +81,19 @@ def _check_given(
         check_file(output)  # now, and not when all is done
 
 
+def _opened(model: Path, images: tuple[Path, ...]) -> tuple[ModelCard, Images, FeatureStore | None]:
+    """The model's card, where images come from, and the feature stores among them."""
+    from mmt.feature_sets import open_features
+    from mmt.files import Images
+    from mmt.folder import read_card
+
+    card = read_card(model)
+    if images:
+        card.refuse_images("images")
+    where = Images.of(images)
+    return card, where, open_features(where.stores) if where.stores else None
+
+
 def _is_file(output: Path) -> bool:
     """Whether it is, or may become, a file: no pipe, no device. A folder is refused by its name."""
     return str(output) != "-" and (not output.exists() or output.is_file() or output.is_dir())
@@ -157,9 +170,7 @@ def translate_command(
     quiet: bool,
 ) -> None:
     """Translates a file, each sentence with its image or without; one line out for each line in."""
-    from mmt.feature_sets import open_features
-    from mmt.files import FileTranslator, Images, write_output
-    from mmt.folder import read_card
+    from mmt.files import FileTranslator, write_output
 
     # What can be wrong is looked at before torch is loaded.
     share = Shard.of(shard)
@@ -171,11 +182,7 @@ def translate_command(
             f"--draws {draws}: expected --image-control wrong, an input that can be read again (--input FILE "
             "or --data), and an output for each draw, such as --output wrong.{draw}.de."
         )
-    card = read_card(model)
-    if images:
-        card.refuse_images("images")
-    where = Images.of(images)
-    store = open_features(where.stores) if where.stores else None
+    card, where, store = _opened(model, images)
 
     given = _given(card, input_file, kind, data, split, where)
 
@@ -264,28 +271,14 @@ def predict_command(
     quiet: bool,
 ) -> None:
     """Labels and scores sentences, each with its image or recording or without; one line out for each line in."""
-    from mmt.feature_sets import open_features
-    from mmt.files import FileTranslator, Images, write_predictions
-    from mmt.folder import read_card
+    from mmt.files import FileTranslator, write_predictions
 
     share = Shard.of(shard)
     _check_given(input_file, kind, data, split, output, share)
-    card = read_card(model)
-    if images:
-        card.refuse_images("images")
-    where = Images.of(images)
-    store = open_features(where.stores) if where.stores else None
+    card, where, store = _opened(model, images)
     given = _given(card, input_file, kind, data, split, where)
-
-    import torch
-
-    from mmt.memory import keep_freed_memory
-    from mmt.translator import Translator
-
-    keep_freed_memory()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    work = FileTranslator(Translator.from_dir(model, store), given, missing_images, share)
+    translator = _translator(model, store, "float32", "torch", threads)
+    work = FileTranslator(translator, given, missing_images, share)
     results = work.predict(image_control=image_control, control_seed=control_seed, show_progress=not quiet)
     settings = {"reading": [kind, missing_images, image_control], "seed": control_seed}
     with _parts(output, share, (data, split, input_file), model, where, **settings) or nullcontext() as parts:
