@@ -275,7 +275,9 @@ def _speak_one(job: tuple[Path, Utterance]) -> None:
     import soundfile
 
     path, utterance = job
-    soundfile.write(path, speak(utterance), _RATE, subtype="PCM_16")
+    wave = io.BytesIO()  # soundfile's own way does not say that the disk is full
+    soundfile.write(wave, speak(utterance), _RATE, format="WAV", subtype="PCM_16")
+    path.write_bytes(wave.getvalue())
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mmt.errors import MMTError, nearest
 from mmt.folder import TOKENIZER, WEIGHTS
-from mmt.lines import file_checksum, parse_json
+from mmt.lines import disk_error, file_checksum, parse_json, unwritable
 
 Kind = Literal["images", "sentences"]
 EXACT_BELOW = 100_000
@@ -117,8 +117,8 @@ def write_index(
     }
     folder = Path(os.path.realpath(folder))
     beside, old = (folder.with_name(f".{folder.name}.{state}") for state in ("writing", "replaced"))
+    shutil.rmtree(beside, ignore_errors=True)
     try:
-        shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         np.save(beside / _VECTORS, vectors)
         (beside / _ITEMS).write_text(json.dumps(items), encoding="utf-8")
@@ -126,7 +126,8 @@ def write_index(
             searcher = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
             searcher.hnsw.efConstruction = _BUILD_BREADTH
             searcher.add(np.ascontiguousarray(vectors))
-            faiss.write_index(searcher, str(beside / _SEARCH))
+            with (beside / _SEARCH).open("wb") as stream:  # faiss's own way hides that the last bytes failed
+                faiss.write_index(searcher, faiss.PyCallbackIOWriter(stream.write))
         info["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
         (beside / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(old, ignore_errors=True)
@@ -135,7 +136,9 @@ def write_index(
         beside.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise MMTError(f"{folder}: cannot be written ({error}). Check the path and the free space.") from None
+        raise unwritable(folder, disk_error(error) or error) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return open_index(folder, model)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmt.errors import MMTError
+from mmt.lines import replacing
 
 
 def label_scores(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, Any]:
@@ -109,10 +110,9 @@ def draw_confusion(scores: dict[str, Any], path: Path) -> None:
     for text, count in zip(shown.text_.ravel(), counts.ravel(), strict=True):
         text.set_text(f"{text.get_text()}\n{count:,}" if count else "0")
         text.set_fontsize(9)
-    beside = path.with_name(path.name + ".writing")
-    figure.savefig(beside, dpi=110, format="png")
+    with replacing(path) as stream:
+        figure.savefig(stream, dpi=110, format="png")
     plt.close(figure)
-    beside.rename(path)
 
 
 def _check(predicted: Sequence[object], truth: Sequence[object], what: str) -> None:

@@ -123,7 +123,7 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
     try:
         stream = beside.open("wb")
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
     try:
         with stream:
             yield stream
@@ -134,7 +134,7 @@ def replacing(path: Path | None) -> Iterator[IO[bytes]]:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         if (said := disk_error(error)) is not None:
-            raise _unwritable(path, said) from None
+            raise unwritable(path, said) from None
         raise
 
 
@@ -149,7 +149,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         if (said := disk_error(error)) is not None:
-            raise _unwritable(path, said) from None
+            raise unwritable(path, said) from None
         raise
 
 
@@ -159,8 +159,10 @@ def disk_error(error: BaseException | None) -> OSError | None:
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
             return error
         for number in _DISK_ERRORS:  # as safetensors has it, which is Rust
-            if re.search(rf"\(os error {number}\)", str(error)):
+            if f"(os error {number})" in str(error):
                 return OSError(number, os.strerror(number))
+        if re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # as NumPy has it
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         error = error.__cause__ or error.__context__
     return None
 
@@ -206,5 +208,6 @@ def write_together(contents: Mapping[Path, str | bytes]) -> None:
                 stream.flush()
 
 
-def _unwritable(path: Path, error: OSError) -> MMTError:
-    return MMTError(f"{path}: cannot be written ({error.strerror}). Check the path and the free space.")
+def unwritable(path: Path, error: OSError) -> MMTError:
+    """What to raise where the disk does not take what is written to ``path``."""
+    return MMTError(f"{path}: cannot be written ({error.strerror or error}). Check the path and the free space.")

@@ -127,9 +127,10 @@ def write_dataset(
         beside.rename(folder)
         if old:
             replaced.rename(beside)  # so that what bears a name that is read is always whole
-            shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise MMTError(f"{folder}: cannot be written ({error}). Check the path and the free space.") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return info
 
 

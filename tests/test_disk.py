@@ -6,14 +6,21 @@ import errno
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from test_recipe import settings
 
+import mmt.index
 from mmt.errors import MMTError
+from mmt.folder import TOKENIZER, WEIGHTS
+from mmt.index import open_index, write_index
 from mmt.lines import disk_error, write_together, writing
+from mmt.prepared import DatasetInfo, read_split, write_dataset
 
 LIMIT = 20_000  # bytes of a file: a disk that is full for whoever wants more
 
@@ -26,6 +33,17 @@ def run(*command: object, limit: int | None = LIMIT) -> subprocess.CompletedProc
     return subprocess.run(
         [sys.executable, "-m", *map(str, command)], capture_output=True, text=True, check=False, preexec_fn=full
     )
+
+
+@contextmanager
+def room(num_bytes: int) -> Iterator[None]:
+    """No file of this process gets larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def assert_said(done: subprocess.CompletedProcess[str], where: Path) -> None:
@@ -69,6 +87,36 @@ def test_features_go_on_when_there_is_room(tmp_path: Path) -> None:
     done = run(*command, limit=None)
     assert done.returncode == 0, done.stderr
     assert "were there already" in done.stdout  # what had room was kept
+
+
+@pytest.mark.parametrize("num_bytes", [LIMIT, 50_000])  # ends in vectors.npy, search.faiss
+def test_an_index_that_has_no_room_leaves_the_old_one(
+    num_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mmt.index, "EXACT_BELOW", 800)
+    model, folder = tmp_path / "model", tmp_path / "index"
+    model.mkdir()
+    for name in (WEIGHTS, TOKENIZER):
+        (model / name).write_bytes(b"")
+    vectors = np.eye(800, 12, dtype=np.float32)
+    write_index(folder, "images", ["a", "b"], vectors[:2], model)
+    items = [f"{number}" for number in range(800)]
+    with room(num_bytes), pytest.raises(MMTError, match=r"index: cannot be written \((No space|File too large)"):
+        write_index(folder, "images", items, vectors, model)
+    assert open_index(folder, model).items == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "model"]
+    assert write_index(folder, "images", items, vectors, model).method == "approximate search by HNSW"
+
+
+def test_a_data_set_that_has_no_room_leaves_the_old_one(tmp_path: Path) -> None:
+    info = DatasetInfo("tiny", "en", "de", "")
+    row = {"id": "1", "image": "", "source": "a", "target": "b", "has_image": False}
+    write_dataset(tmp_path / "data", info, {"train": [row]})
+    rows = [{**row, "id": f"{number}", "source": "a" * 50} for number in range(1000)]
+    with room(LIMIT), pytest.raises(MMTError, match="data: cannot be written"):
+        write_dataset(tmp_path / "data", info, {"train": rows})
+    assert list(read_split(tmp_path / "data", "train")) == [row]
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_files_that_belong_together_are_written_together(tmp_path: Path) -> None:
