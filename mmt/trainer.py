@@ -11,7 +11,8 @@ from fairseq2.gang import Gang, ReduceOperation, broadcast_flag
 from fairseq2.recipe import RecipeContext  # noqa: F401  # before fairseq2.trainer, which imports it in a circle
 from fairseq2.trainer import Trainer, _TrainerState
 
-from mmt.lines import write_whole
+from mmt.errors import MMTError
+from mmt.lines import parse_json, write_whole
 from mmt.stopping import StopSwitch
 from mmt.streaming import StreamReader
 
@@ -85,9 +86,14 @@ class Patience(EarlyStopper):
 
     def _scores(self) -> dict[int, float]:
         try:
-            return {int(step): value for step, value in json.loads(self._path.read_text()).items()}
+            return {int(step): float(value) for step, value in parse_json(self._path.read_bytes()).items()}
         except FileNotFoundError:
             return {}
+        except (ValueError, TypeError, AttributeError, OSError) as error:
+            raise MMTError(
+                f"{self._path}: expected the score of each validated step, found something else ({error}). "
+                "Remove the file: patience is then counted from here on."
+            ) from None
 
     def _is_out(self, scores: dict[int, float]) -> bool:
         best = max(sorted(scores), key=lambda step: scores[step])

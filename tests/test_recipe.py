@@ -250,6 +250,10 @@ def test_patience_counts_validations_without_a_better_score(tmp_path: Path) -> N
     assert [step for step, score in scores.items() if Patience(path, 2).should_stop(step, score)] == [40, 50]
     # taken up from step 20: what came after it is seen anew
     assert not Patience(path, 2).should_stop(30, 4.0)
+    for damaged in (b"[1", b"[1]", b'{"a": 1}', b'{"1": []}', b"\xff"):
+        path.write_bytes(damaged)
+        with pytest.raises(MMTError, match=r"scores.json: expected the score.*Remove the file"):
+            Patience(path, 2).has_stopped(30)
 
 
 def test_early_stopping_ends_the_run_with_a_model(world: Path, tmp_path: Path) -> None:
