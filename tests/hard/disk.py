@@ -27,6 +27,15 @@ from tests.hard.kill import SETTINGS, SMALL
 
 _ROOM = (0.02, 0.3, 0.6, 0.9)  # of what the command writes
 _DISK_MB = 512
+_LABELS: dict[str, object] = {  # text alone
+    "images.features": "null",
+    "model.fusion": "none",
+    "model.readout": "mean",
+    "model.text_encoder": "transformer",
+    "model.num_decoder_layers": 0,
+    "regime.num_steps": 10,
+    "regime.cooldown_steps": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -50,13 +59,37 @@ def _works(out: Path) -> list[Work]:
     threads = ["--threads", 1]
 
     def train(folder: Path, first: bool) -> list[object]:
-        settings = {**SETTINGS, "data.path": data, "images.features": store, "objectives.contrastive": 0.1}
-        settings["regime.num_steps"] = 20 if first else 60
-        command: list[object] = ["mmt.cli", "train", folder / "run"]
-        command += ["--config-file", "recipes/configs/pictures_en_de_gated.yaml"]
-        for key, value in settings.items():
-            command += ["--config", f"{key}={value}"]
-        return command
+        more = {"objectives.contrastive": 0.1, "regime.num_steps": 20 if first else 60}
+        return _training(folder / "run", "pictures_en_de_gated", data, {"images.features": store, **more})
+
+    def train_new(folder: Path, first: bool) -> list[object]:
+        more = {"images.features": store, "regime.num_steps": 20}
+        return ["mmt.cli", "--version"] if first else _training(folder / "run", "pictures_en_de_gated", data, more)
+
+    def compare(folder: Path, first: bool) -> list[object]:
+        settings = {**SETTINGS, "data.path": str(data), "regime.num_steps": 10}
+        config = {
+            "recipe": os.path.abspath("recipes/configs/pictures_en_de_none.yaml"),
+            "features": {"pool": [str(store)]},
+            "fusions": {"gated": ["pool"]},
+            "seeds": [1] if first else [1, 2],
+            "split": "contrastive",
+            "settings": [f"{key}={value}" for key, value in settings.items()],
+        }
+        (out / f"compare_{first}.yaml").write_text(json.dumps(config))  # JSON is YAML
+        return ["mmt.cli", "compare", out / f"compare_{first}.yaml", folder / "compare"]
+
+    def predict(folder: Path, first: bool) -> list[object]:
+        given = ["--data", out / "topics", "--split", "val" if first else "train", *threads]
+        return ["mmt.cli", "predict", "--model", out / "labels" / "model", *given, "--output", folder / "out.tsv"]
+
+    def score_pairs(folder: Path, first: bool) -> list[object]:
+        given = ["--data", data, "--split", "val" if first else "train", "--images", store, *threads]
+        return ["mmt.cli", "score-pairs", "--model", model, *given, "--output", folder / "out.tsv"]
+
+    def multi30k(folder: Path, first: bool) -> list[object]:
+        given = ["--raw", out / "raw", "--image-splits", out / "raw", "--images", data / "images"]
+        return ["data_prep.multi30k", folder / "data", *given, *(["--split", "val"] if first else [])]
 
     def translate(folder: Path, first: bool) -> list[object]:
         given = ["--data", data, "--split", "val" if first else "train", "--images", store, *threads]
@@ -110,7 +143,30 @@ def _works(out: Path) -> list[Work]:
         Work("retrieve, index", index, _files, _files),
         Work("retrieve, answers", answers, _files, _files),
         Work("eval.result", result, _files, nothing),
+        Work("train, new", train_new, nothing, model_alone),
+        Work("compare", compare, lambda f: sorted(f.glob("compare/compare.*")), nothing),
+        Work("predict", predict, _files, _files),
+        Work("score-pairs", score_pairs, _files, _files),
+        Work("data_prep.multi30k", multi30k, _files, _files),
     ]
+
+
+def _training(out: Path, recipe: str, data: Path, more: dict[str, object]) -> list[object]:
+    command: list[object] = ["mmt.cli", "train", out, "--config-file", f"recipes/configs/{recipe}.yaml"]
+    for key, value in {**SETTINGS, "data.path": data, **more}.items():
+        command += ["--config", f"{key}={value}"]
+    return command
+
+
+def _write_raw(raw: Path, images: Path) -> None:
+    """Data as Multi30K has it."""
+    raw.mkdir()
+    names = sorted(one.name for one in images.iterdir())
+    for split, num in {"train": 400, "val": 20}.items():
+        for language in ("en", "de"):
+            lines = [f"sentence {number} of {split} in {language}" for number in range(num)]
+            (raw / f"{split}.{language}").write_text("\n".join(lines) + "\n")
+        (raw / f"{split}.txt").write_text("\n".join(names[:num]) + "\n")
 
 
 def _run(command: list[object]) -> tuple[int, str]:
@@ -206,12 +262,15 @@ def main(out: Path, only: tuple[str, ...]) -> None:
         ["mmt.cli", "features", "--images", out / "data", "--out", out / "store"],
         train.command(out, False),
         ["mmt.cli", "retrieve", "--model", out / "run/model", "--index", out / "index", "--images", out / "store"],
+        ["data_prep.classes", "topics", out / "topics", "--train", 600, "--val", 30, "--test", 30],
+        _training(out / "labels", "topics_vgg16_lstm", out / "topics", _LABELS),
     ):
         code, said = _run(list(command))
         if code:
             raise click.ClickException(said)
     for image in sorted((out / "data" / "images").iterdir())[:20]:
         shutil.copy(image, out / "few")
+    _write_raw(out / "raw", out / "data" / "images")
     rows: list[tuple[str, str, str]] = []
     for work in tqdm([one for one in made if not only or one.name in only], unit=" commands"):
         whole = out / work.name.replace(", ", "_") / "whole"
