@@ -201,6 +201,11 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
         weights[_TIED] = weights["frontend.embed.weight"]
         model.load_state_dict(weights)
     except FileNotFoundError:
+        if any(folder.glob("*.onnx")):
+            raise MMTError(
+                f"{folder}: expected a model folder with {WEIGHTS}, found an exported model, which mmt translate "
+                "alone can use, without --runtime torch. Name the model it was exported from."
+            ) from None
         raise MMTError(f"{folder}: no {WEIGHTS} there. Copy the model folder again.") from None
     except MMTError:
         raise

@@ -133,7 +133,7 @@ def test_what_an_exported_model_cannot_do_is_said(
     assert "exported in float32, not in int8" in refusal(*translate, text_only, "--precision", "int8")
     assert "has float32 and int8" in refusal(*translate, text_only, "--precision", "bfloat16")
     assert "no exported model. mmt export" in refusal(*translate, model, "--runtime", "onnx")
-    assert "no model.safetensors" in refusal(*translate, text_only, "--runtime", "torch")
+    assert "found an exported model" in refusal(*translate, text_only, "--runtime", "torch")
     assert "no exported model. Name another" in refusal("export", "--model", model, "--out", model)
     assert (model / "model.safetensors").is_file()
     copy = tmp_path / "copy"
