@@ -227,9 +227,12 @@ class FileTranslator:
         from tqdm import tqdm
 
         stream = self._shown(control, seed)
-        bar = tqdm(total=self._total(), unit=" sentences", disable=None if show_progress else True, smoothing=0.05)
-        with bar:
-            while chunk := list(itertools.islice(stream, _CHUNK)):
+        typed = self.given.typed
+        if typed and show_progress:
+            print("One line at a time; Ctrl+D ends.", file=sys.stderr)
+        hidden = None if show_progress and not typed else True
+        with tqdm(total=self._total(), unit=" sentences", disable=hidden, smoothing=0.05) as bar:
+            while chunk := list(itertools.islice(stream, 1 if typed else _CHUNK)):
                 images = [image for _, image in chunk]
                 has = [image is not None for image in images]
                 found = work([line.source for line, _ in chunk], images if any(has) else None, progress=bar.update)
@@ -336,6 +339,8 @@ def _write(records: Iterable[str], path: Path | None, parts: Parts | None) -> st
         with replacing(path) as stream:
             for record in encoded:
                 stream.write(record)
+                if path is None and stream.isatty():
+                    stream.flush()
         return ""
     if parts.is_done:
         return parts.finish({}, partial(_join, path, parts))
@@ -400,16 +405,20 @@ class Input:
     images: Images
     base: Path
     """The folder to which relative image paths refer where ``images`` names none."""
+    typed: bool = False
+    """Somebody types the lines, and wants each one's translation before the next."""
 
 
 def open_file(path: Path | None, kind: Format | None, images: Images) -> Input:
     """A text, TSV or JSON lines file, or standard input (None); see ``read_input``."""
     total = None
+    typed = path is None and sys.stdin.isatty()
     if path is not None and path.is_file():
         with path.open("rb") as stream:
             total = sum(1 for _ in stream)
     names_images = images.list_file or path  # relative image paths start from it
-    return Input(read_input(path, kind, images), total, images, names_images.parent if names_images else Path())
+    base = names_images.parent if names_images else Path()
+    return Input(read_input(path, kind, images), total, images, base, typed)
 
 
 def open_data(folder: Path, split: str, images: Images, *, with_images: bool) -> Input:

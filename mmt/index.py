@@ -127,7 +127,7 @@ def write_index(
             searcher.hnsw.efConstruction = _BUILD_BREADTH
             searcher.add(np.ascontiguousarray(vectors))
             with (beside / _SEARCH).open("wb") as stream:  # faiss's own way hides that the last bytes failed
-                faiss.write_index(searcher, faiss.PyCallbackIOWriter(stream.write))
+                faiss.write_index(searcher, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
         info["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
         (beside / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(old, ignore_errors=True)

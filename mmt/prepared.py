@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError, nearest
-from mmt.lines import parse_json, writing
+from mmt.lines import parse_json, unwritable, writing
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -128,7 +128,7 @@ def write_dataset(
         if old:
             replaced.rename(beside)  # so that what bears a name that is read is always whole
     except OSError as error:
-        raise MMTError(f"{folder}: cannot be written ({error}). Check the path and the free space.") from None
+        raise unwritable(folder, error) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return info

@@ -125,4 +125,5 @@ def _last_report(output: Path) -> tuple[int, float]:
 
 def _failure(training: Training) -> str:
     said = (training.output / "train.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f"training {training.name} failed: {said[-1] if said else 'no output'} See {training.output}/train.log."
+    why = said[-1].removeprefix("error: ") if said else "no output."
+    return f"training {training.name} failed: {why} See {training.output}/train.log."

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -116,6 +119,26 @@ def test_a_translation_loads_neither_torch_nor_fairseq2(text_only: Path, tmp_pat
     assert not [name for name in ("torch", "fairseq2", "torchvision", "transformers") if f"'{name}'" in loaded]
     expected = Translator.from_dir(text_only.parent / "model").translate(["A dog sees the cat.", "A boat."])
     assert (tmp_path / "out.txt").read_text().splitlines() == expected
+
+
+def test_what_is_typed_is_answered_line_by_line(text_only: Path) -> None:
+    expected = Translator.from_dir(text_only.parent / "model").translate(["A dog sees the cat.", "A boat."])
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "mmt.cli", "translate", "--model", str(text_only)]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    for line, answer in zip(["A dog sees the cat.", "A boat."], expected, strict=True):
+        os.write(ours, f"{line}\n".encode())
+        seen = ""  # what was typed, and then the answer
+        while seen.count("\n") < 2 and select.select([ours], [], [], 60)[0]:
+            seen += os.read(ours, 4096).decode()
+        assert seen.replace("\r", "").splitlines() == [line, answer]
+    os.write(ours, b"\x04")
+    said = process.communicate(timeout=60)[1].decode()
+    os.close(ours)
+    assert process.returncode == 0
+    assert said.splitlines()[0] == "One line at a time; Ctrl+D ends."
+    assert said.splitlines()[1].startswith("2 sentences")
 
 
 def refusal(*arguments: object) -> str:
