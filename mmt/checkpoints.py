@@ -7,6 +7,7 @@ but for FSDP), ``trainer`` one a process, ``data_reader`` one a process that rea
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from mmt.streaming import joined_states
 _SHARDS = ("model/pp_00/tp_00", "optimizer/pp_00/tp_00")
 _READER = "data_reader"
 _TRAINER = "trainer"
+_OLD, _WRITING = ".old", ".writing"  # of ``replacing_folder``
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Ends of the names of what a model keeps beside its parameters; every shard has it whole."""
@@ -33,8 +35,10 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 def checkpoint_steps(output: Path) -> list[int]:
     """After how many updates each of a run's checkpoints was made, in order."""
-    names = (folder.name.removeprefix("step_") for folder in (output / "checkpoints").glob("step_*"))
-    return sorted(int(name) for name in names if name.isdigit())
+    folders = [folder for folder in (output / "checkpoints").glob("step_*") if folder.is_dir()]
+    # One that process 0 is replacing just now is there for the others, too.
+    names = {folder.name.removeprefix("step_").removesuffix(_OLD) for folder in folders}
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def checkpoint_folder(output: Path, step: int) -> Path:
@@ -47,7 +51,7 @@ def cut_off_halves(output: Path) -> None:
     The score is made up for (``mmt.trainer``); the report is lost.
     """
     for path in (output / "checkpoints" / "scores").glob("step_*.txt"):
-        if not path.read_bytes().endswith(b"\n"):
+        if _score(path) is None:
             path.unlink()
     for path in (output / "metrics").glob("*.jsonl"):
         content = path.read_bytes()
@@ -56,16 +60,26 @@ def cut_off_halves(output: Path) -> None:
                 stream.truncate(content.rfind(b"\n") + 1)
 
 
+def score_of(output: Path, step: int) -> float | None:
+    """What fairseq2 wrote down as the score of a checkpoint; None where it did not, or not whole."""
+    return _score(output / "checkpoints" / "scores" / f"step_{step}.txt")
+
+
+def _score(path: Path) -> float | None:
+    try:
+        content = path.read_text(encoding="utf-8")
+        return float(content) if content.endswith("\n") else None
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def load_weights(output: Path, step: int) -> dict[str, Tensor]:
     """A checkpoint's weights, whole, by however many processes it was written.
 
     Raises:
         MMTError: there are none, or a file is damaged.
     """
-    folder = checkpoint_folder(output, step) / _SHARDS[0]
-    files = _files(folder)
-    if not files:
-        raise MMTError(f"{folder}: expected files of weights, found none. Remove its folder step_{step}.")
+    files = _files(checkpoint_folder(output, step), *_SHARDS)
     return cast(dict[str, Tensor], _joined([_read(file) for file in files]))
 
 
@@ -82,23 +96,28 @@ def fit_last_checkpoint(output: Path, *, processes: int, shards: int) -> None:
     Raises:
         MMTError: a file is missing or damaged.
     """
-    for old in (output / "checkpoints").glob("step_*.old"):  # this was killed between its two last steps
+    for old in (output / "checkpoints").glob(f"step_*{_OLD}"):  # this was killed between its last steps
         if not old.with_suffix("").exists():
             old.rename(old.with_suffix(""))
+        shutil.rmtree(old, ignore_errors=True)
+    for half in (output / "checkpoints").glob(f"step_*{_WRITING}"):
+        shutil.rmtree(half, ignore_errors=True)
     steps = checkpoint_steps(output)
     if not steps:
         return
     folder = checkpoint_folder(output, steps[-1])
-    found = {name: _files(folder / name) for name in (*_SHARDS, _TRAINER, _READER)}
+    pairs = (_SHARDS, _SHARDS[::-1], (_TRAINER, _READER), (_READER, _TRAINER))
+    found = {name: _files(folder, name, other) for name, other in pairs}
     wanted = dict.fromkeys(_SHARDS, shards) | {_TRAINER: processes, _READER: processes}
     if all(len(found[name]) == number for name, number in wanted.items()):
         return
-    if missing := [name for name in found if not found[name]]:
-        raise MMTError(f"{folder}: expected {missing[0]}/*.pt, found none. Remove the folder.")
     states = {name: [_read(file) for file in files] for name, files in found.items()}
-    made = {name: _split(_joined(states[name]), shards) for name in _SHARDS}
-    made[_TRAINER] = _trainers(states[_TRAINER], processes)
-    made[_READER] = [joined_states(states[_READER])] * processes
+    try:
+        made = {name: _split(_joined(states[name]), shards) for name in _SHARDS}
+        made[_TRAINER] = _trainers(states[_TRAINER], processes)
+        made[_READER] = [joined_states(states[_READER])] * processes
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise damaged(folder, error) from None
     kinds = dict.fromkeys(_SHARDS, "sdp") | {_TRAINER: "rank", _READER: "dp"}
     with replacing_folder(folder) as beside:
         for name, parts in made.items():
@@ -132,15 +151,25 @@ class _Dumper(TensorFileDumper):
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError
+    except OSError as error:
+        raise MMTError(f"{file}: cannot be read ({error.strerror or error}). Check the path.") from None
+    except MemoryError:
+        raise
     except Exception as error:  # pickle, zip and torch errors; none of the file's code is run
-        step = next((one for one in file.parents if one.name.startswith("step_")), file.parent)
-        reason = str(error).strip().partition("\n")[0]
-        raise MMTError(
-            f"{file}: not a checkpoint, or damaged ({reason}). Remove {step}; training goes on from the one "
-            "before."
-        ) from None
+        raise damaged(file, error) from None
     return state
+
+
+def damaged(path: Path, error: Exception) -> MMTError:
+    """What to raise for a file or the folder of a checkpoint that does not hold what it should."""
+    step = next((one for one in (path, *path.parents) if one.name.startswith("step_")), path)
+    return MMTError(  # without torch's words, which advise to run what stands in the file
+        f"{path}: not a checkpoint, or damaged, or of an earlier version ({type(error).__name__}). Remove {step}; "
+        "training goes on from the one before."
+    )
 
 
 def _write(state: Mapping[str, object], file: Path) -> None:
@@ -150,9 +179,25 @@ def _write(state: Mapping[str, object], file: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _files(folder: Path) -> list[Path]:
-    numbered = [file for file in folder.glob("*.pt") if file.stem.rpartition("_")[2].isdecimal()]
-    return sorted(numbered, key=lambda file: int(file.stem.rpartition("_")[2]))
+def _files(folder: Path, name: str, other: str) -> list[Path]:
+    """The files of a part of a checkpoint, in the order of processes; ``other`` is a part that has as many.
+
+    Raises:
+        MMTError: one is missing.
+    """
+    files, others = (sorted((folder / part).glob("*_[0-9]*.pt"), key=_number) for part in (name, other))
+    numbers, wanted = [_number(file) for file in files], range(max(1, len(files), len(others)))
+    if numbers != list(wanted):
+        raise MMTError(
+            f"{folder / name}: expected files numbered 0 to {wanted[-1]}, found {numbers or 'none'}. Remove "
+            f"{folder}; training goes on from the one before."
+        )
+    return files
+
+
+def _number(file: Path) -> int:
+    number = file.stem.rpartition("_")[2]
+    return int(number) if number.isascii() and number.isdigit() else -1
 
 
 def _each(states: Sequence[Any], change: Callable[[str, list[Tensor]], Any], name: str = "") -> Any:

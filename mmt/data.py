@@ -129,7 +129,7 @@ def read_examples(
     columns = {name: list(rows[name]) for name in ROW_COLUMNS}
     examples = encode_rows(columns, 0, split, tokenizer, features, missing)
     if features is not None:
-        check_images(examples, columns, features, folder, split)
+        check_images(columns, features, folder, split)
     return examples
 
 
@@ -161,18 +161,12 @@ def encode_rows(
     ]
 
 
-def check_images(
-    examples: Sequence[Example],
-    columns: Mapping[str, Sequence[Any]],
-    features: FeatureStore,
-    folder: Path,
-    split: str,
-) -> None:
+def check_images(columns: Mapping[str, Sequence[Any]], features: FeatureStore, folder: Path, split: str) -> None:
     """Raises MMTError where rows have images, and ``features`` has none of them."""
-    images = (image for image, has in zip(columns["image"], columns["has_image"], strict=True) if has)
-    if (example := next(images, None)) is not None and all(one.image is None for one in examples):
+    images = [image for image, has in zip(columns["image"], columns["has_image"], strict=True) if has]
+    if images and not any(image in features for image in images):
         raise MMTError(
-            f"{features.folder}: none of the images of {folder} ({split}) is in it, e.g. no '{example}'. "
+            f"{features.folder}: none of the images of {folder} ({split}) is in it, e.g. no '{images[0]}'. "
             f"Run mmt features --images {folder}."
         )
 
@@ -255,13 +249,7 @@ class BatchReader(DataReader[Batch]):
             return next(self)
         except StopIteration:
             self.reset()
-        try:
-            return next(self)
-        except StopIteration:
-            raise MMTError(
-                f"beside: {len(self.examples):,} sentences are fewer batches than processes ({self._world_size}). "
-                "Set data.max_tokens lower, or use fewer processes."
-            ) from None
+        return next(self)
 
     def _plan(self) -> list[list[int]]:
         generator = np.random.default_rng((self._seed, self._epoch)) if self._shuffle else None
@@ -271,7 +259,16 @@ class BatchReader(DataReader[Batch]):
             del batches[-uneven:]
         elif uneven:
             batches += [[]] * (self._world_size - uneven)
-        return batches[self._rank :: self._world_size]
+        own = batches[self._rank :: self._world_size]
+        if (
+            self._shuffle and not self._begun and len(own) < self._num_accumulate
+        ):  # or no update would ever be made
+            raise MMTError(
+                f"{len(self.examples):,} sentences: expected batches for an update, optimizer.num_accumulate "
+                f"({self._num_accumulate}) x processes ({self._world_size}), found fewer. Set one of them or "
+                "data.max_tokens lower."
+            )
+        return own
 
     def reset(self) -> None:
         self._epoch, self._begun, self._position, self._batches = self._epoch + 1, 0, 0, None

@@ -236,12 +236,17 @@ def read_rows(rows: Dataset, columns: Sequence[str], first: int, end: int) -> di
     """The rows from ``first`` to before ``end`` of what ``open_split`` returned.
 
     Raises:
-        MMTError: they are damaged, as far as Arrow can tell.
+        MMTError: they are damaged, as far as Arrow can tell, or a value is missing or of another kind.
     """
     with _damage(Path(rows.cache_files[0]["filename"]).parent if rows.cache_files else Path()):
         part = rows.data.table.slice(first, end - first).select(list(columns))
         part.validate(full=True)  # what is read from it without looking may end the process
         found: dict[str, list[Any]] = part.to_pydict()
+        for name, values in found.items():
+            wanted = bool if name == "has_image" else str
+            for number, value in enumerate(values, first + 1):
+                if not isinstance(value, wanted):
+                    raise ValueError(f"row {number}: expected a {wanted.__name__} as '{name}', found {value!r}")
         return found
 
 

@@ -31,7 +31,10 @@ from mmt.tasks import Learnt
 from mmt.text import Tokenizer, train_tokenizer
 
 _RUN_FILE = "run.json"
-_MOST_SENTENCES = 2_000_000  # that a vocabulary of a streamed split is learnt from
+_LONGEST_WAIT = (
+    1800.0  # seconds for a tokenizer that another process makes; fairseq2's own limits are of this size
+)
+_MOST_PAIRS = 1_000_000  # that a vocabulary of a streamed split is learnt from
 
 
 @dataclass
@@ -188,7 +191,7 @@ def _short(examples: list[Example], max_length: int) -> list[Example]:
 def _streamed(
     config: TrainConfig, info: DatasetInfo, tokenizer: Tokenizer, features: FeatureStore | None
 ) -> Streamed:
-    """Raises MMTError where there is no such split, or its first rows have images of which none has features."""
+    """Raises MMTError where there is no such split, or some of its rows have images of which none has features."""
     folder, split = config.data.path, config.data.train_split
     assert folder is not None  # noqa: S101  # checked when the configuration was read
     rows = open_split(folder, split)
@@ -196,11 +199,15 @@ def _streamed(
     def examples(first: int, end: int) -> list[Example]:
         columns = read_rows(rows, ROW_COLUMNS, first, end)
         found = encode_rows(columns, first, split, tokenizer, features, config.images.missing)
-        if features is not None and first == 0:
-            check_images(found, columns, features, folder, split)
         return _short(found, config.data.max_length)
 
-    examples(0, min(BLOCK, len(rows)))
+    examples(0, min(BLOCK, len(rows)))  # what is wrong with all rows is said now
+    if features is not None:
+        looked_at: dict[str, list[Any]] = {"image": [], "has_image": []}
+        for first in range(0, len(rows), max(1, len(rows) // 64)):
+            for name, values in read_rows(rows, tuple(looked_at), first, min(first + 64, len(rows))).items():
+                looked_at[name] += values
+        check_images(looked_at, features, folder, split)
     return Streamed(rows, examples, info.splits[split].images_found)
 
 
@@ -349,10 +356,16 @@ def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
             probes = [read_info(folder).probe for folder in (config.data.path, *(b.data for b in config.beside))]
             symbols = dict.fromkeys(probe["symbol"] for probe in probes if probe)
             train_tokenizer(lines, config.text.vocab_size, path, list(symbols))
-        begun = time.monotonic()
+        begun, said = time.monotonic(), False
         while not path.exists():  # another process is training it
-            if begun and time.monotonic() > begun + 60:
-                begun = 0.0  # once
+            waited = time.monotonic() - begun
+            if waited > _LONGEST_WAIT:
+                raise MMTError(
+                    f"{path}: expected process 0 to make it, found none after {waited / 60:.0f} minutes. See its "
+                    f"message; all processes ({num_processes()}) must see the same folder."
+                )
+            if waited > 60 and not said:
+                said = True
                 get_error_console().print(
                     f"process {rank()} waits for {path}, which process 0 makes. All must see the same folder.",
                     soft_wrap=True,
@@ -368,7 +381,7 @@ def _sentences(folder: Path, split: str, *, streamed: bool) -> Iterator[str]:
         yield from (line for side in ("source", "target") for line in rows[side])
         return
     rows = open_split(folder, split)
-    step = BLOCK * max(1, len(rows) // _MOST_SENTENCES)
+    step = BLOCK * -(-len(rows) // _MOST_PAIRS)
     for first in range(0, len(rows), step):
         columns = read_rows(rows, ("source", "target"), first, min(first + BLOCK, len(rows)))
         yield from (line for side in columns.values() for line in side)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.progress import track
 from mmt.checkpoints import checkpoint_steps, load_weights
 from mmt.data import Batch
 from mmt.errors import MMTError
+from mmt.lines import parse_json
 from mmt.model import MMTModel
 from mmt.sizes import MMTConfig
 from mmt.tasks import validation_score
@@ -86,20 +86,35 @@ def _best_step(output: Path, steps: list[int]) -> int:
     return max(scores, key=lambda step: scores[step]) if scores else steps[-1]
 
 
+_TOTALS = ("Data Time", "Compute Time", "Total Time", "num_target_tokens")
+
+
 def totals(output: Path) -> dict[str, Any]:
-    """Updates, tokens, time and speed of a whole run, restarts included, from fairseq2's metric file."""
+    """Updates, tokens, time and speed of a whole run, restarts included, from fairseq2's metric file.
+
+    Raises:
+        MMTError: the file is damaged.
+    """
     path = output / "metrics" / "train.jsonl"
     if not path.exists():
         return {}
     by_step = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        report = json.loads(line)
-        by_step[report["Step"]] = report
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            report = parse_json(line)
+            by_step[int(report["Step"])] = {name: float(report[name]) for name in _TOTALS}
+        except (ValueError, TypeError, KeyError) as error:
+            raise MMTError(
+                f"{path}: line {number}: expected a report of training, found something else ({error}). Remove "
+                "the line; the same command then ends the training."
+            ) from None
+    if not by_step:
+        return {}
     reports = [by_step[step] for step in sorted(by_step)]
     seconds = sum(report["Data Time"] + report["Compute Time"] for report in reports)
     tokens = sum(report["num_target_tokens"] for report in reports)
     return {
-        "updates": reports[-1]["Step"],
+        "updates": max(by_step),
         "target_tokens": int(tokens),
         "training_seconds": round(seconds),
         "wall_seconds": round(reports[-1]["Total Time"]),

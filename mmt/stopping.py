@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any, Self
 
@@ -53,15 +54,19 @@ class stopping_at_once(_Handlers):  # noqa: N801  # reads as a statement: with s
 
 
 class StopSwitch(_Handlers):
-    """Notes a signal, for the work to stop where that is good; the same one again stops at once."""
+    """Notes a signal, for the work to stop where that is good; a second later, the same one stops at once."""
 
     asked: int = 0
     """The signal, 0 while there is none."""
+    _since: float = 0.0
 
     def _handle(self, signum: int) -> None:
+        now = time.monotonic()
         if self.asked == signum:
+            if now - self._since < 1:  # one that came to the launcher and from it, or a key held down
+                return
             super()._handle(signum)
-        self.asked = signum
+        self.asked, self._since = signum, now
         said = f"{signal.Signals(signum).name}: stopping after this update.\n"
         with contextlib.suppress(OSError):  # whoever read it may be gone, by the same Ctrl+C
             os.write(2, said.encode())  # not print, which may be at work just now

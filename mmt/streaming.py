@@ -50,9 +50,8 @@ class _Stream:
     def __init__(self, split: Streamed, number: int, count: int, max_tokens: int, seed: int) -> None:
         self._split, self._number, self._count = split, number, count
         self._max_tokens, self._seed = max_tokens, seed
-        self._size = max(1, min(BLOCK, len(split) // count))
-        self._num_blocks = -(-len(split) // self._size)
-        self._num_own = len(range(number, self._num_blocks, count))
+        self._num_own = -(-len(split) // (count * BLOCK))
+        self._num_blocks = count * self._num_own  # equally many a stream, or one would run ahead of another
         self.epoch = self.block = self.position = 0
         self._batches: list[list[Example]] | None = None
 
@@ -70,15 +69,17 @@ class _Stream:
             self.block, self.position, self._batches = self.block + 1, 0, None
             if self.block == self._num_own:
                 self.epoch, self.block = self.epoch + 1, 0
-            if without > self._num_own:
+            if without > self._num_blocks:
                 raise MMTError(
-                    "data.max_length leaves no sentence in a stream. Set it higher, or data.streams lower."
+                    f"data.max_length leaves no sentence in {without} blocks of a stream. Set it higher, or "
+                    "data.streams lower."
                 )
 
     def _read(self) -> list[list[Example]]:
         order = np.random.default_rng((self._seed, self.epoch)).permutation(self._num_blocks)
         block = int(order[self._number :: self._count][self.block])
-        examples = self._split.examples(block * self._size, min((block + 1) * self._size, len(self._split)))
+        first, end = (number * len(self._split) // self._num_blocks for number in (block, block + 1))
+        examples = self._split.examples(first, end)
         lengths = [(len(example.source) + 1, len(example.target) + 1) for example in examples]
         generator = np.random.default_rng((self._seed, self.epoch, self._number, self.block))
         return [
@@ -119,12 +120,15 @@ class StreamReader(DataReader[Batch]):
             raise MMTError(f"data.streams: {streams} streams of {len(split):,} sentences. Set it lower.")
         self._features, self._seed = features, seed
         self._num_accumulate, self._image_dropout_p, self._beside = num_accumulate, image_dropout_p, beside
-        self._streams = {
-            number: _Stream(split, number, streams, max_tokens, seed)
-            for number in range(rank, streams, world_size)
-        }
+        self._all = [_Stream(split, number, streams, max_tokens, seed) for number in range(streams)]
         self._count, self._rank, self._world_size = streams, rank, world_size
-        self._drawn = 0  # by all processes together
+        self._go_on_from(0)
+
+    def _go_on_from(self, drawn: int) -> None:
+        """After ``drawn`` batches of all together, this process's streams are those that it then meets."""
+        self._drawn = drawn
+        first = (drawn + self._rank) % self._world_size
+        self._streams = {number: self._all[number] for number in range(first, self._count, self._world_size)}
 
     @property
     def epoch(self) -> int:
@@ -157,7 +161,7 @@ class StreamReader(DataReader[Batch]):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._drawn = int(state_dict["drawn"])
+        self._go_on_from(int(state_dict["drawn"]))
         for number, stream in self._streams.items():
             stream.epoch, stream.block, stream.position = map(int, state_dict["streams"][number])
             stream._batches = None

@@ -11,6 +11,7 @@ from fairseq2.gang import Gang, ReduceOperation, broadcast_flag
 from fairseq2.recipe import RecipeContext  # noqa: F401  # before fairseq2.trainer, which imports it in a circle
 from fairseq2.trainer import Trainer, _TrainerState
 
+from mmt.checkpoints import score_of
 from mmt.errors import MMTError
 from mmt.lines import parse_json, write_whole
 from mmt.stopping import StopSwitch
@@ -31,37 +32,51 @@ def report_epoch_of(trainer: Trainer, reader: StreamReader) -> None:
 def stop_when_asked(trainer: Trainer, switch: StopSwitch, gang: Gang) -> None:
     """Ends training after the update in which a signal came to any process, with a checkpoint.
 
-    fairseq2 0.8.1's own way, ``request_stop``, is not looked at where the number of updates is given.
+    A validation that is due is not waited for: a launcher may give half a minute. It is made up for when training
+    goes on. fairseq2 0.8.1's own way, ``request_stop``, is not looked at where the number of updates is given.
     """
     after_update = trainer._run_post_step
 
-    def then_stop() -> _TrainerState:
-        state = after_update()
+    def is_asked() -> bool:
         if gang.size > 1:  # all or none, or one would wait for the others for ever
             asked = torch.tensor(switch.asked, device=gang.device)
             gang.all_reduce(asked, ReduceOperation.MAX)
             switch.asked = int(asked)
-        return _TrainerState.EARLY_STOP if switch.asked and state == _TrainerState.DATA_LOAD else state
+        return switch.asked != 0
+
+    def then_stop() -> _TrainerState:
+        if is_asked() and trainer._step_nr != trainer._max_num_steps:
+            trainer._maybe_save_checkpoint(blocking=True)
+            trainer._maybe_publish_metrics()
+            return _TrainerState.EARLY_STOP
+        validates = trainer._should_validate()
+        state = after_update()
+        return _TrainerState.EARLY_STOP if state == _TrainerState.DATA_LOAD and validates and is_asked() else state
 
     trainer._run_post_step = then_stop  # type: ignore[method-assign]
 
 
 def validate_when_cut_off(trainer: Trainer, output: Path, gang: Gang) -> None:
-    """Makes up for a validation that a kill came into, for its checkpoint to be judged with the others."""
+    """Makes up for a validation that a kill came into, for its checkpoint to be judged with the others.
+
+    And for what ``Patience`` has not seen, as fairseq2 does not ask it about the last validation of a run.
+    """
     restore = trainer._maybe_restore_state
 
     def then_validate() -> _TrainerState:
         state = restore()
         step = trainer._step_nr
-        score_file = output / "checkpoints" / "scores" / f"step_{step}.txt"
+        known = score_of(output, step)
         trainer._state = (
             _TrainerState.END_OF_TRAINING if state == _TrainerState.STOPPED else _TrainerState.POST_STEP
         )
-        due = step > 0 and trainer._should_validate() and not score_file.exists()
-        if broadcast_flag(gang, due):
+        due = step > 0 and trainer._should_validate()
+        if broadcast_flag(gang, due and known is None):
             score = trainer._validate()
-            if score is not None and trainer._maybe_request_early_stop(score):
-                return _TrainerState.EARLY_STOP
+        else:
+            score = known if due and state != _TrainerState.STOPPED else None
+        if broadcast_flag(gang, score is not None) and trainer._maybe_request_early_stop(score or 0.0):
+            return _TrainerState.EARLY_STOP
         return state
 
     trainer._maybe_restore_state = then_validate  # type: ignore[method-assign]

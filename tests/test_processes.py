@@ -80,6 +80,7 @@ def test_two_processes_train_as_one(kind: str, world: Path, alone: Path, tmp_pat
     assert_close_weights(output, alone, 12)
     for kind in ("train", "valid"):
         ours, theirs = ({one["Step"]: one for one in reports(run, kind)} for run in (output, alone))
+        assert ours.keys() == theirs.keys()
         assert [ours[step]["NLL Loss"] for step in ours] == pytest.approx(
             [theirs[step]["NLL Loss"] for step in theirs], abs=1e-4
         )
@@ -95,9 +96,11 @@ def test_more_processes_go_on_than_began(world: Path, alone: Path, tmp_path: Pat
 
 
 def test_another_number_of_batches_an_update_is_said(
-    world: Path, alone: Path, capsys: pytest.CaptureFixture[str]
+    world: Path, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(alone, config(world, *PLAIN))
+    output = tmp_path / "run"
+    shutil.copytree(alone, output)
+    train(output, config(world, *PLAIN))
     assert "1 batches an update instead of 2" in capsys.readouterr().err.replace("\n", " ")
 
 
@@ -178,6 +181,54 @@ def test_a_killed_change_of_a_checkpoint_is_taken_back(alone: Path, tmp_path: Pa
     folder.rename(folder.with_name("step_12.old"))
     fit_last_checkpoint(output, processes=1, shards=1)
     assert checkpoint_steps(output)[-1] == 12
+
+
+@pytest.mark.parametrize("file", ["model/pp_00/tp_00/sdp_01.pt", "data_reader/dp_01.pt", "trainer/rank_02.pt"])
+def test_a_missing_file_of_a_checkpoint_is_noticed(file: str, alone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(alone / "checkpoints", output / "checkpoints")
+    fit_last_checkpoint(output, processes=3, shards=3)
+    folder = output / "checkpoints" / "step_12"
+    (folder / file).unlink()
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(MMTError, match=r"expected files numbered 0 to 2, found .*Remove .*step_12"):
+        fit_last_checkpoint(output, processes=1, shards=1)
+    assert sorted(folder.rglob("*")) == before
+    if file.startswith("model"):
+        with pytest.raises(MMTError, match=r"expected files numbered 0 to 2, found .*Remove .*step_12"):
+            load_weights(output, 12)
+
+
+@pytest.mark.parametrize("file", ["trainer/rank_00.pt", "data_reader/dp_00.pt", "model/pp_00/tp_00/sdp_00.pt"])
+@pytest.mark.parametrize("content", [[1], {}, {"epoch": "one", "_rng_bag": 3}], ids=["list", "empty", "other"])
+def test_what_is_no_state_is_named(file: str, content: object, world: Path, alone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(alone, output)
+    torch.save(content, output / "checkpoints" / "step_12" / file)
+    with pytest.raises(MMTError, match=r"not a checkpoint, or damaged.* Remove .*step_12; training goes on"):
+        train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=15"))
+
+
+def test_what_is_no_checkpoint_is_passed_over(world: Path, alone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(alone, output)
+    checkpoints = output / "checkpoints"
+    (checkpoints / "step_99").write_text("a file")
+    (checkpoints / "step_²").mkdir()
+    shutil.copytree(checkpoints / "step_12", checkpoints / "step_12.old")
+    (checkpoints / "step_9.writing").mkdir()
+    (checkpoints / "scores" / "step_12.txt").write_text("abc\n")
+    train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=15"))
+    assert checkpoint_steps(output)[-1] == 15
+    assert not list(checkpoints.glob("step_*.*"))
+    assert float((checkpoints / "scores" / "step_12.txt").read_text()) > 0  # validated again
+
+
+def test_an_update_of_more_batches_than_there_are_is_refused(world: Path, alone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(alone, output)
+    with pytest.raises(MMTError, match=r"optimizer.num_accumulate \(1000\) x processes \(1\), found fewer"):
+        train(output, config(world, *PLAIN, "optimizer.num_accumulate=1000", "regime.num_steps=15"))
 
 
 @pytest.mark.parametrize("file", ["trainer/rank_00.pt", "optimizer/pp_00/tp_00/sdp_00.pt", "data_reader/dp_00.pt"])
