@@ -11,7 +11,6 @@ translations, as in CoMMuTE (Futeral et al. 2023, https://aclanthology.org/2023.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -48,6 +47,7 @@ from data_prep.pictures_sentences import (
 )
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.parallel import in_processes
 from mmt.prepared import DatasetInfo, made_beside, print_splits, read_info, write_dataset
 
 NAME = "pictures_en_de"
@@ -314,14 +314,8 @@ def draw_all(jobs: list[tuple[Path, Scene]], processes: int) -> None:
     from tqdm import tqdm
 
     with tqdm(total=len(jobs), desc="drawing", unit=" pictures", disable=None) as bar:
-        if processes == 1:
-            for job in jobs:
-                _draw_one(job)
-                bar.update()
-            return
-        with multiprocessing.Pool(processes) as pool:
-            for _ in pool.imap_unordered(_draw_one, jobs, chunksize=16):
-                bar.update()
+        for _ in in_processes(_draw_one, jobs, processes):
+            bar.update()
 
 
 def _draw_one(job: tuple[Path, Scene]) -> None:

@@ -23,7 +23,6 @@ and no noun of ``val`` and ``test`` is heard in ``train``.
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import random
 import shutil
@@ -38,6 +37,7 @@ from numpy.typing import NDArray
 
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.parallel import in_processes
 from mmt.prepared import DatasetInfo, made_beside, print_splits, read_info, write_dataset
 
 NAME = "spoken_en"
@@ -263,11 +263,8 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
 def _speak_all(jobs: list[tuple[Path, Utterance]], processes: int) -> None:
     from tqdm import tqdm
 
-    with (
-        tqdm(total=len(jobs), desc="speaking", unit=" recordings", disable=None) as bar,
-        multiprocessing.Pool(processes) as pool,
-    ):
-        for _ in pool.imap_unordered(_speak_one, jobs, chunksize=16):
+    with tqdm(total=len(jobs), desc="speaking", unit=" recordings", disable=None) as bar:
+        for _ in in_processes(_speak_one, jobs, processes):
             bar.update()
 
 
@@ -275,9 +272,9 @@ def _speak_one(job: tuple[Path, Utterance]) -> None:
     import soundfile
 
     path, utterance = job
-    wave = io.BytesIO()  # soundfile's own way does not say that the disk is full
-    soundfile.write(wave, speak(utterance), _RATE, format="WAV", subtype="PCM_16")
-    path.write_bytes(wave.getvalue())
+    recording = io.BytesIO()  # soundfile's own way does not say that the disk is full
+    soundfile.write(recording, speak(utterance), _RATE, format="FLAC", subtype="PCM_16")
+    path.write_bytes(recording.getvalue())
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 import yaml
-from fairseq2.checkpoint.manager import CheckpointError
 from fairseq2.composition import register_model_family
 from fairseq2.error import OperationalError
 from fairseq2.gang import GangError, get_current_gangs
@@ -45,14 +44,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mmt.buckets import length_batches
-from mmt.checkpoints import (
-    checkpoint_folder,
-    checkpoint_steps,
-    cut_off_halves,
-    damaged,
-    fit_last_checkpoint,
-    keep_plain,
-)
+from mmt.checkpoints import checkpoint_steps, cut_off_halves, fit_last_checkpoint, keep_plain
 from mmt.config import TrainConfig, dump_config
 from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate
@@ -100,15 +92,13 @@ def train(output: Path, config: TrainConfig) -> Path:
         if not _stopped_early(run):  # fairseq2 would train on
             try:
                 run_recipe(_TranslationRecipe(run, switch), stack, output)
-            except (CheckpointError, RuntimeError, OSError, OperationalError) as error:
+            except (RuntimeError, OSError, OperationalError) as error:
                 if (said := disk_error(error)) is not None:
                     raise MMTError(
                         f"{output}: cannot be written ({said.strerror}). Make room; the same command goes on from "
                         "the last checkpoint."
                     ) from None
                 _check_still_there(output, error)
-                if isinstance(error, CheckpointError):
-                    raise damaged(checkpoint_folder(output, error.step_nr), error) from None
                 raise
     if switch.asked:
         step = max(checkpoint_steps(output), default=0)

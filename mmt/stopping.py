@@ -27,7 +27,6 @@ class _Handlers:
 
     def __enter__(self) -> Self:
         self._before: dict[int, Any] = {}
-        self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(signum) not in (signal.SIG_IGN, None):
@@ -39,14 +38,20 @@ class _Handlers:
             signal.signal(signum, handler)
 
     def _received(self, signum: int, _: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a worker that was forked: it ends as it would have
-            signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
-            return
         self._handle(signum)
 
     def _handle(self, signum: int) -> None:
         raise Stopped(signum)
+
+
+def _end_as_usual() -> None:
+    """In a forked worker: a signal that is noted just before it waits for a lock would be acted on after that."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        if isinstance(getattr(signal.getsignal(signum), "__self__", None), _Handlers):
+            signal.signal(signum, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_end_as_usual)
 
 
 class stopping_at_once(_Handlers):  # noqa: N801  # reads as a statement: with stopping_at_once()

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import torch
+from fairseq2.checkpoint.manager import CheckpointError
 from fairseq2.early_stopper import EarlyStopper
 from fairseq2.gang import Gang, ReduceOperation, broadcast_flag
 from fairseq2.recipe import RecipeContext  # noqa: F401  # before fairseq2.trainer, which imports it in a circle
 from fairseq2.trainer import Trainer, _TrainerState
 
-from mmt.checkpoints import score_of
+from mmt.checkpoints import checkpoint_folder, checkpoint_steps, damaged, score_of
 from mmt.errors import MMTError
 from mmt.lines import parse_json, write_whole
 from mmt.stopping import StopSwitch
@@ -64,7 +65,10 @@ def validate_when_cut_off(trainer: Trainer, output: Path, gang: Gang) -> None:
     restore = trainer._maybe_restore_state
 
     def then_validate() -> _TrainerState:
-        state = restore()
+        try:
+            state = restore()
+        except (CheckpointError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise damaged(checkpoint_folder(output, checkpoint_steps(output)[-1]), error) from None
         step = trainer._step_nr
         known = score_of(output, step)
         trainer._state = (

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import make_features
 from fairseq2.recipe import RecipeContext
 from fairseq2.task import Task
+from fairseq2.trainer import Trainer
 from safetensors.torch import load_file
 
 from mmt.checkpoints import checkpoint_steps
@@ -24,6 +26,7 @@ from mmt.folder import read_card
 from mmt.model import MMTModel
 from mmt.prepared import read_info
 from mmt.recipe import train
+from mmt.stopping import Stopped
 from mmt.trainer import Patience
 
 SETTINGS = [
@@ -205,6 +208,29 @@ def test_a_run_asked_to_stop_keeps_its_last_update(
     assert (output / model).read_bytes() == (undisturbed / model).read_bytes()
 
 
+def test_a_stop_does_not_wait_for_a_validation(
+    undisturbed: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, update = tmp_path / "run", Trainer._do_run_step
+
+    def then_signal(self: Any, progress_task: Any) -> Any:
+        state = update(self, progress_task)
+        if self._step_nr == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return state
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_do_run_step", then_signal)
+        with pytest.raises(Stopped, match="holds update 6"):
+            train(output, config(world))
+    score = output / "checkpoints" / "scores" / "step_6.txt"
+    assert not score.exists()
+    train(output, config(world))
+    assert [report["Step"] for report in reports(output, "valid")] == [3, 6, 9, 12]
+    assert [report["Step"] for report in reports(output, "train")] == [3, 6, 9, 12]
+    assert_same_weights(weights(output, 12), weights(undisturbed, 12))
+
+
 def test_a_finished_run_is_left_as_it_is(undisturbed: Path, world: Path) -> None:
     before = weights(undisturbed, 12)
     train(undisturbed, config(world))
@@ -254,6 +280,22 @@ def test_patience_counts_validations_without_a_better_score(tmp_path: Path) -> N
         path.write_bytes(damaged)
         with pytest.raises(MMTError, match=r"scores.json: expected the score.*Remove the file"):
             Patience(path, 2).has_stopped(30)
+
+
+def test_patience_counts_a_runs_last_validation_too(world: Path, tmp_path: Path) -> None:
+    """Where the run then goes on: it stops where it would have, had its end been further from the beginning."""
+    nothing = ("optimizer.lr=0.0", "optimizer.start_lr=0.0", "regime.patience=2", "regime.score=loss")
+    train(tmp_path / "run", config(world, *nothing, "regime.num_steps=6", fusion="none"))
+    train(tmp_path / "run", config(world, *nothing, "regime.num_steps=30", fusion="none"))
+    assert checkpoint_steps(tmp_path / "run")[-1] == 9
+
+
+def test_a_damaged_report_is_named(world: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", config(world, "regime.num_steps=3"))
+    with (tmp_path / "run" / "metrics" / "train.jsonl").open("a") as stream:
+        stream.write('{"Step": \n')
+    with pytest.raises(MMTError, match=r"train\.jsonl: line 2: expected a report"):
+        train(tmp_path / "run", config(world, "regime.num_steps=3"))
 
 
 def test_early_stopping_ends_the_run_with_a_model(world: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import make_features
 from test_processes import assert_close_weights, begin, finish
 from test_recipe import assert_same_weights, config, reports, weights
 
@@ -245,6 +246,16 @@ def test_two_processes_read_streams_as_one(streamed: Path, world: Path, tmp_path
     assert_close_weights(output, streamed, 6)
     train(output, config(world, *STREAMS, "optimizer.num_accumulate=2"))
     assert_close_weights(output, streamed, 12)
+
+
+def test_images_are_looked_for_in_the_whole_split(world: Path, tmp_path: Path) -> None:
+    """Not in the first rows alone, of which none may have features."""
+    few, none = tmp_path / "few", tmp_path / "none"
+    make_features(few, [f"train-{n}.png" for n in range(40, 60)])
+    make_features(none, ["other.png"])
+    train(tmp_path / "run", config(world, *STREAMS, f"images.features={few}", "regime.num_steps=6"))
+    with pytest.raises(MMTError, match=r"none of the images of .*data \(train\) is in it"):
+        train(tmp_path / "run2", config(world, *STREAMS, f"images.features={none}", "regime.num_steps=6"))
 
 
 def test_labels_are_not_streamed(world: Path, tmp_path: Path) -> None:
