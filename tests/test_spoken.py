@@ -145,3 +145,15 @@ def test_another_data_set_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "notes/a.txt").write_text("mine")
     with pytest.raises(MMTError, match=r"no dataset\.json"):
         prepare(tmp_path / "notes", 1, SMALL)
+
+
+def test_a_recording_is_what_its_name_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import soundfile
+
+    wave = np.linspace(-0.5, 0.5, 1600, dtype=np.float32)
+    monkeypatch.setattr(spoken, "speak", lambda _: wave)
+    spoken._speak_one((tmp_path / "a.flac", spoken.plan(1, {"train": spoken.BLOCK})["train"][0]))
+    found, rate = soundfile.read(tmp_path / "a.flac", dtype="float32")
+    assert soundfile.info(tmp_path / "a.flac").format == "FLAC"
+    assert rate == spoken._RATE
+    assert np.allclose(found, wave, atol=1e-4)
