@@ -15,6 +15,7 @@ import pytest
 import torch
 from test_recipe import assert_same_weights, config, reports, settings
 
+import mmt.run
 from mmt.checkpoints import BUFFERS, checkpoint_steps, fit_last_checkpoint, load_weights
 from mmt.data import BatchReader, Example
 from mmt.errors import MMTError
@@ -224,6 +225,17 @@ def test_what_is_no_checkpoint_is_passed_over(world: Path, alone: Path, tmp_path
     assert checkpoint_steps(output)[-1] == 15
     assert not list(checkpoints.glob("step_*.*"))
     assert score.read_text() == before  # validated again
+
+
+def test_nobody_waits_for_ever_for_the_tokenizer(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where process 0 has ended before the others could meet it, or sees another folder."""
+    monkeypatch.setattr(mmt.run, "_LONGEST_WAIT", 0.3)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(MMTError, match=r"tokenizer\.model: expected process 0 to make it"):
+        train(tmp_path / "run", config(world))
 
 
 def test_an_update_of_more_batches_than_there_are_is_refused(world: Path, alone: Path, tmp_path: Path) -> None:
