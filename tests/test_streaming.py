@@ -251,8 +251,9 @@ def test_two_processes_read_streams_as_one(streamed: Path, world: Path, tmp_path
 def test_images_are_looked_for_in_the_whole_split(world: Path, tmp_path: Path) -> None:
     """Not in the first rows alone, of which none may have features."""
     few, none = tmp_path / "few", tmp_path / "none"
-    make_features(few, [f"train-{n}.png" for n in range(40, 60)])
-    make_features(none, ["other.png"])
+    valid = [f"val-{n}.png" for n in range(10)]
+    make_features(few, [*valid, *(f"train-{n}.png" for n in range(40, 60))])
+    make_features(none, valid)
     train(tmp_path / "run", config(world, *STREAMS, f"images.features={few}", "regime.num_steps=6"))
     with pytest.raises(MMTError, match=r"none of the images of .*data \(train\) is in it"):
         train(tmp_path / "run2", config(world, *STREAMS, f"images.features={none}", "regime.num_steps=6"))
