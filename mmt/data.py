@@ -260,9 +260,7 @@ class BatchReader(DataReader[Batch]):
         elif uneven:
             batches += [[]] * (self._world_size - uneven)
         own = batches[self._rank :: self._world_size]
-        if (
-            self._shuffle and not self._begun and len(own) < self._num_accumulate
-        ):  # or no update would ever be made
+        if self._shuffle and not self._begun and len(own) < self._num_accumulate:  # no update would ever be made
             raise MMTError(
                 f"{len(self.examples):,} sentences: expected batches for an update, optimizer.num_accumulate "
                 f"({self._num_accumulate}) x processes ({self._world_size}), found fewer. Set one of them or "

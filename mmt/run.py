@@ -31,9 +31,7 @@ from mmt.tasks import Learnt
 from mmt.text import Tokenizer, train_tokenizer
 
 _RUN_FILE = "run.json"
-_LONGEST_WAIT = (
-    1800.0  # seconds for a tokenizer that another process makes; fairseq2's own limits are of this size
-)
+_LONGEST_WAIT = 1800.0  # seconds, for a tokenizer that another process makes
 _MOST_PAIRS = 1_000_000  # that a vocabulary of a streamed split is learnt from
 
 
