@@ -108,7 +108,7 @@ def _find(
     items: Sequence[Item], data: Path, split: str | None, images: tuple[Path, ...], missing: Missing
 ) -> tuple[FoundImages, FeatureStore | None]:
     from mmt.feature_sets import open_features
-    from mmt.files import Images
+    from mmt.inputs import Images
     from mmt.prepared import image_folder
 
     if not images:

@@ -29,7 +29,8 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
     Raises:
         MMTError: the model, the data or the features are not to be had, or do not fit each other.
     """
-    from mmt.files import FileTranslator, Images, open_data, write_output
+    from mmt.files import FileTranslator, write_output
+    from mmt.inputs import Images, open_data
     from mmt.metrics import corpus_scores
     from mmt.prepared import read_info, read_split
     from mmt.translator import Translator

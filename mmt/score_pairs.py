@@ -15,7 +15,8 @@ from mmt.errors import MMTError
 from mmt.lines import check_file, replacing
 
 if TYPE_CHECKING:
-    from mmt.files import Images, Input, Line, Missing
+    from mmt.files import Missing
+    from mmt.inputs import Images, Input, Line
     from mmt.scoring import PairScore
 
 _PATH = click.Path(path_type=Path)
@@ -66,8 +67,9 @@ def score_pairs_command(
     With --n-best it ranks another system's translations anew instead.
     """
     from mmt.feature_sets import open_features
-    from mmt.files import FileTranslator, Images, write_output
+    from mmt.files import FileTranslator, write_output
     from mmt.folder import read_card
+    from mmt.inputs import Images
     from mmt.prepared import first_test_split
 
     # What can be wrong is looked at before torch is loaded.
@@ -147,7 +149,7 @@ def score_pairs_command(
 
 
 def _open(source: Path | None, data: Path | None, split: str, where: Images, *, with_images: bool) -> Input:
-    from mmt.files import open_data, open_file
+    from mmt.inputs import open_data, open_file
 
     return open_data(data, split, where, with_images=with_images) if data else open_file(source, None, where)
 

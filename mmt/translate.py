@@ -18,8 +18,9 @@ from mmt.shards import Parts, Shard, shard_option
 if TYPE_CHECKING:
     from mmt.controls import Control
     from mmt.features import FeatureStore
-    from mmt.files import Format, Images, Input, Missing
+    from mmt.files import Missing
     from mmt.folder import ModelCard
+    from mmt.inputs import Format, Images, Input
     from mmt.stepping import Precision
     from mmt.translating import BaseTranslator
 
@@ -56,7 +57,7 @@ def _given(
     card: ModelCard, input_file: Path, kind: Format | None, data: Path | None, split: str | None, where: Images
 ) -> Input:
     """What is to be read, by the options of ``_reads_sentences``."""
-    from mmt.files import open_data, open_file
+    from mmt.inputs import open_data, open_file
     from mmt.prepared import first_test_split
 
     if data is not None:
@@ -84,8 +85,8 @@ def _check_given(
 def _opened(model: Path, images: tuple[Path, ...]) -> tuple[ModelCard, Images, FeatureStore | None]:
     """The model's card, where images come from, and the feature stores among them."""
     from mmt.feature_sets import open_features
-    from mmt.files import Images
     from mmt.folder import read_card
+    from mmt.inputs import Images
 
     card = read_card(model)
     if images:

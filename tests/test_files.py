@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from mmt import files
-from mmt.files import FileTranslator, Images, Input, Line
+from mmt.files import FileTranslator
+from mmt.inputs import Images, Input, Line
 from mmt.translating import Translation
 
 

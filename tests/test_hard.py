@@ -34,10 +34,11 @@ from mmt.config import read_config
 from mmt.errors import MMTError
 from mmt.feature_writer import FeatureWriter
 from mmt.features import FeatureStore
-from mmt.files import FileTranslator, Images, Input, Line, open_file, write_output, write_predictions
+from mmt.files import FileTranslator, write_output, write_predictions
 from mmt.folder import load_model, read_card
 from mmt.images import ImageError, decode_image
 from mmt.index import Index, open_index, write_index
+from mmt.inputs import Images, Input, Line, open_file
 from mmt.lines import parse_json, read_lines
 from mmt.predictions import Prediction
 from mmt.prepared import DatasetInfo, read_info, read_split, write_dataset

@@ -208,7 +208,7 @@ class Text(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.files import Images, open_file
+        from mmt.inputs import Images, open_file
         from mmt.lines import read_lines
 
         rows, kind = truth.more
@@ -256,7 +256,8 @@ class Output(Reader):
         return Truth("output", whole=True, more=(ids, given, one(rng, ("o.txt", "o.jsonl")), one(rng, (1, 2))))
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.files import Line, write_output
+        from mmt.files import write_output
+        from mmt.inputs import Line
         from mmt.lines import decode_lines
         from mmt.translator import Translation
 
@@ -463,7 +464,8 @@ class Names(Reader):
         name, where = truth.more
         images = folder / "images"
         if where == "files":
-            from mmt.files import FileTranslator, Images, Input, Line
+            from mmt.files import FileTranslator
+            from mmt.inputs import Images, Input, Line
 
             class _Looking:
                 features = None
@@ -697,7 +699,7 @@ class Data(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.files import Images, open_data
+        from mmt.inputs import Images, open_data
         from mmt.prepared import first_test_split, image_folder, read_info, read_split
 
         info = read_info(folder / "d")
