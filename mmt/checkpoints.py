@@ -20,14 +20,13 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from mmt.errors import MMTError
-from mmt.folder import replacing_folder
+from mmt.folder import OLD, WRITING, replacing_folder
 from mmt.lines import writing
 from mmt.streaming import joined_states
 
 _SHARDS = ("model/pp_00/tp_00", "optimizer/pp_00/tp_00")
 _READER = "data_reader"
 _TRAINER = "trainer"
-_OLD, _WRITING = ".old", ".writing"  # of ``replacing_folder``
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Ends of the names of what a model keeps beside its parameters; every shard has it whole."""
@@ -37,7 +36,7 @@ def checkpoint_steps(output: Path) -> list[int]:
     """After how many updates each of a run's checkpoints was made, in order."""
     folders = [folder for folder in (output / "checkpoints").glob("step_*") if folder.is_dir()]
     # One that process 0 is replacing just now is there for the others, too.
-    names = {folder.name.removeprefix("step_").removesuffix(_OLD) for folder in folders}
+    names = {folder.name.removeprefix("step_").removesuffix(OLD) for folder in folders}
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
@@ -96,11 +95,11 @@ def fit_last_checkpoint(output: Path, *, processes: int, shards: int) -> None:
     Raises:
         MMTError: a file is missing or damaged.
     """
-    for old in (output / "checkpoints").glob(f"step_*{_OLD}"):  # this was killed between its last steps
+    for old in (output / "checkpoints").glob(f"step_*{OLD}"):  # this was killed between its last steps
         if not old.with_suffix("").exists():
             old.rename(old.with_suffix(""))
         shutil.rmtree(old, ignore_errors=True)
-    for half in (output / "checkpoints").glob(f"step_*{_WRITING}"):
+    for half in (output / "checkpoints").glob(f"step_*{WRITING}"):
         shutil.rmtree(half, ignore_errors=True)
     steps = checkpoint_steps(output)
     if not steps:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mmt.text import Tokenizer
 
 WEIGHTS, TOKENIZER, CARD = "model.safetensors", "tokenizer.model", "mmt.json"
+WRITING, OLD = ".writing", ".old"
+"""Ends of the names that a folder has while ``replacing_folder`` is at work."""
 _FORMAT = 2
 _LARGEST = 1 << 16  # of sizes that the weights do not show
 _TIED = "final_proj.weight"  # the embedding under its second name
@@ -90,7 +92,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     Raises:
         MMTError: it cannot be written.
     """
-    beside = folder.with_name(folder.name + ".writing")
+    beside = folder.with_name(folder.name + WRITING)
     shutil.rmtree(beside, ignore_errors=True)
     with writing(folder):
         beside.mkdir(parents=True)
@@ -100,7 +102,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(beside, ignore_errors=True)
             raise
         if folder.exists():
-            old = folder.with_name(folder.name + ".old")
+            old = folder.with_name(folder.name + OLD)
             shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
             beside.rename(folder)

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from mmt.checkpoints import checkpoint_steps, load_weights
+from mmt.checkpoints import checkpoint_steps, load_weights, score_of
 from mmt.data import Batch
 from mmt.errors import MMTError
 from mmt.lines import parse_json
@@ -78,11 +78,7 @@ def choose(
 
 def _best_step(output: Path, steps: list[int]) -> int:
     """The kept checkpoint with the best validation score; fairseq2 keeps scores with the higher the better."""
-    scores = {}
-    for step in steps:
-        path = output / "checkpoints" / "scores" / f"step_{step}.txt"
-        if path.exists():
-            scores[step] = float(path.read_text())
+    scores = {step: score for step in steps if (score := score_of(output, step)) is not None}
     return max(scores, key=lambda step: scores[step]) if scores else steps[-1]
 
 
