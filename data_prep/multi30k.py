@@ -246,6 +246,7 @@ def find_layout(folder: Path) -> tuple[Path, Path, Path]:
     default="refuse",
     help="What to do with an image that does not decode; skip counts it as missing.",
 )
+@click.option("--lowercase", is_flag=True, help="Lowercase both sides, as most papers on Multi30K do.")
 @shard_option
 def main(
     out: Path,
@@ -259,6 +260,7 @@ def main(
     target: str,
     wanted: tuple[str, ...],
     unreadable: Literal["refuse", "skip"],
+    lowercase: bool,
     shard: str | None,
 ) -> None:
     """Prepares Multi30K, or data in its format, as the data set OUT."""
@@ -289,6 +291,12 @@ def main(
         _check_folder("--raw", raw, "give the folder of SPLIT.LANGUAGE[.gz]")
         splits = read_raw(raw, image_splits, source=source, target=target, wanted=wanted)
     name = hub.rstrip("/").rsplit("/", 1)[-1] if hub else "multi30k"
+    if lowercase:
+        name += "_lc"
+        splits = {
+            split: Pairs([s.lower() for s in sources], [t.lower() for t in targets], names)
+            for split, (sources, targets, names) in splits.items()
+        }
     info = prepare(
         out,
         splits,

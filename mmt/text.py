@@ -134,6 +134,9 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
 class Tokenizer:
     """SentencePiece, ids to text and back.
 
+    One that was trained on lowercased text, so that none of its pieces has a capital letter, lowercases what it
+    encodes (``lowercases``): its model has never seen the bytes by which it would spell a capital.
+
     Raises:
         MMTError: ``path`` is missing or holds no SentencePiece model.
     """
@@ -154,10 +157,12 @@ class Tokenizer:
         self.path = path
         self.vocab_size: int = model.vocab_size()
         self._model = model
+        pieces = (model.id_to_piece(i) for i in range(EOS + 1, self.vocab_size) if not model.is_byte(i))
+        self.lowercases = all(piece == piece.lower() for piece in pieces)
 
     def encode(self, line: str) -> list[int]:
         """Ids of the normalised line, without bos or eos; an empty list for an empty line."""
-        line = normalize(line)
+        line = normalize(line.lower() if self.lowercases else line)
         return list(self._model.encode(line)) if line else []
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
