@@ -162,6 +162,16 @@ def test_text_alone_says_that_it_has_no_image(base: Path, tmp_path: Path, run: R
     assert set(read_split(tmp_path / "out", "train")["image"]) == {""}
 
 
+def test_lowercasing_is_of_both_sides_and_said_in_the_name(base: Path, tmp_path: Path, run: Run) -> None:
+    (base / "raw" / "train.en.gz").write_bytes(gzip.compress(b"A Dog\nTWO cats\nA cow\n"))
+    assert run(tmp_path / "out", "--multi30k", base, "--lowercase")[0] == 0
+    train = read_split(tmp_path / "out", "train")
+    assert list(train["source"]) == ["a dog", "two cats", "a cow"]
+    assert list(train["target"]) == ["ein hund", "zwei katzen", "eine kuh im gras"]
+    assert list(train["image"]) == [f"train_{i}.jpg" for i in range(3)]
+    assert read_info(tmp_path / "out").name == "multi30k_lc"
+
+
 def test_images_inside_the_data_set_are_named_relative_to_it(base: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "out"
     shutil.copytree(base / "images", out / "images")

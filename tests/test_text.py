@@ -49,6 +49,25 @@ def test_round_trip_keeps_any_unicode(small: Tokenizer, line: str) -> None:
     assert small.decode(small.encode(line)) == normalize(line)
 
 
+@pytest.fixture(scope="module")
+def lowercased(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    path = tmp_path_factory.mktemp("lowercased") / "tokenizer.model"
+    train_tokenizer(TEXT.lower().splitlines(), 500, path)
+    return Tokenizer(path)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text())
+def test_what_was_trained_without_capitals_reads_none(lowercased: Tokenizer, line: str) -> None:
+    assert lowercased.encode(line) == lowercased.encode(line.lower())
+    assert lowercased.decode(lowercased.encode(line)) == normalize(line.lower())
+
+
+def test_one_capital_in_the_vocabulary_and_case_is_kept(small: Tokenizer, lowercased: Tokenizer) -> None:
+    assert small.encode("Laws") != small.encode("laws")
+    assert lowercased.decode(lowercased.encode("LAWS of „Straße“")) == "laws of „straße“"
+
+
 @given(st.text())
 def test_normalising_twice_changes_nothing(line: str) -> None:
     once = normalize(line)
