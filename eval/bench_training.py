@@ -67,7 +67,7 @@ def _ours(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
 
     torch.manual_seed(1)
     model = MMTModel(MMTConfig(vocab_size=vocab_size)).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98), fused=True)
     unit = Training(model, Learnt(_SMOOTHING))
     bag = MetricBag(torch.device("cpu"))
     unit.prepare_metric_bag(bag)

@@ -6,13 +6,16 @@ import torch
 from fairseq2.models.transformer import SDPA, AttentionBiasCache
 from fairseq2.nn import BatchLayout
 from torch import Tensor, nn
-from torch.nn.functional import dropout, scaled_dot_product_attention
+from torch.nn.functional import dropout, pad, scaled_dot_product_attention
+
+_SHORT = 64  # positions: up to here plain products are the faster ones; at 128 torch's kernel is
 
 
 class Attention(SDPA):
     """Scaled dot-product attention, Vaswani et al. (2017), on padded batches.
 
-    On a CPU bfloat16 is computed in float32, as the gradient of torch's kernel takes five times as long there.
+    On a CPU bfloat16 is computed in float32, as the gradient of torch's kernel takes five times as long there, and
+    short sentences by plain products, which take about half of the kernel's time.
     Padding is masked by one comparison a batch, not sentence by sentence; what a padding position itself finds
     means nothing.
     """
@@ -33,21 +36,28 @@ class Attention(SDPA):
         needs_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """(N, S, H, K) queries, (N, M, H, K) keys and values to (N, S, H, K); (N, H, S, M) weights if wanted."""
-        length, width = q.size(1), q.size(3)
+        here = not q.is_cuda and not torch.compiler.is_exporting()
+        plain = needs_weights or (here and q.size(1) * k.size(1) <= _SHORT**2)
         # What torch knows as causal needs no mask of ours.
-        whole = self.causal and length == k.size(1) and not k_layout.padded and not needs_weights
-        unseen = None if whole else self._unseen(length, k_layout, q.device)
+        whole = self.causal and q.size(1) == k.size(1) and not k_layout.padded and not plain
+        unseen = None if whole else self._unseen(q.size(1), k_layout, q.device)
         asked, keys, values = (part.transpose(1, 2) for part in (q, k, v))
-        if needs_weights:
-            scores = asked.float() @ keys.float().transpose(2, 3) * width**-0.5
-            weights = torch.softmax(scores if unseen is None else scores.masked_fill(unseen, -torch.inf), dim=-1)
-            return (weights.to(v.dtype) @ values).transpose(1, 2), weights
-        if q.dtype == torch.bfloat16 and not q.is_cuda:
+        if plain or (q.dtype == torch.bfloat16 and not q.is_cuda):
             asked, keys, values = asked.float(), keys.float(), values.float()
-        seen = None if unseen is None else ~unseen
+        weights: Tensor | None = None
         with torch.autocast(q.device.type, enabled=False):  # it would round again
-            found = scaled_dot_product_attention(asked, keys, values, seen, is_causal=whole)
-        return found.to(q.dtype).transpose(1, 2), None
+            if plain:
+                keys, values, unseen = wide_enough(keys, values, unseen)
+                scores = (asked * q.size(3) ** -0.5) @ keys.transpose(2, 3)
+                if unseen is not None:  # added, as the gradient of a sum is itself
+                    scores = scores + torch.zeros(unseen.shape, device=q.device).masked_fill_(unseen, -torch.inf)
+                weights = torch.softmax(scores, dim=-1)
+                found = weights @ values
+                weights = weights[..., : k.size(1)]
+            else:
+                seen = None if unseen is None else ~unseen
+                found = scaled_dot_product_attention(asked, keys, values, seen, is_causal=whole)
+        return found.to(q.dtype).transpose(1, 2), weights if needs_weights else None
 
     def _unseen(self, length: int, keys: BatchLayout, device: torch.device) -> Tensor | None:
         """(N or 1, 1, S or 1, M) bool, True where a position must not look; None if it may look everywhere."""
@@ -59,6 +69,25 @@ class Attention(SDPA):
             later = later.triu(keys.width - length + 1)
             unseen = later[None, None] if unseen is None else unseen | later
         return unseen
+
+
+def wide_enough(keys: Tensor, values: Tensor, unseen: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys and values that torch's softmax over them is fast with, on a CPU.
+
+    Over fewer numbers than a vector register holds (16 in float32, 32 in bfloat16) it takes up to ten times as
+    long as over so many, so that fewer are filled up with ones that are not seen.
+
+    Args:
+        keys, values: (N, H, M, K).
+        unseen: (N or 1, 1, S or 1, M) bool, True where a position must not look; None if it may look everywhere.
+    """
+    missing = 64 // keys.element_size() - keys.size(2)
+    if missing <= 0 or keys.is_cuda:
+        return keys, values, unseen
+    if unseen is None:
+        unseen = torch.zeros(keys.size(0), 1, 1, keys.size(2), dtype=torch.bool)
+    keys, values = pad(keys, (0, 0, 0, missing)), pad(values, (0, 0, 0, missing))
+    return keys, values, pad(unseen, (0, missing), value=True)
 
 
 Lens = list[int] | Tensor

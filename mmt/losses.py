@@ -98,16 +98,14 @@ class _FusedLoss(torch.autograd.Function):
             for first in range(0, len(states), chunk):
                 rows, ids = rounded[first : first + chunk], targets[first : first + chunk].unsqueeze(1)
                 logits = (rows @ weight_rounded.T).float()  # (C, V)
-                log_p = torch.log_softmax(logits, dim=1)
-                at_target = log_p.gather(1, ids)
-                nll -= at_target.sum()
-                # mean over V of -log p = logsumexp - mean logit
-                smooth += (logits.gather(1, ids) - at_target).sum() - (
-                    states[first : first + chunk] @ mean_weight
-                ).sum()
+                p = torch.softmax(logits, dim=1)
+                # Of the exponentials' sum, exactly: a row's greatest p is at least 1 / V. So one exponential a
+                # logit is enough, where log_softmax and then exp would take two.
+                log_sum = logits.amax(dim=1) - p.amax(dim=1).log()
+                nll += (log_sum - logits.gather(1, ids).squeeze(1)).sum()
+                smooth += log_sum.sum()  # mean over V of -log p = log of the sum - mean logit
                 if needs_grad:
-                    grad = log_p.exp_()
-                    grad.scatter_add_(1, ids, grad.new_full(ids.shape, smoothing - 1.0))
+                    grad = p.scatter_add_(1, ids, p.new_full(ids.shape, smoothing - 1.0))
                     if kind == torch.float32:
                         torch.mm(grad, weight_as, out=grad_states[first : first + chunk])
                         grad_weight.addmm_(grad.T, rows)
@@ -115,6 +113,7 @@ class _FusedLoss(torch.autograd.Function):
                         grad = grad.to(kind)
                         grad_states[first : first + chunk] = grad @ weight_rounded
                         grad_weight += grad.T @ rows
+            smooth -= states.sum(dim=0) @ mean_weight
             if needs_grad and smoothing:
                 # the e / V that is the same for every word
                 grad_states -= smoothing * mean_weight

@@ -271,7 +271,7 @@ def _stack_config(run: Run) -> _StackConfig:
             raise MMTError(f"stack.{name}: {' '.join(str(cause).split())}") from None
     return _StackConfig(
         model=ModelSection(family=_FAMILY),
-        optimizer=OptimizerSection(config=AdamWConfig(lr=optimizer.lr, betas=optimizer.betas)),
+        optimizer=OptimizerSection(config=AdamWConfig(lr=optimizer.lr, betas=optimizer.betas, impl="fused")),
         lr_scheduler=LRSchedulerSection(
             name=_SCHEDULE,
             config=ScheduleConfig(

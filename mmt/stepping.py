@@ -20,7 +20,7 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu, scaled_dot_product_attention
 
-from mmt.attention import Lens, beyond
+from mmt.attention import Lens, beyond, wide_enough
 from mmt.fusion import DoubleAttention, Memory
 from mmt.model import MMTModel
 
@@ -235,9 +235,13 @@ class _Attention:
     def see(self, states: Tensor, lens: Lens) -> _Seen:
         num, width = states.shape[:2]
         keys, values = self._decoder.heads(self._key_value(states.flatten(0, 1).to(self._decoder.dtype)), num, 2)
-        unseen = None
+        padding = None
         if isinstance(lens, Tensor) or min(lens) < width:
             padding = beyond(torch.as_tensor(lens, device=states.device), width)[:, None, None]
+        if not torch.compiler.is_exporting() and num >= _FEW:
+            keys, values, padding = wide_enough(keys, values, padding)
+        unseen = None
+        if padding is not None:
             unseen = keys.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)
         return _Seen(keys.contiguous(), values.contiguous(), unseen)
 
