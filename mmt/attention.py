@@ -124,10 +124,12 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, input: Tensor) -> Tensor:  # torch's name
-        if not self.training or self.p == 0 or input.device.type != "cpu":
+        of_65536 = round(self.p * 2**16)
+        if not self.training or not 0 < of_65536 < 2**16 or input.device.type != "cpu":
             return dropout(input, self.p, self.training)
-        bits = torch.empty((input.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        kept = bits.view(torch.int16)[: input.numel()].view(input.shape) >= round(self.p * 2**16) - 2**15
+        words = torch.empty((input.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        bits, least = words.view(torch.int16)[: input.numel()].view(input.shape), of_65536 - 2**15
+        kept = bits.clamp_(least - 1, least).sub_(least - 1)  # 1 or 0; comparing takes torch ten times as long
         return input * kept.to(input.dtype).mul_(1 / (1 - self.p))
 
 
