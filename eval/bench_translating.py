@@ -5,10 +5,10 @@
 
 A model of the papers' size with random weights translates the lengths of DATA's first test split into exactly 14
 tokens each, so that all do the same work: ours in three precisions, and exported to ONNX in two; fairseq2's
-generator on the same weights; and CTranslate2 4 on the same shapes, in a process of its own, if ``--ct2-python``
-names a Python that has it. Turn by turn; each figure is the median of the turns, each ratio the median of the
-turns' own, at the best batch of each side and, of CTranslate2, with one or several workers. Latency is of one
-sentence at a time. Sentences are ids before and after.
+generator and attention on the same weights; and CTranslate2 4 on the same shapes, in a process of its own, if
+``--ct2-python`` names a Python that has it. Turn by turn; each figure is the median of the turns, each ratio the
+median of the turns' own, at the best batch of each side and, of CTranslate2, with one or several workers. Latency
+is of one sentence at a time. Sentences are ids before and after.
 
 ``--joey-python``, a Python that has JoeyNMT, adds that to each turn, on about 250 of the sentences, as it is slow.
 All sides are then pinned to as many cores as they have threads, and the peak memory of ours and of JoeyNMT is
@@ -92,14 +92,27 @@ def _exported(model: MMTModel, tokenizer: Path, beam: int) -> dict[str, Callable
 
 
 def _fairseq2(model: MMTModel, beam: int) -> Callable[[Batch], object]:
+    import copy
+
     import torch
     from fairseq2.data.tokenizers import VocabularyInfo
     from fairseq2.generation.beam_search import BeamSearchSeq2SeqGenerator
-    from fairseq2.models.transformer import TransformerModel
+    from fairseq2.models.transformer import (
+        CausalAttentionBias,
+        IdentityBias,
+        StandardMultiheadAttention,
+        TransformerModel,
+        create_default_sdpa,
+    )
     from fairseq2.nn import BatchLayout
 
+    from mmt.attention import Attention
     from mmt.text import BOS, EOS, PAD
 
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, StandardMultiheadAttention) and isinstance(module.sdpa, Attention):
+            module.sdpa = create_default_sdpa(CausalAttentionBias() if module.sdpa.causal else IdentityBias())
     sizes, longest = model.config, model.config.max_length
     parts: list[Any] = [model.frontend, model.encoder, model.frontend, model.decoder, model.final_proj]
     plain = TransformerModel(*[sizes.model_dim, *parts, PAD, longest, longest]).eval()
