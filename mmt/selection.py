@@ -82,7 +82,7 @@ def _best_step(output: Path, steps: list[int]) -> int:
     return max(scores, key=lambda step: scores[step]) if scores else steps[-1]
 
 
-_TOTALS = ("Data Time", "Compute Time", "Total Time", "num_target_tokens")
+_TOTALS = ("Data Time", "Compute Time", "Total Time", "num_target_tokens", "total_num_target_tokens")
 
 
 def totals(output: Path) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def totals(output: Path) -> dict[str, Any]:
     tokens = sum(report["num_target_tokens"] for report in reports)
     return {
         "updates": max(by_step),
-        "target_tokens": int(tokens),
+        "target_tokens": int(reports[-1]["total_num_target_tokens"]),  # a stop leaves some out of all reports
         "training_seconds": round(seconds),
         "wall_seconds": round(reports[-1]["Total Time"]),
         "target_tokens_per_second": round(tokens / seconds) if seconds else 0,
