@@ -8,7 +8,9 @@ from fairseq2.nn import BatchLayout
 from torch import Tensor, nn
 from torch.nn.functional import dropout, pad, scaled_dot_product_attention
 
-_SHORT = 64  # positions: up to here plain products are the faster ones; at 128 torch's kernel is
+_SHORT = (
+    64 * 64
+)  # queries times keys: up to here plain products are the faster ones; at 128 * 128 torch's kernel is
 
 
 class Attention(SDPA):
@@ -36,14 +38,15 @@ class Attention(SDPA):
         needs_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """(N, S, H, K) queries, (N, M, H, K) keys and values to (N, S, H, K); (N, H, S, M) weights if wanted."""
-        here = not q.is_cuda and not torch.compiler.is_exporting()
-        plain = needs_weights or (here and q.size(1) * k.size(1) <= _SHORT**2)
+        cpu = q.device.type == "cpu"
+        plain = needs_weights or (cpu and not torch.compiler.is_exporting() and q.size(1) * k.size(1) <= _SHORT)
         # What torch knows as causal needs no mask of ours.
         whole = self.causal and q.size(1) == k.size(1) and not k_layout.padded and not plain
         unseen = None if whole else self._unseen(q.size(1), k_layout, q.device)
         asked, keys, values = (part.transpose(1, 2) for part in (q, k, v))
-        if plain or (q.dtype == torch.bfloat16 and not q.is_cuda):
-            asked, keys, values = asked.float(), keys.float(), values.float()
+        if plain or (cpu and q.dtype == torch.bfloat16):
+            kind = torch.promote_types(q.dtype, torch.float32)  # float64 stays
+            asked, keys, values = asked.to(kind), keys.to(kind), values.to(kind)
         weights: Tensor | None = None
         with torch.autocast(q.device.type, enabled=False):  # it would round again
             if plain:
@@ -82,7 +85,7 @@ def wide_enough(keys: Tensor, values: Tensor, unseen: Tensor | None) -> tuple[Te
         unseen: (N or 1, 1, S or 1, M) bool, True where a position must not look; None if it may look everywhere.
     """
     missing = 64 // keys.element_size() - keys.size(2)
-    if missing <= 0 or keys.is_cuda:
+    if missing <= 0 or keys.device.type != "cpu":
         return keys, values, unseen
     if unseen is None:
         unseen = torch.zeros(keys.size(0), 1, 1, keys.size(2), dtype=torch.bool)

@@ -98,7 +98,7 @@ class _FusedLoss(torch.autograd.Function):
                 rows, ids = rounded[first : first + _ROWS], targets[first : first + _ROWS].unsqueeze(1)
                 logits = (rows @ weight_rounded.T).float()  # (C, V)
                 p = torch.softmax(logits, dim=1)
-                # Of the exponentials' sum, exactly: a row's greatest p is at least 1 / V. So one exponential a
+                # Of the exponentials' sum, to rounding: a row's greatest p is at least 1 / V. So one exponential a
                 # logit is enough, where log_softmax and then exp would take two.
                 log_sum = logits.amax(dim=1) - p.amax(dim=1).log()
                 nll += (log_sum - logits.gather(1, ids).squeeze(1)).sum()

@@ -18,6 +18,7 @@ from mmt import __version__, charts
 from mmt.evidence import ControlRow, Evidence
 from mmt.gallery import make_card
 from mmt.lines import write_together
+from mmt.text import MASK
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -66,7 +67,6 @@ _MOST = 12  # of a list, such as of missing images; all of them are in the JSON
 
 _SYSTEMS = {"against": "other model"}
 
-_MASK = re.compile(r"\[MASK(?:_[A-Z]+)?\]")
 # Characters that would take effect unseen: controls, and those that turn the direction of all that follows.
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
@@ -174,7 +174,7 @@ def visible(text: str) -> str:
 
 def _masks(source: str) -> list[tuple[str, bool]]:
     """The source in parts, and which of them stand for a masked word."""
-    return [(part, bool(_MASK.fullmatch(part))) for part in re.split(f"({_MASK.pattern})", source)]
+    return [(part, bool(MASK.fullmatch(part))) for part in re.split(f"({MASK.pattern})", source)]
 
 
 def _label(row: ControlRow) -> str:
@@ -223,7 +223,7 @@ def _piece(piece: str) -> str:
     """A piece of a word as a reader knows it; SentencePiece begins words with U+2581."""
     if piece == "</s>":
         return "(end)"
-    if _MASK.fullmatch(piece):
+    if MASK.fullmatch(piece):
         return piece
     return piece[1:] or "(space)" if piece.startswith("\u2581") else f"…{piece}"
 

@@ -23,10 +23,13 @@ _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # Unicode sorts the marks on one letter; the time that takes grows with the square of their number.
 _MANY_MARKS = re.compile(r"[\u0300-\U0010ffff]{256,}")
+MASK = re.compile(r"\[MASK(?:_[A-Z]+)?\]")
+"""What stands for a word that a probe took out (``mmt.probes``)."""
 
 
 def normalize(line: str) -> str:
-    """The one normalisation before encoding; every line that it returns survives encode and decode unchanged.
+    """The one normalisation before encoding; every line that it returns survives encode and decode unchanged,
+    but for its case where ``Tokenizer.lowercases``.
 
     Unicode NFC; each run of white space, control characters (categories Zs, Zl, Zp, Cc) and U+2581 becomes one
     space; none at either end; a lone surrogate, which no file can hold, becomes U+FFFD; of more than 128 marks on
@@ -134,8 +137,9 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
 class Tokenizer:
     """SentencePiece, ids to text and back.
 
-    One that was trained on lowercased text, so that none of its pieces has a capital letter, lowercases what it
-    encodes (``lowercases``): its model has never seen the bytes by which it would spell a capital.
+    One none of whose pieces has a capital letter, masks aside, as after training on lowercased text or on a script
+    without case, lowercases what it encodes (``lowercases``): its model has never seen the bytes by which it would
+    spell a capital.
 
     Raises:
         MMTError: ``path`` is missing or holds no SentencePiece model.
@@ -157,13 +161,18 @@ class Tokenizer:
         self.path = path
         self.vocab_size: int = model.vocab_size()
         self._model = model
-        pieces = (model.id_to_piece(i) for i in range(EOS + 1, self.vocab_size) if not model.is_byte(i))
-        self.lowercases = all(piece == piece.lower() for piece in pieces)
+        pieces = [model.id_to_piece(i) for i in range(EOS + 1, self.vocab_size) if not model.is_byte(i)]
+        self._masks = {piece for piece in pieces if MASK.fullmatch(piece)}
+        self.lowercases = all(piece == piece.lower() for piece in pieces if piece not in self._masks)
 
     def encode(self, line: str) -> list[int]:
         """Ids of the normalised line, without bos or eos; an empty list for an empty line."""
-        line = normalize(line.lower() if self.lowercases else line)
+        line = normalize(self._lowered(line) if self.lowercases else line)
         return list(self._model.encode(line)) if line else []
+
+    def _lowered(self, line: str) -> str:
+        parts = re.split(f"({MASK.pattern})", line)
+        return "".join(part if part in self._masks else part.lower() for part in parts)
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """The text of ``ids``, on one line; control symbols, the unknown piece among them, print nothing.

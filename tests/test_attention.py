@@ -38,6 +38,19 @@ def test_attention_and_its_gradient_are_fairseq2_s(length: int, padded: bool, ca
         torch.testing.assert_close(ours, other)
 
 
+@pytest.mark.parametrize(("queries", "keys"), [(1, 5), (7, 4), (3, 20), (70, 66)])
+def test_attention_to_another_number_of_positions(queries: int, keys: int) -> None:
+    torch.manual_seed(2)
+    (q, asking), (k, layout) = parts([queries, queries], queries), parts([keys, 2], keys)
+    found, expected = (
+        part(q, asking, k, layout, k, AttentionBiasCache(), needs_weights=weights)
+        for part, weights in ((Attention(), False), (NaiveSDPA(IdentityBias()), True))
+    )
+    torch.testing.assert_close(found[0], expected[0])
+    _, weights = Attention()(q, asking, k, layout, k, AttentionBiasCache(), needs_weights=True)
+    torch.testing.assert_close(weights, expected[1])
+
+
 def test_one_position_at_a_time_may_look_at_all_that_came_before() -> None:
     (q, one), (k, layout) = parts([1, 1], 1), parts([4, 4], 4)
     causal, free = (Attention(causal=c)(q, one, k, layout, k, AttentionBiasCache())[0] for c in (True, False))
@@ -77,3 +90,11 @@ def test_dropout_does_nothing_outside_of_training() -> None:
     module = nn.Sequential(nn.Dropout(0.4), nn.ModuleList([nn.Dropout(0.2)]))
     with_fast_dropout(module)
     assert [(type(one), one.p) for one in (module[0], module[1][0])] == [(Dropout, 0.4), (Dropout, 0.2)]
+
+
+@pytest.mark.parametrize(("p", "share"), [(2**-18, 0), (2**-16, 2**-16), (1 - 2**-16, 1 - 2**-16), (1.0, 1)])
+def test_dropout_at_its_ends(p: float, share: float) -> None:
+    torch.manual_seed(1)
+    dropped = (Dropout(p)(torch.ones(1000, 1000)) == 0).sum().item()
+    assert dropped == pytest.approx(share * 1e6, abs=20)
+    assert Dropout(p)(torch.ones(0, 3)).shape == (0, 3)

@@ -184,8 +184,8 @@ def test_faithfulness_is_the_divergence_from_the_text_model(fusion: str) -> None
 
 def test_soft_cross_entropy_and_its_gradient() -> None:
     torch.manual_seed(0)
-    states, weight = torch.randn(300, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
-    wanted, by = torch.randn(300, 3), torch.randn(9, 3)
+    states, weight = torch.randn(1300, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    wanted, by = torch.randn(1300, 3), torch.randn(9, 3)
     loss, entropy = soft_cross_entropy(states, weight, wanted, by)
     found = torch.autograd.grad(loss, (states, weight))
     q, log_q = torch.softmax(wanted @ by.T, 1), torch.log_softmax(wanted @ by.T, 1)

@@ -63,6 +63,13 @@ def test_what_was_trained_without_capitals_reads_none(lowercased: Tokenizer, lin
     assert lowercased.decode(lowercased.encode(line)) == normalize(line.lower())
 
 
+def test_masks_stay_where_all_else_is_lowercased(tmp_path: Path) -> None:
+    train_tokenizer(TEXT.lower().splitlines(), 500, tmp_path / "tokenizer.model", ["[MASK_C]"])
+    masked = Tokenizer(tmp_path / "tokenizer.model")
+    assert masked.decode(masked.encode("LAWS of [MASK_C] and [MASK_N]")) == "laws of [MASK_C] and [mask_n]"
+    assert len(masked.encode("[MASK_C]")) <= 2  # itself, and the space before a line
+
+
 def test_one_capital_in_the_vocabulary_and_case_is_kept(small: Tokenizer, lowercased: Tokenizer) -> None:
     assert small.encode("Laws") != small.encode("laws")
     assert lowercased.decode(lowercased.encode("LAWS of „Straße“")) == "laws of „straße“"
