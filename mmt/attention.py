@@ -8,9 +8,8 @@ from fairseq2.nn import BatchLayout
 from torch import Tensor, nn
 from torch.nn.functional import dropout, pad, scaled_dot_product_attention
 
-_SHORT = (
-    64 * 64
-)  # queries times keys: up to here plain products are the faster ones; at 128 * 128 torch's kernel is
+# Queries times keys: up to here plain products are the faster ones; at 128 * 128 torch's kernel is.
+_SHORT = 64 * 64
 
 
 class Attention(SDPA):
