@@ -38,6 +38,15 @@ class Counts:
     with_image: int = 0
     missing: int = 0
 
+    def summary(self, shown: str = "with image") -> str:
+        """In words; ``shown`` says what was shown to those that have an image."""
+
+        def counted(count: int, noun: str) -> str:
+            return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+        missing = f", {counted(self.missing, 'image')} missing" if self.missing else ""
+        return f"{counted(self.sentences, 'sentence')}, {self.with_image:,} {shown}{missing}"
+
 
 class FileTranslator:
     """Translates lines in chunks, looking images up as the input names them.

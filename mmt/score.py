@@ -74,11 +74,11 @@ def print_scores(systems: Sequence[SystemScores]) -> None:
     first = systems[0]
     for key in first.scores:
         table.add_column(_HEADINGS[key], justify="right")
-    for system in systems:
+    for system, name in zip(systems, _apart([system.name for system in systems]), strict=True):
         cells = [
             f"{score.value:.2f}" + _difference(system.differences.get(key)) for key, score in system.scores.items()
         ]
-        table.add_row(_plain(system.name), *cells)
+        table.add_row(_plain(name), *cells)
     console.print(table)
     if len(systems) > 1 and systems[1].differences:
         below = "Below a score: its difference from the first system"
@@ -135,6 +135,18 @@ def _difference(difference: Difference | None) -> str:
         return ""
     p_value = "" if difference.p_value is None else f"\np {difference.p_value:.3f}"
     return f"\n{difference.value:+.2f}{p_value}"
+
+
+def _apart(paths: Sequence[str]) -> list[str]:
+    """Paths without the first and the last parts that they share: what tells them apart, and fits a table."""
+    parts = [Path(path).parts for path in paths]
+    if len(set(parts)) == 1:
+        return list(paths)
+    while min(map(len, parts)) > 1 and len({path[0] for path in parts}) == 1:
+        parts = [path[1:] for path in parts]
+    while min(map(len, parts)) > 1 and len({path[-1] for path in parts}) == 1:
+        parts = [path[:-1] for path in parts]
+    return [str(Path(*path)) for path in parts]
 
 
 def _plain(text: str) -> str:

@@ -218,12 +218,8 @@ def translate_command(
                 click.echo(became, err=True)
             seconds = time.monotonic() - started
             shown = {"right": "with image", "wrong": "with another's image", "blank": "with image (blank)"}
-            missing = f", {work.counts.missing:,} images missing" if work.counts.missing else ""
-            click.echo(
-                f"{work.counts.sentences:,} sentences, {work.counts.with_image:,} {shown[image_control]}"
-                f"{missing}, {seconds:.1f} s ({work.counts.sentences / seconds:,.0f} sentences/s)",
-                err=True,
-            )
+            speed = f"{seconds:.1f} s ({work.counts.sentences / seconds:,.0f} sentences/s)"
+            click.echo(f"{work.counts.summary(shown[image_control])}, {speed}", err=True)
 
 
 def _translator(
@@ -287,7 +283,5 @@ def predict_command(
     if not quiet:
         if became:
             click.echo(became, err=True)
-        counts = work.counts
-        missing = f", {counts.missing:,} images missing" if counts.missing else ""
         notes = "".join(f"; some {note}" for note in work.notes())
-        click.echo(f"{counts.sentences:,} sentences, {counts.with_image:,} with image{missing}{notes}", err=True)
+        click.echo(work.counts.summary() + notes, err=True)

@@ -185,7 +185,7 @@ def test_a_recording_of_another_rate_is_resampled_and_it_is_said(
     (tmp_path / "in.tsv").write_text("A fine day.\tsilent.wav\n")
     assert "silent.wav: is silent" in CliRunner().invoke(main, args).output
     skipped = CliRunner().invoke(main, [*args, "--missing-images", "skip"])
-    assert "0 with image, 1 images missing" in skipped.output
+    assert "0 with image, 1 image missing" in skipped.output
 
 
 def test_the_scores_of_a_split_come_with_controls_and_the_prior(

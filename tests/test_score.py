@@ -91,7 +91,25 @@ def test_the_table_shows_what_json_holds_in_eighty_columns(files: Path, run: Run
         assert second["differences"][key]["signature"] in map(str.strip, signatures.splitlines())
     assert "not sacreBLEU" in signatures
     folded = "".join(re.findall(r"^│ (\S+) +│", table, re.MULTILINE))
-    assert str(long) in folded  # the whole name, its brackets not taken for markup
+    assert str(long.relative_to(files)) in folded  # what the two do not share; brackets not taken for markup
+
+
+def test_the_table_names_a_system_by_what_tells_it_from_the_others(files: Path, run: Run) -> None:
+    names = []
+    for system in ("none", "gated"):
+        path = files / "runs" / system / "out" / "test.hyp.de"
+        path.parent.mkdir(parents=True)
+        path.write_bytes((files / "two.de").read_bytes())
+        names.append(path)
+    shown = {}
+    for count in (1, 2):
+        _, out, _ = run("--ref", files / "ref.de", *names[:count], "--bootstrap", 0)
+        shown[count] = "".join(re.findall(r"^│ (\S+) +│", out, re.MULTILINE))
+    assert shown == {1: str(names[0]), 2: "nonegated"}
+    result = _json(run, "--ref", files / "ref.de", *names, "--bootstrap", 0)
+    assert [system["name"] for system in result["systems"]] == list(map(str, names))
+    _, out, _ = run("--ref", files / "ref.de", names[0], names[0], "--bootstrap", 0)
+    assert "".join(re.findall(r"^│ (\S+) +│", out, re.MULTILINE)) == 2 * str(names[0])
 
 
 def test_packed_and_plain_files_score_alike(files: Path, run: Run) -> None:

@@ -310,7 +310,7 @@ def test_an_image_that_is_not_there_is_drawn_for_no_sentence(gated: Path, world:
     for seed in (1, 2, 3):
         code, _, err = run(*base, "--control-seed", seed)
         assert code == 0, err
-        assert "1 images missing" in err
+        assert "1 image missing" in err
         rows = [json.loads(line) for line in out.read_text().split("\n")[:-1]]
         assert [row["image"] for row in rows] == wrong_images(there, seed)
         assert [row["with_image"] for row in rows] == [image is not None for image in there]
@@ -385,7 +385,7 @@ def test_a_missing_or_corrupt_image_is_named_or_skipped(looking: Path, tmp_path:
         assert "line 2" in message or name == "bad.jpg"
         skipped = run("translate", "--model", looking / "model", "--input", path, "--missing-images", "skip")
         assert skipped[0] == 0
-        assert "0 with image, 1 images missing" in skipped[2]
+        assert "0 with image, 1 image missing" in skipped[2]
 
 
 def test_features_of_another_backbone_are_refused_by_name(gated: Path, world: Path, tmp_path: Path) -> None:
