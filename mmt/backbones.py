@@ -91,8 +91,8 @@ class Backbone(nn.Module):
             _fold_batch_norm(network)
         network = network.requires_grad_(False)
         self.network: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.register_buffer("mean", 255 * torch.tensor(pixels.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(pixels.std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", 255 * torch.tensor(pixels.mean), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(pixels.std), persistent=False)
         self.eval()
         with torch.inference_mode():
             _, num_regions, dim = self(torch.zeros(1, 3, pixels.crop, pixels.crop, dtype=torch.uint8)).shape
@@ -107,7 +107,10 @@ class Backbone(nn.Module):
         floats = images.to(self.get_buffer("mean").device).to(
             torch.float32, memory_format=torch.channels_last, copy=True
         )
-        return floats.sub_(self.get_buffer("mean")).div_(self.get_buffer("std"))
+        # Whole rows of pixels at once: three numbers at a time take six times as long.
+        mean, std = (self.get_buffer(name).repeat(images.size(3)) for name in ("mean", "std"))
+        floats.permute(0, 2, 3, 1).view(len(images), images.size(2), -1).sub_(mean).div_(std)
+        return floats
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, C, C) normalised float32 -> (N, R, D) float32: the bare network."""

@@ -30,7 +30,7 @@ from mmt.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from mmt.errors import MMTError
 from mmt.feature_writer import FeatureWriter, check_folder, finished_ids
 from mmt.features import DType, FeatureSignature, FeatureStore
-from mmt.images import IMAGE_SUFFIXES, ImageError, find_images
+from mmt.images import IMAGE_SUFFIXES, ImageError, find_images, read_ahead
 from mmt.memory import keep_freed_memory
 from mmt.shards import Parts, Shard, done_parts, drop_parts
 
@@ -302,20 +302,25 @@ def _decoded(
     num_workers: int | None,
     strict: bool = False,
 ) -> Iterator[tuple[dict[Key, Tensor], dict[Key, str]]]:
-    """Decodes ahead of the forward pass, three batches at most, so that memory stays bounded.
+    """Decodes between forward passes on a CPU, which lose more to decoding beside them than it takes by itself;
+    else beside them, three batches ahead at most, so that memory stays bounded.
 
-    Yields, for each batch, the transformed pictures and the reasons of those that failed; with ``strict``,
-    the first failure is raised.
+    The files of the batch after are asked for meanwhile. Yields, for each batch, the transformed pictures and the
+    reasons of those that failed; with ``strict``, the first failure is raised.
     """
 
-    # threads do: decoding and resizing release Python's lock
+    # Threads do: decoding and resizing release Python's lock.
     pool = ThreadPoolExecutor(num_workers or os.cpu_count() or 1, "decode")
     waiting: deque[list[tuple[Key, Future[Tensor]]]] = deque()
-    upcoming = iter(batches)
+    ahead = 1 if any(weight.device.type == "cpu" for weight in backbone.parameters()) else 3
+    upcoming, later = itertools.tee(batches)
+    next(later, None)
     try:
         while True:
-            for batch in itertools.islice(upcoming, 3 - len(waiting)):
+            for batch in itertools.islice(upcoming, ahead - len(waiting)):
                 waiting.append([(key, pool.submit(backbone.read, source)) for key, source in batch])
+                for _, source in next(later, ()):
+                    read_ahead(source)
             if not waiting:
                 return
             pictures: dict[Key, Tensor] = {}

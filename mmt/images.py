@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
@@ -76,6 +77,17 @@ def decode_image(source: Path | bytes | Image.Image) -> Tensor:
         except RuntimeError:
             pass  # a JPEG that torchvision does not take, or a damaged one: PIL takes it, or says what is wrong
     return _decode_pil(image, name)
+
+
+def read_ahead(source: object) -> None:
+    """Asks the system for a file's content and does not wait for it; nothing where ``source`` is none."""
+    if isinstance(source, Path) and hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError, ValueError):
+            file = os.open(source, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would make it wait
+            try:
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(file)
 
 
 def read_file(path: Path) -> bytes:

@@ -636,10 +636,11 @@ def test_resumed_run_forms_the_batches_it_would_have_formed(
     assert batches[-1] == []  # the image left out was tried again, on its own
 
 
-def test_decoding_stays_three_batches_ahead_at_most(
-    lite0: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("device", "ahead"), [("cpu", 0), ("meta", 2)])
+def test_decoding_is_never_far_ahead_and_not_beside_a_network_on_the_cpu(
+    device: str, ahead: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory must not depend on the number of images."""
+    """Memory must not depend on the number of images, and the two would take the cores from each other."""
     started = 0
     plain = images.decode_image
 
@@ -650,11 +651,41 @@ def test_decoding_stays_three_batches_ahead_at_most(
 
     monkeypatch.setattr(images, "decode_image", counted)
     path = make_folder(tmp_path / "images", 1)["000.jpg"]
-    batches = extraction._decoded(([(i, path)] for i in range(50)), lite0, 4)
+    batches = extraction._decoded(([(i, path)] for i in range(50)), load_backbone().to(device), 4)
     for taken in range(1, 11):
         next(batches)
-        assert started <= taken + 2
+        assert taken <= started <= taken + ahead
     batches.close()
+
+
+def test_files_are_asked_for_a_batch_before_they_are_read(
+    lite0: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(extraction, "read_ahead", asked.append)
+    paths = list(make_folder(tmp_path / "images", 6).values())
+    batches = extraction._decoded(([(i, paths[i]), (i + 1, paths[i + 1])] for i in (0, 2, 4)), lite0, 2)
+    for known in (4, 6, 6):
+        next(batches)
+        assert asked == paths[2:known]
+
+
+def test_a_file_that_cannot_be_had_is_asked_for_in_vain(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for source in (tmp_path / "none", tmp_path / "a\0b", tmp_path, tmp_path / "pipe", b"bytes", picture()):
+        images.read_ahead(source)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pixels_are_normalised_each_by_its_colour(
+    lite0: Backbone, memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mean, std = torch.tensor([3.0, 50.0, 200.0]), torch.tensor([0.7, 9.0, 130.0])
+    monkeypatch.setitem(lite0._buffers, "mean", mean)
+    monkeypatch.setitem(lite0._buffers, "std", std)
+    pixels = torch.randint(256, (2, 3, 7, 5), dtype=torch.uint8).contiguous(memory_format=memory_format)
+    expected = (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    assert torch.equal(lite0.normalise(pixels), expected)
 
 
 def test_unknown_device_and_batch_size_are_refused(lite0: Backbone, tmp_path: Path) -> None:
