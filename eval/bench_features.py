@@ -21,16 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mmt.errors import MMTError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def measure_speed(
@@ -41,20 +37,16 @@ def measure_speed(
 
     from mmt.backbones import load_backbone
     from mmt.extraction import extract_features
-    from mmt.images import decode_image, find_images
+    from mmt.images import find_images
     from mmt.memory import keep_freed_memory
+    from mmt.parallel import in_threads
 
     keep_freed_memory()  # for both sides alike
     backbone = load_backbone(backbone_name)
     images = dict(itertools.islice(find_images(folder).items(), num_images))
     threads = torch.get_num_threads()
-
-    def pixels_of(path: Path) -> Tensor:
-        found: Tensor = backbone.transform(decode_image(path))
-        return found
-
-    pixels = torch.stack([pixels_of(path) for path in list(images.values())[:batch_size]])
-    ready = backbone.normalise(pixels)
+    paths = list(images.values())
+    ready = backbone.normalise(backbone.stack([backbone.read(path) for path in paths[:batch_size]]))
     num_batches = len(images) // batch_size
 
     def bare() -> tuple[float, float]:  # images a second, images a second of processor time
@@ -67,8 +59,7 @@ def measure_speed(
 
     def decoding() -> float:
         start = time.perf_counter()
-        with ThreadPoolExecutor(threads) as pool:
-            done = sum(1 for _ in pool.map(pixels_of, images.values()))
+        done = sum(1 for _ in in_threads(backbone.read, paths, threads))
         return done / (time.perf_counter() - start)
 
     def pipeline() -> tuple[float, float]:
