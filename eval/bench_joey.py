@@ -97,8 +97,9 @@ def _config(folder: Path, max_tokens: int, steps: int) -> dict[str, Any]:
 def _prepare(folder: Path, data: Path, vocab_size: int, sentences: int) -> None:
     """Writes texts and vocabulary; of the test split about ``sentences``, of all lengths, the short
     ones first."""
+    from mmt.normalization import normalize
     from mmt.prepared import first_test_split, read_split
-    from mmt.text import EOS, Tokenizer, normalize, train_tokenizer
+    from mmt.text import EOS, Tokenizer, train_tokenizer
 
     rows = {
         name: read_split(data, split) for name, split in (("train", "train"), ("test", first_test_split(data)))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmt.errors import MMTError
+from mmt.normalization import is_blank
 
 _LONGEST = 1 << 24  # bytes: no sentence, but a file of another kind
 _UNPACKED, _PACKED = 1 << 27, 200  # bytes of text that are fine, and times its size that more may be
@@ -26,8 +27,8 @@ def decode_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[str]:
     r"""Decodes a binary stream line by line, holding one line at a time.
 
     A line ends at ``\n`` and nowhere else: files that are parallel line by line come apart where a Unicode line
-    separator inside a sentence counts as an end. The ``\r`` of Windows at a line's end and a byte order mark at
-    the start are dropped.
+    separator inside a sentence counts as an end. The ``\r`` of Windows at a line's end is dropped, and byte order
+    marks at its start: of files that were concatenated, they stand in the middle.
 
     Raises:
         MMTError: not UTF-8, with ``name``, the line and the byte; or a line of over 16 MiB.
@@ -44,16 +45,14 @@ def decode_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[str]:
                 f"{name}: line {number}, byte {error.start + 1}: expected UTF-8 text, found "
                 f"0x{raw[error.start]:02x} ({error.reason}). Convert the file to UTF-8, for example with iconv."
             ) from None
-        if number == 1:
-            text = text.removeprefix("\ufeff")
-        yield text.removesuffix("\n").removesuffix("\r")
+        yield text.lstrip("\ufeff").removesuffix("\n").removesuffix("\r")
 
 
 def read_lines(path: Path) -> list[str]:
     """Reads the sentences of a file, one a line (see ``decode_lines``), without the white space around them.
 
     Args:
-        path: the file; decompressed if it ends in ``.gz``. Blank lines stay, as "".
+        path: the file; decompressed if it ends in ``.gz``. Blank lines (see ``mmt.normalization``) stay, as "".
     Raises:
         MMTError: the file is missing, damaged, empty, or not UTF-8 (with the line and the byte); or it unpacks to
             over 200 times its size.
@@ -63,7 +62,7 @@ def read_lines(path: Path) -> list[str]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             most = max(_UNPACKED, _PACKED * path.stat().st_size)
             for line in decode_lines(stream, str(path)):
-                lines.append(line.strip())
+                lines.append("" if is_blank(line) else line.strip())
                 most -= len(line) + 1
                 if most < 0 and path.suffix == ".gz":
                     raise MMTError(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from mmt.errors import MMTError, nearest
+from mmt.normalization import NORM, is_blank, normalize
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
@@ -52,6 +52,9 @@ def corpus_scores(
 ) -> dict[str, Score]:
     """Scores one system's translations.
 
+    Both sides are normalised first (``mmt.normalization``), and every signature says so: ``norm:nfc``, after what
+    sacrebleu says. Where that changes no line but in its white space, the scores are sacrebleu's own.
+
     Args:
         hypotheses: raw text, one translation a sentence; "" is a translation (a bad one).
         references: raw text, the reference of each, in the same order.
@@ -64,10 +67,11 @@ def corpus_scores(
             not known.
     """
     _check_parallel(hypotheses, references)
+    hypotheses, references = normalized(hypotheses), normalized(references)
     scores = {}
     for key, metric in _sacrebleu_metrics(target_lang, warn=True).items():
         result = metric.corpus_score(hypotheses, [references])
-        scores[key] = Score(result.name, result.score, str(metric.get_signature()))
+        scores[key] = Score(result.name, result.score, signature_of(metric))
     if target_lang is not None:
         metric = _papers_metric()
         hypotheses = tokenize_as_papers(hypotheses, target_lang)
@@ -111,7 +115,7 @@ def paired_bootstrap(
     for hypotheses in (baseline, *systems):
         _check_parallel(hypotheses, references)
     differences: list[dict[str, Difference]] = [{} for _ in systems]
-    everyone = [baseline, *systems]
+    everyone, references = [normalized(lines) for lines in (baseline, *systems)], normalized(references)
     raw_metrics = _sacrebleu_metrics(target_lang, warn=False)
     for key, metric in raw_metrics.items():
         _add_differences(differences, key, metric, everyone, references, samples, seed)
@@ -122,6 +126,16 @@ def paired_bootstrap(
             differences, "bleu_lc_tok", _papers_metric(), everyone, tokenized, samples, seed, target_lang
         )
     return differences
+
+
+def normalized(lines: Sequence[str]) -> list[str]:
+    """The lines as they are compared; see ``mmt.normalization``."""
+    return [normalize(line) for line in lines]
+
+
+def signature_of(metric: Metric) -> str:
+    """sacrebleu's signature of a metric that was given normalised text, and ``norm:nfc``, which says so."""
+    return f"{metric.get_signature()}|{NORM}"
 
 
 def tokenize_as_papers(sentences: Sequence[str], lang: str) -> list[str]:
@@ -163,7 +177,7 @@ def word_accuracy(hypotheses: Sequence[str], answers: Sequence[str]) -> Score:
         MMTError: the lengths differ, there is nothing to score, or an answer has no word.
     """
     hits = word_hits(hypotheses, answers)
-    return Score("word accuracy", 100 * sum(hits) / len(hits), rf"n:{len(hits)}|case:lc|tok:\w+")
+    return Score("word accuracy", 100 * sum(hits) / len(hits), rf"n:{len(hits)}|case:lc|tok:\w+|{NORM}")
 
 
 def word_hits(hypotheses: Sequence[str], answers: Sequence[str]) -> list[bool]:
@@ -307,7 +321,7 @@ def _papers_signature(metric: Metric, lang: str, **more: int) -> str:
     signature.update("tok", f"sacremoses-{sacremoses.__version__}-{lang}-normpunct")
     for key, value in more.items():
         signature.update(key, value)
-    return str(signature)
+    return f"{signature}|{NORM}"
 
 
 def _add_differences(
@@ -326,7 +340,7 @@ def _add_differences(
     with _sacrebleu_seed(seed):
         signatures, results = PairedTest(named, {key: metric}, [references], "bs", samples)()
     ((name, signature),) = signatures.items()
-    text = _papers_signature(metric, papers_lang, bs=samples, seed=seed) if papers_lang else str(signature)
+    text = _papers_signature(metric, papers_lang, bs=samples, seed=seed) if papers_lang else f"{signature}|{NORM}"
     first, *others = [result for result in results[name] if isinstance(result, Result)]
     for number, other in enumerate(others):
         value, p_value = other.score - first.score, other.p_value
@@ -359,11 +373,11 @@ def _check_parallel(hypotheses: Sequence[str], references: Sequence[str], noun: 
         )
     if not references:
         raise MMTError(f"expected hypotheses and {noun}, got none.")
-    blank = next((number for number, text in enumerate(references, 1) if not text.strip()), 0)
+    blank = next((number for number, text in enumerate(references, 1) if is_blank(text)), 0)
     if blank:
         raise MMTError(f"{noun}: number {blank} is blank: there is nothing to compare with.")
 
 
 def _words(text: str) -> list[str]:
-    # Composed, because \w does not match the separate accent of a decomposed letter.
-    return re.findall(r"\w+", unicodedata.normalize("NFC", text).lower())
+    # Normalised, because \w does not match the separate accent of a decomposed letter.
+    return re.findall(r"\w+", normalize(text).lower())

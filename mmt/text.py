@@ -4,53 +4,22 @@ from __future__ import annotations
 
 import io
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmt.errors import MMTError
 from mmt.lines import write_whole
+from mmt.normalization import normalize
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 
-# White space of every kind, control characters, and U+2581, by which SentencePiece marks a space.
-_SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2581]+")
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# Unicode sorts the marks on one letter; the time that takes grows with the square of their number.
-_MANY_MARKS = re.compile(r"[\u0300-\U0010ffff]{256,}")
 MASK = re.compile(r"\[MASK(?:_[A-Z]+)?\]")
 """What stands for a word that a probe took out (``mmt.probes``)."""
-
-
-def normalize(line: str) -> str:
-    """The one normalisation before encoding; every line that it returns survives encode and decode unchanged,
-    but for its case where ``Tokenizer.lowercases``.
-
-    Unicode NFC; each run of white space, control characters (categories Zs, Zl, Zp, Cc) and U+2581 becomes one
-    space; none at either end; a lone surrogate, which no file can hold, becomes U+FFFD; of more than 128 marks on
-    one letter, each 128 are kept apart by U+034F, which prints nothing. Nothing else: case, quotes, zero-width and
-    directional characters stay.
-    """
-    line = _SURROGATES.sub("\ufffd", line)
-    line = _MANY_MARKS.sub(_kept_apart, line)
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", line)).strip(" ")
-
-
-def _kept_apart(found: re.Match[str]) -> str:
-    """Unicode's stream-safe text format (UAX 15), with a larger number."""
-    parts, marks = [], 0
-    for character in found.group():
-        marks = marks + 1 if unicodedata.combining(character) else 0
-        if marks > 128:
-            parts.append("\u034f")
-            marks = 1
-        parts.append(character)
-    return "".join(parts)
 
 
 def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: Sequence[str] = ()) -> None:

@@ -19,8 +19,9 @@ from mmt.errors import MMTError
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard
+from mmt.normalization import normalize
 from mmt.search import Hypothesis
-from mmt.text import Tokenizer, normalize
+from mmt.text import Tokenizer
 
 if TYPE_CHECKING:
     from PIL.Image import Image

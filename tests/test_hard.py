@@ -40,12 +40,13 @@ from mmt.images import ImageError, decode_image
 from mmt.index import Index, open_index, write_index
 from mmt.inputs import Images, Input, Line, open_file
 from mmt.lines import parse_json, read_lines
+from mmt.normalization import normalize
 from mmt.predictions import Prediction
 from mmt.prepared import DatasetInfo, read_info, read_split, write_dataset
 from mmt.retrieve import Answer, Query, render
 from mmt.selection import choose
 from mmt.sizes import MMTConfig
-from mmt.text import Tokenizer, normalize
+from mmt.text import Tokenizer
 from mmt.translator import Translation, Translator
 from tests.hard.fuzz import READERS, SHARES, run_case
 

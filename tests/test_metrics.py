@@ -8,8 +8,10 @@ import os
 import random
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import sacrebleu
@@ -77,7 +79,35 @@ def test_scores_are_those_of_sacrebleu() -> None:
         expected = metric.corpus_score(hypotheses, [references])
         assert scores[key].value == expected.score
         assert scores[key].name == expected.name
-        assert scores[key].signature == str(metric.get_signature())
+        assert scores[key].signature == f"{metric.get_signature()}|norm:nfc"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_the_normal_form_of_either_side_changes_no_score(form: Literal["NFC", "NFD"]) -> None:
+    references = _references()
+    hypotheses = _damaged(references, 0.2)
+    scores = corpus_scores(hypotheses, references, target_lang="de")
+    other = [unicodedata.normalize(form, line) for line in references]
+    assert (other != references) == (form == "NFD")
+    assert corpus_scores(hypotheses, other, target_lang="de") == scores
+    other_hypotheses = [unicodedata.normalize(form, line) for line in hypotheses]
+    assert corpus_scores(other_hypotheses, references, target_lang="de") == scores
+    differences = paired_bootstrap(references, [hypotheses], references, target_lang="de", samples=20)
+    assert paired_bootstrap(other, [hypotheses], other, target_lang="de", samples=20) == differences
+    assert {d.signature.rpartition("|")[2] for d in differences[0].values()} == {"norm:nfc"}
+    gold = ["Küche"] * len(references)
+    assert word_accuracy(other_hypotheses, gold) == word_accuracy(hypotheses, gold)
+
+
+def test_invisible_characters_change_no_score() -> None:
+    references = _references()
+    hypotheses = _damaged(references, 0.2)
+    marked = [f"\ufeff{line[:9]}\u200b\u00ad{line[9:]}\u200e\u2069" for line in references]
+    assert corpus_scores(hypotheses, marked, target_lang="de") == corpus_scores(
+        hypotheses, references, target_lang="de"
+    )
+    with pytest.raises(MMTError, match="references: number 2 is blank"):
+        corpus_scores(hypotheses[:3], [references[0], "\u200b\ufeff", references[2]], target_lang="de")
 
 
 def test_papers_bleu_is_sacrebleu_on_lowercased_moses_tokens() -> None:
@@ -217,7 +247,7 @@ def test_p_values_are_those_of_sacrebleu(monkeypatch: pytest.MonkeyPatch) -> Non
         assert [system[key].p_value for system in ours] == [
             result.p_value for result in theirs[name][1:] if isinstance(result, Result)
         ]
-        assert ours[0][key].signature == str(signatures[name])
+        assert ours[0][key].signature == f"{signatures[name]}|norm:nfc"
 
 
 def test_a_much_worse_system_is_significantly_worse() -> None:

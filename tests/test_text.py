@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmt.errors import MMTError
-from mmt.text import EOS, Tokenizer, normalize, train_tokenizer
+from mmt.normalization import normalize
+from mmt.text import EOS, Tokenizer, train_tokenizer
 
 TEXT = Path(__file__).read_text(encoding="utf-8")
 ODD = [
