@@ -61,7 +61,8 @@ def answer_accuracy(answer: str, answers: Sequence[str]) -> float:
 
     With one annotator's answer: whether the two are equal in normal form. With several, VQA's accuracy: the mean,
     over the subsets that leave one annotator out, of min(how many of the subset gave the answer / 3, 1). As in the
-    official code nothing but case is normalised, on either side, where all annotators gave the very same answer.
+    official code nothing is normalised, on either side, where all annotators gave the very same answer: "Yes" is
+    wrong where all ten said "yes".
 
     Raises:
         ValueError: there is no annotator's answer.
@@ -74,7 +75,7 @@ def answer_accuracy(answer: str, answers: Sequence[str]) -> float:
     answer = _one_line(answer)
     if len(set(gold)) > 1:
         gold, answer = [normalise_answer(text) for text in gold], normalise_answer(answer)
-    hits = sum(text.lower() == answer.lower() for text in gold)
+    hits = gold.count(answer)
     misses = len(gold) - hits
     return (hits * min((hits - 1) / 3, 1) + misses * min(hits / 3, 1)) / len(gold)
 

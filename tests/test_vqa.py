@@ -77,10 +77,33 @@ def test_one_answer_is_right_or_wrong_after_normalisation() -> None:
     assert answer_accuracy("dog", ["dogs"]) == 0
 
 
-def test_nothing_but_case_is_normalised_where_all_annotators_agree() -> None:
-    assert answer_accuracy("2", ["two"] * 10) == 0
-    assert answer_accuracy("TWO ", ["two"] * 10) == 1
-    assert answer_accuracy("2", ["two"] * 9 + ["the two"]) == 1
+# Of an answer and ten annotators' what the official vqaEval.py (commit a013f00) makes of it, run once.
+ACCURACIES = [
+    ("yes", ["yes"] * 10, 1.0),
+    ("Yes", ["yes"] * 10, 0.0),
+    ("yes", ["Yes"] * 10, 0.0),
+    (" yes\n", ["yes"] * 10, 1.0),
+    ("yes", ["yes "] * 5 + ["\tyes"] * 5, 1.0),
+    ("Yes", ["yes "] * 5 + ["\tyes"] * 5, 0.0),
+    ("yes.", ["yes"] * 10, 0.0),
+    ("2", ["two"] * 10, 0.0),
+    ("TWO", ["two"] * 10, 0.0),
+    ("two", ["the two"] * 10, 0.0),
+    ("Yes", ["yes"] * 9 + ["Yes"], 1.0),
+    ("Yes", ["yes"] * 9 + ["no"], 1.0),
+    ("2", ["two"] * 9 + ["the two"], 1.0),
+    ("The two!", ["two"] * 3 + ["three"] * 7, 0.9),
+    ("two", ["2"] + ["two"] + ["three"] * 8, 0.6),
+    ("dont know", ["don't know"] + ["unknown"] * 9, 0.3),
+    ("1,000", ["1000", "1,000"] + ["many"] * 8, 0.6),
+    ("", ["a"] * 2 + ["cat"] * 8, 0.6),
+    ("bird", ["cat"] * 10, 0.0),
+]
+
+
+@pytest.mark.parametrize(("answer", "answers", "accuracy"), ACCURACIES)
+def test_accuracy_is_the_official_one(answer: str, answers: list[str], accuracy: float) -> None:
+    assert answer_accuracy(answer, answers) == pytest.approx(accuracy)
 
 
 def test_no_annotator_is_an_error() -> None:
