@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.command import Command
+from mmt.controls import wrong_images
 from mmt.errors import MMTError
 from mmt.lines import make_folder, write_whole
 from mmt.prepared import image_folder, read_info, read_split
@@ -42,7 +43,7 @@ _PATH = click.Path(path_type=Path)
 @click.argument("out", type=_PATH)
 @click.option("--images", type=_PATH, multiple=True,
               help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
-@click.option("--draws", type=click.IntRange(min=1), default=5, help="How often to mix up the images (control).")
+@click.option("--draws", type=click.IntRange(min=1), default=5, help="How often to draw wrong images (control).")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
 def main(
     models: tuple[Path, ...],
@@ -74,11 +75,11 @@ def evaluate(
     Returns:
         What ``OUT/result.json`` holds: under ``retrieval``, for ``all`` and each language, and for each of
         ``DIRECTIONS``: ``queries``, ``candidates``, ``chance`` and each figure's mean over seeds, sample standard
-        deviation (None for one seed) and values; under ``wrong_images`` the same figures when the images are mixed
-        up at random, the mean over draws and seeds.
+        deviation (None for one seed) and values; under ``wrong_images`` the same figures when every caption is
+        given another's image (``mmt.controls.wrong_images``), the mean over draws and seeds.
     Raises:
-        MMTError: data without images; models without vectors, of another language, or that differ in more than
-            their seed; images that cannot be had; a folder that cannot be written.
+        MMTError: data without images, or with one; models without vectors, of another language, or that differ in
+            more than their seed; images that cannot be had; a folder that cannot be written.
     """
     from tqdm import tqdm
 
@@ -95,6 +96,7 @@ def evaluate(
     names = list(dict.fromkeys(row["image"] for row in kept))
     row_of = {name: number for number, name in enumerate(names)}
     owners = np.array([row_of[row["image"]] for row in kept])
+    mixed = [np.array([row_of[name] for name in wrong_images(names, seed + draw)]) for draw in range(draws)]
     groups = {"all": np.arange(len(kept))}
     langs = [row.get("lang", "") for row in kept]
     if len(set(langs)) > 1:
@@ -115,9 +117,7 @@ def evaluate(
                 pictures = embed_images(translator, names, progress=bar.update)
                 for name, group in groups.items():
                     values[name].append(_both(texts[group], pictures, owners[group]))
-                    for draw in range(draws):
-                        mixed = np.random.default_rng(seed + draw).permutation(len(names))
-                        wrong[name].append(_both(texts[group], pictures[mixed], owners[group]))
+                    wrong[name] += [_both(texts[group], pictures[other], owners[group]) for other in mixed]
     result: dict[str, Any] = {
         "data": info.name,
         "data_checksum": info.splits[split].checksum,
@@ -179,8 +179,8 @@ def print_result(result: Mapping[str, Any]) -> None:
     if len(result["models"]) > 1:
         console.print(f"± is the standard deviation over {len(result['models'])} seeds.")
     console.print(
-        f"wrong images: all images mixed up at random, the mean over {result['draws']} draws; chance: what "
-        "a random order of the candidates is to be expected to give."
+        f"wrong images: every caption is given another's image, the mean over {result['draws']} draws; chance: "
+        "the expected figures of a random order of the candidates."
     )
 
 

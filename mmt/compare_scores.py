@@ -63,7 +63,9 @@ def check_images(config: CompareConfig, recipe: TrainConfig) -> dict[str, Any]:
     assert recipe.data.path is not None  # noqa: S101
     rows = seen_rows(recipe.data.path, config.split)
     images = [row["image"] for row in rows]
-    if not are_contrastive(rows):
+    if are_contrastive(rows):  # the draw itself may fail, better now than after the training
+        other_readings([row["source"] for row in rows], [row["target"] for row in rows], images)
+    else:
         wrong_images(images, config.control_seed)
     signatures = {}
     for name, folders in config.features.items():

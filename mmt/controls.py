@@ -5,6 +5,7 @@ Incongruent decoding, Caglayan et al. (2019), https://aclanthology.org/N19-1422;
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -60,14 +61,25 @@ def wrong_images(images: Sequence[Image | None], seed: int) -> list[Image | None
 
 
 def other_readings(sources: Sequence[str], targets: Sequence[str], images: Sequence[Image]) -> list[Image]:
-    """For each sentence the image of one with the same source and another translation, else of the next one."""
+    """For each sentence the image of one with the same source and another translation, else of the next one.
+
+    Another image than its own in either case.
+
+    Raises:
+        MMTError: all sentences have the same image.
+    """
     readings: dict[str, list[int]] = {}
     for row, source in enumerate(sources):
         readings.setdefault(source, []).append(row)
+    keys = [image_key(image) for image in images]
     wrong = []
     for row, source in enumerate(sources):
         others = [other for other in readings[source] if targets[other] != targets[row]]
-        wrong.append(images[others[0] if others else (row + 1) % len(images)])
+        following = (number % len(images) for number in range(row + 1, row + len(images)))
+        other = next((other for other in itertools.chain(others, following) if keys[other] != keys[row]), None)
+        if other is None:
+            raise MMTError(f"wrong images: all {len(images):,} sentences have the same one. Take more sentences.")
+        wrong.append(images[other])
     return wrong
 
 

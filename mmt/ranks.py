@@ -76,9 +76,13 @@ def ranks(
 
 
 def figures(places: NDArray[np.int64]) -> dict[str, float]:
-    """Recall at 1, 5 and 10, the share of queries (0 to 1) with a right answer so far in front; median rank."""
+    """Recall at 1, 5 and 10, the share of queries (0 to 1) with a right answer so far in front; median rank.
+
+    The median of an even number of ranks is rounded down, as VSE++ (https://github.com/fartashf/vsepp) and
+    open_clip do: floor(median) + 1 of ranks that count from 0.
+    """
     shares = {name: float(np.mean(places <= k)) for name, k in FIGURES.items()}
-    return shares | {"median_rank": float(np.median(places))}
+    return shares | {"median_rank": float(np.floor(np.median(places)))}
 
 
 def chance(num_right: NDArray[np.integer[Any]], num_candidates: int) -> dict[str, float]:

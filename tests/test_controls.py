@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmt.controls import controlled_images, image_key, wrong_images
+from mmt.controls import controlled_images, image_key, other_readings, wrong_images
 from mmt.errors import MMTError
 
 IMAGES = st.lists(st.one_of(st.none(), st.integers(0, 30).map(str)), max_size=40)
@@ -43,6 +43,15 @@ def test_the_same_picture_in_two_rows_is_no_wrong_image_for_either() -> None:
     pair = [b"a", b"a", b"b", b"b"]
     assert wrong_images(pair, 1) == [b"b", b"b", b"a", b"a"]
     assert image_key(Path("a/b.png")) == image_key("a/b.png")
+
+
+def test_another_reading_never_has_the_sentences_own_picture() -> None:
+    sources, targets = ["bank", "bank", "bank", "dog", "cat"], ["Bank", "Ufer", "Ufer", "Hund", "Katze"]
+    assert other_readings(sources, targets, ["1", "2", "3", "4", "5"]) == ["2", "1", "1", "5", "1"]
+    shared = ["1", "1", "2", "4", "4"]
+    assert other_readings(sources, targets, shared) == ["2", "2", "1", "1", "1"]
+    with pytest.raises(MMTError, match="have the same one"):
+        other_readings(sources, targets, ["1"] * 5)
 
 
 def test_blank_takes_every_image_and_right_none() -> None:
