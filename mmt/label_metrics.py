@@ -1,4 +1,4 @@
-"""Scores of labels (scikit-learn's) and of sentiment (as they are usual on CMU-MOSI).
+"""Scores of labels (scikit-learn's) and of sentiment (MMSA's, of CMU-MOSI).
 
 Heavy imports stay inside the functions, so that light commands start fast.
 """
@@ -55,12 +55,14 @@ def label_scores(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, An
 
 
 def sentiment_scores(predicted: Sequence[float], truth: Sequence[float]) -> dict[str, float | None]:
-    """Scores of sentiment in [-3, 3], as usual on CMU-MOSI (Tsai et al. 2019, https://aclanthology.org/P19-1656).
+    """Scores of sentiment in [-3, 3], those of MMSA, https://github.com/thuiar/MMSA, for CMU-MOSI and CMU-MOSEI.
 
+    As its ``metricsTop.py`` computes them, but not rounded; MMSA is M-SENA's (https://arxiv.org/abs/2203.12441).
     ``acc2_has0`` and ``f1_has0``: negative (y < 0) against the rest; ``acc2_non0`` and ``f1_non0``: positive
-    (y > 0) against the rest, items whose truth is 0 left out; F1 weighted by the true classes' sizes. ``acc7``:
-    agreement of round(clip(y, -3, 3)), halves to the even number as NumPy rounds. In [0, 100]. ``mae``: mean
-    absolute error. ``pearson``: r.
+    (y > 0) against the rest, items whose truth is 0 left out; F1 weighted by the true classes' sizes. ``acc7`` and
+    ``acc5``: agreement of round(clip(y, -3, 3)) and round(clip(y, -2, 2)), halves to the even number as NumPy
+    rounds. In [0, 100]. ``mae``: mean absolute error. ``pearson``: r. MulT's script (Tsai et al. 2019,
+    https://aclanthology.org/P19-1656) differs: its F1 is weighted by the sizes of the predicted classes.
 
     Returns:
         The scores; None for one that is not defined: r of a constant or of one item, non0 where every truth is 0.
@@ -84,7 +86,9 @@ def sentiment_scores(predicted: Sequence[float], truth: Sequence[float]) -> dict
         scores[f"acc2_{name}"] = 100 * float(accuracy_score(b, a)) if len(b) else None
         weighted = {"average": "weighted", "zero_division": 0}
         scores[f"f1_{name}"] = 100 * float(f1_score(b, a, **weighted)) if len(b) else None
-    scores["acc7"] = 100 * float(np.mean(np.round(np.clip(ours, -3, 3)) == np.round(np.clip(theirs, -3, 3))))
+    for name, most in (("acc7", 3), ("acc5", 2)):
+        a, b = (np.round(np.clip(values, -most, most)) for values in (ours, theirs))
+        scores[name] = 100 * float(np.mean(a == b))
     scores["mae"] = float(np.mean(np.abs(ours - theirs)))
     varies = len(ours) > 1 and np.ptp(ours) > 0 and np.ptp(theirs) > 0
     r = float(pearsonr(ours, theirs).statistic) if varies else math.nan

@@ -64,8 +64,36 @@ def test_scores_of_sentiment_worked_by_hand() -> None:
     assert scores["f1_non0"] == pytest.approx(100 * (2 * negative + 3 * positive) / 5)
     # rounded: truth -3 -1 0 0 0 2 3; said -3 0 0 0 0 2 0
     assert scores["acc7"] == pytest.approx(100 * 5 / 7)
+    # no further than 2: truth -2 -1 0 0 0 2 2; said -2 0 0 0 0 2 0
+    assert scores["acc5"] == pytest.approx(100 * 5 / 7)
     assert scores["mae"] == pytest.approx((6 + 1.6 + 0.1 + 0 + 0.3 + 1 + 2.6) / 7)
     assert scores["pearson"] == pytest.approx(pearsonr(SAID_SCORES, TRUE_SCORES).statistic)
+
+
+# What MMSA's metricsTop.py (commit a94e65d) makes of these, run once; it rounds to four digits.
+MMSA_TRUTH = [-3.0, -2.6, -1.8, -1.2, -0.6, -0.2, 0.0, 0.0, 0.4, 0.8, 1.5, 2.4, 2.5, 3.0]
+MMSA_SAID = [-3.7, -1.5, -2.5, 0.3, -0.4, -0.6, -0.1, 0.0, 0.5, 1.4, 2.5, 1.2, 3.4, -0.8]
+MMSA = {
+    "acc2_has0": 78.57, "f1_has0": 78.68, "acc2_non0": 83.33, "f1_non0": 83.33, "acc5": 64.29, "acc7": 50.0,
+    "mae": 0.8786, "pearson": 0.7486,
+}  # fmt: skip
+
+
+def test_scores_of_sentiment_are_those_of_mmsa() -> None:
+    scores = sentiment_scores(MMSA_SAID, MMSA_TRUTH)
+    assert scores.keys() == MMSA.keys()
+    for name, value in MMSA.items():
+        assert scores[name] == pytest.approx(value, abs=0.00005 if name in ("mae", "pearson") else 0.005)
+
+
+def test_weighted_f1_is_weighted_by_the_true_classes() -> None:
+    """MMSA's; MulT's script gives scikit-learn the predictions as the truth."""
+    truth, said = [1.0, 1.0, 1.0, 1.0, -1.0, -2.0], [1.0, -1.0, -1.0, 2.0, -1.0, -1.0]
+    positive, negative = 2 * 2 / (4 + 2), 2 * 2 / (2 + 4)
+    assert sentiment_scores(said, truth)["f1_has0"] == pytest.approx(100 * (4 * positive + 2 * negative) / 6)
+    said[0] = -0.5
+    positive, negative = 2 * 1 / (4 + 1), 2 * 2 / (2 + 5)
+    assert sentiment_scores(said, truth)["f1_has0"] == pytest.approx(100 * (4 * positive + 2 * negative) / 6)
 
 
 def test_scores_of_sentiment_agree_with_the_libraries_on_random_items() -> None:
