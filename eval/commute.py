@@ -87,6 +87,8 @@ def main(
             "items_left_out": found.left_out,
             "images_missing": found.missing,
             "item_images": [item.image for item in found.items],
+            "item_numbers": [item.number for item in found.items],
+            "items_with_the_same_translations": _same(results, found),
             "systems": [_json(*system) for system in zip(models, cards, results, strict=True)],
             "mcnemar": asdict(compared) if compared is not None else None,
         }
@@ -164,12 +166,20 @@ def _print(
         "pair accuracy without image": [_pairs(result.blank) if result.blank else "-" for result in results],
         "items not mirrored, in no pair": [f"{result.unmirrored:,}" for result in results],
     }
+    same = _same(results, found)
+    if same:
+        rows["items whose two translations are the same"] = [f"{len(r.choices.same):,}" for r in results]
+        rows["best reachable accuracy"] = [f"{r.choices.best_accuracy:.1f}" for r in results]
     for name, cells in rows.items():
         table.add_row(name, *cells)
     console.print(table)
     if found.left_out:
         names = ", ".join(found.missing[:3]) + (", ..." if len(found.missing) > 3 else "")
         console.print(f"Left out: {found.left_out:,} items, whose image is missing: {names}.", markup=False)
+    if same:
+        console.print(
+            f"The two translations are the same, so that no choice is right: item {', '.join(map(str, same))}."
+        )
     if not all(result.blank for result in results):
         console.print("Scored on text, mirrored items are half right by construction (ties apart): the baseline.")
     if compared is not None:
@@ -177,6 +187,11 @@ def _print(
             f"McNemar's exact test: right by the first model alone {compared.only_first:,}, by the second alone "
             f"{compared.only_second:,}, p {compared.p_value:.2g}."
         )
+
+
+def _same(results: Sequence[CommuteResult], found: FoundImages) -> list[int]:
+    """The numbers of the items whose two translations are the same to some model."""
+    return sorted({found.items[place].number for result in results for place in result.choices.same})
 
 
 def _share(choices: Choices) -> str:

@@ -119,6 +119,7 @@ def choice_rows(choice: Choice, systems: Mapping[str, Translator]) -> list[Choic
                 found.blank.accuracy.value / 100 if found.blank else None,
                 mcnemar(first, choices.hits).p_value if first is not None else None,
                 choice.found.missing,
+                [items[place].number for place in choices.same],
             )
         )
         first = first or choices.hits

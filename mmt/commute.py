@@ -6,7 +6,7 @@ CoMMuTE, Futeral et al. (2023), https://aclanthology.org/2023.acl-long.295, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,16 @@ _IMAGES = "img.order"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sentence that can mean two things, its translation as ``image`` wants it, and the other translation."""
+    """A sentence that can mean two things, its translation as ``image`` wants it, and the other translation.
+
+    ``number``: its line in the file, or row of the split, from 1; 0 where it is in none.
+    """
 
     source: str
     correct: str
     incorrect: str
     image: str
+    number: int = field(default=0, compare=False)
 
 
 def commute_languages(folder: Path) -> tuple[str, str]:
@@ -69,7 +73,7 @@ def read_commute(folder: Path) -> list[Item]:
             )
         if "" in column:
             raise MMTError(f"{folder / name}: line {column.index('') + 1} is blank.")
-    return [Item(*row) for row in zip(*columns, strict=True)]
+    return [Item(*row, number) for number, row in enumerate(zip(*columns, strict=True), 1)]
 
 
 def read_contrastive(data: Path, split: str) -> list[Item]:
@@ -86,7 +90,10 @@ def read_contrastive(data: Path, split: str) -> list[Item]:
             f"{data}: split '{split}' has no column 'contrast' with the wrong translations. "
             "python -m data_prep.pictures makes a split 'contrastive' that has."
         )
-    items = [Item(row["source"], row["target"], row["contrast"], row["image"]) for row in rows]
+    items = [
+        Item(row["source"], row["target"], row["contrast"], row["image"], number)
+        for number, row in enumerate(rows, 1)
+    ]
     for number, item in enumerate(items, 1):
         if not (item.source and item.correct and item.incorrect):
             raise MMTError(
@@ -117,12 +124,14 @@ class Choices:
     """What a model chose, of one kind of input: with images, or without.
 
     ``correct`` and ``incorrect`` are the scores of either translation of each item; an item is a hit if the
-    correct one has the lower perplexity, strictly.
+    correct one has the lower perplexity, strictly. ``same``: positions of items whose two translations are the
+    same pieces to the model, so that no choice is right; CoMMuTE has 2 in Arabic and 6 in Russian.
     """
 
     correct: list[PairScore]
     incorrect: list[PairScore]
     pairs: list[tuple[int, int]]
+    same: list[int] = field(default_factory=list)
 
     @property
     def hits(self) -> list[bool]:
@@ -141,6 +150,11 @@ class Choices:
     def interval(self) -> tuple[float, float]:
         """Of the accuracy, 95 %, in percent."""
         return wilson_interval(sum(self.hits), len(self.hits))
+
+    @property
+    def best_accuracy(self) -> float:
+        """The best accuracy that can be reached, in percent: of all items but ``same``."""
+        return 100 * (1 - len(self.same) / len(self.correct))
 
     @property
     def pair_accuracy(self) -> Score | None:
@@ -202,6 +216,8 @@ class CommuteResult:
             "items": self.num_items,
             "pairs": len(self.choices.pairs),
             "items_not_mirrored": self.unmirrored,
+            "items_with_the_same_translations": len(self.choices.same),
+            "best_accuracy": self.choices.best_accuracy,
             "with_images": self.blank is not None,
             **figures(self.choices),
             "without_images": figures(self.blank) if self.blank else None,
@@ -259,8 +275,10 @@ def judge(
         sources, targets, shown = sources * 2, targets * 2, [*images, *images] + [None] * (2 * num)
     scores = score_pairs(translator, sources, targets, shown, max_tokens=max_tokens, progress=progress)
     pairs = mirrored_pairs(items)
-    choices = Choices(scores[:num], scores[num : 2 * num], pairs)
-    blank = Choices(scores[2 * num : 3 * num], scores[3 * num :], pairs) if images is not None else None
+    encode = translator.tokenizer.encode
+    same = [place for place, item in enumerate(items) if encode(item.correct) == encode(item.incorrect)]
+    choices = Choices(scores[:num], scores[num : 2 * num], pairs, same)
+    blank = Choices(scores[2 * num : 3 * num], scores[3 * num :], pairs, same) if images is not None else None
     return CommuteResult(choices, blank)
 
 

@@ -76,7 +76,8 @@ class ChoiceRow:
     """Which of two translations is more probable, given the image: CoMMuTE and the like.
 
     accuracy, interval, pair_accuracy: shares; chance is 0.5 and 0.25. blank: accuracy without images. missing:
-    items left out, because their image, one of ``missing_images``, cannot be had.
+    items left out, because their image, one of ``missing_images``, cannot be had. same: the numbers of items whose
+    two translations are the same to the model, so that no choice is right.
     """
 
     data: str
@@ -90,6 +91,12 @@ class ChoiceRow:
     blank: float | None = None
     mcnemar: float | None = None
     missing_images: list[str] = field(default_factory=list)
+    same: list[int] = field(default_factory=list)
+
+    @property
+    def best(self) -> float:
+        """The best accuracy that can be reached: of all items but ``same``."""
+        return 1 - len(self.same) / self.items
 
 
 @dataclass(frozen=True)

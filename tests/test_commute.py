@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -157,6 +158,28 @@ def test_equal_translations_are_a_tie_and_wrong(text_only: Translator) -> None:
     result = judge(text_only, mirrored([("A dog.", "Hund", " Hund "), READINGS[0]]))
     assert result.choices.hits[:2] == [False, False]
     assert (result.choices.ties, result.choices.accuracy.value) == (2, 25)
+
+
+def test_items_whose_translations_are_the_same_are_counted_and_bound_the_accuracy(text_only: Translator) -> None:
+    items = mirrored([("A dog.", "Hund", " Hund "), *READINGS])
+    result = judge(text_only, items)
+    assert result.choices.same == [0, 1]  # to the model: it is the pieces that are compared
+    assert result.choices.best_accuracy == 80
+    assert result.choices.accuracy.value == 40  # half of those that can be right
+    assert result.to_dict()["best_accuracy"] == 80
+    assert judge(text_only, ITEMS).choices.best_accuracy == 100
+
+
+def test_the_command_lists_the_items_whose_translations_are_the_same(models: Path, tmp_path: Path) -> None:
+    items = [*ITEMS, replace(ITEMS[0], incorrect=ITEMS[0].correct), replace(ITEMS[1], incorrect=ITEMS[1].correct)]
+    folder, output = write_commute(tmp_path / "en-de", items), tmp_path / "result.json"
+    said = run(models / "none", folder, "--output", output)
+    assert "no choice is right: item 9, 10." in said
+    assert re.search(r"best reachable accuracy\W+80\.0", said)
+    value = json.loads(output.read_text())
+    assert value["items_with_the_same_translations"] == [9, 10]
+    assert value["systems"][0]["best_accuracy"] == pytest.approx(80)
+    assert "reachable" not in run(models / "none", write_commute(tmp_path / "plain", ITEMS))
 
 
 def test_mirrored_items_are_found_wherever_they_stand() -> None:

@@ -352,6 +352,14 @@ def test_ambiguous_words_stand_beside_their_usual_sense() -> None:
     assert "67.2" in Page(html).text
 
 
+def test_items_whose_translations_are_the_same_bound_what_can_be_right() -> None:
+    evidence = make_evidence()
+    row = replace(evidence.choices[0], same=[17, 42, 99])
+    page = render(replace(evidence, choices=[row]), {})
+    assert "the two translations of item 17, 42, 99 are the same, so that at most 99.0" in page
+    assert "are the same" not in page_html()
+
+
 def test_text_only_model_has_a_page() -> None:
     row = ControlRow("model", "text", {"BLEU": Spread(30.0)})
     html = render(replace(make_evidence(), controls=[row], awareness=None, gates=None), None)
