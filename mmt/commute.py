@@ -73,7 +73,10 @@ def read_commute(folder: Path) -> list[Item]:
             )
         if "" in column:
             raise MMTError(f"{folder / name}: line {column.index('') + 1} is blank.")
-    return [Item(*row, number) for number, row in enumerate(zip(*columns, strict=True), 1)]
+    return [
+        Item(source, correct, incorrect, image, number)
+        for number, (source, correct, incorrect, image) in enumerate(zip(*columns, strict=True), 1)
+    ]
 
 
 def read_contrastive(data: Path, split: str) -> list[Item]:
