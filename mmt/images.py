@@ -12,11 +12,12 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from mmt.errors import MMTError
+from mmt.image_metadata import without_metadata
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -26,6 +27,16 @@ _MAX_ASPECT = 100  # a thinner image would be resized to a strip of gigabytes
 _MAX_BYTES = 1 << 30  # of a file
 # Those of IMAGE_SUFFIXES. PIL knows dozens more; to read EPS it runs another program.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each orientation of EXIF."""
 
 
 # --- decoding ---------------------------------------------------------------------------------------------
@@ -44,6 +55,7 @@ def decode_image(source: Path | bytes | Image.Image) -> Tensor:
 
     8-bit grey and colour JPEGs go through torchvision (twice as fast), everything else through PIL; which way
     depends on the file alone, so one file always gives the same pixels. 16-bit grey keeps its upper 8 bits.
+    Damaged metadata (EXIF, colour profile, text) of a file whose pixels are whole is ignored.
 
     Args:
         source: a file, a file's bytes, or an opened PIL image.
@@ -62,6 +74,16 @@ def decode_image(source: Path | bytes | Image.Image) -> Tensor:
         raise ImageError(name, (getattr(error, "strerror", None) or str(error)).lower()) from None
     if not data:
         raise ImageError(name, "the file is empty")
+    try:
+        return _decode(data, name)
+    except ImageError:
+        for copy in without_metadata(data):
+            with contextlib.suppress(ImageError):
+                return _decode(copy, name)
+        raise
+
+
+def _decode(data: bytes, name: str) -> Tensor:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
     except UnidentifiedImageError:
@@ -116,7 +138,8 @@ def _decode_pil(image: Image.Image, name: str) -> Tensor:
     _check_size(image, name)
     try:
         sixteen = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
-        image = ImageOps.exif_transpose(image)
+        image.load()
+        image = _upright(image)
         if image.mode in ("I", "F") and not sixteen:
             raise ImageError(name, "32-bit pixels, whose range is not known. Save it with 8 or 16 bits")
         if sixteen:
@@ -131,6 +154,18 @@ def _decode_pil(image: Image.Image, name: str) -> Tensor:
     except Exception as error:  # as above
         raise ImageError(name, f"damaged ({error})") from None
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As its EXIF says, as far as that can be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # of any kind: the pixels are read already
+        orientation = None
+        with contextlib.suppress(Exception):
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+        turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+        return image if turn is None else image.transpose(turn)
 
 
 # --- finding ----------------------------------------------------------------------------------------------
