@@ -36,8 +36,10 @@ _WINDOW, _HOP = 400, 160  # samples: 25 and 10 ms, Kaldi's
 _SCALE = float(2**15)  # Kaldi's too: the converter's own floor lies then far below 16-bit noise
 _FLOOR = 0.0  # log energy; at this scale the rounding to 16 bits alone has more, only digital silence has less
 _MEAN, _DEVIATION = 16.0, 5.0  # about those of speech at this scale
-_LOUDEST = 1e6  # full scale is 1: beyond are programs' mistakes, whose energy is infinite
+_LOUDEST = 4.0  # full scale is 1: beyond clipping, these are float samples on the scale of integers
+_INTEGERS = {2**15: "16-bit", 2**23: "24-bit", 2**31: "32-bit"}
 _SILENCE = 1e-4  # root mean square, -80 dB of full scale
+_CANCELLED = 0.2  # of the loudest channel, divided by the channels; where one alone sounds, 1 is left of it
 _MAX_SECONDS, _MAX_CHANNELS, _RATES = 600.0, 32, range(4_000, 384_001)
 
 
@@ -62,8 +64,9 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
         them, e.g. ``resampled from 22,050 Hz``.
     Raises:
         AudioError: (an MMTError) naming the file: missing, empty, not audio, damaged or cut off (as far as its
-            format tells; an MP3 without a count of its frames does not), samples that are not numbers, silent
-            (under -80 dB of full scale), or shorter than one frame of 25 ms.
+            format tells; an MP3 without a count of its frames does not), samples that are not numbers or on the
+            scale of integers, silent (under -80 dB of full scale), of channels that cancel each other in the mix,
+            or shorter than one frame of 25 ms.
     """
     import soundfile
 
@@ -88,12 +91,24 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
     lacking = _lacks(data, len(samples), min(total, most), total, header)
     if lacking:
         raise AudioError(name, lacking)
-    if not (np.abs(samples) <= _LOUDEST).all():
-        raise AudioError(name, f"has samples that are not numbers (NaN, infinite or over {_LOUDEST:,.0f})")
+    peak = float(np.abs(samples).max(initial=0))
+    if not peak <= _LOUDEST:
+        raise AudioError(name, _too_loud(peak))
     done = [f"cut to {seconds:g} s"] if total > most else []
     if channels > 1:
         done.append(f"mixed to mono from {channels} channels")
     mono = samples.mean(1)
+    loudest = float(samples.std(0, dtype=np.float64).max()) if len(samples) else 0.0
+    if (
+        channels > 1
+        and loudest >= _SILENCE
+        and float(mono.std(dtype=np.float64)) * channels < _CANCELLED * loudest
+    ):
+        raise AudioError(
+            name,
+            f"its {channels} channels cancel each other (one is another upside down): their mix is silent. "
+            "Keep one channel, for example with ffmpeg -i IN -af pan=mono|c0=c0 OUT",
+        )
     if rate != SAMPLE_RATE:
         done.append(f"resampled from {rate:,} Hz")
         mono = _resample(mono, rate)
@@ -103,6 +118,16 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
     if float(mono.std(dtype=np.float64)) < _SILENCE:
         raise AudioError(name, "is silent (under -80 dB of full scale)")
     return torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32)), done
+
+
+def _too_loud(peak: float) -> str:
+    scale = next((scale for scale in _INTEGERS if peak <= scale), None)
+    if scale is None:
+        return f"has samples that are not numbers (NaN, infinite or over {max(_INTEGERS):,})"
+    return (
+        f"has float samples of up to {peak:,.0f}, where full scale is 1: they look like {_INTEGERS[scale]} "
+        f"integers. Divide them by {scale:,}, or save the recording with integer samples"
+    )
 
 
 def _lacks(data: bytes, got: int, expected: int, total: int, header: str) -> str:

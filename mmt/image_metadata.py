@@ -15,13 +15,10 @@ _PNG_METADATA = frozenset(
 _WEBP_PIXELS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
 _WEBP_ALPHA, _WEBP_EXIF, _WEBP_ANIMATION = 0x10, 0x08, 0x02  # flags of VP8X; its others announce metadata
 # Tags of TIFF that pixels need, by number: sizes, compression, colours, strips and tiles.
-_TIFF_PIXELS = frozenset(
-    map(
-        int,
-        "254 255 256 257 258 259 262 266 273 277 278 279 284 292 293 317 320 322 323 324 325 332 338 339 347 512 "
-        "513 514 519 520 521 529 530 531 532".split(),
-    )
-)
+_TIFF_PIXELS = frozenset({
+    254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332,
+    338, 339, 347, 512, 513, 514, 519, 520, 521, 529, 530, 531, 532,
+})  # fmt: skip
 _ORIENTATION = 274
 _JFIF, _EXIF, _ADOBE, _COMMENT, _SCAN = 0xE0, 0xE1, 0xEE, 0xFE, 0xDA
 

@@ -54,8 +54,8 @@ def read_lines(path: Path) -> list[str]:
     Args:
         path: the file; decompressed if it ends in ``.gz``. Blank lines (see ``mmt.normalization``) stay, as "".
     Raises:
-        MMTError: the file is missing, damaged, empty, or not UTF-8 (with the line and the byte); or it unpacks to
-            over 200 times its size.
+        MMTError: the file is missing, damaged, empty, blank, or not UTF-8 (with the line and the byte); or it
+            unpacks to over 200 times its size.
     """
     lines: list[str] = []
     try:
@@ -75,7 +75,8 @@ def read_lines(path: Path) -> list[str]:
     except OSError as error:
         raise MMTError(f"{path}: cannot be read ({error.strerror}).") from None
     if not any(lines):
-        raise MMTError(f"{path}: expected one sentence a line, but the file is empty.")
+        found = f"all of its {len(lines):,} lines are blank" if lines else "the file is empty"
+        raise MMTError(f"{path}: expected one sentence a line, but {found}.")
     return lines
 
 

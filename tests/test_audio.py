@@ -124,6 +124,30 @@ def test_what_is_no_speech_is_refused_by_name(kind: str, reason: str, tmp_path: 
     assert error.value.reason in str(error.value)
 
 
+@pytest.mark.parametrize(("bits", "level"), [(16, 1.0), (16, 0.001), (24, 0.5), (32, 0.9)])
+def test_float_samples_on_the_scale_of_integers_are_refused(bits: int, level: float) -> None:
+    samples = level * tone() / 0.4 * 2 ** (bits - 1)
+    with pytest.raises(AudioError, match=r"full scale is 1: they look like \d+-bit integers. Divide them by"):
+        decode_audio(encoded(samples, subtype="FLOAT"))
+    assert decode_audio(encoded(samples / 2 ** (bits - 1), subtype="FLOAT"))[1] == []
+
+
+def test_clipped_float_samples_are_taken() -> None:
+    assert float(decode_audio(encoded(tone() * 6, subtype="FLOAT"))[0].abs().max()) > 1.5
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
+def test_channels_that_cancel_are_not_called_silent(kind: str) -> None:
+    sound = tone()
+    with pytest.raises(AudioError, match=r"2 channels cancel each other .*Keep one channel"):
+        decode_audio(encoded(np.stack([sound, -sound], 1), kind=kind))
+    with pytest.raises(AudioError, match="is silent"):
+        decode_audio(encoded(np.zeros((16_000, 2)), kind=kind))
+    one_of_many = np.zeros((16_000, 8), np.float32)
+    one_of_many[:, 3] = sound
+    assert len(decode_audio(encoded(one_of_many))[0]) == 16_000
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_recording_that_was_cut_off_is_refused(kind: str) -> None:
     whole = encoded(tone(2), kind=kind)
