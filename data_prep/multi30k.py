@@ -13,7 +13,9 @@ Hugging Face hub::
 
 Raw text is ``{split}.{language}`` or ``{split}.{language}.gz``, one sentence a line; an image split is
 ``{split}.txt``, the image's file name for each line (``#caption`` after it is dropped; a blank line means that
-this sentence has no image). Other data in these formats is prepared in the same way.
+this sentence has no image). Other data in these formats is prepared in the same way. Splits that other toolkits
+call ``valid``, ``test.2016`` or ``flickr30k.train.en-de`` become ``val``, ``test_2016`` and ``train``, and this is
+said.
 """
 
 from __future__ import annotations
@@ -36,9 +38,13 @@ from mmt.prepared import DatasetInfo, print_splits, write_dataset
 from mmt.shards import Parts, Shard, shard_option
 
 LANGUAGES = ("en", "de", "fr", "cs")
-_RAW_NAME = re.compile(r"(?P<split>\w+)\.(?P<language>[a-z]{2})(\.gz)?")
+_RAW_NAME = re.compile(r"(?P<split>[\w.-]+?)\.(?P<language>[A-Za-z]{2})(\.gz)?")
+_SPLIT_WORDS = {"train": "train", "training": "train"} | dict.fromkeys(
+    ("val", "valid", "validation", "dev"), "val"
+)
+"""What splits are called elsewhere -> what they are called here."""
 _CAPTION = re.compile(r"#\d+$")  # COCO's split names the caption too: COCO_val2014_000000398076.jpg#657409
-_ORDER = ("train", "val", "validation", "test")
+_ORDER = ("train", "val", "test")
 
 
 class Pairs(NamedTuple):
@@ -120,10 +126,10 @@ def read_raw(
     Raises:
         MMTError: a folder, language or split is not there; line counts differ; a line is blank or no UTF-8.
     """
-    files = _raw_files(raw)
+    files, others = _raw_files(raw)
     known = [s for s in sorted(files, key=_by_order) if source in files[s] and target in files[s]]
     if not known:
-        names = sorted(path.name for languages in files.values() for path in languages.values())
+        names = sorted(path.name for languages in files.values() for path in languages.values()) or others
         raise MMTError(
             f"{raw}: no split has both '{source}' and '{target}'; looked for SPLIT.{source}[.gz] and "
             f"SPLIT.{target}[.gz], found {_some(names) or 'no such file of any language'}."
@@ -132,14 +138,18 @@ def read_raw(
         for split in sorted(set(files) - set(known)):
             lacking = [f"no {split}.{language}" for language in (source, target) if language not in files[split]]
             click.echo(f"left out: {split} ({', '.join(lacking)})", err=True)
+        if others:
+            what = f"not taken, {len(others):,} that are not named SPLIT.LANGUAGE[.gz] ({', '.join(LANGUAGES)})"
+            click.echo(f"{what}: {_some(others, 10)}", err=True)
     splits = {}
-    for split, new_name in _chosen(wanted, known, str(raw)).items():
+    chosen = _chosen(wanted, known, str(raw))
+    for split, new_name in chosen.items():
         source_file, target_file = files[split][source], files[split][target]
         sources, targets = _sentences(source_file), _sentences(target_file)
         _check_parallel(source_file, sources, target_file, targets)
         images = [""] * len(sources)
         if image_splits is not None:
-            image_file = image_splits / f"{split}.txt"
+            image_file = _image_split(image_splits, split, new_name)
             if not image_file.is_file():
                 there = [path.name for path in sorted(image_splits.glob("*.txt"))]
                 raise MMTError(
@@ -150,6 +160,7 @@ def read_raw(
             images = [_image_name(line, f"{image_file}:{n}") for n, line in enumerate(read_lines(image_file), 1)]
             _check_parallel(source_file, sources, image_file, images)
         splits[new_name] = Pairs(sources, targets, images)
+    _say_renamed(chosen, wanted)
     return splits
 
 
@@ -165,12 +176,16 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
     Raises:
         MMTError: it cannot be fetched, or its columns or splits are not those.
     """
-    from datasets import load_dataset
+    from datasets import load_dataset, load_dataset_builder
 
     if name == "pandas":  # no data set, but the one reader of the library that reads pickles, which may run code
         raise MMTError("--hub pandas: is no data set. Name one, such as bentrevett/multi30k.")
     try:
-        loaded = load_dataset(name)
+        settings: dict[str, Any] = {}
+        if hasattr(load_dataset_builder(name).config, "keep_default_na"):  # CSV: "null" and "0007" are text
+            columns = dict.fromkeys((source, target, "image"), str)
+            settings = {"keep_default_na": False, "na_filter": False, "converters": columns}
+        loaded = load_dataset(name, **settings)
     except ConnectionError:
         raise MMTError(
             f"--hub {name}: cannot be fetched, the Hugging Face hub does not answer (and it is not in the cache). "
@@ -180,7 +195,8 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
         reason = str(error).strip().split("\n")[0]
         raise MMTError(f"--hub {name}: cannot be loaded ({type(error).__name__}: {reason}).") from None
     splits = {}
-    for split, new_name in _chosen(wanted, sorted(loaded, key=_by_order), name).items():
+    chosen = _chosen(wanted, sorted(loaded, key=_by_order), name)
+    for split, new_name in chosen.items():
         table, columns = loaded[split], loaded[split].column_names
         if "translation" in columns:
             both = table["translation"]
@@ -198,14 +214,9 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
         sources, targets = (_hub_sentences(table[language], where, language) for language in (source, target))
         images = [""] * len(sources)
         if "image" in columns:
-            values = loaded[split]["image"] if _is_text(loaded[split], "image") else None
-            if values is None:
-                raise MMTError(
-                    f"{where}: expected file names in the column 'image', found pictures. Save them to a folder, "
-                    "and give that with --images and the text with --raw and --image-splits."
-                )
-            images = [_image_name(value or "", f"{where}, row {n}") for n, value in enumerate(values, 1)]
+            images = _hub_images(loaded[split], where)
         splits[new_name] = Pairs(sources, targets, images)
+    _say_renamed(chosen, wanted)
     return splits
 
 
@@ -372,36 +383,80 @@ def _images_entry(out: Path, images: Path | None) -> str:
     return images.resolve().name if inside else os.path.abspath(images)
 
 
-def _raw_files(raw: Path) -> dict[str, dict[str, Path]]:
-    """The text files of a folder by split and language."""
+def _raw_files(raw: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
+    """The text files of a folder by split and language, and the names of what else is in it."""
     files: dict[str, dict[str, Path]] = {}
+    others = []
     for path in sorted(raw.iterdir()):
         match = _RAW_NAME.fullmatch(path.name)
-        if not match or match["language"] not in LANGUAGES:
+        language = match["language"].lower() if match else ""
+        if not match or language not in LANGUAGES:
+            if not path.name.startswith("."):
+                others.append(path.name)
             continue
-        other = files.setdefault(match["split"], {}).setdefault(match["language"], path)
+        other = files.setdefault(match["split"], {}).setdefault(language, path)
         if other != path:
             raise MMTError(f"{raw}: has both {other.name} and {path.name}. Remove or rename one of them.")
-    return files
+    return files, others
+
+
+def _image_split(folder: Path, split: str, new_name: str) -> Path:
+    """The file of a split's image names: by the split's name in the raw text, or by one for the same split."""
+    same = [folder / f"{name}.txt" for name in (split, new_name)]
+    same += [path for path in sorted(folder.glob("*.txt")) if split_name(path.stem) == split_name(split)]
+    return next((path for path in same if path.is_file()), same[0])
+
+
+def split_name(name: str) -> str:
+    """A split's name in the prepared data set: letters, digits and ``_``; ``train`` and ``val`` where it is one.
+
+    >>> [split_name(name) for name in ("train", "valid", "test.2016", "test-mscoco", "flickr30k.train.en-de")]
+    ['train', 'val', 'test_2016', 'test_mscoco', 'train']
+    """
+    if re.fullmatch(r"\w+", name):
+        return _SPLIT_WORDS.get(name.lower(), name)
+    words = [word for word in re.split(r"[\W_]+", name) if word and word not in LANGUAGES]
+    first = next((n for n, word in enumerate(words) if word in _SPLIT_WORDS or word.startswith("test")), 0)
+    words = words[first:] or ["split"]
+    return "_".join([_SPLIT_WORDS.get(words[0], words[0]), *words[1:]])
 
 
 def _chosen(wanted: Sequence[str], known: Sequence[str], where: str) -> dict[str, str]:
     """Maps each split to take to its name in the prepared data set."""
+    names = {split: split_name(split) for split in known}
+    names = {split: split if name != split and name in known else name for split, name in names.items()}
     chosen: dict[str, str] = {}
     for choice in wanted or known:
         split, _, new_name = choice.partition("=")
-        new_name = new_name or split
+        if split not in known:  # by its new name, perhaps
+            split = next((old for old, name in names.items() if name == split), split)
         if split not in known:
             raise MMTError(
                 f"--split {choice}: no split '{split}' with both languages in {where}; it has "
                 f"{', '.join(known)}.{nearest(split, known)}"
             )
+        new_name = new_name or names[split]
         if not re.fullmatch(r"\w+", new_name):
-            raise MMTError(f"--split {choice}: a split's name must be letters, digits and '_'.")
+            raise MMTError(f"--split {choice}: a split's name must be letters, digits and '_'; say {split}=NAME.")
         if split in chosen or new_name in chosen.values():
-            raise MMTError(f"--split {choice}: '{split}' or '{new_name}' is named twice.")
+            both = next((old for old, name in chosen.items() if name == new_name), split)
+            raise MMTError(
+                f"--split {choice}: '{split}' or '{new_name}' is named twice."
+                if wanted
+                else f"{where}: '{both}' and '{split}' would both become '{new_name}'. Say what they become: "
+                f"--split {both}=NAME --split {split}=OTHER."
+            )
         chosen[split] = new_name
     return chosen
+
+
+def _say_renamed(chosen: Mapping[str, str], wanted: Sequence[str]) -> None:
+    asked = {choice.partition("=")[0] for choice in wanted if "=" in choice}
+    renamed = [
+        f"{split} is read as {name}" for split, name in chosen.items() if name != split and split not in asked
+    ]
+    if renamed:
+        click.echo(f"splits: {', '.join(renamed)}", err=True)
 
 
 def _sentences(path: Path) -> list[str]:
@@ -416,14 +471,26 @@ def _sentences(path: Path) -> list[str]:
 def _hub_sentences(values: Iterable[Any], where: str, column: str) -> list[str]:
     sentences = []
     for number, value in enumerate(values, 1):
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
         if not isinstance(value, str) or not value.strip():
             raise MMTError(f"{where}, row {number}: expected text in '{column}', found {value!r}.")
         sentences.append(value.strip().replace("\r\n", " ").replace("\n", " "))
     return sentences
 
 
-def _is_text(table: Any, column: str) -> bool:
-    return getattr(table.features[column], "dtype", "") in ("string", "large_string")
+def _hub_images(table: Any, where: str) -> list[str]:
+    """The image's file name of each row, "" for none; a number is one, too."""
+    kind = table.features["image"]
+    dtype = str(getattr(kind, "dtype", ""))
+    if dtype not in ("string", "large_string", "null") and not dtype.startswith(("int", "uint")):
+        found = "pictures" if type(kind).__name__ == "Image" else f"values of the kind {dtype or kind}"
+        raise MMTError(
+            f"{where}: expected file names in the column 'image', found {found}. Save the pictures to a folder, "
+            "and give that with --images and the text with --raw and --image-splits."
+        )
+    values = enumerate(table["image"], 1)
+    return [_image_name("" if value is None else str(value), f"{where}, row {n}") for n, value in values]
 
 
 def _check_parallel(first: Path, first_lines: Sequence[str], other: Path, other_lines: Sequence[str]) -> None:
@@ -449,7 +516,8 @@ def _check_folder(option: str, folder: Path, remedy: str) -> None:
 
 def _by_order(split: str) -> tuple[int, str]:
     """Training first, then validation, then the rest by name."""
-    return (_ORDER.index(split) if split in _ORDER else len(_ORDER), split)
+    name = split_name(split)
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), split)
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

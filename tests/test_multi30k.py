@@ -60,10 +60,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def _refused(run: Run, *arguments: object) -> str:
-    """The one line of a refusal, without the progress bar."""
+    """The one line of a refusal, without the progress bar and what is said on the way."""
     status, _, complaint = run(*arguments)
     assert status == 2
-    lines = [line for line in complaint.split("\n") if line and not line.lstrip("\r").startswith("images: ")]
+    lines = [
+        line
+        for line in complaint.split("\n")
+        if line and not line.lstrip("\r").startswith(("images: ", "splits: "))
+    ]
     assert len(lines) == 1, complaint
     assert lines[0].startswith("error: ")
     return lines[0]
@@ -134,6 +138,63 @@ def test_splits_can_be_chosen_and_renamed(base: Path, tmp_path: Path, run: Run) 
     ]:
         options = [part for name in wanted for part in ("--split", name)]
         assert said in _refused(run, tmp_path / "out", "--multi30k", base, *options)
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train", "train"), ("test_2016_flickr", "test_2016_flickr"), ("valid", "val"), ("dev", "val"),
+        ("validation", "val"), ("test.2016", "test_2016"), ("test-mscoco", "test_mscoco"), ("training", "train"),
+        ("flickr30k.train", "train"), ("multi30k-valid", "val"), ("train.en-de", "train"), ("a.b", "a_b"),
+        ("flickr30k.test.2017", "test_2017"), ("my_dev", "my_dev"),
+    ],
+)  # fmt: skip
+def test_splits_by_any_name_are_taken_and_said(tmp_path: Path, run: Run, name: str, split: str) -> None:
+    for language in ("en", "de.gz"):
+        raw = tmp_path / "raw" / f"{name}.{language}"
+        raw.parent.mkdir(exist_ok=True)
+        _write(raw, b"a\nb\n")
+    status, _, complaint = run(tmp_path / "out", "--raw", raw.parent, "--no-images")
+    assert status == 0, complaint
+    assert list(read_info(tmp_path / "out").splits) == [split]
+    assert (f"{name} is read as {split}" in complaint) == (name != split)
+    for wanted in (f"{name}=test_x", f"{split}=test_x"):
+        assert run(tmp_path / "out", "--raw", raw.parent, "--no-images", "--split", wanted)[0] == 0
+        assert list(read_info(tmp_path / "out").splits) == ["test_x"]
+
+
+def test_image_splits_go_by_any_name_of_the_split(base: Path, tmp_path: Path, run: Run) -> None:
+    for language in ("en", "de"):
+        (base / "raw" / f"val.{language}.gz").rename(base / "raw" / f"flickr.valid.{language}.gz")
+    (base / "image_splits" / "val.txt").rename(base / "image_splits" / "dev.txt")
+    assert run(tmp_path / "out", "--multi30k", base)[0] == 0
+    assert read_info(tmp_path / "out").splits["val"].images_found == 2
+
+
+def test_two_splits_that_would_get_one_name_are_refused(base: Path, tmp_path: Path, run: Run) -> None:
+    for name, language in itertools.product(("test.2016", "test-2016"), ("en", "de")):
+        _write(base / "raw" / f"{name}.{language}", b"a\nb\n")
+    said = _refused(run, tmp_path / "out", "--multi30k", base, "--no-images")
+    assert "'test-2016' and 'test.2016' would both become 'test_2016'" in said
+    chosen = ["--split", "test.2016", "--split", "test-2016=test_b"]
+    assert run(tmp_path / "out", "--multi30k", base, "--no-images", *chosen)[0] == 0
+    assert list(read_info(tmp_path / "out").splits) == ["test_2016", "test_b"]
+    for language in ("en", "de"):
+        _write(base / "raw" / f"valid.{language}", b"a\nb\n")
+    wanted = ["--split", "valid", "--split", "val"]  # both are there: neither becomes the other
+    assert run(tmp_path / "out", "--multi30k", base, "--no-images", *wanted)[0] == 0
+    assert set(read_info(tmp_path / "out").splits) == {"val", "valid"}
+
+
+def test_what_is_not_taken_from_a_raw_folder_is_named_in_one_line(base: Path, tmp_path: Path, run: Run) -> None:
+    for name in ("README.md", "train.en.bz2", "train.es", "train.eng", ".hidden"):
+        (base / "raw" / name).write_text("x")
+    (base / "raw" / "more").mkdir()
+    status, _, complaint = run(tmp_path / "out", "--multi30k", base, "--no-images")
+    assert status == 0
+    assert "not taken, 5 that are not named SPLIT.LANGUAGE[.gz]" in complaint
+    assert "README.md, more, train.en.bz2, train.eng, train.es" in complaint
+    assert ".hidden" not in complaint
 
 
 def test_a_split_that_one_language_lacks_is_left_out_and_said(base: Path, tmp_path: Path, run: Run) -> None:
@@ -321,6 +382,34 @@ def test_the_hub_may_pair_languages_and_name_images(base: Path, tmp_path: Path, 
     assert train["has_image"][:] == [True, True, False]
 
 
+@pytest.mark.parametrize("word", ["null", "NA", "NaN", "None", "nan", "N/A", "7", "1.50", "true", "#N/A", "-inf"])
+def test_a_csv_of_the_hub_is_text_whatever_the_word(tmp_path: Path, run: Run, hub: Path, word: str) -> None:
+    """A library of tables takes such words for nothing, or for a number."""
+    for path in hub.iterdir():
+        path.unlink()
+    (hub / "train.csv").write_text(f"en,de,image\n{word},Wort,0007\nA dog.,{word},0012\n")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "images" / "0007", "PNG")
+    status, _, complaint = run(tmp_path / "out", "--hub", hub, "--images", tmp_path / "images")
+    assert status == 0, complaint
+    train = read_split(tmp_path / "out", "train")
+    assert (train["source"][:], train["target"][:]) == ([word, "A dog."], ["Wort", word])
+    assert (train["image"][:], train["has_image"][:]) == (["0007", "0012"], [True, False])
+
+
+def test_image_names_of_the_hub_may_be_numbers_and_not_pictures(tmp_path: Path, run: Run, hub: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "images" / "7", "PNG")
+    for path in hub.iterdir():
+        _write_json(path, [{"en": "a", "de": "b", "image": 7}, {"en": "c", "de": "d", "image": None}])
+    assert run(tmp_path / "out", "--hub", hub, "--images", tmp_path / "images")[0] == 0
+    assert read_split(tmp_path / "out", "train")["image"][:] == ["7", ""]
+    for path in hub.iterdir():
+        _write_json(path, [{"en": "a", "de": "b", "image": 7.5}])
+    said = _refused(run, tmp_path / "out", "--hub", hub, "--images", tmp_path / "images")
+    assert "expected file names in the column 'image', found values of the kind float64" in said
+
+
 def test_bad_hub_data_is_refused(base: Path, tmp_path: Path, run: Run, hub: Path) -> None:
     out = tmp_path / "out"
     said = _refused(run, out, "--hub", hub, "--no-images", "--target", "fr")
@@ -343,7 +432,7 @@ def test_a_hub_that_does_not_answer_is_one_line(tmp_path: Path, run: Run, monkey
         def fail(name: str, failure: Exception = failure) -> None:
             raise failure
 
-        monkeypatch.setattr(datasets, "load_dataset", fail)
+        monkeypatch.setattr(datasets, "load_dataset_builder", fail)
         assert said in _refused(run, tmp_path / "out", "--hub", "bentrevett/multi30k", "--no-images")
 
 
