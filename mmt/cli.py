@@ -119,7 +119,9 @@ def train_command(
 ) -> None:
     """Trains a model into OUTPUT/model, or goes on where an earlier run was interrupted."""
     from mmt import config as configuration
+    from mmt.config_file import settings_of
 
+    settings_of(overrides, "--config")  # refuses two values for one key
     config = configuration.read_config(config_file, overrides)
     if dump_config:
         click.echo(configuration.dump_config(config), nl=False)

@@ -9,9 +9,18 @@ from typing import Any
 
 import click
 
-from mmt.errors import MMTError
+from mmt.errors import MMTError, is_url
 from mmt.lines import disk_error
 from mmt.stopping import Stopped, stopping_at_once
+
+
+class _LocalPath(click.Path):
+    """A path that is no URL, of which ``pathlib`` would cut a slash out."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and is_url(value):
+            self.fail(f"{value} is a URL; expected a path on this machine. Download it first.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Command(click.Command):
@@ -24,6 +33,12 @@ class Command(click.Command):
     def __init__(self, *args: Any, when_stopped: str = "The same command begins anew.", **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._when_stopped = when_stopped
+
+        for param in self.params:
+            if isinstance(param.type, click.Path):
+                local = _LocalPath()
+                vars(local).update(vars(param.type))
+                param.type = local
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

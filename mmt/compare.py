@@ -6,41 +6,44 @@ import json
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-import yaml
+from annotated_types import MinLen
 from pydantic.dataclasses import dataclass
 
-from mmt.config import STRICT, TrainConfig, dump_config, read_config, read_tree, validated
+from mmt.config import STRICT, Folder, Seed, Text, TrainConfig, read_config
+from mmt.config_file import read_tree, settings_of, tree_of, validated
 from mmt.errors import MMTError, nearest
+from mmt.sizes import Count
 
 
 @dataclass(kw_only=True, config=STRICT)
 class CompareConfig:
     """What ``mmt compare`` is told: a recipe, and what is to be varied in it."""
 
-    recipe: Path
+    recipe: Folder
     """The training configuration that all runs share; its fusion, features and seed are replaced. A relative path
     starts from the folder of this file."""
 
-    fusions: list[str] | dict[str, list[str]]
+    fusions: list[Text] | dict[Text, list[Text]]
     """All of a list with all features; or each with its own, by their names. ``none``, text only, always runs."""
 
-    features: dict[str, list[Path]]
+    features: dict[Text, Annotated[list[Folder], MinLen(1)]]
     """Feature stores by a name of your own; several stores in one name stand side by side."""
 
-    seeds: list[int] = field(default_factory=lambda: [1, 2, 3])
+    seeds: list[Seed] = field(default_factory=lambda: [1, 2, 3])
 
-    settings: list[str] = field(default_factory=list)
-    """``key=value`` for every run, after the recipe."""
+    settings: list[Text] = field(default_factory=list)
+    """``key=value`` for every run, after the recipe; not what the comparison sets itself. ``threads`` is not used:
+    the trainings share the cores."""
 
-    split: str
+    split: Text
     """What the systems are compared on."""
 
-    draws: int = 5
+    draws: Count = 5
     """Draws of wrong images."""
 
-    control_seed: int = 1
+    control_seed: Seed = 1
     """Of the first draw."""
 
     def systems(self) -> list[tuple[str, str]]:
@@ -88,14 +91,26 @@ def read_compare(path: Path) -> tuple[CompareConfig, TrainConfig]:
     for name, values in (("seeds", config.seeds), ("fusions and features", systems)):
         if len(set(values)) != len(values):
             raise MMTError(f"{path}: {name}: one stands twice in {values}. Name each once.")
-    if not all(config.features.values()):
-        raise MMTError(f"{path}: features: expected at least one feature store in each.")
-    if config.draws < 1:
-        raise MMTError(f"{path}: draws: expected at least 1, found {config.draws}.")
+    if varied := set(settings_of(config.settings, f"{path}: settings:")) & set(_VARIED):
+        key = min(varied)
+        raise MMTError(f"{path}: settings: {key} is the comparison's own. {_VARIED[key]}.")
     if any(not name or "." in name or "/" in name for name in config.features):
         raise MMTError(f"{path}: features: names of folders are made of theirs: use letters, without '.' and '/'.")
     recipes = [read_config(config.recipe, training_of(run, config)) for run in runs_of(config)]
     return config, recipes[0]
+
+
+_VARIED = {
+    "model.fusion": "Name the fusions in fusions",
+    "images.features": "Name the feature stores in features",
+    "seed": "Name the seeds in seeds",
+}
+_WITHOUT_IMAGES = {
+    "objectives.contrastive": "0",
+    "objectives.masked": "0",
+    "start.freeze_text": "false",
+    "images.dropout_p": "0",
+}
 
 
 def runs_of(config: CompareConfig) -> list[Cell]:
@@ -109,11 +124,12 @@ def runs_of(config: CompareConfig) -> list[Cell]:
 
 def training_of(run: Cell, config: CompareConfig) -> list[str]:
     """The settings of a cell, after the recipe's. Text only is spared what is learnt from images."""
-    settings = [*config.settings, f"model.fusion={run.fusion}", f"seed={run.seed}"]
+    settings = settings_of(config.settings, "settings:") | {"model.fusion": run.fusion, "seed": str(run.seed)}
     if run.stores:
-        return [*settings, f"images.features={json.dumps([str(store) for store in run.stores])}"]
-    without = ("objectives.contrastive=0", "objectives.masked=0", "start.freeze_text=false", "images.dropout_p=0")
-    return [*settings, *without]
+        settings["images.features"] = json.dumps([str(store) for store in run.stores])
+    else:
+        settings |= _WITHOUT_IMAGES
+    return [f"{key}={value}" for key, value in settings.items()]
 
 
 def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False) -> None:
@@ -173,7 +189,7 @@ def _claim(out: Path, config: CompareConfig, recipe: TrainConfig, signatures: Ma
 
     assert recipe.data.path is not None  # noqa: S101
     info = read_info(recipe.data.path)
-    settings = yaml.safe_load(dump_config(recipe))
+    settings = tree_of(recipe)
     for name in ("threads", "seed", "stack"):
         del settings[name]
     settings["data"].pop("path")

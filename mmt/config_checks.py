@@ -1,4 +1,4 @@
-"""Which settings of a training run go together."""
+"""Which settings of a training run go together; the range of each by itself is its type's, in ``mmt.config``."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def check_values(config: TrainConfig, where: str) -> None:
             if config.model.fusion != "none"
             else f"{where}: objectives.imagination predicts image features, but images.features is missing."
         )
-    if config.data.streams < 0:
-        raise MMTError(f"{where}: data.streams must be at least 0, found {config.data.streams}.")
     if config.data.streams and (config.data.label or config.data.score):
         raise MMTError(f"{where}: data.streams: labels and scores are read whole. Set it to 0.")
     _check_objectives(config, where)
-    for key in ("num_steps", "report_every", "validate_every", "keep_last"):
-        if getattr(config.regime, key) < 1:
-            raise MMTError(f"{where}: regime.{key} must be at least 1, found {getattr(config.regime, key)}.")
+    if config.regime.cooldown_steps > config.regime.num_steps:
+        raise MMTError(
+            f"{where}: regime.cooldown_steps ({config.regime.cooldown_steps}) must be at most regime.num_steps "
+            f"({config.regime.num_steps})."
+        )
     if config.regime.validate_every % config.regime.report_every:
         raise MMTError(
             f"{where}: regime.validate_every ({config.regime.validate_every}) must be a multiple of "
@@ -44,9 +44,6 @@ def check_values(config: TrainConfig, where: str) -> None:
     unknown = set(config.stack) - {"trainer", "gang", "common"}
     if unknown:
         raise MMTError(f"{where}: stack.{min(unknown)}: expected trainer, gang or common.")
-    for key in ("model_dim", "num_heads", "ffn_dim", "max_length"):
-        if getattr(config.model, key) < 1:
-            raise MMTError(f"{where}: model.{key} must be at least 1, found {getattr(config.model, key)}.")
     if config.model.model_dim % (2 * config.model.num_heads):
         raise MMTError(
             f"{where}: model.model_dim ({config.model.model_dim}) must be a multiple of twice model.num_heads "
@@ -56,20 +53,11 @@ def check_values(config: TrainConfig, where: str) -> None:
 
 def _check_objectives(config: TrainConfig, where: str) -> None:
     fusion, used = config.model.fusion, config.objectives.used()
-    for name, value in (
-        ("images.dropout_p", config.images.dropout_p),
-        ("model.dropout_p", config.model.dropout_p),
-    ):
-        if not 0 <= value <= 1:
-            raise MMTError(f"{where}: {name}: expected a share from 0 to 1, found {value}.")
     if config.images.dropout_p and not config.needs_features:
         raise MMTError(f"{where}: images.dropout_p: with model.fusion 'none' there is no image to leave out.")
     weights = {f"objectives.{name}": weight for name, weight in used.items()}
     weights["objectives.translation"] = config.objectives.translation
     weights |= {f"beside.{number}.weight": one.weight for number, one in enumerate(config.beside)}
-    for name, weight in weights.items():
-        if weight < 0:
-            raise MMTError(f"{where}: {name}: expected a weight of 0 or more, found {weight}.")
     if not any(weights.values()):
         raise MMTError(f"{where}: objectives: every weight is 0, so there is nothing to learn.")
     if "contrastive" in config.heads and fusion == "none" and config.model.num_decoder_layers:
@@ -99,8 +87,6 @@ def _check_heads(config: TrainConfig, where: str) -> None:
         if (name in used) != (column is not None):
             have, lack = (f"objectives.{name}", f"data.{key}")[:: 1 if column is None else -1]
             raise MMTError(f"{where}: {have} is set, but {lack} is not. Name the column to learn with data.{key}.")
-    if config.data.num_labels is not None and config.data.num_labels < 2:
-        raise MMTError(f"{where}: data.num_labels: expected at least 2, found {config.data.num_labels}.")
     labelled = "classification" in used or "regression" in used
     if not model.num_decoder_layers and config.writes:
         raise MMTError(

@@ -30,3 +30,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Returns `` Did you mean 'x'?`` for the known word closest to ``word``, or an empty string."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+def is_url(text: str) -> bool:
+    """Whether ``text`` is an address such as ``https://host/name``, of which ``pathlib`` would cut a slash out."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None

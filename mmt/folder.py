@@ -14,6 +14,7 @@ from mmt.errors import MMTError
 from mmt.feature_sets import signature_from
 from mmt.features import FeatureSignature
 from mmt.lines import file_checksum, parse_json, writing
+from mmt.sizes import LARGEST
 
 if TYPE_CHECKING:
     from mmt.model import MMTModel
@@ -24,7 +25,6 @@ WEIGHTS, TOKENIZER, CARD = "model.safetensors", "tokenizer.model", "mmt.json"
 WRITING, OLD = ".writing", ".old"
 """Ends of the names that a folder has while ``replacing_folder`` is at work."""
 _FORMAT = 2
-_LARGEST = 1 << 16  # of sizes that the weights do not show
 _TIED = "final_proj.weight"  # the embedding under its second name
 
 
@@ -231,7 +231,7 @@ def _fitting(config: MMTConfig, card: ModelCard, weights: Mapping[str, Any]) -> 
     layers = max(config.num_encoder_layers, config.num_decoder_layers, config.num_frame_layers)
     sides = [side for tensor in weights.values() for side in tensor.shape]
     widths = [config.model_dim, config.vocab_size, config.num_labels, *(dim for _, dim in config.image_sets)]
-    if layers > len(weights) or max(widths) > max(sides) or max(config.ffn_dim, config.max_length) > _LARGEST:
+    if layers > len(weights) or max(widths) > max(sides) or max(config.ffn_dim, config.max_length) > LARGEST:
         raise ValueError(f"{CARD} is of a larger model")
     sets = card.features.sets if card.features is not None else ()
     if [tuple(one) for one in config.image_sets] != [(one.num_regions, one.dim) for one in sets] and sets:

@@ -7,6 +7,7 @@ says what is trained (``mmt.tasks``), with what settings (``mmt.config``), and m
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from fairseq2.composition import register_model_family
 from fairseq2.error import OperationalError
 from fairseq2.gang import GangError, get_current_gangs
@@ -40,12 +40,14 @@ from fairseq2.runtime.dependency import DependencyContainer
 from fairseq2.task import Task, TaskStopException
 from fairseq2.utils.rich import get_error_console
 from fairseq2.utils.structured import StandardValueConverter
+from fairseq2.utils.validation import StandardObjectValidator, ValidationError
 from torch import nn
 from torch.optim import Optimizer
 
 from mmt.buckets import length_batches
 from mmt.checkpoints import checkpoint_steps, cut_off_halves, fit_last_checkpoint, keep_plain
-from mmt.config import TrainConfig, dump_config
+from mmt.config import TrainConfig
+from mmt.config_file import tree_of
 from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate
 from mmt.errors import MMTError, nearest
@@ -266,9 +268,15 @@ def _stack_config(run: Run) -> _StackConfig:
             _merge(tree, changes, f"stack.{name}")
         try:
             sections[name] = converter.structure(tree, kls)
+            StandardObjectValidator().validate(sections[name])
+        except ValidationError as error:
+            raise MMTError(f"stack.{name}: {' '.join(str(error.result).split())}") from None
         except Exception as error:
-            cause = error.__cause__ or error
-            raise MMTError(f"stack.{name}: {' '.join(str(cause).split())}") from None
+            causes = [str(error)]
+            while (cause := error.__cause__) is not None:
+                error = cause  # type: ignore[assignment]
+                causes.append(str(cause))
+            raise MMTError(f"stack.{name}: {' '.join(' '.join(causes[-2:]).split())}") from None
     return _StackConfig(
         model=ModelSection(family=_FAMILY),
         optimizer=OptimizerSection(config=AdamWConfig(lr=optimizer.lr, betas=optimizer.betas, impl="fused")),
@@ -302,8 +310,23 @@ def _merge(tree: Any, changes: Mapping[str, Any], where: str) -> None:
             raise MMTError(f"{where}: unknown key '{key}'.{nearest(key, tree)} Known: {', '.join(tree)}.")
         if isinstance(tree[key], dict) and isinstance(value, Mapping):
             _merge(tree[key], value, f"{where}.{key}")
+        elif tree[key] is not None and not _of_kind(
+            value, tree[key]
+        ):  # fairseq2 takes true, and "010", for numbers
+            raise MMTError(f"{where}.{key}: expected a value such as {tree[key]!r}, found {value!r}.")
         else:
             tree[key] = value
+
+
+def _of_kind(value: Any, like: Any) -> bool:
+    """Whether ``value`` is of the type of fairseq2's default; null is for fairseq2 to judge."""
+    if value is None:
+        return True
+    if isinstance(like, bool | int | str):
+        return type(value) is type(like)
+    if isinstance(like, float):
+        return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, list | tuple) if isinstance(like, list | tuple) else type(value) is type(like)
 
 
 def _apply_fsdp(model: MMTModel, granularity: str, wrapper: Callable[[nn.Module], nn.Module]) -> nn.Module:
@@ -359,7 +382,7 @@ def _export(run: Run) -> None:
             "weights": winner,
             f"validation_{measure.lower()}": round(scores[winner], 2),
             "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2")},
-            "config": yaml.safe_load(dump_config(run.config)),
+            "config": tree_of(run.config),
             **totals(run.output),
         },
     )

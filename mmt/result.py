@@ -93,8 +93,9 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
     Raises:
         MMTError: no such result, or one without settings, or the data are others than those it was made of.
     """
-    from mmt.config import TrainConfig, validated
+    from mmt.config import TrainConfig
     from mmt.config_checks import check_values
+    from mmt.config_file import validated
     from mmt.prepared import read_info
     from mmt.recipe import train
 

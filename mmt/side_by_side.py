@@ -96,7 +96,7 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
 def _begin(training: Training, threads: int, lock: IO[bytes]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mmt.cli", "train", str(training.output)]
     command += ["--config-file", str(training.config_file)]
-    for setting in (*training.settings, f"threads={threads}"):
+    for setting in (*(s for s in training.settings if not s.startswith("threads=")), f"threads={threads}"):
         command += ["--config", setting]
     training.output.mkdir(parents=True, exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHER)}

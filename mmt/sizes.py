@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval, MinLen
+
+LARGEST = 1 << 16
+"""Of sizes that the weights do not show: a model folder that says more is not loaded."""
+
+Count = Annotated[int, Interval(ge=1, le=10**9)]
+CountOrNone = Annotated[int, Interval(ge=0, le=10**9)]
+Size = Annotated[int, Interval(ge=1, le=LARGEST)]
+Layers = Annotated[int, Interval(ge=0, le=1000)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+ShareBelowOne = Annotated[float, Interval(ge=0, lt=1)]
+"""The ranges of settings, which ``mmt.config_file.validated`` checks."""
 
 
 @dataclass(kw_only=True)
 class ModelSizes:
     """What a recipe sets; the defaults are the tiny configuration of Wu et al. (2021)."""
 
-    fusion: str = "none"
+    fusion: Annotated[str, MinLen(1)] = "none"
     """Where the image enters: ``none`` (text only), ``early``, ``concat``, ``gated``, ``selective``, ``late`` or
     ``hybrid``; see ``mmt.fusion``."""
 
-    model_dim: int = 128
-    num_encoder_layers: int = 4
-    num_decoder_layers: int = 4
-    num_heads: int = 4
-    ffn_dim: int = 256
+    model_dim: Size = 128
+    """A multiple of twice ``num_heads``."""
+
+    num_encoder_layers: Annotated[int, Interval(ge=1, le=1000)] = 4
+    num_decoder_layers: Layers = 4
+    num_heads: Size = 4
+    ffn_dim: Size = 256
 
     norm_order: Literal["post", "pre"] = "post"
     """Layer normalisation after each sub-layer (the papers') or before it."""
 
-    dropout_p: float = 0.3
+    dropout_p: ShareBelowOne = 0.3
 
     text_encoder: Literal["transformer", "lstm"] = "transformer"
 
@@ -34,13 +49,13 @@ class ModelSizes:
     """How the image's features come to the model's width: each by itself, or, of a recording, with
     ``mmt.encoders.FrameEncoder``."""
 
-    num_frame_layers: int = 2
+    num_frame_layers: Layers = 2
     """Transformer layers of ``image_encoder: frames``; 0 leaves its convolutions alone."""
 
-    num_frame_masks: int = 2
+    num_frame_masks: Layers = 2
     """Bands and stretches of each recording that ``image_encoder: frames`` does not see in training."""
 
-    frame_warp: float = 0.0
+    frame_warp: ShareBelowOne = 0.0
     """How far the bins of each recording are stretched or squeezed in training, as a share, as if by a longer or a
     shorter vocal tract."""
 
@@ -48,7 +63,7 @@ class ModelSizes:
     """What a label or a score is read from: the decoder's first state, which has looked at text and image; or the
     mean or the last of the encoder's states, and ``num_decoder_layers: 0``."""
 
-    max_length: int = 512
+    max_length: Size = 512
     """Pieces in the longest sentence that the position encoder knows."""
 
 

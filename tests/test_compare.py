@@ -27,6 +27,7 @@ NOUNS = ["Hund", "Katze"]
 def write(folder: Path, **changes: object) -> Path:
     """A comparison of the tiny world's, as YAML."""
     (folder / "recipe.yaml").write_text("model: {}\n")
+    small = [s for s in SETTINGS if not s.startswith(("regime.num_steps", "text.vocab_size"))]
     config = {
         "recipe": str(folder / "recipe.yaml"),
         "features": {"pool": [str(folder / "features")]},
@@ -34,7 +35,7 @@ def write(folder: Path, **changes: object) -> Path:
         "seeds": [1],
         "split": "test",
         "draws": 2,
-        "settings": [f"data.path={folder / 'data'}", *SETTINGS, "regime.num_steps=3", "text.vocab_size=300"],
+        "settings": [f"data.path={folder / 'data'}", *small, "regime.num_steps=3", "text.vocab_size=300"],
         **changes,
     }
     path = folder / "compare.yaml"
@@ -165,11 +166,18 @@ def test_every_run_has_the_same_settings_but_its_own(tmp_path: Path) -> None:
         ({"seeds": []}, "and one seed"),
         ({"seeds": [1, 1]}, "seeds: one stands twice"),
         ({"features": {"a.b": ["x"]}}, "names of folders"),
-        ({"features": {"pool": []}}, "at least one feature store"),
+        ({"features": {"pool": []}}, "a list of at least 1"),
         ({"draws": 0}, "draws: expected at least 1, found 0"),
         ({"splitt": "test"}, r"unknown key 'splitt'\. Did you mean 'split'"),
-        ({"split": None}, "split: Field required"),
+        ({"split": None}, "split is missing"),
         ({"settings": ["regime.num_step=3"]}, r"unknown key 'regime\.num_step'"),
+        ({"settings": ["seed=3"]}, "seed is the comparison's own. Name the seeds in seeds"),
+        ({"settings": ["model={fusion: late}"]}, "model.fusion is the comparison's own"),
+        ({"settings": ["optimizer.lr=1", "optimizer={lr: 2}"]}, "optimizer.lr is 1 in another one"),
+        ({"seeds": [True]}, "seeds.0: expected a whole number, found true"),
+        ({"seeds": [-1]}, "seeds.0: expected at least 0"),
+        ({"recipe": ""}, "recipe: expected a path"),
+        ({"features": {"pool": [""]}}, "features.pool.0: expected a path"),
     ],
 )
 def test_a_comparison_that_cannot_be_meant_is_refused(

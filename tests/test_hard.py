@@ -619,14 +619,14 @@ def test_yaml_that_makes_no_sense_is_refused(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(MMTError, match=r"c\.yaml: "):
         read_config(tmp_path / "c.yaml", ["data.path=x"])
-    with pytest.raises(MMTError, match="--config seed="):
+    with pytest.raises(MMTError, match=r"--config(: seed: | seed=)"):
         read_config(None, ["data.path=x", f"seed={text.removeprefix('seed: ')}"])
     assert not (tmp_path / "was_run").exists()
 
 
 @pytest.mark.parametrize("setting", ["model.num_heads=0", "model.model_dim=0", "regime.report_every=0"])
 def test_settings_of_nothing_are_refused(setting: str) -> None:
-    with pytest.raises(MMTError, match="must be at least 1, found 0"):
+    with pytest.raises(MMTError, match="expected at least 1, found 0"):
         read_config(None, ["data.path=x", setting])
 
 

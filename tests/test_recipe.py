@@ -284,7 +284,7 @@ def test_patience_counts_validations_without_a_better_score(tmp_path: Path) -> N
 
 def test_patience_counts_a_runs_last_validation_too(world: Path, tmp_path: Path) -> None:
     """Where the run then goes on: it stops where it would have, had its end been further from the beginning."""
-    nothing = ("optimizer.lr=0.0", "optimizer.start_lr=0.0", "regime.patience=2", "regime.score=loss")
+    nothing = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.patience=2", "regime.score=loss")
     train(tmp_path / "run", config(world, *nothing, "regime.num_steps=6", fusion="none"))
     train(tmp_path / "run", config(world, *nothing, "regime.num_steps=30", fusion="none"))
     assert checkpoint_steps(tmp_path / "run")[-1] == 9
@@ -299,8 +299,8 @@ def test_a_damaged_report_is_named(world: Path, tmp_path: Path) -> None:
 
 
 def test_early_stopping_ends_the_run_with_a_model(world: Path, tmp_path: Path) -> None:
-    """With a learning rate of nothing, no validation is better than the first."""
-    changes = ("optimizer.lr=0.0", "optimizer.start_lr=0.0", "regime.patience=2", "regime.score=loss")
+    """With a learning rate of next to nothing, no validation is better than the first."""
+    changes = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.patience=2", "regime.score=loss")
     train(tmp_path / "run", config(world, *changes, fusion="none"))
     assert read_card(tmp_path / "run" / "model").training["updates"] == 9
     before = (tmp_path / "run" / "model" / "mmt.json").read_bytes()
@@ -326,3 +326,24 @@ def test_a_masked_data_set_keeps_its_mask_whole(world: Path, tmp_path: Path) -> 
     (tmp_path / "plain").mkdir()
     with pytest.raises(MMTError, match="MASK_C"):
         check_masked_alike(_tokenizer(tmp_path / "plain", config(world)), {}, Probe("colour"), "the other")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("trainer.max_grad_norm=true", "expected a value such as 1.0, found True"),
+        ("trainer.max_grad_norm=010", "expected a value such as 1.0, found '010'"),
+        ("trainer.max_grad_norm=.nan", "found nan"),
+        ("gang.timeout=1.5", "expected a value such as 15, found 1.5"),
+        ("gang.timeout=-1", "must be greater than or equal to 1"),
+        ("trainer.grad_check=1", "found 1"),
+        ("trainer.fsdp=3", "expected keys and values, found 3"),
+        ("trainer.data_parallelism=ddpp", "Supported values are ddp, fsdp"),
+        ("common.metric_recorders.wandb.enabled=yes", "expected a value such as False, found 'yes'"),
+    ],
+)
+def test_fairseq2s_own_settings_are_of_their_kinds(
+    world: Path, tmp_path: Path, setting: str, message: str
+) -> None:
+    with pytest.raises(MMTError, match=rf"stack\.\w+.*: .*{message}"):
+        train(tmp_path / "run", config(world, f"stack.{setting}", fusion="none"))

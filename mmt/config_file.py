@@ -1,0 +1,307 @@
+"""Reads configurations: YAML in which a value is what it looks like, and ``KEY=VALUE`` settings over it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from mmt.errors import MMTError, is_url, nearest
+
+_Config = TypeVar("_Config")
+
+_LONGEST = 30_000  # characters of a YAML file: all settings are 3,000, and brackets in brackets take 3 s
+_MOST_VALUES = 30_000  # an alias of aliases of aliases is short in the file, and endless when it is followed
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = {  # what a value without quotes can be beside text: YAML 1.2's JSON schema, with its core schema's words
+    "null": (r"null|Null|NULL|~|", "nN~\0"),
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    "float": (
+        r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    "merge": (r"<<", "<"),
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 where it matters: PyYAML reads 1.1, in which ``010`` is 8, ``1:30`` is 90 and ``no`` is false.
+
+    A number is written in decimal digits; ``010``, ``0x10``, ``1_000``, ``1:30``, ``yes``, ``off`` and
+    ``2024-01-02`` are texts, which no setting that wants a number or true or false takes. ``1e3`` is a number.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML's
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes around every text that YAML 1.1 or ``_Loader`` would take for something else."""
+
+
+for _name, (_pattern, _first) in _PLAIN.items():
+    for _kind in (_Loader, _Dumper):
+        _start = ["" if _letter == "\0" else _letter for _letter in _first]
+        _kind.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern})\\Z"), _start)
+
+
+def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Reads a YAML file of sections, and ``a.b=value`` settings over it.
+
+    Anchors and aliases work; a merge (``<<: *base``) fills in what a section does not set itself.
+
+    Raises:
+        MMTError: no such file, no YAML, or a key that stands twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise MMTError(f"{path}: the configuration cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise MMTError(f"{path}: not a YAML file ({error}).") from None
+    loaded = parse_yaml(text, str(path))
+    if not isinstance(loaded, dict | None):
+        raise MMTError(f"{path}: expected sections such as 'data:', found {type(loaded).__name__}.")
+    return override(loaded or {}, overrides)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of ``text``. Raises MMTError, beginning with ``where``, for what is no YAML or not clear."""
+    if len(text) > _LONGEST:
+        raise MMTError(f"{where}: {len(text):,} characters are no settings, over {_LONGEST:,}.")
+    loader = None
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_nodes(node, where)
+        return loader.construct_document(node)
+    except MMTError:
+        raise
+    except Exception as error:  # a tag on what it is not for, brackets without end, ...
+        raise MMTError(f"{where}: not YAML ({' '.join(str(error).split())}).") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``tree`` with ``a.b=value`` settings, of which the last one counts; one of several keys changes those alone.
+
+    Raises:
+        MMTError: a setting is no ``KEY=VALUE``.
+    """
+    for setting in overrides:
+        where = f"--config {setting}"
+        for place, value in _setting(setting, where):
+            _set(tree, place, value, where)
+    return tree
+
+
+def settings_of(overrides: Sequence[str], where: str) -> dict[str, str]:
+    """``a.b=value`` settings by key, each value as YAML on one line; those of several keys are taken apart.
+
+    Raises:
+        MMTError: a setting is no ``KEY=VALUE``, or two give one key different values.
+    """
+    found: dict[str, str] = {}
+    for setting in overrides:
+        for place, value in _setting(setting, f"{where} {setting}"):
+            key, said = ".".join(place), json.dumps(value)
+            if found.setdefault(key, said) != said:
+                raise MMTError(f"{where} {setting}: {key} is {found[key]} in another one. Keep one of them.")
+    return found
+
+
+def _setting(setting: str, where: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    key, equals, text = setting.partition("=")
+    names = key.strip().split(".")
+    if not equals or not all(names):
+        raise MMTError(f"{where}: expected KEY=VALUE, e.g. regime.num_steps=100.")
+    return _leaves((*names,), _value(text, where))
+
+
+def _value(text: str, where: str) -> Any:
+    """What stands behind the equals sign, all of it."""
+    if not text.strip():
+        raise MMTError(f"{where}: no value. Write null if none is meant.")
+    loaded = parse_yaml(text, where)
+    if "#" in text:
+        end = yaml.compose(text, Loader=_Loader)
+        rest = text if end is None else text[end.end_mark.index :]
+        if "#" in rest:
+            raise MMTError(f"{where}: {rest.strip()!r} is a comment in YAML. Put the value in quotes.")
+    return loaded
+
+
+def _leaves(place: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            yield from _leaves((*place, name), part)
+    else:
+        yield place, value
+
+
+def _set(tree: dict[str, Any], keys: tuple[str, ...], value: Any, where: str) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise MMTError(f"{where}: '{key}' is a value, not a section.")
+    if value != {} or not isinstance(tree.get(keys[-1]), dict):
+        tree[keys[-1]] = value
+
+
+def _check_nodes(root: yaml.Node, where: str) -> None:
+    """Raises MMTError where a key stands twice, is no text, or a value is no setting; aliases are followed."""
+    left = _MOST_VALUES
+
+    def check(node: yaml.Node, place: str, above: tuple[yaml.Node, ...]) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0 or node in above:
+            raise MMTError(f"{where}: {place or 'aliases'}: its aliases make more than {_MOST_VALUES:,} values.")
+        line = node.start_mark.line + 1
+        kind = node.tag.removeprefix(_TAG)
+        if kind not in (*_PLAIN, "str", "seq", "map"):
+            raise MMTError(f"{where}: line {line}: {node.tag} is no setting's type. Leave the tag out.")
+        if isinstance(node, yaml.ScalarNode) and node.value == "" and node.style is None:
+            raise MMTError(f"{where}: {place or 'the value'} is empty. Write null if none is meant.")
+        if kind in _PLAIN and not re.fullmatch(_PLAIN[kind][0], str(node.value)):
+            raise MMTError(f"{where}: line {line}: {node.value!r} is no {kind} as YAML 1.2 writes it.")
+        if isinstance(node, yaml.ScalarNode) and _NO_TEXT.search(node.value):
+            raise MMTError(f"{where}: line {line}: a text with U+0000 or half a character. Take it out.")
+        if isinstance(node, yaml.SequenceNode):
+            for number, part in enumerate(node.value):
+                check(part, f"{place}.{number}" if place else str(number), (*above, node))
+        if isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key, part in node.value:
+                at = key.start_mark.line + 1
+                if key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
+                    found = repr(key.value) if isinstance(key, yaml.ScalarNode) else "several values"
+                    raise MMTError(
+                        f"{where}: line {at}: expected a name before the colon, found {found}. Put quotes around "
+                        "it if it is one."
+                    )
+                name = f"{place}.{key.value}" if place else key.value
+                if key.value in lines:
+                    raise MMTError(
+                        f"{where}: '{name}' stands twice, in lines {lines[key.value]} and {at}. Keep one."
+                    )
+                lines[key.value] = at
+                check(part, name, (*above, node))
+
+    check(root, "", ())
+
+
+def validated(kls: type[_Config], tree: Mapping[str, Any], where: str) -> _Config:
+    """A configuration of class ``kls``, each value of its type and in its range.
+
+    Raises:
+        MMTError: an unknown key (the nearest is named), a value of another type, or out of its range.
+    """
+    _check_keys(tree, kls, where, "")
+    try:
+        # As JSON, because pydantic takes a list for a tuple, and a text for a path, from there even when strict.
+        return TypeAdapter(kls).validate_json(json.dumps(tree), strict=True)
+    except ValidationError as error:
+        # A value that may be of several types fails once for each: those that got furthest know best.
+        faults = [(_place(tree, one["loc"], one["type"] == "missing"), one) for one in error.errors()]
+        first = faults[0][0][:1]
+        place = max((place for place, _ in faults if place[:1] == first), key=len)
+        at_place = [fault for where_at, fault in faults if where_at == place]
+        key = ".".join(map(str, place)) or "the file"
+        if at_place[0]["type"] == "missing":
+            raise MMTError(f"{where}: {key} is missing.") from None
+        expected = " or ".join(dict.fromkeys(map(_expected, at_place)))
+        found = at_place[0]["input"]
+        quotes = ""
+        if at_place[0]["type"] in ("string_type", "no_path") and isinstance(found, bool | int | float):
+            quotes = " Put quotes around it if it is a text."
+        said = repr(found) if isinstance(found, str) else json.dumps(found)
+        raise MMTError(f"{where}: {key}: expected {expected}, found {said}.{quotes}") from None
+
+
+def local_path(value: Any) -> Any:
+    """Refuses, as a pydantic validator, what is a path to ``pathlib`` and no place on this machine."""
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise PydanticCustomError("no_path", "a path")
+    if isinstance(value, str) and is_url(value):
+        raise PydanticCustomError("no_path", "a path on this machine, and no URL (download it first)")
+    return value
+
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "keys and values",
+    "dataclass_type": "keys and values",
+    "literal_error": "{expected}",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "string_too_short": "a text",
+    "too_short": "a list of at least {min_length}",
+}
+
+
+def _expected(fault: Mapping[str, Any]) -> str:
+    if fault["type"] in _EXPECTED:
+        limits = {
+            name: f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else value
+            for name, value in fault.get("ctx", {}).items()
+        }
+        return _EXPECTED[fault["type"]].format(**limits)
+    return str(fault["msg"]).removeprefix("Input should be ")
+
+
+def _place(tree: Any, loc: Sequence[int | str], missing: bool) -> tuple[int | str, ...]:
+    """The keys of ``loc`` that ``tree`` has; pydantic puts names of types between them."""
+    found: list[int | str] = []
+    for part in loc:
+        inside = isinstance(tree, Mapping) and part in tree
+        if inside or (isinstance(tree, list) and isinstance(part, int) and part < len(tree)):
+            found.append(part)
+            tree = tree[part]
+    return (*found, loc[-1]) if missing else tuple(found)
+
+
+def _check_keys(tree: Mapping[str, Any], kls: type, where: str, prefix: str) -> None:
+    known = [f.name for f in fields(kls)]
+    hints = get_type_hints(kls)
+    for key, value in tree.items():
+        if key not in known:
+            raise MMTError(
+                f"{where}: unknown key '{prefix}{key}'.{nearest(str(key), known)} Known: {', '.join(known)}."
+            )
+        kinds = [hint for hint in (hints[key], *get_args(hints[key])) if is_dataclass(hint)]
+        for number, part in enumerate(value if isinstance(value, list) else [value]):
+            if kinds and isinstance(part, Mapping):
+                place = f"{key}.{number}" if isinstance(value, list) else key
+                _check_keys(part, kinds[0], where, f"{prefix}{place}.")  # type: ignore[arg-type]
+
+
+def tree_of(config: Any) -> Any:
+    """A configuration as plain values, defaults included."""
+    return TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+def dump(config: Any) -> str:
+    """A configuration as YAML, which reads back the same."""
+    return yaml.dump(tree_of(config), Dumper=_Dumper, sort_keys=False)
