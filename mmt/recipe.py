@@ -310,10 +310,9 @@ def _merge(tree: Any, changes: Mapping[str, Any], where: str) -> None:
             raise MMTError(f"{where}: unknown key '{key}'.{nearest(key, tree)} Known: {', '.join(tree)}.")
         if isinstance(tree[key], dict) and isinstance(value, Mapping):
             _merge(tree[key], value, f"{where}.{key}")
-        elif tree[key] is not None and not _of_kind(
-            value, tree[key]
-        ):  # fairseq2 takes true, and "010", for numbers
-            raise MMTError(f"{where}.{key}: expected a value such as {tree[key]!r}, found {value!r}.")
+        elif tree[key] is not None and not _of_kind(value, tree[key]):  # fairseq2 would read true as 1
+            like = "keys and values" if isinstance(tree[key], dict) else f"a value such as {tree[key]!r}"
+            raise MMTError(f"{where}.{key}: expected {like}, found {value!r}.")
         else:
             tree[key] = value
 
