@@ -50,7 +50,8 @@ SETTINGS = [
 
 def settings(world: Path, *more: str, fusion: str = "gated") -> list[str]:
     images = [f"images.features={world / 'features'}"] if fusion != "none" else []
-    return [f"data.path={world / 'data'}", f"model.fusion={fusion}", *images, *SETTINGS, *more]
+    every = [f"data.path={world / 'data'}", f"model.fusion={fusion}", *images, *SETTINGS, *more]
+    return list({one.partition("=")[0]: one for one in every}.values())  # mmt train takes one value a key
 
 
 def config(world: Path, *more: str, fusion: str = "gated") -> TrainConfig:
