@@ -33,6 +33,7 @@ from mmt.audio import AUDIO_SUFFIXES
 from mmt.command import Command
 from mmt.errors import MMTError, nearest
 from mmt.lines import decode_lines, read_lines
+from mmt.normalization import is_blank
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
 
 Missing = Literal["refuse", "skip"]
@@ -100,7 +101,7 @@ def prepare(
         if "text" not in line and video not in transcripts:
             transcripts[video] = _read_transcript(mosi / f"Transcript/Segmented/{video}.annotprocessed")
         words = (line["text"] if "text" in line else transcripts[video].get(clip, "")).strip()
-        if not words:
+        if is_blank(words):
             if missing == "refuse":
                 raise MMTError(f"{where}: no transcript of clip {video}_{clip}. Add it, or say --missing skip.")
             left_out += 1

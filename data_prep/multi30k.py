@@ -34,6 +34,7 @@ import click
 from mmt.command import Command
 from mmt.errors import MMTError, nearest
 from mmt.lines import read_lines
+from mmt.normalization import is_blank
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
 from mmt.shards import Parts, Shard, shard_option
 
@@ -473,7 +474,7 @@ def _hub_sentences(values: Iterable[Any], where: str, column: str) -> list[str]:
     for number, value in enumerate(values, 1):
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or is_blank(value):
             raise MMTError(f"{where}, row {number}: expected text in '{column}', found {value!r}.")
         sentences.append(value.strip().replace("\r\n", " ").replace("\n", " "))
     return sentences

@@ -25,6 +25,7 @@ from data_prep import vqa_pictures
 from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.lines import parse_json, read_lines
+from mmt.normalization import is_blank
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
 from mmt.vqa import normalise_answer
 
@@ -129,7 +130,7 @@ def multi30k_vqa(pairs: Path) -> _Rows:
         raise MMTError(f"{pairs}: line 1: expected the columns {', '.join(_HEADER)}, but found {header!r}.")
     for number, text in enumerate(lines, 2):
         cells = text.split("\t")
-        if len(cells) != len(_HEADER) or not all(cells):
+        if len(cells) != len(_HEADER) or any(map(is_blank, cells)):
             raise MMTError(
                 f"{pairs}: line {number}: expected {len(_HEADER)} cells that are not empty, but is {text!r}."
             )

@@ -24,7 +24,7 @@ from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.folder import read_card
 from mmt.label_metrics import draw_confusion, label_scores, sentiment_scores
-from mmt.labels import read_column
+from mmt.labels import read_column, read_labels
 from mmt.lines import make_folder, write_whole
 from mmt.prepared import read_info, read_split
 
@@ -172,7 +172,7 @@ def _images(translator: Any, rows: Any) -> list[Any]:
 
 def _truth(heads: Sequence[str], data: Path, split: str, columns: Sequence[str]) -> dict[str, Any]:
     return {
-        "true_label": read_column(data, split, "label", str) if "classification" in heads else [],
+        "true_label": read_labels(data, split, "label") if "classification" in heads else [],
         "true_score": read_column(data, split, "score", float) if "regression" in heads else [],
         "kind": read_column(data, split, "kind", str) if "kind" in columns else [],
     }
@@ -184,7 +184,7 @@ def _prior(datasets: Mapping[Path, Mapping[str, Any]]) -> dict[str, float]:
     errors: list[float] = []
     for data, truth in datasets.items():
         if truth["true_label"]:
-            [(most, _)] = Counter(read_column(data, "train", "label", str)).most_common(1)
+            [(most, _)] = Counter(read_labels(data, "train", "label")).most_common(1)
             right += [label == most for label in truth["true_label"]]
         if truth["true_score"]:
             middle = statistics.median(read_column(data, "train", "score", float))

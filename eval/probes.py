@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ import click
 from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.lines import make_folder, write_whole
-from mmt.metrics import signed_rank
+from mmt.metrics import normalized, signature_of, signed_rank
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.probes import Probe, ProbeScore, can_be_scored, check_masked_alike, probe_accuracy, read_probe
 
@@ -166,6 +166,8 @@ def score(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, Any]:
     """
     from sacrebleu.metrics.bleu import BLEU
 
+    texts = {name: normalized(lines) for name, lines in texts.items()}
+    sentences = replace(sentences, references=normalized(sentences.references))
     metric = BLEU(trg_lang=sentences.lang)  # alone: TER, which mmt.metrics adds, takes seconds for each system
     bleu = _by_seed(texts, lambda lines: metric.corpus_score(lines, [sentences.references]).score)
     figures = {"bleu": {name: _summary(bleu[name], float) for name in SYSTEMS}}
@@ -185,7 +187,7 @@ def score(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, Any]:
         **counts,
         **figures,
         "right_minus_wrong": {name: _right_minus_wrong(summaries) for name, summaries in figures.items()},
-        "bleu_signature": str(metric.get_signature()),
+        "bleu_signature": signature_of(metric),
         "test": TEST.format(tested),
         "p_value": p_values["right_vs_wrong"],
         "p_values": p_values,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mmt.errors import MMTError
 from mmt.lemmas import is_content, lemmatizer, readings, true_case, words_of
 from mmt.lines import parse_json, write_whole
+from mmt.normalization import normalize
 
 if TYPE_CHECKING:
     from thot.alignment import EflomalAlignmentModel
@@ -105,10 +106,13 @@ class Lexicon:
             fields: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
             words = [
                 AmbiguousWord(
-                    word["word"],
+                    normalize(word["word"]),
                     word["count"],
                     word["entropy"],
-                    tuple(Sense(tuple(s["lemmas"]), s["count"], s["probability"]) for s in word["senses"]),
+                    tuple(
+                        Sense(tuple(map(normalize, s["lemmas"])), s["count"], s["probability"])
+                        for s in word["senses"]
+                    ),
                 )
                 for word in fields["words"]
             ]

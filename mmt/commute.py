@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmt.errors import MMTError
 from mmt.lines import read_lines
 from mmt.metrics import Score, choice_accuracy, choice_hits, pair_accuracy, wilson_interval
+from mmt.normalization import is_blank, normalize
 
 if TYPE_CHECKING:
     from mmt.features import FeatureStore
@@ -98,7 +99,7 @@ def read_contrastive(data: Path, split: str) -> list[Item]:
         for number, row in enumerate(rows, 1)
     ]
     for number, item in enumerate(items, 1):
-        if not (item.source and item.correct and item.incorrect):
+        if any(map(is_blank, (item.source, item.correct, item.incorrect))):
             raise MMTError(
                 f"{data}: split '{split}' row {number} has no two translations to choose between. Name a split in "
                 "which every row has, such as 'contrastive'."
@@ -114,11 +115,12 @@ def mirrored_pairs(items: Sequence[Item]) -> list[tuple[int, int]]:
     waiting: dict[tuple[str, str, str], list[int]] = {}
     pairs = []
     for number, item in enumerate(items):
-        mirror = waiting.get((item.source, item.incorrect, item.correct))
+        source, correct, incorrect = map(normalize, (item.source, item.correct, item.incorrect))
+        mirror = waiting.get((source, incorrect, correct))
         if mirror:
             pairs.append((mirror.pop(), number))
         else:
-            waiting.setdefault((item.source, item.correct, item.incorrect), []).append(number)
+            waiting.setdefault((source, correct, incorrect), []).append(number)
     return pairs
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mmt.compare_scores import RunScores, are_contrastive, seen_rows
 from mmt.controls import Control
 from mmt.lines import write_whole
-from mmt.metrics import signed_rank, word_hits
+from mmt.metrics import normalized, signed_rank, word_hits
 from mmt.prepared import read_info
 from mmt.probes import can_be_scored, gold_items, probe_accuracy
 
@@ -156,7 +156,7 @@ def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
     from sacrebleu.metrics.bleu import BLEU
 
     info, found = read_info(data), []
-    references = [row["target"] for row in rows]
+    references = normalized([row["target"] for row in rows])
     if are_contrastive(rows):
         found.append(_Score("right choice %", "choices", lambda hits: 100 * fmean(hits), list, chooses=True))
     if info.probe and can_be_scored(info.probe["kind"], info.target_lang):
@@ -189,8 +189,10 @@ def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
         _Score(
             "BLEU",
             "chrF2 of each",
-            lambda lines: float(bleu.corpus_score(lines, [references]).score),
-            lambda lines: [sentence_chrf(a, [b]).score for a, b in zip(lines, references, strict=True)],
+            lambda lines: float(bleu.corpus_score(normalized(lines), [references]).score),
+            lambda lines: [
+                sentence_chrf(a, [b]).score for a, b in zip(normalized(lines), references, strict=True)
+            ],
         )
     )
     return found

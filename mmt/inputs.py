@@ -11,6 +11,7 @@ from typing import Literal
 
 from mmt.errors import MMTError
 from mmt.lines import decode_lines, parse_json
+from mmt.normalization import is_blank
 
 Format = Literal["text", "tsv", "jsonl"]
 
@@ -90,7 +91,7 @@ def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterat
                 raise MMTError(
                     f"{name}: line {number}: expected source <TAB> image, found {len(rest) + 1} columns."
                 )
-            yield Line(number, source, rest[0].strip() or None if rest else None)
+            yield Line(number, source, _name(rest[0]) if rest else None)
     elif kind == "jsonl":
         for number, text in lines:
             yield _json_line(number, text, name)
@@ -104,7 +105,11 @@ def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterat
                 count = (entry or image or (1, ""))[0] - 1
                 longer, shorter = (name, images.list_file) if image is None else (images.list_file, name)
                 raise MMTError(f"{longer} has more lines than {shorter} ({count:,}). One image a line is needed.")
-            yield Line(entry[0], entry[1], image[1].strip() or None)
+            yield Line(entry[0], entry[1], _name(image[1]))
+
+
+def _name(image: str) -> str | None:
+    return None if is_blank(image) else image.strip()
 
 
 def _json_line(number: int, text: str, name: str) -> Line:
@@ -117,7 +122,7 @@ def _json_line(number: int, text: str, name: str) -> Line:
     image = value.get("image")
     if not isinstance(image, str | None):
         raise MMTError(f"{name}: line {number}: expected the image's name or null, found {image!r}.")
-    return Line(number, value["source"], image or None)
+    return Line(number, value["source"], None if image is None or is_blank(image) else image)
 
 
 def _decoded(path: Path | None, name: str) -> Iterator[str]:

@@ -14,13 +14,15 @@ import numpy as np
 
 from mmt.errors import MMTError
 from mmt.lines import replacing
+from mmt.normalization import normalize
 
 
 def label_scores(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, Any]:
     """Accuracy, and precision, recall and F1, each as ``micro``, ``macro`` and ``weighted``, in [0, 100].
 
     Macro is the mean over the labels that stand in ``predicted`` or ``truth``; what would be 0 / 0, such as the
-    precision of a label that was never predicted, counts as 0. By scikit-learn.
+    precision of a label that was never predicted, counts as 0. By scikit-learn, of normalised labels
+    (``mmt.normalization``).
 
     Returns:
         The scores by name (``accuracy``, ``macro_f1``, ...); ``labels`` in the alphabet's order, ``confusion``,
@@ -31,6 +33,7 @@ def label_scores(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, An
     from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
     _check(predicted, truth, "labels")
+    predicted, truth = [normalize(label) for label in predicted], [normalize(label) for label in truth]
     labels = sorted({*predicted, *truth})
     scores: dict[str, Any] = {"accuracy": 100 * float(accuracy_score(truth, predicted))}
     for average in ("micro", "macro", "weighted"):

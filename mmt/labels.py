@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError, nearest
+from mmt.normalization import normalize
 from mmt.prepared import read_split
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def label_names(folder: Path, split: str, column: str, at_most: int | None) -> l
     Raises:
         MMTError: no such column, or fewer than two labels in it.
     """
-    counts = Counter(label for label in read_column(folder, split, column, str) if label)
+    counts = Counter(label for label in read_labels(folder, split, column) if label)
     if len(counts) < 2:
         raise MMTError(
             f"{folder}: expected labels of two kinds or more in the column '{column}' of '{split}', found "
@@ -53,9 +54,9 @@ def with_labels(
     Raises:
         MMTError: no such column, a label that is not among ``names``, or a score that is no number.
     """
-    numbers = {name: number for number, name in enumerate(names)}
+    numbers = {normalize(name): number for number, name in enumerate(names)}
     if label is not None:
-        found = read_column(folder, split, label, str)
+        found = read_labels(folder, split, label)
         unknown = next((row for row, name in enumerate(found) if name and name not in numbers), None)
         if unknown is not None and not rare_ones_left_out:
             raise MMTError(
@@ -68,6 +69,11 @@ def with_labels(
         values = read_column(folder, split, score, float)
         examples = [replace(e, score=value) for e, value in zip(examples, values, strict=True)]
     return list(examples)
+
+
+def read_labels(folder: Path, split: str, column: str) -> list[str]:
+    """The labels in a column as they are compared (``mmt.normalization``). Raises MMTError as ``read_column``."""
+    return [normalize(label) for label in read_column(folder, split, column, str)]
 
 
 def read_column(folder: Path, split: str, column: str, kind: type[str] | type[float]) -> list[Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 
 from mmt.errors import MMTError, nearest
+from mmt.normalization import normalize
 
 # A word and what hyphens and apostrophes join to it; the lemmatiser parts l'homme and man's.
 _WORD = re.compile(r"\w+(?:[-'’]\w+)*")
@@ -55,8 +55,8 @@ _FUNCTION_WORDS = {
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a sentence, as they stand, without punctuation."""
-    return _WORD.findall(unicodedata.normalize("NFC", text))
+    """The words of a sentence, normalised, without punctuation."""
+    return _WORD.findall(normalize(text))
 
 
 def true_case(sentences: Sequence[str]) -> list[list[str]]:

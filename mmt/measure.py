@@ -14,7 +14,7 @@ import numpy as np
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
 from mmt.evidence import Awareness, ControlRow, Spread, Verdict
-from mmt.metrics import FEWEST_SENTENCES, corpus_scores, paired_bootstrap, signed_rank, word_hits
+from mmt.metrics import FEWEST_SENTENCES, corpus_scores, normalized, paired_bootstrap, signed_rank, word_hits
 from mmt.probes import can_be_scored, gold_items, probe_accuracy
 from mmt.translator import Translator
 
@@ -122,7 +122,7 @@ def run_system(translator: Translator, sentences: Sentences, draws: int, seed: i
             name = f"{control} image{draw}" if translator.card.features is not None else "text only"
             with progress(f"translating, {name}", len(images)) as advance:
                 found = translator.hypotheses(sentences.sources, given, progress=advance)
-            system.says[control].append([best[0].text for best in found])
+            system.says[control].append(normalized([best[0].text for best in found]))
             with progress(f"scoring, {name}", len(images)) as advance:
                 pairs = score_pairs(translator, sentences.sources, sentences.references, given, progress=advance)
             system.log_p[control].append([pair.mean_log_prob for pair in pairs])

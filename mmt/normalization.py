@@ -61,14 +61,17 @@ def normalize(line: str) -> str:
     ``Tokenizer.lowercases``. A lone surrogate, which no file can hold, becomes U+FFFD; of more than 128 marks on
     one letter, each 128 are kept apart by U+034F. Nothing else: case, quotes and compatibility characters stay.
     """
-    if not line.isascii():
-        line = _SURROGATES.sub("\ufffd", line)
-        line = _MEANINGLESS.sub(r"\1", line)
-        line = _composed(line)
-        if _JOINERS.search(line) is not None:
-            line = _composed(_without_stray_joiners(line))
-    line = _SPACES.sub(" ", line).strip(" ")
+    line = _SPACES.sub(" ", canonical(line)).strip(" ")
     return "" if is_blank(line) else line
+
+
+def canonical(line: str) -> str:
+    """The line in NFC, without the invisible characters that spell nothing; its white space stays as it is."""
+    if line.isascii():
+        return line
+    line = _SURROGATES.sub("\ufffd", line)
+    line = _composed(_MEANINGLESS.sub(r"\1", line))
+    return line if _JOINERS.search(line) is None else _composed(_without_stray_joiners(line))
 
 
 def is_blank(line: str) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmt.errors import MMTError
 from mmt.inflections import LANGUAGES, translations
+from mmt.normalization import canonical, normalize
 
 if TYPE_CHECKING:
     from mmt.text import Tokenizer
@@ -73,8 +73,9 @@ class Probe:
         Args:
             name: the sentence's id, by which ``seed`` chooses among its nouns.
         Returns:
-            The masked sentence, and the masked words as they stood, in order.
+            The masked sentence, and the masked words as they stood, in order; both ``canonical``.
         """
+        sentence = canonical(sentence)
         words = list(_WORD.finditer(sentence))
         chosen = sorted(self._chosen([word[1] for word in words], name))
         group = 0 if self.kind == "progressive" else 1  # of a sentence cut short no 's is left either
@@ -221,8 +222,8 @@ def gold_items(words: Sequence[str], reference: str, lang: str) -> list[str | No
 
 
 def _tokens(text: str) -> list[str]:
-    # Composed, because \w does not match the separate accent of a decomposed letter.
-    return re.findall(r"\w+", unicodedata.normalize("NFC", text))
+    # Normalised, because \w does not match the separate accent of a decomposed letter.
+    return re.findall(r"\w+", normalize(text))
 
 
 def _count(found: Sequence[str | None]) -> int:

@@ -16,6 +16,7 @@ import click
 from mmt.command import Command
 from mmt.errors import MMTError, nearest
 from mmt.lines import check_file, read_lines, write_together
+from mmt.normalization import is_blank, normalize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -254,7 +255,7 @@ def _queries(texts: Sequence[str], input_file: Path | None, pictures: Sequence[P
     if input_file is not None:
         lines += [(f"{input_file}: line {number}", line) for number, line in enumerate(read_lines(input_file), 1)]
     for where, text in lines:
-        if not text:
+        if is_blank(text):
             raise MMTError(f"{where}: expected a text to ask with, but it is blank. Leave it out.")
     for picture in pictures:
         if not picture.is_file():
@@ -264,12 +265,18 @@ def _queries(texts: Sequence[str], input_file: Path | None, pictures: Sequence[P
 
 
 def _read_sentences(path: Path, split: str | None) -> list[str]:
-    """Each sentence once; blank lines are left out."""
-    if not (path / "dataset.json").is_file():
-        return [line for line in dict.fromkeys(read_lines(path)) if line]
-    from mmt.prepared import first_test_split, read_split
+    """Each sentence once, of those that are equal when normalised the first; blank ones are left out."""
+    if (path / "dataset.json").is_file():
+        from mmt.prepared import first_test_split, read_split
 
-    return list(dict.fromkeys(read_split(path, split or first_test_split(path))["source"]))
+        lines = list(read_split(path, split or first_test_split(path))["source"])
+    else:
+        lines = read_lines(path)
+    distinct: dict[str, str] = {}
+    for line in lines:
+        distinct.setdefault(normalize(line), line)
+    distinct.pop("", None)
+    return list(distinct.values())
 
 
 def _read_images(paths: Sequence[Path], card: ModelCard) -> _Pictures:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmt.normalization import canonical, normalize
+
 _ARTICLES = ("a", "an", "the")
 _NUMBERS = {
     "none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
@@ -43,9 +45,10 @@ def normalise_answer(answer: str) -> str:
 
     Oddities of the official code, kept: a punctuation mark is dropped where it stands beside a space anywhere in
     the answer, or where a number has a comma, and is a space otherwise ("black-white" is "black white"); only the
-    first 32 periods are dropped, and none before a digit; "none" is 0.
+    first 32 periods are dropped, and none before a digit; "none" is 0. Unlike there, Unicode's normal forms of an
+    answer are one (``mmt.normalization``).
     """
-    text = re.sub(r"[\n\t]", " ", answer).strip()
+    text = _one_line(answer)
     given = text
     comma_in_number = re.search(r"\d,\d", given)
     for mark in _PUNCTUATION:
@@ -61,8 +64,8 @@ def answer_accuracy(answer: str, answers: Sequence[str]) -> float:
 
     With one annotator's answer: whether the two are equal in normal form. With several, VQA's accuracy: the mean,
     over the subsets that leave one annotator out, of min(how many of the subset gave the answer / 3, 1). As in the
-    official code nothing is normalised, on either side, where all annotators gave the very same answer: "Yes" is
-    wrong where all ten said "yes".
+    official code nothing is normalised (but Unicode, as in ``normalise_answer``), on either side, where all
+    annotators gave the very same answer: "Yes" is wrong where all ten said "yes".
 
     Raises:
         ValueError: there is no annotator's answer.
@@ -71,8 +74,7 @@ def answer_accuracy(answer: str, answers: Sequence[str]) -> float:
         raise ValueError("answers: expected at least one annotator's answer, found none.")
     if len(answers) == 1:
         return float(normalise_answer(answer) == normalise_answer(answers[0]))
-    gold = [_one_line(text) for text in answers]
-    answer = _one_line(answer)
+    gold, answer = [_one_line(text) for text in answers], _one_line(answer)
     if len(set(gold)) > 1:
         gold, answer = [normalise_answer(text) for text in gold], normalise_answer(answer)
     hits = gold.count(answer)
@@ -81,15 +83,15 @@ def answer_accuracy(answer: str, answers: Sequence[str]) -> float:
 
 
 def _one_line(text: str) -> str:
-    return re.sub(r"[\n\t]", " ", text).strip()
+    return re.sub(r"[\n\t]", " ", canonical(text)).strip()
 
 
 @dataclass(frozen=True)
 class PriorAnswers:
     """The most frequent answers to some questions, which is what language alone can know.
 
-    ``overall`` of all, ``of_kind`` of each kind of question, ``of_question`` of each question, word for word. Of
-    equally frequent answers it is the first in the alphabet.
+    ``overall`` of all, ``of_kind`` of each kind of question, ``of_question`` of each question, word for word
+    once normalised (``mmt.normalization``). Of equally frequent answers it is the first in the alphabet.
     """
 
     overall: str
@@ -102,7 +104,7 @@ class PriorAnswers:
 
     def by_question(self, question: str, kind: str) -> str:
         """The answer to ``question``; that of its kind where the question was not seen."""
-        return self.of_question.get(question, self.by_kind(kind))
+        return self.of_question.get(normalize(question), self.by_kind(kind))
 
 
 def prior_answers(train_rows: Iterable[Mapping[str, Any]]) -> PriorAnswers:
@@ -115,8 +117,8 @@ def prior_answers(train_rows: Iterable[Mapping[str, Any]]) -> PriorAnswers:
     of_kind: dict[str, Counter[str]] = defaultdict(Counter)
     of_question: dict[str, Counter[str]] = defaultdict(Counter)
     for row in train_rows:
-        for counter in (overall, of_kind[row["kind"]], of_question[row["source"]]):
-            counter[row["target"]] += 1
+        for counter in (overall, of_kind[row["kind"]], of_question[normalize(row["source"])]):
+            counter[normalize(row["target"])] += 1
     return PriorAnswers(
         _most(overall),
         {kind: _most(counter) for kind, counter in of_kind.items()},

@@ -126,7 +126,7 @@ def test_the_terminal_shows_every_query_and_answer(here: Path, tmp_path: Path) -
     assert "a dog" in result.stdout
     assert "[red][U+001B][31m" in result.stdout  # neither markup nor a colour
     assert "of 6 images, exact search" in result.stdout
-    (tmp_path / "lines").write_text("[red]\x1b[31m\n\n[red]\x1b[31m\n")
+    (tmp_path / "lines").write_text("[red]\x1b[31m\n\u200b\n\ufeff[red]\u200e\x1b[31m\n", encoding="utf-8")
     result = run(here, tmp_path / "i", "--sentences", tmp_path / "lines", "a dog")
     assert "[red][U+001B][31m" in result.stdout
     assert "of 1 sentences" in result.stdout
