@@ -26,7 +26,9 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import click
@@ -181,12 +183,16 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
 
     if name == "pandas":  # no data set, but the one reader of the library that reads pickles, which may run code
         raise MMTError("--hub pandas: is no data set. Name one, such as bentrevett/multi30k.")
+    # What the hub sends is kept where its libraries keep it; of a local folder there is nothing to keep.
+    cache = TemporaryDirectory() if Path(name).exists() else nullcontext()
     try:
-        settings: dict[str, Any] = {}
-        if hasattr(load_dataset_builder(name).config, "keep_default_na"):  # CSV: "null" and "0007" are text
-            columns = dict.fromkeys((source, target, "image"), str)
-            settings = {"keep_default_na": False, "na_filter": False, "converters": columns}
-        loaded = load_dataset(name, **settings)
+        with cache as folder:
+            settings: dict[str, Any] = {}
+            if hasattr(load_dataset_builder(name, cache_dir=folder).config, "keep_default_na"):
+                # CSV: "null" and "0007" are text
+                columns = dict.fromkeys((source, target, "image"), str)
+                settings = {"keep_default_na": False, "na_filter": False, "converters": columns}
+            loaded = load_dataset(name, cache_dir=folder, **settings)
     except ConnectionError:
         raise MMTError(
             f"--hub {name}: cannot be fetched, the Hugging Face hub does not answer (and it is not in the cache). "

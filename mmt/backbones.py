@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.transforms import InterpolationMode, v2
 
+from mmt import runtime
 from mmt.errors import MMTError, nearest
 from mmt.features import FeatureSignature
 
@@ -167,6 +168,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
     Raises:
         MMTError: unknown name or layer; weights that cannot be had or do not fit.
     """
+    runtime.start()
     if name.partition(":")[0] == "logmel80":
         from mmt.audio import load_logmel
 

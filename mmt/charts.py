@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmt import runtime
 from mmt.evidence import ControlRow
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def gate_histogram(shares: Sequence[float]) -> str:
 
 def _svg(draw: Callable[[Axes], None], height: int, name: str) -> str:
     """The same bytes for the same numbers: no date, and ids made of ``name``, the plot's own in its page."""
+    runtime.start()
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

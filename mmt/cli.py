@@ -227,10 +227,8 @@ def evidence_command(
 
     from mmt.collect import Inputs, collect
     from mmt.lines import make_folder
-    from mmt.memory import keep_freed_memory
     from mmt.report import write_report
 
-    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     inputs = Inputs(model, data, split, stores, against, commute, commute_images, draws, seed, gallery)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from mmt import runtime
 from mmt.errors import MMTError, is_url
 from mmt.lines import disk_error
 from mmt.stopping import Stopped, stopping_at_once
@@ -41,6 +42,7 @@ class Command(click.Command):
                 param.type = local
 
     def invoke(self, ctx: click.Context) -> Any:
+        runtime.start()
         try:
             with stopping_at_once():
                 return super().invoke(ctx)

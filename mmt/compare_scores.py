@@ -105,10 +105,8 @@ def read_scores(run: Cell, model: Path, out: Path) -> RunScores | None:
 
 def _scored(run: Cell, model: Path, rows: Sequence[dict[str, Any]], config: CompareConfig) -> RunScores:
     from mmt.measure import progress
-    from mmt.memory import keep_freed_memory
     from mmt.translator import Translator
 
-    keep_freed_memory()
     translator = Translator.from_dir(model, run.stores or None)
     sources, images = [row["source"] for row in rows], [row["image"] for row in rows]
     shown: dict[Control, list[list[str | None]]] = {"right": [[None] * len(rows)]}

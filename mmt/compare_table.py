@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmt import runtime
 from mmt.compare_scores import RunScores, are_contrastive, seen_rows
 from mmt.controls import Control
 from mmt.lines import write_whole
@@ -265,6 +266,7 @@ def _name(row: Row) -> str:
 
 def plot(rows: Sequence[Row], heading: str, path: Path) -> None:
     """A line a system: each seed's score and their mean, with the right image, a wrong one and none."""
+    runtime.start()
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

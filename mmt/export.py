@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as trees  # how torch.export itself takes arguments apart
 from tqdm import tqdm
 
+from mmt import runtime
 from mmt.errors import MMTError
 from mmt.exported import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
 from mmt.folder import CARD, TOKENIZER, load_model, replacing_folder
@@ -76,6 +77,7 @@ def _fill(
 
 
 def _check_packages() -> None:
+    runtime.start()
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401

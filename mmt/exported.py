@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mmt import runtime
 from mmt.errors import MMTError
 from mmt.folder import TOKENIZER, WEIGHTS, ModelCard, check_files, read_card
 from mmt.parallel import in_threads
@@ -186,6 +187,7 @@ class _Steps:
 
 
 def _session(folder: Path, name: str, precision: ExportPrecision) -> Any:
+    runtime.start()  # before onnxruntime, which sends telemetry from its import on
     try:
         import onnxruntime
     except ImportError:

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mmt import runtime
 from mmt.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from mmt.errors import MMTError
 from mmt.feature_writer import FeatureWriter, check_folder, finished_ids
 from mmt.features import DType, FeatureSignature, FeatureStore
 from mmt.images import IMAGE_SUFFIXES, ImageError, find_images, read_ahead
-from mmt.memory import keep_freed_memory
 from mmt.shards import Parts, Shard, done_parts, drop_parts
 
 Key = TypeVar("Key")
@@ -99,7 +99,7 @@ def extract_features(
     """
     if batch_size < 1:
         raise MMTError(f"batch_size must be at least 1, but is {batch_size} instead.")
-    keep_freed_memory()
+    runtime.start()
     to_device(backbone, device)
     backbone.notes.clear()
     if shard is not None:
@@ -233,6 +233,7 @@ def compute_features(
     Raises:
         ImageError: (an MMTError) naming the first image that cannot be read.
     """
+    runtime.start()
     numbered = list(enumerate(images))
     batches = (numbered[i : i + batch_size] for i in range(0, len(numbered), batch_size))
     rows = []

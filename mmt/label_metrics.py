@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mmt import runtime
 from mmt.errors import MMTError
 from mmt.lines import replacing
 from mmt.normalization import normalize
@@ -101,6 +102,7 @@ def sentiment_scores(predicted: Sequence[float], truth: Sequence[float]) -> dict
 
 def draw_confusion(scores: dict[str, Any], path: Path) -> None:
     """Draws the confusion matrix of ``label_scores`` as a PNG file: shares of each true label, and counts."""
+    runtime.start()
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -44,6 +44,7 @@ from fairseq2.utils.validation import StandardObjectValidator, ValidationError
 from torch import nn
 from torch.optim import Optimizer
 
+from mmt import runtime
 from mmt.buckets import length_batches
 from mmt.checkpoints import checkpoint_steps, cut_off_halves, fit_last_checkpoint, keep_plain
 from mmt.config import TrainConfig
@@ -53,7 +54,6 @@ from mmt.data import BatchReader, Example, collate
 from mmt.errors import MMTError, nearest
 from mmt.folder import ModelCard, save_model
 from mmt.lines import disk_error
-from mmt.memory import keep_freed_memory
 from mmt.model import MMTModel
 from mmt.prepared import read_info
 from mmt.run import Run, num_processes, rank
@@ -83,7 +83,7 @@ def train(output: Path, config: TrainConfig) -> Path:
         MMTError: the data, features or settings do not fit, or ``output`` holds a run with other settings.
         Stopped: by SIGINT or SIGTERM, after the update of that moment, whose state was saved.
     """
-    keep_freed_memory()
+    runtime.start()
     run = Run.prepare(output, config)
     stack = _stack_config(run)
     if rank() == 0:  # the others wait for it when they meet

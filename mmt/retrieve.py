@@ -122,10 +122,8 @@ def retrieve_command(
 
     from mmt.embedding import embed_images
     from mmt.index import write_index
-    from mmt.memory import keep_freed_memory
     from mmt.translator import Translator
 
-    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     translator = Translator.from_dir(model)

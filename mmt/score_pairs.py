@@ -98,12 +98,10 @@ def score_pairs_command(
     import torch
     from tqdm import tqdm
 
-    from mmt.memory import keep_freed_memory
     from mmt.scoring import read_n_best, rescore, score_pairs
     from mmt.translator import Translator
 
     candidates = read_n_best(n_best, len(lines)) if n_best is not None else []
-    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     translator = Translator.from_dir(model, store)

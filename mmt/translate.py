@@ -230,7 +230,6 @@ def _translator(
     threads: int | None,
 ) -> BaseTranslator:
     from mmt.exported import ExportedTranslator, is_exported
-    from mmt.memory import keep_freed_memory
 
     if runtime == "onnx" or (runtime is None and is_exported(model)):
         if precision == "bfloat16":
@@ -241,7 +240,6 @@ def _translator(
 
     from mmt.translator import Translator
 
-    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     return Translator.from_dir(model, store, precision)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmt import runtime
 from mmt.buckets import length_batches
 from mmt.controls import Control, controlled_images, image_key
 from mmt.errors import MMTError
@@ -68,6 +69,7 @@ class BaseTranslator(ABC):
     """Translates sentences, each with its image or without."""
 
     def __init__(self, tokenizer: Tokenizer, card: ModelCard, features: FeatureStore | None = None) -> None:
+        runtime.start()
         self.tokenizer, self.card, self.features = tokenizer, card, features
         if features is not None:
             self.refuse_images("features")

@@ -1,0 +1,50 @@
+"""What this process does before its libraries are loaded: no telemetry, no caches in HOME, freed memory kept.
+
+Every command calls ``start``, and so does everything in Python that loads a model or such a library. What the user
+has set in the environment stays. Downloads that somebody asks for, such as ``--backbone clip:NAME``, work as
+before and go to the usual caches.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+from mmt.memory import keep_freed_memory
+
+# Read by the libraries when they are imported or first used.
+_SETTINGS = {
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime >= 1.29: a device id and an event file in HOME, and uploads
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, transformers, datasets
+    "DISABLE_SAFETENSORS_CONVERSION": "true",  # transformers asks a server to convert a downloaded checkpoint
+    "WANDB_ERROR_REPORTING": "false",  # fairseq2 imports wandb
+}
+_CACHES = {
+    "MPLCONFIGDIR": "matplotlib",  # the list of fonts, in HOME
+    "TORCHINDUCTOR_CACHE_DIR": "torchinductor",  # torch.onnx.export leaves the folder, and asks who the user is
+}
+
+
+def start() -> None:
+    """Prepares this process. Calling it again does nothing.
+
+    Caches that no later process needs go to a temporary folder. It is created by the library that fills it, and
+    removed when this process exits.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if not os.environ.keys() >= _CACHES.keys():
+        folder = Path(tempfile.gettempdir()) / f"mmt-{uuid.uuid4().hex}"
+        for name, part in _CACHES.items():
+            os.environ.setdefault(name, str(folder / part))
+        atexit.register(_remove, folder, os.getpid())
+    keep_freed_memory()
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # and not a fork of it
+        shutil.rmtree(folder, ignore_errors=True)
