@@ -26,7 +26,7 @@ from typing import Any
 
 import click
 
-from mmt.errors import MMTError
+from mmt.command import Command
 
 
 def measure_speed(
@@ -113,7 +113,7 @@ def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_siz
     print(peak_memory())
 
 
-@click.command(help=__doc__.split("\n\n")[0])
+@click.command(cls=Command, help=__doc__.split("\n\n")[0])
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--backbone", default="efficientnet_lite0", show_default=True)
 @click.option("--images", "num_images", default=400, show_default=True, help="Images a turn.")
@@ -136,13 +136,10 @@ def main(
     if threads:
         os.sched_setaffinity(0, set(cores[-threads:]))  # before torch counts them; child processes inherit it
         os.environ["OMP_NUM_THREADS"] = str(threads)
-    try:
-        if only_memory:
-            _run_for_memory(folder, backbone, num_images, batch_size)
-            return
-        result = measure_speed(folder, backbone, num_images, repeats, batch_size)
-    except MMTError as error:
-        raise click.ClickException(str(error)) from None
+    if only_memory:
+        _run_for_memory(folder, backbone, num_images, batch_size)
+        return
+    result = measure_speed(folder, backbone, num_images, repeats, batch_size)
     if memory:
         for factor in (1, 4):
             num = factor * num_images
