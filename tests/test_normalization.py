@@ -233,7 +233,7 @@ def test_every_reader_knows_the_same_lines_for_blank(tmp_path: Path) -> None:
     path.write_text("".join(f"\ufeffx\t{line}\n" for line in blanks if "\t" not in line), encoding="utf-8")
     assert {(line.source, line.image) for line in read_input(path, None, Images())} == {("x", None)}
     (tmp_path / "blank.txt").write_text("\u200b\n\ufeff\n", encoding="utf-8")
-    with pytest.raises(MMTError, match=r"blank\.txt: .* empty"):
+    with pytest.raises(MMTError, match=r"blank\.txt: .* blank"):
         read_lines(tmp_path / "blank.txt")
 
 
