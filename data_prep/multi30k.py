@@ -187,12 +187,12 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
     cache = TemporaryDirectory() if Path(name).exists() else nullcontext()
     try:
         with cache as folder:
-            settings: dict[str, Any] = {}
-            if hasattr(load_dataset_builder(name, cache_dir=folder).config, "keep_default_na"):
+            settings: dict[str, Any] = {"cache_dir": folder} if folder is not None else {}
+            if hasattr(load_dataset_builder(name, **settings).config, "keep_default_na"):
                 # CSV: "null" and "0007" are text
                 columns = dict.fromkeys((source, target, "image"), str)
-                settings = {"keep_default_na": False, "na_filter": False, "converters": columns}
-            loaded = load_dataset(name, cache_dir=folder, **settings)
+                settings |= {"keep_default_na": False, "na_filter": False, "converters": columns}
+            loaded = load_dataset(name, **settings)
     except ConnectionError:
         raise MMTError(
             f"--hub {name}: cannot be fetched, the Hugging Face hub does not answer (and it is not in the cache). "
