@@ -32,7 +32,7 @@ import click
 from mmt.audio import AUDIO_SUFFIXES
 from mmt.command import Command
 from mmt.errors import MMTError, nearest
-from mmt.lines import decode_lines, read_lines
+from mmt.lines import decode_lines, open_text, read_lines
 from mmt.normalization import is_blank
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
 
@@ -127,8 +127,8 @@ def prepare(
 def _read_table(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Where a line stands, for messages, and its columns."""
     try:
-        with path.open("rb") as stream:
-            reader = csv.DictReader(decode_lines(stream, str(path)))
+        with open_text(path) as stream:
+            reader = csv.DictReader((line + "\n" for line in decode_lines(stream, str(path))), strict=True)
             columns = reader.fieldnames or []
             lacking = [c for c in ("video_id", "clip_id", "label") if c not in columns]
             if lacking:
@@ -144,7 +144,7 @@ def _read_table(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                         f"{where}: has not as many cells as the heading ({len(columns)}). Put a text with commas "
                         "into quotes."
                     )
-                known = {name: value for name, value in line.items() if name}
+                known = {name: value.replace("\n", " ") for name, value in line.items() if name}
                 for name in ("video_id", "clip_id"):
                     if not _NAME.fullmatch(known.get(name, "")):
                         raise MMTError(

@@ -15,7 +15,8 @@ import click
 from mmt.ambiguity import GROUPS, USUAL, Lexicon, SenseScore, sense_accuracy
 from mmt.command import Command
 from mmt.errors import MMTError
-from mmt.lines import read_lines
+from mmt.inputs import read_texts
+from mmt.kinds import TRANSLATIONS
 from mmt.metrics import McNemar, mcnemar
 from mmt.prepared import read_info, read_split
 
@@ -58,7 +59,7 @@ def score_files(lexicon: Path, data: Path, split: str, hypotheses: Sequence[Path
     sources = list(rows["unmasked" if "unmasked" in rows.column_names else "source"])
     scores = {}
     for path in hypotheses:
-        lines = read_lines(path)
+        lines = read_texts(path, TRANSLATIONS)
         if len(lines) != len(sources):
             raise MMTError(f"{path} has {len(lines):,} lines and {data} {split} {len(sources):,} sentences.")
         scores[str(path)] = sense_accuracy(words, sources, list(rows["target"]), lines)

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from mmt.command import Command
 from mmt.errors import MMTError
-from mmt.lines import make_folder, read_lines, write_whole
+from mmt.inputs import read_texts
+from mmt.kinds import TRANSLATIONS
+from mmt.lines import make_folder, write_whole
 from mmt.prepared import read_info, read_split
 from mmt.vqa import answer_accuracy, normalise_answer, prior_answers
 
@@ -152,7 +154,7 @@ def _answers(
         PRIORS[1]: [[prior.by_question(row["source"], row["kind"]) for row in rows]],
     }
     for name, paths in systems.items():
-        answers[name] = [read_lines(path) for path in paths]
+        answers[name] = [read_texts(path, TRANSLATIONS) for path in paths]
         for path, lines in zip(paths, answers[name], strict=True):
             if len(lines) != len(rows):
                 raise MMTError(

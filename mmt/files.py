@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
 from mmt.inputs import Input, Line
+from mmt.kinds import packing, writes_json
 from mmt.lines import replacing
 from mmt.shards import Parts, Shard
 
@@ -199,14 +200,15 @@ def write_output(
 ) -> str:
     """Writes one line a sentence, or ``n_best`` lines ``number ||| translation ||| score``, or JSON lines.
 
-    A file is written beside its name and renamed when whole; a ``.jsonl`` ending asks for JSON lines.
+    A file is written beside its name and renamed when whole; a ``.jsonl`` ending asks for JSON lines, and
+    ``.gz`` after it, or after any other, for gzip.
 
     Args:
         parts: where ``results`` are a share's; ``path`` is made when all shares are done.
     Returns:
         What became of the share, or nothing.
     """
-    as_json = _wants_json(path)
+    as_json = writes_json(path)
     return _write((_formatted(line, found, n_best, as_json) for line, found in results), path, parts)
 
 
@@ -217,19 +219,15 @@ def write_predictions(
 
     A file is written as by ``write_output``, JSON lines and shares likewise.
     """
-    as_json = _wants_json(path)
+    as_json = writes_json(path)
     return _write((_said(line, said, as_json) for line, said in results), path, parts)
-
-
-def _wants_json(path: Path | None) -> bool:
-    return path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
 
 
 def _write(records: Iterable[str], path: Path | None, parts: Parts | None) -> str:
     # Half a surrogate pair, which only JSON can hold, stays the escape that it came as.
     encoded = ((record + "\n").encode("utf-8", "backslashreplace") for record in records)
     if parts is None:
-        with replacing(path) as stream:
+        with replacing(path) as whole, packing(whole, path) as stream:
             for record in encoded:
                 stream.write(record)
                 if path is None and stream.isatty():
@@ -250,7 +248,7 @@ def _join(path: Path | None, parts: Parts, about: list[dict[str, Any]]) -> None:
     """Makes the file of its chunks, which the parts hold in turn."""
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(parts.of(number).open("rb")) for number in range(len(about))]
-        whole = stack.enter_context(replacing(path))
+        whole = stack.enter_context(packing(stack.enter_context(replacing(path)), path))
         for chunk in range(sum(len(one["sizes"]) for one in about)):
             turn, of_part = chunk % len(about), chunk // len(about)
             left = about[turn]["sizes"][of_part]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from mmt.errors import MMTError
-from mmt.lines import decode_lines, parse_json
+from mmt.kinds import IMAGES, SOURCES, Header, Kind, check_text, kind_of, table_rows
+from mmt.lines import check_not_blank, decode_lines, open_text, parse_json, read_lines
 from mmt.normalization import is_blank
 
-Format = Literal["text", "tsv", "jsonl"]
+Format = Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +62,47 @@ def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterat
 
     ====== ====================================================================================
     text   one sentence a line; images, if any, one a line in ``images.list_file``
-    tsv    source <TAB> image; the second column may be empty or missing
+    tsv    source <TAB> image; the second column may be empty or missing; or with a header
+    csv    with a header, a first line that names the columns
     jsonl  ``{"source": "...", "image": "..."}``; the image may be null or missing
     ====== ====================================================================================
+
+    Of columns with names, and of JSON, the sentence is the first of ``mmt.kinds.SOURCES``, the image the first of
+    ``IMAGES``; others are left alone. Each may be packed by gzip.
 
     Args:
         path: the file, None for standard input.
         kind: None goes by the file's ending.
     Raises:
-        MMTError: unreadable, not UTF-8 (with the line), a line of another shape, or an image list of another
-            length.
+        MMTError: unreadable, not UTF-8 (with the line), of another kind than it is read as, a line of another
+            shape, or an image list of another length.
     """
     name = "standard input" if path is None else str(path)
+    by_name = kind is None
     if kind is None:
-        suffix = path.suffix.lower() if path is not None else ""
-        kind = "tsv" if suffix == ".tsv" else "jsonl" if suffix in (".jsonl", ".ndjson") else "text"
+        kind = kind_of(path) if path is not None else "text"
     if images.list_file is not None and kind != "text":
         raise MMTError(f"--images {images.list_file}: {name} names its images itself. Leave the list out.")
+    if images.list_file is not None and kind_of(images.list_file) != "text":
+        raise MMTError(
+            f"--images {images.list_file}: expected text, one image a line. Keep the column of images alone."
+        )
     if kind == "text" and images.list_file is None and (images.folder or images.stores):
         raise MMTError(
             f"{name}: plain text does not say which image goes with which line. Add --images LIST "
             "(one image a line), or write source <TAB> image lines to a .tsv file."
         )
-    lines = enumerate(_decoded(path, name), 1)
-    if kind == "tsv":
-        for number, text in lines:
-            source, *rest = text.split("\t")
-            if len(rest) > 1:
-                raise MMTError(
-                    f"{name}: line {number}: expected source <TAB> image, found {len(rest) + 1} columns."
-                )
-            yield Line(number, source, _name(rest[0]) if rest else None)
-    elif kind == "jsonl":
+    plain = _decoded(path, name)
+    if kind in ("tsv", "csv"):
+        yield from _table(plain, kind, name, images)
+        return
+    if kind == "text" and by_name:
+        first = next(plain, None)
+        if first is not None:
+            check_text(first, name, "Say so with --format (tsv, csv or jsonl), or --format text if it is text.")
+            plain = itertools.chain([first], plain)
+    lines = enumerate(plain, 1)
+    if kind == "jsonl":
         for number, text in lines:
             yield _json_line(number, text, name)
     elif images.list_file is None:
@@ -108,8 +118,36 @@ def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterat
             yield Line(entry[0], entry[1], _name(image[1]))
 
 
+def _table(lines: Iterator[str], kind: Kind, name: str, images: Images) -> Iterator[Line]:
+    """The rows of a table; their numbers are from 1 without the header."""
+    header, rows = table_rows(lines, kind, name)
+    source, image = _places(header, name, images) if header is not None else (0, 1)
+    for number, cells in enumerate(rows, 1):
+        if header is None and len(cells) > 2:
+            raise MMTError(
+                f"{name}: line {number}: expected source <TAB> image, found {len(cells)} columns. For more, name "
+                "the columns in a first line: source, image."
+            )
+        named = cells[image] if image is not None and image < len(cells) else ""
+        yield Line(number, cells[source], _name(named))
+
+
 def _name(image: str) -> str | None:
     return None if is_blank(image) else image.strip()
+
+
+def _places(header: Header, name: str, images: Images) -> tuple[int, int | None]:
+    """Which columns hold the sentences and the images."""
+    source, image = header.find(SOURCES), header.find(IMAGES)
+    columns = ", ".join(header.columns)
+    if source is None:
+        raise MMTError(f"{name}: expected a column named {' or '.join(SOURCES[:4])}, found {columns}.")
+    if image is None and (images.folder or images.stores):
+        raise MMTError(
+            f"{name}: --images needs a column named {' or '.join(IMAGES[:2])}, found {columns}. Rename one, "
+            "or leave --images out."
+        )
+    return source, image
 
 
 def _json_line(number: int, text: str, name: str) -> Line:
@@ -117,23 +155,74 @@ def _json_line(number: int, text: str, name: str) -> Line:
         value = parse_json(text)
     except ValueError as error:
         raise MMTError(f"{name}: line {number}: not JSON ({error}).") from None
-    if not isinstance(value, dict) or not isinstance(value.get("source"), str):
+    found = next((one for one in SOURCES if one in value), "source") if isinstance(value, dict) else ""
+    if not isinstance(value, dict) or not isinstance(value.get(found), str):
         raise MMTError(f'{name}: line {number}: expected {{"source": "...", "image": "..."}}.')
-    image = value.get("image")
+    image = value.get(next((one for one in IMAGES if one in value), "image"))
     if not isinstance(image, str | None):
         raise MMTError(f"{name}: line {number}: expected the image's name or null, found {image!r}.")
-    return Line(number, value["source"], None if image is None or is_blank(image) else image)
+    return Line(number, value[found], None if image is None or is_blank(image) else image)
 
 
 def _decoded(path: Path | None, name: str) -> Iterator[str]:
     if path is None:
         yield from decode_lines(sys.stdin.buffer, name)
         return
+    with open_text(path) as stream:
+        yield from decode_lines(stream, name)
+
+
+def read_texts(path: Path, names: Sequence[str]) -> list[str]:
+    """The texts of a file, one a line, or a column of a table or of JSON lines, as ``mmt translate`` writes them.
+
+    Args:
+        path: by its name text, .tsv, .csv or .jsonl, each packed by gzip or not.
+        names: what the column may be called; the first that is there is taken.
+    Returns:
+        Without the white space around them; blank ones stay, as "".
+    Raises:
+        MMTError: as ``mmt.lines.read_lines``; a table or JSON lines without such a column, or of another kind than
+            its name says.
+    """
+    kind = kind_of(path)
+    if kind == "text":
+        found = read_lines(path)
+        check_text(found[0], str(path), "Give it such a name, or keep that column alone.")
+        return found
+    lines = _decoded(path, str(path))
+    if kind == "jsonl":
+        found = [_json_text(number, line, path, names) for number, line in enumerate(lines, 1)]
+    else:
+        header, rows = table_rows(lines, kind, str(path))
+        place = header.find(names) if header is not None else 0
+        if place is None:
+            columns = ", ".join(header.columns) if header is not None else ""
+            raise MMTError(f"{path}: expected a column named {' or '.join(names)}, found {columns}.")
+        found = []
+        for number, cells in enumerate(rows, 1):
+            if header is None and len(cells) > 1:
+                raise MMTError(
+                    f"{path}: line {number}: expected one column, found {len(cells)}. Name the columns in a first "
+                    f"line, one of them {' or '.join(names[:3])}."
+                )
+            found.append(" ".join(cells[place].split("\n")))
+    found = ["" if is_blank(text) else text.strip() for text in found]
+    check_not_blank(found, path)
+    return found
+
+
+def _json_text(number: int, line: str, path: Path, names: Sequence[str]) -> str:
     try:
-        with path.open("rb") as stream:
-            yield from decode_lines(stream, name)
-    except OSError as error:
-        raise MMTError(f"{name}: cannot be read ({error.strerror}).") from None
+        value = parse_json(line)
+    except ValueError as error:
+        raise MMTError(f"{path}: line {number}: not JSON ({error}).") from None
+    if isinstance(value, dict) and isinstance(value.get("translations"), list):  # mmt translate's, best first
+        value = next(iter(value["translations"]), None)
+        names = ("text",)
+    text = next((value[name] for name in names if name in value), None) if isinstance(value, dict) else None
+    if not isinstance(text, str):
+        raise MMTError(f"{path}: line {number}: expected an object with a text named {' or '.join(names)}.")
+    return " ".join(text.split("\n"))
 
 
 @dataclass(frozen=True)
@@ -150,12 +239,13 @@ class Input:
 
 
 def open_file(path: Path | None, kind: Format | None, images: Images) -> Input:
-    """A text, TSV or JSON lines file, or standard input (None); see ``read_input``."""
+    """A file of text, TSV, CSV or JSON lines, or standard input (None); see ``read_input``."""
     total = None
     typed = path is None and sys.stdin.isatty()
-    if path is not None and path.is_file():
-        with path.open("rb") as stream:
-            total = sum(1 for _ in stream)
+    if path is not None and path.is_file() and (kind or kind_of(path)) != "csv":
+        with open_text(path) as stream:
+            if not isinstance(stream, gzip.GzipFile):
+                total = sum(1 for _ in stream)
     names_images = images.list_file or path  # relative image paths start from it
     base = names_images.parent if names_images else Path()
     return Input(read_input(path, kind, images), total, images, base, typed)

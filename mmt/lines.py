@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -48,36 +48,56 @@ def decode_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[str]:
         yield text.lstrip("\ufeff").removesuffix("\n").removesuffix("\r")
 
 
-def read_lines(path: Path) -> list[str]:
-    """Reads the sentences of a file, one a line (see ``decode_lines``), without the white space around them.
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """A file's bytes to read, unpacked if it is packed by gzip, whatever it is called.
 
-    Args:
-        path: the file; decompressed if it ends in ``.gz``. Blank lines (see ``mmt.normalization``) stay, as "".
     Raises:
-        MMTError: the file is missing, damaged, empty, blank, or not UTF-8 (with the line and the byte); or it
-            unpacks to over 200 times its size.
+        MMTError: it is missing, or cannot be read or unpacked.
     """
-    lines: list[str] = []
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            most = max(_UNPACKED, _PACKED * path.stat().st_size)
-            for line in decode_lines(stream, str(path)):
-                lines.append("" if is_blank(line) else line.strip())
-                most -= len(line) + 1
-                if most < 0 and path.suffix == ".gz":
-                    raise MMTError(
-                        f"{path}: unpacks to over {_PACKED} times its size. Unpack it yourself if it is text."
-                    )
+        with path.open("rb") as file:
+            if path.suffix.lower() == ".gz" or file.peek(2)[:2] == b"\x1f\x8b":
+                with gzip.open(file) as stream:
+                    yield stream
+            else:
+                yield file
     except FileNotFoundError:
         raise MMTError(f"{path}: no such file.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise MMTError(f"{path}: not a whole gzip file ({error}). Fetch it again.") from None
     except OSError as error:
         raise MMTError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads the sentences of a file, one a line (see ``decode_lines``), without the white space around them.
+
+    Args:
+        path: the file; unpacked if it is packed by gzip. Blank lines (see ``mmt.normalization``) stay, as "".
+    Raises:
+        MMTError: the file is missing, damaged, empty, blank, or not UTF-8 (with the line and the byte); or it
+            unpacks to over 200 times its size.
+    """
+    lines: list[str] = []
+    with open_text(path) as stream:
+        most = max(_UNPACKED, _PACKED * path.stat().st_size)
+        for line in decode_lines(stream, str(path)):
+            lines.append("" if is_blank(line) else line.strip())
+            most -= len(line) + 1
+            if most < 0 and isinstance(stream, gzip.GzipFile):
+                raise MMTError(
+                    f"{path}: unpacks to over {_PACKED} times its size. Unpack it yourself if it is text."
+                )
+    check_not_blank(lines, path)
+    return lines
+
+
+def check_not_blank(lines: Sequence[str], path: Path) -> None:
+    """Raises MMTError where all of ``lines``, those of ``path``, are empty, or there are none."""
     if not any(lines):
         found = f"all of its {len(lines):,} lines are blank" if lines else "the file is empty"
         raise MMTError(f"{path}: expected one sentence a line, but {found}.")
-    return lines
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -15,7 +16,9 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError, nearest
-from mmt.lines import check_file, read_lines, write_together
+from mmt.inputs import read_texts
+from mmt.kinds import SOURCES, packing, writes_json
+from mmt.lines import check_file, write_together
 from mmt.normalization import is_blank, normalize
 
 if TYPE_CHECKING:
@@ -105,6 +108,7 @@ def retrieve_command(
         raise MMTError("--html and --output are for answers: ask with a TEXT, --input or --image.")
     check_file(html)
     check_file(output)
+    writes_json(output)  # or refuses its name
     card = read_card(model)
     if images or pictures:
         card.refuse_images("images")
@@ -153,7 +157,10 @@ def retrieve_command(
     if html is not None:
         written[html] = render(queries, answers, index, model).encode("utf-8", "replace")
     if output is not None:
-        written[output] = _json_lines(queries, answers, index)
+        buffer = io.BytesIO()
+        with packing(buffer, output) as stream:
+            stream.write(_json_lines(queries, answers, index))
+        written[output] = buffer.getvalue()
     write_together(written)
     if html is None and output is None:
         print_answers(queries, answers, index)
@@ -251,7 +258,8 @@ def _queries(texts: Sequence[str], input_file: Path | None, pictures: Sequence[P
             raise MMTError(f"'{text}' is a file. Ask with an image by --image, with a file of texts by --input.")
     lines = [(f"TEXT {number}", text.strip()) for number, text in enumerate(texts, 1)]
     if input_file is not None:
-        lines += [(f"{input_file}: line {number}", line) for number, line in enumerate(read_lines(input_file), 1)]
+        found = enumerate(read_texts(input_file, SOURCES), 1)
+        lines += [(f"{input_file}: line {number}", line) for number, line in found]
     for where, text in lines:
         if is_blank(text):
             raise MMTError(f"{where}: expected a text to ask with, but it is blank. Leave it out.")
@@ -269,7 +277,7 @@ def _read_sentences(path: Path, split: str | None) -> list[str]:
 
         lines = list(read_split(path, split or first_test_split(path))["source"])
     else:
-        lines = read_lines(path)
+        lines = read_texts(path, SOURCES)
     distinct: dict[str, str] = {}
     for line in lines:
         distinct.setdefault(normalize(line), line)

@@ -12,7 +12,8 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
-from mmt.lines import read_lines
+from mmt.inputs import read_texts
+from mmt.kinds import TRANSLATIONS
 from mmt.metrics import FEWEST_SENTENCES, Difference, Score, corpus_scores, paired_bootstrap
 
 _HEADINGS = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER ↓", "bleu_lc_tok": "BLEU-lc-tok *"}
@@ -34,7 +35,7 @@ def score_files(
     """Scores files of translations against one reference.
 
     Args:
-        hypotheses: one file a system, plain or ``.gz``; the first is the baseline of the others.
+        hypotheses: one file a system, see ``mmt.inputs.read_texts``; the first is the baseline of the others.
         reference: the reference translations, line by line.
         lang: the target language; None leaves out the papers' BLEU.
         samples: of the paired bootstrap; 0 for none.
@@ -42,10 +43,10 @@ def score_files(
     Raises:
         MMTError: a file cannot be read, or has not as many lines as the reference.
     """
-    references = read_lines(reference)
+    references = read_texts(reference, TRANSLATIONS)
     if "" in references:
         raise MMTError(f"{reference}: line {references.index('') + 1} is blank: there is nothing to compare with.")
-    systems = [read_lines(path) for path in hypotheses]
+    systems = [read_texts(path, TRANSLATIONS) for path in hypotheses]
     for path, lines in zip(hypotheses, systems, strict=True):
         if len(lines) != len(references):
             raise MMTError(

@@ -12,6 +12,7 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.kinds import TRANSLATIONS, packing, writes_json
 from mmt.lines import check_file, replacing
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("score-pairs", cls=Command, context_settings={"show_default": True})
 @click.option("--model", type=_PATH, required=True, help="The model folder, OUTPUT/model of mmt train.")
-@click.option("--source", type=_PATH, help="Sentences: text, .tsv (source, image) or .jsonl.")
+@click.option("--source", type=_PATH, help="Sentences: text, .tsv (source, image), .csv or .jsonl.")
 @click.option("--target", type=_PATH, help="Their translations, one a line.")
 @click.option("--data", type=_PATH, help="Instead of --source: a prepared data set, with its images and, without "
               "--target, its translations.")  # fmt: skip
@@ -41,7 +42,7 @@ _PATH = click.Path(path_type=Path)
               help="An image that cannot be had: stop, or score without it and count.")  # fmt: skip
 @click.option("--also-blank", is_flag=True, help="Score each pair without its image too: columns ..._blank.")
 @click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
-              help="Where scores go, tab-separated; a .jsonl file gets JSON lines.")  # fmt: skip
+              help="Where scores go, tab-separated; .jsonl gets JSON lines, .gz is packed.")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(min=1), default=8192, help="Of a batch.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
 @click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
@@ -89,6 +90,7 @@ def score_pairs_command(
         card.refuse_images("images")
     out = None if str(output) == "-" else output
     check_file(out)
+    writes_json(out)  # or refuses its name
     where = Images.of(images)
     store = open_features(where.stores) if where.stores else None
     given = _open(source, data, split, where, with_images=card.features is not None)
@@ -161,9 +163,9 @@ def _read_targets(
         from mmt.prepared import read_split
 
         return list(read_split(data, split)["target"])
-    from mmt.lines import read_lines
+    from mmt.inputs import read_texts
 
-    targets = read_lines(target)
+    targets = read_texts(target, TRANSLATIONS)
     if len(targets) != len(lines):
         name = source or f"{data} ({split})"
         raise MMTError(f"{target} has {len(targets):,} lines and {name} has {len(lines):,}: expected one for one.")
@@ -177,8 +179,8 @@ def _write_scores(scores: Sequence[PairScore], num_pairs: int, path: Path | None
     """
     blanks: list[PairScore | None] = [*scores[num_pairs:]] or [None] * num_pairs
     rows = [_row(score, blank) for score, blank in zip(scores[:num_pairs], blanks, strict=True)]
-    as_json = path is not None and path.suffix.lower() in (".jsonl", ".ndjson")
-    with replacing(path) as stream:
+    as_json = writes_json(path)
+    with replacing(path) as whole, packing(whole, path) as stream:
         if not as_json:
             stream.write(("\t".join(rows[0]) + "\n").encode())
         for row in rows:

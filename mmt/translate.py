@@ -12,6 +12,7 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.kinds import writes_json
 from mmt.lines import check_file
 from mmt.shards import Parts, Shard, shard_option
 
@@ -31,8 +32,8 @@ def _reads_sentences(command: Callable[..., None]) -> Callable[..., None]:
     """The options of a command that reads sentences, each with its image or without."""
     options = [
         click.option("--input", "input_file", type=click.Path(path_type=Path, allow_dash=True), default="-",
-                     help="Sentences: text, .tsv (source, image) or .jsonl; - is standard input."),
-        click.option("--format", "kind", type=click.Choice(["text", "tsv", "jsonl"]),
+                     help="Sentences: text, .tsv (source, image), .csv or .jsonl, also .gz; - is standard input."),
+        click.option("--format", "kind", type=click.Choice(["text", "tsv", "csv", "jsonl"]),
                      help="Of the input.  [default: by its name]"),
         click.option("--data", type=_PATH, help="Instead of --input: a prepared data set, with its images."),
         click.option("--split", help="Of --data: which split.  [default: the first whose name begins with test]"),
@@ -72,6 +73,8 @@ def _check_given(
         raise MMTError(f"--data {data}: has its own sentences. Leave --input and --format out, or --data.")
     if data is None and split is not None:
         raise MMTError(f"--split {split}: of which data set? Name it with --data.")
+    if _is_file(output):
+        writes_json(output)  # or refuses its name
     if shard is not None:
         if data is None and not input_file.exists() and str(input_file) != "-":
             raise MMTError(f"{input_file}: no such file.")
@@ -134,7 +137,7 @@ def _parts(
 @click.option("--model", type=_PATH, required=True, help="The model folder, OUTPUT/model of mmt train.")
 @_reads_sentences
 @click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
-              help="Where translations go, one a line; a .jsonl file gets JSON lines.")  # fmt: skip
+              help="Where translations go, one a line; .jsonl gets JSON lines, .gz is packed.")  # fmt: skip
 @click.option("--beam-size", type=click.IntRange(min=1), help="[default: the model's]")
 @click.option("--length-penalty", type=float, help="Over 1 favours longer translations.  [default: the model's]")
 @click.option("--n-best", type=click.IntRange(min=1), default=1, help="Translations of each sentence.")
@@ -249,7 +252,7 @@ def _translator(
 @click.option("--model", type=_PATH, required=True, help="A model folder, trained for labels or scores.")
 @_reads_sentences
 @click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
-              help="Label, probability and score, between tabs; a .jsonl file gets JSON lines.")  # fmt: skip
+              help="Label, probability and score, tab-separated; .jsonl: JSON lines, .gz: packed.")  # fmt: skip
 def predict_command(
     model: Path,
     input_file: Path,
