@@ -145,7 +145,7 @@ def test_few_sentences_have_differences_but_no_p(files: Path, run: Run) -> None:
         ("one.de", b"a\nb\n", ["one.de has 2 lines", "ref.de has 40"]),
         ("ref.de", b"a\nb\n", ["one.de has 40 lines", "ref.de has 2"]),
         ("one.de", b"", ["one.de", "empty"]),
-        ("ref.de", b"\n\n", ["ref.de", "empty"]),
+        ("ref.de", b"\n\n", ["ref.de", "all of its 2 lines are blank"]),
         ("one.de", b"gut\nsch\xf6n\n", ["one.de: line 2, byte 4", "UTF-8"]),
         ("ref.de", b"a\n\nb\n", ["ref.de: line 2 is blank"]),
         ("one.de", None, ["one.de: no such file"]),
