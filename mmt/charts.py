@@ -30,9 +30,15 @@ CONTROLS = {"right": "right image", "wrong": "wrong image", "blank": "no image",
 """Controls in words."""
 
 
-def control_dots(rows: Sequence[ControlRow], score: str, decimals: int) -> str:
-    """One dot a control, with its number; a bar of one standard deviation over the draws of wrong images."""
-    shown = [row for row in rows if score in row.scores and np.isfinite(row.scores[score].mean)]
+def control_dots(rows: Sequence[ControlRow], names: Sequence[str], score: str, decimals: int) -> str:
+    """One dot a row, with its number; a bar of one standard deviation over the draws of wrong images.
+
+    Args:
+        names: of the rows; no user's text, as it is not escaped.
+    """
+    finite = [score in row.scores and bool(np.isfinite(row.scores[score].mean)) for row in rows]
+    names = [name for name, shown in zip(names, finite, strict=True) if shown]
+    shown = [row for row, shown in zip(rows, finite, strict=True) if shown]
 
     def draw(axes: Axes) -> None:
         for height, row in enumerate(reversed(shown)):
@@ -46,9 +52,7 @@ def control_dots(rows: Sequence[ControlRow], score: str, decimals: int) -> str:
                 f"{spread.mean:.{decimals}f}".replace("-", "−"), (spread.mean, height), (0, 8), ha="center",
                 textcoords="offset points", color=colour,
             )  # fmt: skip
-        others = ["" if row.system == "model" else "other model, " for row in reversed(shown)]
-        names = [CONTROLS.get(row.control, "other") for row in reversed(shown)]
-        axes.set_yticks(range(len(shown)), [other + name for other, name in zip(others, names, strict=True)])
+        axes.set_yticks(range(len(shown)), names[::-1])
         axes.set_ylim(-0.5, len(shown) - 0.2)
         axes.margins(x=0.18)
         axes.locator_params(axis="x", nbins=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -190,14 +191,15 @@ def export_command(model: Path, out: Path, to: str, precisions: tuple[ExportPrec
 @click.option("--model", type=_PATH, required=True, help="The model folder in question.")
 @click.option("--data", type=_PATH, required=True, help="A prepared data set with images.")
 @click.option("--split", help="Which split.  [default: the first whose name begins with test]")
-@click.option("--against", type=_PATH, help="A model to compare with, such as a text-only one.")
+@click.option("--against", type=_PATH, help="The text-only model, or another one, to compare with.")
 @click.option("--images", "stores", type=_PATH, multiple=True,
               help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
 @click.option("--commute", type=_PATH, help="A folder of CoMMuTE, such as en-de, to judge as well.")
 @click.option("--commute-images", type=_PATH, help="Its photographs.  [default: images/ beside it]")
 @click.option("--draws", type=click.IntRange(min=1), default=5, help="Draws of wrong images.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
-@click.option("--gallery", type=click.IntRange(min=0), default=12, help="Sentences to show.")
+@click.option("--gallery", type=click.IntRange(min=0), default=12,
+              help="Examples to show: half that the image helped, half that it hurt.")  # fmt: skip
 @click.option("--no-pictures", is_flag=True, help="Leave the photographs out of the page.")
 @click.option("--output", type=_PATH, default="evidence", help="Folder for evidence.html and evidence.json.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
@@ -216,7 +218,7 @@ def evidence_command(
     output: Path,
     threads: int | None,
 ) -> None:
-    """Does the model look at the image? Runs every control that applies and writes one page."""
+    """Does the model use the image, and is it better than text-only? Run every control and write one page."""
     from mmt.prepared import first_test_split
 
     if commute is None and commute_images is not None:
@@ -227,7 +229,7 @@ def evidence_command(
 
     from mmt.collect import Inputs, collect
     from mmt.lines import make_folder
-    from mmt.report import write_report
+    from mmt.report import summary, wrapped, write_report
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -235,9 +237,10 @@ def evidence_command(
     make_folder(output)  # before the long part
     found, files = collect(inputs)
     write_report(found, output, None if no_pictures else files)
-    click.echo(found.verdict.sentence)
+    width = min(shutil.get_terminal_size().columns, 100)
+    click.echo(summary(found, width))
     for what, why in found.not_run:
-        click.echo(f"not run: {what} ({why})", err=True)
+        click.echo(f"Not run: {what}\n{wrapped(why, width)}", err=True)
     click.echo(f"{output / 'evidence.html'} ({found.settings['seconds']:.0f} s)", err=True)
 
 

@@ -18,17 +18,19 @@ import numpy as np
 from mmt.choices import check_commute, choice_rows, find_choices
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
-from mmt.evidence import Awareness, Evidence, GalleryItem, Gates, Region, SenseRow
+from mmt.evidence import FEWEST_CHRF, Awareness, Effects, Evidence, GalleryItem, Gates, Region, SenseRow
 from mmt.images import ImageError
 from mmt.measure import (
     Sentences,
     System,
     awareness,
+    compare,
     control_rows,
     named_systems,
     progress,
     read_sentences,
     run_system,
+    sentence_chrf,
     verdict,
 )
 from mmt.translator import Translator
@@ -103,7 +105,7 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
     controls, signatures = control_rows(sentences, system, other, info.target_lang, info.probe.get("kind", ""))
 
     if against is None:
-        not_run.append(("comparison with another model", "no --against"))
+        not_run.append(("comparison with a text-only model", "no --against MODEL"))
     inside: Gates | None = None
     of_sentences: list[Any] = []
     if found is not None:
@@ -113,11 +115,12 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
             fusion = model.card.config["fusion"]
             not_run.append(("gates", f"{fusion} fusion does nothing between encoder and decoder"))
     else:
-        not_run.append(("wrong and blank images, awareness, gates, gallery", "the model is text-only"))
+        not_run.append(("wrong and no images, awareness, gates, examples", "the model is text-only"))
     chosen = [row for choice in choices for row in choice_rows(choice, translators)]
     senses = _senses(inputs, info, sentences, system, other, not_run)
     files = {name: folder / name for name in sentences.images if (folder / name).is_file()}
-    items = []
+    items: list[GalleryItem] = []
+    effects: Effects | None = None
     if found is not None:
         drawable = files
         assert model.card.features is not None  # noqa: S101  # there is awareness only of a model with images
@@ -127,11 +130,19 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
             except MMTError as error:
                 drawable = {}
                 not_run.append(("maps over the pictures", str(error)))
-        items = gallery(sentences, system, other, found, drawable, of_sentences, inputs.gallery, inputs.seed)
+        effects, items = gallery(
+            sentences, system, other, found, drawable, of_sentences, inputs.gallery, inputs.seed
+        )
         if inputs.gallery and not items:
-            not_run.append(("gallery", "a wrong image changes no translation"))
+            why = (
+                f"no sentence that the image changes is translated with a chrF2 of {FEWEST_CHRF:g} or more"
+                if effects.left_out
+                else "no image makes a translation better or worse than without it"
+            )
+            not_run.append(("examples", why))
     evidence = Evidence(
         verdict(found),
+        compare(sentences, system, other, controls),
         _about_model(inputs.model, model),
         {
             "name": info.name,
@@ -150,6 +161,7 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
         chosen,
         senses,
         inside,
+        effects,
         items,
         not_run,
         signatures,
@@ -319,29 +331,41 @@ def gallery(
     sentence_gates: list[Any],
     size: int,
     seed: int,
-) -> list[GalleryItem]:
-    """The sentences whose translations with the right and a wrong image (the first draw) differ most, by chrF2.
+) -> tuple[Effects, list[GalleryItem]]:
+    """The sentences that their own image helped or hurt most: half and half, where there are as many of both.
 
     Args:
         files: of the images that can be drawn, by name.
         sentence_gates: of each sentence, as ``gates`` gives them; [] for none.
+    Returns:
+        How many there are of each kind, and the examples: those helped, the greatest gain first, then those hurt.
     """
-    import sacrebleu
-
     from mmt.inside import image_importance, merge_words
 
-    right, wrong = model.says["right"][0], model.says["wrong"][0]
-    chrf = [sacrebleu.sentence_chrf(b, [a]).score if a != b else 100.0 for a, b in zip(right, wrong, strict=True)]
-    changed = [row for row in np.argsort(chrf, kind="stable").tolist() if right[row] != wrong[row]][:size]
+    says = {"right": model.says["right"][0], "wrong": model.says["wrong"][0], "blank": model.says["blank"][0]}
+    if against is not None:
+        says["against"] = against.says["right"][0]
+    chrf = {name: np.array(sentence_chrf(texts, sentences.references)) for name, texts in says.items()}
+    # Compared with the text-only model, too: what it translates as well owes nothing to the image.
+    others = [chrf["blank"], *([chrf["against"]] if against is not None and not against.uses_images else [])]
+    above, below = chrf["right"] - np.max(others, axis=0), chrf["right"] - np.min(others, axis=0)
+    gains = np.round(np.where(above > 0, above, np.where(below < 0, below, 0)), 6)
+    shown = np.max([chrf["right"], *others], axis=0) >= FEWEST_CHRF
+    helped = [row for row in np.argsort(-gains, kind="stable").tolist() if gains[row] > 0]
+    hurt = [row for row in np.argsort(gains, kind="stable").tolist() if gains[row] < 0]
+    effects = Effects(len(helped), len(hurt), int((gains == 0).sum()), int(((gains != 0) & ~shown).sum()))
+    halves = [row for row in helped if shown[row]], [row for row in hurt if shown[row]]
+    num_hurt = min(len(halves[1]), max(size // 2, size - len(halves[0])))
+    chosen = halves[0][: size - num_hurt] + halves[1][:num_hurt]
     other = wrong_images(sentences.images, seed)
     items = []
-    with progress("gallery", len(changed)) as advance:
-        for row in changed:
+    with progress("gallery", len(chosen)) as advance:
+        for row in chosen:
             name = sentences.images[row]
             parts: dict[str, Any] = {}
             try:
                 region = image_importance(
-                    model.translator, sentences.sources[row], right[row], name, files.get(name)
+                    model.translator, sentences.sources[row], says["right"][row], name, files.get(name)
                 )
             except ImageError:  # its features are in the store, but the file is damaged by now
                 region = None
@@ -361,15 +385,16 @@ def gallery(
                     sentences.references[row],
                     name,
                     other[row] or "",
-                    right[row],
-                    wrong[row],
-                    model.says["blank"][0][row],
-                    100 - chrf[row],
+                    says["right"][row],
+                    says["wrong"][row],
+                    says["blank"][row],
+                    {key: round(float(scores[row]), 2) for key, scores in chrf.items()},
+                    float(gains[row]),
                     found.per_sentence[row],
-                    against.says["right"][0][row] if against is not None else None,
+                    says["against"][row] if against is not None else None,
                     unmasked=sentences.unmasked[row] if sentences.unmasked is not None else None,
                     **parts,
                 )
             )
             advance(1)
-    return items
+    return effects, items

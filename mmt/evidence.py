@@ -1,4 +1,4 @@
-"""Does the model look? What was measured, as one object that becomes one JSON file and one page.
+"""Does the model look, and is it better for it? What was measured, as one object for a JSON file and a page.
 
 Definitions: Caglayan et al. (2019) for incongruent decoding, https://aclanthology.org/N19-1422; Elliott (2018) for
 image awareness, https://aclanthology.org/D18-1329; Wu et al. (2021) for the gates,
@@ -12,6 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Answer = Literal["yes", "no", "not shown"]
+ComparisonAnswer = Literal["yes", "no", "worse", "not shown", "not compared"]
+
+SMALLEST_GAIN = 1.0
+"""chrF2 points; a gain that is certainly smaller than this is no gain."""
+FEWEST_CHRF = 50.0
+"""Sentence chrF2; a sentence for which no system reaches this is not shown as an example."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,31 @@ class Verdict:
 
     answer: Answer
     sentence: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Is the model better than the text-only one, ``against``? By translations alone, with the right images.
+
+    The figure, fixed in advance, is the difference of sentence chrF2, model minus ``against``, averaged over the
+    sentences that have an image; its 95 % interval and its two-sided p value are those of a paired t-test.
+
+    question: "Better than text-only?", or "Better than the other model?" if ``against`` uses images, too.
+    answer: ``yes`` if the interval is above 0; ``worse`` if it is below 0; ``no`` if the interval has 0 in it and
+        ends below ``SMALLEST_GAIN``, or if every translation is the same; ``not shown`` otherwise, and where there
+        are fewer than ``mmt.metrics.FEWEST_SENTENCES`` sentences. ``not compared`` without ``against``.
+    sentence: the same in words, with the numbers; or how to get an answer.
+    scores: mean sentence chrF2 of the model and of ``against``.
+    difference, interval, p_value: in chrF2 points; None where there is no test.
+    """
+
+    question: str
+    answer: ComparisonAnswer
+    sentence: str
+    scores: tuple[float, float] | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +85,7 @@ class ControlRow:
 
 @dataclass(frozen=True)
 class Awareness:
-    """Image awareness: log-probability a token of the reference, right image less mean over wrong ones.
+    """Image awareness: log-probability per token of the reference, right image less mean over wrong ones.
 
     difference, std: over sentences. p_value: Wilcoxon's signed-rank test over sentences, two-sided; None if every
     difference is 0. per_sentence: in the split's order, sentences with an image only. changed: share of sentences
@@ -141,12 +172,30 @@ class Region:
 
 
 @dataclass(frozen=True)
-class GalleryItem:
-    """A sentence translated otherwise with the wrong image.
+class Effects:
+    """Sentences by what their own image does to the translation, by sentence chrF2.
 
-    image, wrong_image: names of the pictures. change: 100 - chrF2 between the two translations.
+    The translation with the image is compared with the model's own without one and, if ``against`` is text-only,
+    with that model's. helped: closer to the reference than these. hurt: farther from it than these. unchanged:
+    neither. left_out: of those helped or hurt, the ones that are no examples, as no translation has a chrF2 of
+    ``FEWEST_CHRF`` or more.
+    """
+
+    helped: int
+    hurt: int
+    unchanged: int
+    left_out: int
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """A sentence that its own image helped or hurt, see ``Effects``.
+
+    image, wrong_image: names of the pictures. chrf: sentence chrF2 of ``right``, ``wrong``, ``blank`` and
+    ``against``, by these names. gain: chrF2 with the right image minus the nearest of the others; above 0 if it
+    helped.
     words, importance: words of ``right`` and, (words, regions), what each region adds to each word's
-    log-probability; empty if it could not be found out. source_gates: (piece, gate mean) of the source, or empty.
+    log-probability; empty if it could not be computed. source_gates: (piece, gate mean) of the source, or empty.
     """
 
     id: str
@@ -157,7 +206,8 @@ class GalleryItem:
     right: str
     wrong: str
     blank: str
-    change: float
+    chrf: dict[str, float]
+    gain: float
     awareness: float
     against: str | None = None
     method: str = ""
@@ -170,9 +220,10 @@ class GalleryItem:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that ``mmt evidence`` found out; ``not_run`` says what did not apply, and why."""
+    """All results of ``mmt evidence``; ``not_run`` lists what did not apply, and why."""
 
     verdict: Verdict
+    comparison: Comparison
     model: dict[str, Any]
     data: dict[str, Any]
     against: dict[str, Any] | None
@@ -181,6 +232,7 @@ class Evidence:
     choices: list[ChoiceRow]
     senses: list[SenseRow]
     gates: Gates | None
+    effects: Effects | None
     gallery: list[GalleryItem]
     not_run: list[tuple[str, str]]
     signatures: dict[str, str] = field(default_factory=dict)

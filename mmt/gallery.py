@@ -1,7 +1,8 @@
-"""The gallery of a report page: each sentence as a card, with a map over its image for every word.
+"""The gallery of a report page: each sentence as a card, with a map over its image for each content word.
 
-The map darkens what does nothing for a word, so that the image itself shows what does: this reads the same in
-colour, in black and white, and on an empty frame where the photograph may not be passed on.
+A map shows how far a word's probability drops when a region is covered. It darkens the regions that do nothing, so
+that the image itself shows the others: this reads the same in colour, in black and white, and on an empty frame
+where the photograph may not be passed on.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmt.errors import MMTError
 from mmt.evidence import GalleryItem, Region
+from mmt.lemmas import is_content, is_number, lemmatizer, words_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SIDE = 320  # pixels of a picture's longer side, as it is kept and as it is shown
 _VEIL = 0.82  # how dark a region is that does nothing for a word
-_FAINT = 0.05  # nats, about 5 % of a probability: less is not worth speaking of
+_FAINT = 0.05  # nats, about 5 % of a probability: a smaller drop is no drop
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a translation; with a map, if ``cells``. ``margin``: the part of the picture in no region."""
+    """A word of a translation; with a map, if ``cells``.
+
+    margin: the part of the picture in no region. drop: by how much the strongest region lowers the word's
+    probability when it is covered, such as "18 %". striped: whether covering any region raises it.
+    """
 
     text: str
     differs: bool
     chosen: bool = False
     cells: tuple[Cell, ...] = ()
     margin: str = ""
-    lit: str = ""
+    drop: str = ""
     striped: bool = False
 
 
@@ -75,13 +82,14 @@ class Card:
         return any(word.cells for word in self.words)
 
 
-def make_card(item: GalleryItem, pictures: Mapping[str, Image | Path] | None) -> Card:
+def make_card(item: GalleryItem, pictures: Mapping[str, Image | Path] | None, lang: str = "") -> Card:
     """
     Args:
         pictures: opened, or their files, by image name; None where they must not be passed on.
+        lang: of the translations; where its function words are not known, every word counts as a content word.
     Returns:
-        The card, with maps where ``item.importance`` and ``item.regions`` go with its words; the word whose map is
-        seen first is the one with the greatest importance, among those that differ if any do.
+        The card. A content word has a map if covering some region lowers its probability by 5 % or more. The map
+        seen first is that of the word with the greatest drop, among those that differ if any do.
     """
     words = list(item.words)
     importance = [[value if math.isfinite(value) else 0.0 for value in row] for row in item.importance]
@@ -94,25 +102,36 @@ def make_card(item: GalleryItem, pictures: Mapping[str, Image | Path] | None) ->
     right = _picture(item.image, pictures)
     wrong_words = [Word(text, differs) for text, differs in zip(item.wrong.split(), wrong_marks, strict=True)]
     shown = [Word(text, differs) for text, differs in zip(words, marks, strict=True)]
-    if importance:
-        scale = max((abs(value) for row in importance for value in row), default=0.0)
-        best = [max(row) for row in importance]
-        asked = [number for number, differs in enumerate(marks) if differs] or range(len(words))
-        chosen = max(asked, key=best.__getitem__)
-        shown = [
-            _mapped(word, row, scale, item.regions, right, chosen=number == chosen)
-            for number, (word, row) in enumerate(zip(shown, importance, strict=True))
-        ]
+    best = {n: max(row) for n, row in enumerate(importance) if max(row) > _FAINT and _means(words[n], lang)}
+    if best:
+        scale = max(abs(value) for number in best for value in importance[number])
+        chosen = max([number for number in best if marks[number]] or best, key=best.__getitem__)
+        for number in best:
+            shown[number] = _mapped(
+                shown[number], importance[number], scale, item.regions, right, chosen=number == chosen
+            )
     return Card(item, right, _picture(item.wrong_image, pictures), shown, wrong_words)
+
+
+def _means(text: str, lang: str) -> bool:
+    """Whether there is a content word or a number in it; a piece of text between spaces may have punctuation."""
+    words = [word.lower() for word in words_of(text)]
+    try:
+        lemma = lemmatizer(lang)
+    except MMTError:  # no list of function words for this language
+        return bool(words)
+    return any(
+        is_number(word, lang) or (is_content(word, lang) and is_content(lemma(word), lang)) for word in words
+    )
 
 
 def _mapped(
     word: Word, row: Sequence[float], scale: float, regions: Sequence[Region], picture: Picture, *, chosen: bool
 ) -> Word:
-    """Puts a word's map on the picture; ``scale``, the sentence's greatest importance, is fully lit."""
+    """Puts a word's map on the picture; ``scale``, the card's greatest drop in log-probability, is fully lit."""
     cells = []
     for value, region in zip(row, regions, strict=True):
-        share = value / scale if scale > _FAINT else 0.0
+        share = value / scale
         cells.append(
             Cell(
                 round(region.left * picture.width, 1),
@@ -121,7 +140,7 @@ def _mapped(
                 round((region.bottom - region.top) * picture.height, 1),
                 veil=round(_VEIL * (1 - max(share, 0.0)), 3),
                 stripes=round(max(-share, 0.0), 3) if value < -_FAINT else 0.0,
-                strongest=value == max(row) > _FAINT,
+                strongest=value == max(row),
             )
         )
     left, right = min(r.left for r in regions) * picture.width, max(r.right for r in regions) * picture.width
@@ -130,8 +149,8 @@ def _mapped(
     if max(left, top, picture.width - right, picture.height - bottom) >= 1:
         whole = f"M0 0H{picture.width}V{picture.height}H0Z"
         margin = f"{whole}M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}Z"
-    lit = _said(max(row)) if max(row) > _FAINT else ""
-    return Word(word.text, word.differs, chosen, tuple(cells), margin, lit, any(cell.stripes for cell in cells))
+    striped = any(cell.stripes for cell in cells)
+    return Word(word.text, word.differs, chosen, tuple(cells), margin, _drop(max(row)), striped)
 
 
 def _differing(one: Sequence[str], other: Sequence[str]) -> tuple[list[bool], list[bool]]:
@@ -163,10 +182,7 @@ def _picture(name: str, pictures: Mapping[str, Image | Path] | None) -> Picture:
     return Picture(name, width, height, "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode())
 
 
-def _said(nats: float) -> str:
-    """What a difference of log-probabilities makes of a probability."""
-    factor = math.exp(min(nats, 50.0))
-    if factor < 2:
-        return f"adds {factor - 1:.0%}"
-    number = "over 1,000" if factor >= 1000 else f"{factor:.0f}" if factor >= 10 else f"{factor:.1f}"
-    return f"makes it {number} times as probable"
+def _drop(nats: float) -> str:
+    """A drop in log-probability as one in probability."""
+    share = 1 - math.exp(-nats)
+    return "more than 99 %" if share > 0.99 else f"{100 * share:.0f} %"

@@ -53,6 +53,14 @@ _FUNCTION_WORDS = {
     """,
 }
 
+# Function words for a translation, as they have one form in each language; but a picture may tell them.
+_NUMBERS = {
+    "en": "two three four five six seven eight nine ten",
+    "de": "zwei drei vier fünf sechs sieben acht neun zehn",
+    "fr": "deux trois quatre cinq six sept huit neuf dix",
+    "cs": "dva dvě tři čtyři pět šest sedm osm devět deset",
+}
+
 
 def words_of(text: str) -> list[str]:
     """The words of a sentence, normalised, without punctuation."""
@@ -72,6 +80,11 @@ def true_case(sentences: Sequence[str]) -> list[list[str]]:
 def is_content(lemma: str, lang: str) -> bool:
     """Whether it is a content word; a number or a single letter is none."""
     return len(lemma) > 1 and lemma[0].isalpha() and lemma not in _function_words(lang)
+
+
+def is_number(word: str, lang: str) -> bool:
+    """Whether it is a number from 2 to 10 in letters, or has a digit."""
+    return word in _NUMBERS.get(lang, "").split() or any(map(str.isdigit, word))
 
 
 @cache

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
-from mmt.evidence import Awareness, ControlRow, Spread, Verdict
+from mmt.evidence import SMALLEST_GAIN, Awareness, Comparison, ControlRow, Spread, Verdict
 from mmt.metrics import FEWEST_SENTENCES, corpus_scores, normalized, paired_bootstrap, signed_rank, word_hits
 from mmt.probes import can_be_scored, gold_items, probe_accuracy
 from mmt.translator import Translator
@@ -21,7 +21,7 @@ from mmt.translator import Translator
 _ROUNDING = 1e-5  # nats a token: float32 log-probabilities of the same thing differ by as much
 _SIGNIFICANT = 0.05
 _TEST = "Wilcoxon's signed-rank test over sentences, two-sided, by scipy"
-_LOG_P = "log-probability a token"
+_LOG_P = "log-probability per token"
 _NAMES = {"bleu": "BLEU", "chrf": "chrF2"}
 
 
@@ -160,9 +160,9 @@ def verdict(found: Awareness | None) -> Verdict:
             "(right minus wrong = 0).",
         )
     numbers = (
-        f"With the right image the model finds a piece of a word of the reference exp({found.difference:+.4f}) = "
-        f"{np.exp(found.difference):.3f} times as probable as with a wrong one ({_p(found.p_value)}, "
-        f"{num:,} sentences); a wrong image changes {100 * found.changed:.0f} % of the translations."
+        f"Each reference token is on average {_times(found.difference)} times as likely with the right image as "
+        f"with a wrong one ({_p(found.p_value)}, {num:,} sentences); a wrong image changes "
+        f"{100 * found.changed:.0f} % of the translations."
     )
     if found.p_value is not None and found.p_value < _SIGNIFICANT:
         helps = (signed_rank(found.per_sentence, "greater") or 0.0) < 0.5  # by the ranks that the test goes by
@@ -171,6 +171,87 @@ def verdict(found: Awareness | None) -> Verdict:
         if not helps and found.difference < 0:
             return Verdict("not shown", f"Not shown: the right image does harm, if anything. {numbers}")
     return Verdict("not shown", f"Not shown: this data does not show that the image helps. {numbers}")
+
+
+def compare(
+    sentences: Sentences, model: System, against: System | None, rows: Sequence[ControlRow] = ()
+) -> Comparison:
+    """Is the model better than the other one? The rule, fixed in advance, is in ``Comparison``.
+
+    Args:
+        rows: of ``control_rows``; their word scores and reference probabilities are added to the sentence.
+    """
+    from scipy.stats import ttest_1samp
+
+    if against is None:
+        return Comparison(
+            "Better than text-only?",
+            "not compared",
+            "Not compared: train a text-only model on the same data (model.fusion=none) and name its folder with "
+            "--against.",
+        )
+    other = "the other model" if against.uses_images else "the text-only model"
+    question = "Better than the other model?" if against.uses_images else "Better than text-only?"
+    says = model.says["right"][0], against.says["right"][0]
+    num = len(sentences.ids)
+    if says[0] == says[1]:
+        said = f"No: all {num:,} translations are the same as those of {other}."
+        return Comparison(question, "no", said)
+    ours, theirs = (np.array(sentence_chrf(texts, sentences.references)) for texts in says)
+    means = float(ours.mean()), float(theirs.mean())
+    gain = means[0] - means[1]
+    scores = (
+        f"Mean sentence chrF2 {means[0]:.1f}, {other} {means[1]:.1f} ({num:,} sentences; "
+        f"difference {_points(gain)}"
+    )
+    beside = _beside(rows, other)
+    if num < FEWEST_SENTENCES:
+        few = f"too few sentences for a test; {FEWEST_SENTENCES} are needed"
+        return Comparison(question, "not shown", f"Not shown: {few}. {scores}).{beside}", means, gain)
+    test = ttest_1samp(ours - theirs, 0)
+    low, high = (float(end) for end in test.confidence_interval(0.95))
+    scores += f", 95 % interval {_points(low)} to {_points(high)}, {_p(float(test.pvalue))}).{beside}"
+    if low > 0:
+        answer, said = "yes", "Yes: its translations are closer to the references."
+    elif high < 0:
+        answer, said = "worse", "Worse: its translations are farther from the references."
+    elif high < SMALLEST_GAIN:
+        answer, said = "no", f"No: if it is better at all, then by less than {SMALLEST_GAIN:g} point."
+    else:
+        answer, said = "not shown", "Not shown: the difference may be chance."
+    return Comparison(question, answer, f"{said} {scores}", means, gain, (low, high), float(test.pvalue))  # type: ignore[arg-type]
+
+
+def _beside(rows: Sequence[ControlRow], other: str) -> str:
+    """What else tells the two systems apart: the words that the data marks, and how likely the references are."""
+    pairs = [row for row in rows if row.control == "right" or row.system == "against"][:2]
+    if len(pairs) < 2:
+        return ""
+    ours, theirs = pairs
+    said = ""
+    for name, score in theirs.scores.items():
+        if name in (*_NAMES.values(), _LOG_P) or name.endswith("relaxed") or name not in ours.scores:
+            continue
+        what = "The right word" if name == "right word" else f"Masked words ({name})"
+        said += f" {what}: {ours.scores[name].mean:.0f} % against {score.mean:.0f} %{_p_of(theirs, name)}."
+    if _LOG_P in theirs.scores:
+        ratio = _times(ours.scores[_LOG_P].mean - theirs.scores[_LOG_P].mean)
+        said += (
+            f" Each reference token is on average {ratio} times as likely as with {other}{_p_of(theirs, _LOG_P)}."
+        )
+    return said
+
+
+def _p_of(row: ControlRow, name: str) -> str:
+    return f" ({_p(value)})" if (value := row.p_values.get(name)) is not None else ""
+
+
+def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    """sacreBLEU's chrF2 of each sentence, 0 to 100; both sides are normalised first."""
+    import sacrebleu
+
+    pairs = zip(normalized(hypotheses), normalized(references), strict=True)
+    return [sacrebleu.sentence_chrf(hypothesis, [reference]).score for hypothesis, reference in pairs]
 
 
 def control_rows(
@@ -264,7 +345,17 @@ def _spread(values: list[float]) -> Spread:
 
 
 def _p(value: float | None) -> str:
-    return "p undefined" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return "p undefined" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
+def _points(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "\u2212")
+
+
+def _times(nats: float) -> str:
+    """A difference of log-probabilities as a factor: two decimals, and more only where these say nothing."""
+    factor = float(np.exp(nats))
+    return f"{factor:.2f}" if abs(factor - 1) >= 0.01 else f"{factor:.4f}"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt import __version__, charts
-from mmt.evidence import ControlRow, Evidence
+from mmt.evidence import FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
 from mmt.gallery import make_card
 from mmt.lines import write_together
 from mmt.text import MASK
@@ -25,47 +25,68 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _METHODS = {
-    "occlusion": "each region of the image's features was taken away in turn, and the loss in the word's "
-    "log-probability noted (Zeiler and Fergus 2014, on features)",
-    "patches": "each patch of the image was covered with its mean colour in turn, and the loss in the word's "
-    "log-probability noted (Zeiler and Fergus 2014)",
-    "gradient": "the word's log-probability was derived by each region's features and multiplied with them "
-    "(Shrikumar et al. 2016)",
+    "occlusion": "the features of each region were removed in turn (Zeiler and Fergus 2014, on features)",
+    "patches": "each patch of the image was covered with its mean colour in turn (Zeiler and Fergus 2014)",
+    "gradient": "each region's gradient was multiplied with its features (Shrikumar et al. 2016), which estimates "
+    "the drop without covering anything",
 }
-_MEANS = {
+_USES = "Does it use the image?"
+_USE_MEANS = {
     "yes": (
-        "On this data the model finds the right words more probable when it sees the sentence's own image than "
-        "when it sees another's, by more than chance explains.",
-        "That it looks at the right place in the image, or that translations get much better: the scores and the "
-        "examples below tell.",
+        "With the sentence's own image the model finds the right words more likely than with another sentence's, "
+        "by more than chance explains.",
+        "That the translations are better than without images, or that the model looks at the right place.",
     ),
     "no": (
-        "Whichever image it is given, the model says the same: nothing of what it shows reaches the translation.",
+        "Its output is the same whichever image it gets: nothing in the image reaches the translation.",
         "That images could not help with these sentences; only that this model makes no use of them.",
     ),
     "not shown": (
-        "On this data the sentence's own image helped no more than chance explains.",
-        "That the model ignores its images: the help may be too small for so few sentences, or the sentences may "
-        "leave nothing open that an image could settle.",
+        "The sentence's own image helped no more than chance explains.",
+        "That the model ignores its images: the effect may be too small for so few sentences, or the text alone "
+        "may be clear.",
     ),
-}  # fmt: skip
+}
+_TRAINED_ONCE = "Each model was trained once, and another random seed can change a score by as much."
+_COMPARISON_MEANS = {
+    "yes": (
+        "With the images the translations of these sentences are better, by more than chance explains.",
+        f"That the image is the reason: compare the scores with wrong images and with none. {_TRAINED_ONCE}",
+    ),
+    "no": (
+        f"The images gain nothing worth having here: less than {SMALLEST_GAIN:g} point of chrF2, if anything.",
+        "That images cannot help with other sentences, such as ambiguous ones.",
+    ),
+    "worse": (
+        "With the images the translations of these sentences are worse, by more than chance explains.",
+        f"That images do harm in general. {_TRAINED_ONCE}",
+    ),
+    "not shown": (
+        "These sentences cannot decide: the difference is too small for their number.",
+        "That the two models are equally good.",
+    ),
+    "not compared": (
+        "A model can use the image and still be no better than one without images. Only a comparison tells.",
+        "",
+    ),
+}
 
 _SCORES = {
-    "BLEU": "Word sequences shared with the reference, 0 to 100. All words count alike, so the few that an image "
-    "decides hardly move it.",
-    "chrF2": "Letter sequences shared with the reference, 0 to 100. As BLEU, but half of a word counts too.",
-    "right word": "Percent of the sentences whose open word is translated as the image wants it.",
-    "restricted": "Percent of the masked words that come out in the very form of the reference.",
-    "relaxed": "Percent of the masked words that come out in any inflected form.",
-    "log-probability a token": "How probable the model finds the reference, as a natural logarithm: nearer 0 is "
-    "better.",
+    "BLEU": "Word sequences shared with the reference, 0 to 100. All words count alike, so the few words that an "
+    "image decides hardly change it.",
+    "chrF2": "Character sequences shared with the reference, 0 to 100. Like BLEU, but a partly right word counts, "
+    "too.",
+    "right word": "Share of the ambiguous words that are translated as the image requires.",
+    "restricted": "Share of the masked words that are translated in exactly the reference's form.",
+    "relaxed": "Share of the masked words that are translated in any inflected form.",
+    "log-probability per token": "How likely the model finds the reference: natural logarithm, mean over tokens "
+    "and sentences; closer to 0 is better.",
 }
 
 _RUN = ("draws", "seed", "seeds", "date")  # of the settings, what a reader wants to know first
 
 _MOST = 12  # of a list, such as of missing images; all of them are in the JSON
 
-_SYSTEMS = {"against": "other model"}
 
 # Characters that would take effect unseen: controls, and those that turn the direction of all that follows.
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -98,35 +119,43 @@ def to_json(evidence: Evidence) -> str:
 
 def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> str:
     """The page."""
-    cards = [make_card(item, pictures) for item in evidence.gallery]
-    scores = list(dict.fromkeys(name for row in evidence.controls for name in row.scores))
-    decimals = {name: _decimals(evidence.controls, name) for name in scores}
-    first = next((row for row in evidence.controls if row.system == "model"), None)
-    aware, gates = evidence.awareness, evidence.gates
     source_lang, _, target_lang = str(evidence.data.get("languages", "")).partition("-")
+    cards = [make_card(item, pictures, target_lang) for item in evidence.gallery]
+    rows = ordered(evidence.controls)
+    scores = list(dict.fromkeys(name for row in rows for name in row.scores))
+    decimals = {name: _decimals(rows, name) for name in scores}
+    aware, gates = evidence.awareness, evidence.gates
     page: str = _environment().get_template("evidence.html").render(
         evidence=evidence,
         version=__version__,
-        means=_MEANS.get(evidence.verdict.answer, ("", "")),
-        verdict=_without_answer(evidence.verdict.sentence, evidence.verdict.answer),
+        verdicts=_verdicts(evidence),
         run={name: evidence.settings[name] for name in _RUN if name in evidence.settings},
         scores=scores,
         decimals=decimals,
-        first=first,
-        others=[row for row in evidence.controls if row is not first],
-        label=_label,
-        system=lambda name: _SYSTEMS.get(name, name),
+        rows=rows,
+        first=next((row for row in rows if row.system == "model"), None),
+        system=lambda name: system_name(name, evidence.comparison),
+        label=lambda row: row_name(row, evidence.comparison),
         control=lambda name: charts.CONTROLS.get(name, name),
         explain=_explain,
-        dots={name: charts.control_dots(evidence.controls, name, decimals[name]) for name in scores}
-        if len(evidence.controls) > 1
+        compared=evidence.against is not None and "text-only" in evidence.comparison.question,
+        smallest_gain=SMALLEST_GAIN,
+        fewest_chrf=FEWEST_CHRF,
+        dots={
+            name: charts.control_dots(rows, [_plot_name(row, evidence.comparison) for row in rows], name, places)
+            for name, places in decimals.items()
+        }
+        if len(rows) > 1
         else {},
         histogram=charts.awareness_histogram(aware.per_sentence) if aware and any(aware.per_sentence) else "",
         unmoved=sum(value == 0 for value in aware.per_sentence) if aware else 0,
         gate_bars=charts.gate_histogram(gates.histogram) if gates and gates.histogram else "",
         surprise=list(dict.fromkeys(name for row in evidence.senses for name in row.by_surprise)),
-        cards=cards,
-        most_words=max((len(card.words) for card in cards), default=0),
+        groups=[
+            (name, [(number, card) for number, card in enumerate(cards, 1) if (card.item.gain > 0) == helped])
+            for name, helped in (("helped", True), ("hurt", False))
+        ],
+        most_words=max((sum(bool(word.cells) for word in card.words) for card in cards), default=0),
         methods=[_METHODS.get(name, name) for name in dict.fromkeys(c.item.method for c in cards if c.mapped)],
         any_margin=any(word.margin for card in cards for word in card.words),
         no_pictures=pictures is None,
@@ -135,6 +164,96 @@ def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> s
         gate_name="Mean gate" if gates and gates.mean is not None else "Image against text",
     )  # fmt: skip
     return page
+
+
+def ordered(rows: Sequence[ControlRow]) -> list[ControlRow]:
+    """The rows in the order of reading: the model with the right images, the other model, then the controls."""
+    own = ("right", "text")
+    return sorted(rows, key=lambda row: (row.control not in own, row.system != "model"))
+
+
+def system_name(system: str, comparison: Comparison) -> str:
+    if system != "against":
+        return "this model"
+    return "text-only model" if "text-only" in comparison.question else "other model"
+
+
+def row_name(row: ControlRow, comparison: Comparison) -> str:
+    """A row of the controls in words, such as "right image" or "text-only model"."""
+    shown = charts.CONTROLS.get(row.control, row.control)
+    if row.system == "model":
+        return shown
+    system = system_name(row.system, comparison)
+    return system if row.control == "text" else f"{system}, {shown}"
+
+
+def _plot_name(row: ControlRow, comparison: Comparison) -> str:
+    """Only names of our own, as nothing in a plot is escaped."""
+    return row_name(row, comparison) if row.control in charts.CONTROLS else "other"
+
+
+def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
+    """Both verdicts in the order of the page: the comparison leads, if there is one."""
+
+    def shown(
+        question: str, found: Verdict | Comparison, meanings: Mapping[str, tuple[str, str]]
+    ) -> dict[str, str]:
+        means, means_not = meanings.get(found.answer, ("", ""))
+        sentence = _without_answer(found.sentence, found.answer)
+        texts = {"question": question, "answer": found.answer, "sentence": sentence}
+        return texts | {"means": means, "means_not": means_not}
+
+    verdicts = [
+        shown(evidence.comparison.question, evidence.comparison, _COMPARISON_MEANS),
+        shown(_USES, evidence.verdict, _USE_MEANS),
+    ]
+    return verdicts if evidence.comparison.answer != "not compared" else verdicts[::-1]
+
+
+def summary(evidence: Evidence, width: int = 80) -> str:
+    """Both verdicts and the scores as text for a terminal; no line is wider than ``width`` columns."""
+    from rich import box
+    from rich.table import Table
+
+    parts = [
+        f"{verdict['question']} {verdict['answer'].capitalize()}\n{wrapped(verdict['sentence'], width)}"
+        for verdict in _verdicts(evidence)
+    ]
+    rows = ordered(evidence.controls)
+    scores = list(dict.fromkeys(name for row in rows for name in row.scores))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("system", overflow="fold")
+    for name in scores:
+        table.add_column(name, justify="right", overflow="fold")
+    for row in rows:
+        values = [_spread_text(row, name, _decimals(rows, name)) for name in scores]
+        table.add_row(row_name(row, evidence.comparison), *values)
+    return "\n\n".join([*parts, *([_printed(table, width)] if rows else [])])
+
+
+def wrapped(text: str, width: int = 80) -> str:
+    """Text for a terminal in lines of at most ``width`` columns, indented by two."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return _printed(Padding(Text(visible(text).replace("\u00a0", " ")), (0, 0, 0, 2)), width)
+
+
+def _printed(shown: Any, width: int) -> str:
+    from rich.console import Console
+
+    console = Console(width=width, color_system=None, markup=False, emoji=False)
+    with console.capture() as text:
+        console.print(shown)
+    return "\n".join(line.rstrip() for line in text.get().strip("\n").splitlines())
+
+
+def _spread_text(row: ControlRow, score: str, decimals: int) -> str:
+    if score not in row.scores:
+        return "–"
+    spread = row.scores[score]
+    more = "" if spread.std is None else f" ± {_number(spread.std, decimals)}"
+    return _number(spread.mean, decimals) + more
 
 
 # --- words and numbers ------------------------------------------------------------------------------------
@@ -156,7 +275,9 @@ def _environment() -> Environment:
         "signed": _signed,
         "p": _p,
         "piece": _piece,
-        "percent": lambda share: _number(None if share is None else 100 * share, 1) + "\u00a0%",
+        "percent": _percent,
+        "significant": _significant,
+        "signed_significant": _signed_significant,
         "facts": _facts,
         "masks": _masks,
         "svg": Markup,  # for the plots, which are made of numbers alone
@@ -177,11 +298,6 @@ def _masks(source: str) -> list[tuple[str, bool]]:
     return [(part, bool(MASK.fullmatch(part))) for part in re.split(f"({MASK.pattern})", source)]
 
 
-def _label(row: ControlRow) -> str:
-    said = charts.CONTROLS.get(row.control, row.control)
-    return said if row.system == "model" else f"{_SYSTEMS['against']}, {said}"
-
-
 def _explain(score: str) -> str:
     """What a score of the controls is, in a line."""
     return _SCORES.get(score.rpartition(", ")[2], "")  # "colour, relaxed"
@@ -196,9 +312,14 @@ def _without_answer(sentence: str, answer: str) -> str:
 
 
 def _decimals(rows: Sequence[ControlRow], score: str) -> int:
-    """Log-probabilities have four, percentages and BLEU two."""
-    means = [row.scores[score].mean for row in rows if score in row.scores]
-    return 4 if any(mean < 0 for mean in means) else 2
+    """How many mean something: one of a score from 0 to 100, enough of a log-probability to tell rows apart."""
+    means = [
+        row.scores[score].mean for row in rows if score in row.scores and math.isfinite(row.scores[score].mean)
+    ]
+    if not any(mean < 0 for mean in means):
+        return 1
+    apart = max(means) - min(means)
+    return min(max(1 - math.floor(math.log10(apart)), 2), 4) if apart else 2
 
 
 def _number(value: float | None, decimals: int = 2) -> str:
@@ -216,7 +337,28 @@ def _signed(value: float | None, decimals: int = 2) -> str:
 def _p(value: float | None, equal: bool = False) -> str:
     if value is None or not math.isfinite(value):
         return "no difference" if equal else "not tested"
-    return "p < 0.001" if value < 0.001 else "p = 1" if value > 0.9995 else f"p = {value:.3f}"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
+def _significant(value: float | None, digits: int = 2) -> str:
+    """A number with so many digits that mean something: 0.23, 0.0041."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return _number(value, max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0)
+
+
+def _signed_significant(value: float | None) -> str:
+    text = _significant(value)
+    return text if text[0] in "−–" or value == 0 else "+" + text
+
+
+def _percent(share: float | None, items: int = 0) -> str:
+    """A share in whole percent; with one decimal of 1,000 items or more, and next to 0 and to 100 %."""
+    if share is None or not math.isfinite(share):
+        return "–"
+    value = 100 * share
+    whole = items < 1000 and (round(value) not in (0, 100) or value in (0, 100))
+    return _number(value, 0 if whole else 1) + "\u00a0%"
 
 
 def _piece(piece: str) -> str:

@@ -86,6 +86,16 @@ def overflow(page: Page) -> int:
     return width
 
 
+def hidden_sideways(page: Page) -> list[str]:
+    """Boxes of which a reader sees a part only until they scroll to the side."""
+    boxes: list[str] = page.evaluate(
+        """[...document.querySelectorAll('main *')].filter(box => !box.closest('svg') && box.clientWidth > 0
+            && !['inline', 'contents'].includes(getComputedStyle(box).display)
+            && box.scrollWidth > box.clientWidth + 1).map(box => `${box.tagName} ${box.className}`)"""
+    )
+    return boxes
+
+
 def shown_maps(page: Page) -> list[list[int]]:
     """Of each card that has maps, the numbers of those that are to be seen."""
     maps: list[list[int]] = page.evaluate(
@@ -108,8 +118,21 @@ def test_page_is_quiet_whole_and_as_wide_as_the_screen(
     assert len(images) == 0 if "no_pictures" in report else len(images) >= 4
     assert all(images)
     assert overflow(page) == 0
+    if width == WIDTHS["phone"]:
+        assert hidden_sideways(page) == []
     assert page.title().startswith("Does the model look?")
     assert watched.complaints == []
+    page.close()
+
+
+def test_both_verdicts_are_of_equal_size(browser: Browser, report: str) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(report)
+    sizes = page.locator(".answer").evaluate_all("all => all.map(one => getComputedStyle(one).fontSize)")
+    assert len(sizes) == 2
+    assert len(set(sizes)) == 1
+    tops = page.locator(".answer").evaluate_all("all => all.map(one => one.getBoundingClientRect().top)")
+    assert max(tops) < 800
     page.close()
 
 
@@ -117,7 +140,7 @@ def test_page_is_quiet_whole_and_as_wide_as_the_screen(
 def test_keyboard_chooses_the_word_whose_map_is_seen(browser: Browser, reports: Path, name: str) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.goto((reports / name / "evidence.html").as_uri())
-    assert shown_maps(page) == [[2]]  # "Kran"
+    assert shown_maps(page) == [[1]]  # "Kran", the second content word
     for _ in range(30):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.type") == "radio":
@@ -125,13 +148,13 @@ def test_keyboard_chooses_the_word_whose_map_is_seen(browser: Browser, reports: 
     assert page.evaluate("document.activeElement.matches(':focus-visible')")
     assert "Kran" in page.locator(".said").first.inner_text()
     page.keyboard.press("ArrowLeft")
-    assert shown_maps(page) == [[1]]
+    assert shown_maps(page) == [[0]]
     assert "roter" in page.locator(".said").first.inner_text()
     page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    assert shown_maps(page) == [[3]]
-    page.get_by_role("radio", name="Ein", exact=True).click()  # a screen reader knows the word by its name
+    assert shown_maps(page) == [[1]]
+    page.get_by_role("radio", name="roter", exact=True).click()  # a screen reader knows the word by its name
     assert shown_maps(page) == [[0]]
+    assert page.get_by_role("radio", name="Ein", exact=True).count() == 0
     page.close()
 
 
@@ -202,3 +225,11 @@ def test_hostile_data_does_nothing_with_or_without_the_policy(browser: Browser, 
         assert page.locator(acting).count() == 0, path.name
         assert (watched.complaints, dialogs) == ([], []), path.name
         page.close()
+
+
+def test_answers_are_as_wide_as_a_phone(browser: Browser, hostile_pages: list[Path]) -> None:
+    page = browser.new_page(viewport={"width": WIDTHS["phone"], "height": 800})
+    for path in hostile_pages:
+        page.goto(path.as_uri())
+        assert (overflow(page), hidden_sideways(page)) == (0, []), path.name
+    page.close()

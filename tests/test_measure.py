@@ -20,22 +20,41 @@ from torch import Tensor, nn
 
 from mmt.backbones import Backbone
 from mmt.cli import main
-from mmt.collect import Inputs, collect, gates
+from mmt.collect import Inputs, collect, gallery, gates
 from mmt.controls import Control, wrong_images
 from mmt.data import Example, collate
 from mmt.errors import MMTError
-from mmt.evidence import Awareness, ChoiceRow, ControlRow, Evidence
+from mmt.evidence import (
+    FEWEST_CHRF,
+    SMALLEST_GAIN,
+    Awareness,
+    ChoiceRow,
+    Comparison,
+    ControlRow,
+    Effects,
+    Evidence,
+    GalleryItem,
+)
 from mmt.feature_writer import FeatureWriter
 from mmt.features import FeatureSignature, FeatureStore
 from mmt.folder import ModelCard, save_model
-from mmt.measure import Sentences, System, awareness, control_rows, read_sentences, run_system, verdict
+from mmt.measure import (
+    Sentences,
+    System,
+    awareness,
+    compare,
+    control_rows,
+    read_sentences,
+    run_system,
+    verdict,
+)
 from mmt.metrics import signed_rank
 from mmt.prepared import DatasetInfo, write_dataset
 from mmt.probes import SYMBOLS
 from mmt.text import Tokenizer, train_tokenizer
 from mmt.translator import Translator
 
-LOG_P = "log-probability a token"
+LOG_P = "log-probability per token"
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +187,7 @@ def test_a_model_that_copies_the_picture_uses_it(shown: Path, copying: Path, tex
     assert p_value < 0.01
     assert rows["model", "right"].p_values == {}
     log_p = {
-        control: rows["model", control].scores["log-probability a token"].mean
+        control: rows["model", control].scores["log-probability per token"].mean
         for control in ("right", "wrong", "blank")
     }
     assert evidence.awareness is not None
@@ -179,7 +198,10 @@ def test_a_model_that_copies_the_picture_uses_it(shown: Path, copying: Path, tex
     assert (model.accuracy, model.pair_accuracy, model.blank) == (1.0, 1.0, 0.5)
     assert (against.accuracy, against.pair_accuracy, against.mcnemar) == (0.5, 0.0, pytest.approx(2 * 0.5**12))
     assert len(evidence.gallery) == 3
-    assert all(item.right != item.wrong and item.image != item.wrong_image for item in evidence.gallery)
+    assert all(item.right != item.blank and item.image != item.wrong_image for item in evidence.gallery)
+    assert all(item.gain > 0 for item in evidence.gallery)  # it is always right
+    assert evidence.effects is not None
+    assert (evidence.effects.hurt, evidence.effects.helped > 12) == (0, True)
     assert evidence.gates is not None
     assert evidence.gates.norm_ratio > 0.1
 
@@ -317,10 +339,11 @@ def by_hand(
     says: dict[Control, list[list[str]]],
     log_p: dict[Control, list[list[float]]] | None = None,
     tokenizer: Path = Path(),
+    features: str | None = "some",
 ) -> System:
     """A model with images of which no more is known than what it says, and how probable it finds it."""
     translator: Any = SimpleNamespace(
-        card=SimpleNamespace(features="some"), tokenizer=SimpleNamespace(path=tokenizer)
+        card=SimpleNamespace(features=features), tokenizer=SimpleNamespace(path=tokenizer)
     )
     alike: dict[Control, list[list[float]]] = {c: [[-1.0] * len(d) for d in draws] for c, draws in says.items()}
     return System(translator, says, log_p or alike)
@@ -407,6 +430,79 @@ def test_the_verdict_goes_by_the_test() -> None:
     assert verdict(seen(few)).answer == "not shown"
 
 
+def compared(ours: list[str], theirs: list[str], features: str | None = None) -> Comparison:
+    systems = [by_hand({"right": [says]}, features=given) for says, given in ((ours, "some"), (theirs, features))]
+    return compare(some_sentences(len(ours)), *systems)
+
+
+def test_the_comparison_goes_by_the_interval() -> None:
+    sentences = some_sentences(200)
+    right, slips = sentences.references, [f"{text[:-1]}!" for text in sentences.references]
+    wrong = ["Wir gehen heim."] * 200
+
+    def mixed(texts: list[str], odd: int, num: int) -> list[str]:
+        return [texts[row] if row % 2 == odd else right[row] for row in range(num)]
+
+    better, worse = compared(right, wrong), compared(wrong, right)
+    assert (better.answer, worse.answer) == ("yes", "worse")
+    assert better.difference == -(worse.difference or 0)
+    assert better.interval is not None
+    assert 0 < better.interval[0] < (better.difference or 0) < better.interval[1]
+    assert better.p_value == worse.p_value
+    assert compared(right, right).answer == "no"
+    alike = compared(mixed(slips, 0, 200), mixed(slips, 1, 200))
+    assert alike.interval is not None
+    assert (alike.answer, alike.interval[0] < 0 < alike.interval[1] < SMALLEST_GAIN) == ("no", True)
+    few = compared(mixed(wrong, 0, 40), mixed(wrong, 1, 40))
+    assert few.interval is not None
+    assert (few.answer, few.interval[1] > SMALLEST_GAIN) == ("not shown", True)
+    assert compared(right[:30], wrong[:30]).answer == "yes"
+    assert compared(right[:29], wrong[:29]).answer == "not shown"
+
+
+def test_the_comparison_says_what_was_compared_with_what() -> None:
+    sentences = some_sentences(40)
+    right, wrong = sentences.references, ["Er sieht nichts."] * 40
+    assert compared(right, wrong).question == "Better than text-only?"
+    assert compared(right, wrong, features="some").question == "Better than the other model?"
+    missing = compare(sentences, by_hand({"right": [right]}), None)
+    assert (missing.question, missing.answer) == ("Better than text-only?", "not compared")
+    assert "--against" in missing.sentence
+    model, against = by_hand({"right": [right]}), by_hand({"right": [wrong]}, features=None)
+    rows = control_rows(sentences, model, against, "de", "")[0]
+    said = compare(sentences, model, against, rows).sentence
+    assert "The right word: 100 % against 0 % (p < 0.001)" in said
+    assert "times as likely as with the text-only model" in said
+
+
+def examples(says: dict[Control, list[str]], against: list[str], size: int) -> tuple[Effects, list[GalleryItem]]:
+    sentences = some_sentences(len(against))
+    draws: dict[Control, list[list[str]]] = {control: [texts] for control, texts in says.items()}
+    model, other = by_hand(draws, features=None), by_hand({"right": [against]}, features=None)
+    aware = seen([0.1] * len(against))
+    return gallery(sentences, model, other, aware, {}, [], size, 1)
+
+
+def test_examples_are_where_the_image_helped_and_where_it_hurt() -> None:
+    right = some_sentences(12).references
+    bad = [f"Er sieht nichts {row}." for row in range(12)]
+    says: dict[Control, list[str]] = {
+        "right": [*right[:6], *bad[6:10], "Er", "Q"],
+        "wrong": bad,
+        "blank": [*bad[:6], *right[6:10], "Q", "Q"],
+    }
+    against = [*bad[:5], *right[5:10], "Q", "Q"]
+    effects, items = examples(says, against, 12)
+    # Number 5 is right without the image, too, by the text-only model; 10 is better, but no translation at all.
+    assert effects == Effects(helped=6, hurt=4, unchanged=2, left_out=1)
+    assert {item.id for item in items if item.gain > 0} == {str(row) for row in range(5)}
+    assert {item.id for item in items if item.gain < 0} == {str(row) for row in range(6, 10)}
+    for size, helped, hurt in ((0, 0, 0), (1, 1, 0), (4, 2, 2), (7, 4, 3), (9, 5, 4)):
+        chosen = examples(says, against, size)[1]
+        assert ([item.gain > 0 for item in chosen]) == [True] * helped + [False] * hurt
+    assert all(max(item.chrf.values()) >= FEWEST_CHRF for item in items)
+
+
 def test_sentences_without_image_and_missing_images_are_counted(
     shown: Path, copying: Path, tmp_path: Path
 ) -> None:
@@ -439,18 +535,24 @@ def test_one_command_writes_the_page_and_its_json(
         *("--images", shown / "features", "--gallery", 2, "--output", tmp_path / "page"),
     )
     assert code == 0, err
-    assert out.startswith("Yes: the model uses the image.")
-    assert "not run: ambiguous words" in err
+    assert out.startswith("Better than text-only? ")
+    assert "Does it use the image? Yes\n" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "Not run: ambiguous words" in err
     written = json.loads((tmp_path / "page" / "evidence.json").read_text())
     assert written["verdict"]["answer"] == "yes"
+    assert written["comparison"]["scores"][0] == 100
     page = (tmp_path / "page" / "evidence.html").read_text()
     assert written["gallery"][0]["right"] in page
     assert "data:image/jpeg" in page
-    code, _, err = run(
+    code, out, err = run(
         *("evidence", "--model", copying, "--data", shown / "data", "--draws", 1, "--gallery", 2, "--no-pictures"),
         *("--images", shown / "features", "--output", tmp_path / "bare"),
     )
     assert code == 0, err
+    assert "Better than text-only? Not compared" in out
+    assert "--against" in out
+    assert json.loads((tmp_path / "bare" / "evidence.json").read_text())["comparison"]["answer"] == "not compared"
     assert "data:image/jpeg" not in (tmp_path / "bare" / "evidence.html").read_text()
 
 

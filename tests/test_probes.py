@@ -532,4 +532,4 @@ def test_evidence_without_listed_translations_has_no_words_to_count(kennel: Path
     write_dataset(tmp_path / "plain", info, {"test": [{**row, "target": "Ein Hund."} for row in rows("test")]})
     masking.prepare(tmp_path / "plain", tmp_path / "data", Probe("colour"))
     for row in evidence(kennel, tmp_path / "data").controls:
-        assert set(row.scores) == {"BLEU", "chrF2", "log-probability a token"}
+        assert set(row.scores) == {"BLEU", "chrF2", "log-probability per token"}

@@ -23,7 +23,9 @@ from mmt.errors import MMTError
 from mmt.evidence import (
     Awareness,
     ChoiceRow,
+    Comparison,
     ControlRow,
+    Effects,
     Evidence,
     GalleryItem,
     Gates,
@@ -33,7 +35,7 @@ from mmt.evidence import (
     Verdict,
 )
 from mmt.gallery import make_card
-from mmt.report import render, to_json, visible, write_report
+from mmt.report import render, summary, to_json, visible, write_report
 
 HOSTILE = (
     "<script>document.title='hacked'</script>\"'><img src=x onerror=alert(1)></style>{{ 7*7 }}&amp;"
@@ -49,7 +51,8 @@ def regions(side: int = 2, *, left: float = 0.0, right: float = 1.0) -> list[Reg
 def make_item(**changes: Any) -> GalleryItem:
     item = GalleryItem(
         "test-7", "A [MASK_C] crane .", "Ein roter Kran .", "crane.jpg", "bird.jpg", "Ein roter Kran .",
-        "Ein blauer Kranich .", "Ein Kran .", 40.0, 0.25, "Ein Kran .", "occlusion",
+        "Ein blauer Kranich .", "Ein Kran .", {"right": 100.0, "wrong": 38.5, "blank": 60.0, "against": 60.0},
+        40.0, 0.25, "Ein Kran .", "occlusion",
         ["Ein", "roter", "Kran", ".", "</s>"],
         [[0.9, 0.0, 0.0, 0.0], [0.1, 0.4, 0.0, -0.3], [0.0, 0.1, 0.8, 0.0], [0.0] * 4, [2.0] * 4],
         regions(), [("\u2581A", 0.5), ("</s>", 0.25)], "A red crane .",
@@ -62,6 +65,7 @@ def make_evidence() -> Evidence:
     wrong = ControlRow("model", "wrong", {"BLEU": Spread(30.5, 0.75, 5)}, {"BLEU": 0.0123})
     return Evidence(
         Verdict("yes", "Yes: the model uses the image (p < 0.001)."),
+        Comparison("Better than text-only?", "not shown", "Not shown: the difference may be chance (p = 0.21)."),
         {"folder": "gated", "parameters": 1234567, "decoding": {"beam_size": 5}},
         {"name": "tiny", "languages": "en-de", "sentences_with_image": 100, "sentences_without_image": 20},
         {"folder": "none"},
@@ -75,7 +79,8 @@ def make_evidence() -> Evidence:
         [ChoiceRow("CoMMuTE", "model", 300, 2, 0.57, (0.51, 0.63), 0.28, 150, 0.5, 0.04)],
         [SenseRow("model", "right", 50, 0.7, 0.65, {"usual": (0.9, 40), "rare": (0.2, 10)})],
         Gates(0.23, 0.99, 1.0, 0.18, [0.5, 0.5, *[0.0] * 8], [("\u2581crane", 0.5, 12)]),
-        [make_item(), make_item(id="test-8", words=[], importance=[], regions=[])],
+        Effects(31, 7, 62, 3),
+        [make_item(), make_item(id="test-8", words=[], importance=[], regions=[], gain=-12.0)],
         [("masked words", "the data is not masked")],
         {"BLEU": "nrefs:1|tok:13a"},
         {"draws": 5, "seed": 12345, "versions": {"mmt": "0.1.0"}},
@@ -188,10 +193,13 @@ def test_ids_stand_once() -> None:
 def test_page_says_the_numbers() -> None:
     text = Page(page_html()).text
     for said in (
-        "Yes The model uses the image", "40.75", "30.50 ± 0.75, 5 draws", "+10.25 p = 0.012", "+0.2100 nats",
-        "p < 0.001, 4 sentences", "31.0 %", "57.0 % 51.0 % to 63.0 %", "28.0 % of 150; chance 25 %", "above",
-        "90.0 % of 40", "0.2300", "1,234,567", "seed 12345", "beam size: 5", "nrefs:1|tok:13a",
-        "the data is not masked", "crane 0.5000 12", "sentences without image 20",
+        "Better than text-only? Not shown The difference may be chance", "Does it use the image? Yes",
+        "40.8", "30.5 ± 0.8", "-10.2, p = 0.012", "+0.21 nats", "p < 0.001, 4 sentences",
+        "31 %", "57 % 51 % to 63 %", "28 % of 150; chance 25 %", "above", "90 % of 40", "mean gate 0.23",
+        "1,234,567", "seed 12345", "beam size: 5", "nrefs:1|tok:13a", "the data is not masked", "crane 0.50 12",
+        "sentences without image 20", "and than the text-only model’s in 31 sentences",
+        "farther from it than both in 7; in 62 it is neither",
+        "Where the image helped: 1 of 31 sentences", "Where the image hurt: 1 of 7 sentences",
     ):  # fmt: skip
         assert said in text, said
 
@@ -199,11 +207,11 @@ def test_page_says_the_numbers() -> None:
 def test_section_without_data_does_not_appear() -> None:
     empty = replace(
         make_evidence(), verdict=Verdict("no", "No: text only."), against=None, awareness=None, choices=[],
-        senses=[], gates=None, gallery=[], not_run=[], controls=make_evidence().controls[3:], signatures={},
-        settings={},
+        senses=[], gates=None, effects=None, gallery=[], not_run=[], controls=make_evidence().controls[3:],
+        signatures={}, settings={},
     )  # fmt: skip
     headings = re.findall(r'<h2 id="([\w-]+)"', render(empty, {}))
-    assert headings == ["measured", "controls", "how"]
+    assert headings == ["comparison", "measured", "how"]
     assert re.findall(r'<h2 id="([\w-]+)"', render(replace(empty, controls=[]), {})) == ["measured", "how"]
 
 
@@ -242,7 +250,7 @@ def test_numbers_that_are_none_or_nan_are_dashes() -> None:
     assert evidence.awareness is not None
     aware = replace(evidence.awareness, difference=math.nan, p_value=None, per_sentence=[math.nan, 0.0])
     row = ControlRow("model", "wrong", {"BLEU": Spread(math.nan)}, {"BLEU": math.nan})
-    item = make_item(importance=[[math.nan] * 4] * 5, awareness=math.nan, change=math.inf)
+    item = make_item(importance=[[math.nan] * 4] * 5, awareness=math.nan, gain=math.inf)
     controls = [*evidence.controls, row]
     html = render(replace(evidence, awareness=aware, controls=controls, gallery=[item]), make_pictures())
     assert not re.search(r"\b(nan|inf|None)\b", Page(html).text)
@@ -259,6 +267,7 @@ def test_first_map_is_of_the_most_important_word_that_differs() -> None:
     assert [word.text for word in make_card(make_item(), None).words if word.chosen] == ["Kran"]
     same = make_card(make_item(wrong="Ein roter Kran ."), None)
     assert [word.text for word in same.words if word.chosen] == ["Ein"]
+    assert [word.text for word in make_card(make_item(wrong="."), None, "de").words if word.chosen] == ["Kran"]
 
 
 def test_differing_words_are_marked_on_both_sides() -> None:
@@ -268,19 +277,31 @@ def test_differing_words_are_marked_on_both_sides() -> None:
 
 
 def test_the_more_important_a_region_the_brighter_it_is() -> None:
-    red = make_card(make_item(), make_pictures()).words[1]
+    red = make_card(make_item(), make_pictures(), "de").words[1]
     veils = [cell.veil for cell in red.cells]
     assert veils[1] < veils[0] < veils[2] == veils[3]  # 0.4, 0.1, 0 and -0.3
     assert [cell.stripes > 0 for cell in red.cells] == [False, False, False, True]
     assert [cell.strongest for cell in red.cells] == [False, True, False, False]
-    nothing = make_card(make_item(), make_pictures()).words[3]
-    assert not any(cell.strongest or cell.stripes for cell in nothing.cells)
-    assert not nothing.lit
+    assert red.drop == f"{100 * (1 - math.exp(-0.4)):.0f} %"
 
 
-def test_noise_is_not_blown_up_to_a_map() -> None:
-    faint = make_card(make_item(importance=[[0.01, -0.01, 0.0, 0.0]] * 5), None)
-    assert {cell.veil for word in faint.words for cell in word.cells} == {faint.words[0].cells[0].veil}
+def test_only_content_words_that_a_region_makes_more_likely_have_a_map() -> None:
+    item = make_item(words=["Ein", "roter", "3", "Kran", "drei", "."], importance=[[0.9, 0.5, 0.0, 0.0]] * 6)
+    mapped = {
+        lang: [word.text for word in make_card(item, None, lang).words if word.cells] for lang in ("de", "tr")
+    }
+    assert mapped["de"] == ["roter", "3", "Kran", "drei"]
+    assert mapped["tr"] == ["Ein", "roter", "3", "Kran", "drei"]  # a language without a list of function words
+    faint = make_card(make_item(importance=[[0.01, -0.9, 0.0, 0.0]] * 5), None, "de")
+    assert not faint.mapped
+    page = Page(render(replace(make_evidence(), gallery=[make_item(importance=[[0.01] * 4] * 5)]), None))
+    assert "radio" not in page.attributes("type")
+    assert "Drop in the probability" not in page.text
+
+
+def test_a_map_is_titled_by_what_it_measures() -> None:
+    text = Page(page_html()).text
+    assert "Drop in the probability of Kran when a region is covered. Outlined region: 55 %." in text
 
 
 def test_regions_lie_where_they_are_on_the_picture() -> None:
@@ -340,8 +361,8 @@ def test_sentences_that_no_image_changes_are_in_no_bar_and_counted() -> None:
     for zeros in (0, 90):
         aware = replace(evidence.awareness, per_sentence=[0.5, 0.25, -0.5, *[0.0] * zeros])
         html[zeros] = render(replace(evidence, awareness=aware), {})
-    assert "Of 90 sentences, not shown" in Page(html[90]).text
-    assert "not shown, no image" not in Page(html[0]).text
+    assert "Not shown: 90 sentences" in Page(html[90]).text
+    assert "Not shown: 0" not in Page(html[0]).text
     assert awareness_histogram([0.5, 0.25, -0.5]) == awareness_histogram([0.5, 0.25, -0.5, *[0.0] * 90])
 
 
@@ -349,7 +370,7 @@ def test_ambiguous_words_stand_beside_their_usual_sense() -> None:
     evidence = make_evidence()
     html = render(replace(evidence, senses=[replace(row, usual=0.672) for row in evidence.senses]), {})
     assert "always the usual sense" in Page(html).text
-    assert "67.2" in Page(html).text
+    assert "67 %" in Page(html).text
 
 
 def test_items_whose_translations_are_the_same_bound_what_can_be_right() -> None:
@@ -364,4 +385,30 @@ def test_text_only_model_has_a_page() -> None:
     row = ControlRow("model", "text", {"BLEU": Spread(30.0)})
     html = render(replace(make_evidence(), controls=[row], awareness=None, gates=None), None)
     assert "text only" in Page(html).text
-    assert "minus" not in Page(html.partition('id="controls"')[2].partition("</section>")[0]).text
+    assert "difference" not in Page(html.partition('id="comparison"')[2].partition("</section>")[0]).text
+
+
+def test_the_comparison_leads_and_is_asked_for_where_it_is_missing() -> None:
+    evidence = make_evidence()
+    missing = Comparison("Better than text-only?", "not compared", "Not compared: name a model with --against.")
+    for comparison, leads in ((evidence.comparison, True), (missing, False)):
+        compared = replace(evidence, comparison=comparison)
+        for text in (Page(render(compared, None)).text, summary(compared)):
+            assert (text.index("Better than text-only?") < text.index("Does it use the image?")) == leads
+            assert comparison.answer.capitalize() in text
+            assert ("--against" in text) == (not leads)
+        assert json.loads(to_json(compared))["comparison"]["answer"] == comparison.answer
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_no_line_of_the_summary_is_wider_than_the_terminal(width: int) -> None:
+    from rich.cells import cell_len
+
+    evidence = make_evidence()
+    scores = {f"progressive, {kind} {n}": Spread(12.3, 4.5, 5) for n, kind in enumerate(["restricted", "relaxed"])}
+    rows = [replace(row, scores=row.scores | scores) for row in evidence.controls]
+    long = replace(evidence.verdict, sentence="Yes: " + "it uses 5 images [bold] 日本語 " * 30)
+    text = summary(replace(evidence, controls=rows, verdict=long), width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert "…" not in text
+    assert "[bold]" in text
