@@ -377,7 +377,7 @@ def test_items_whose_translations_are_the_same_bound_what_can_be_right() -> None
     evidence = make_evidence()
     row = replace(evidence.choices[0], same=[17, 42, 99])
     page = render(replace(evidence, choices=[row]), {})
-    assert "the two translations of item 17, 42, 99 are the same, so that at most 99.0" in page
+    assert "the two translations of item 17, 42, 99 are the same, so that at most 99\u00a0%" in page
     assert "are the same" not in page_html()
 
 
