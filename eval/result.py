@@ -23,9 +23,13 @@ _PATH = click.Path(path_type=Path)
               help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
 def main(model: Path, data: Path, split: str, out: Path, images: tuple[Path, ...]) -> None:
     """Translates SPLIT of the prepared data set DATA with MODEL, scores it, and writes both into OUT."""
+    from mmt.prepared import read_info
     from mmt.result import write_result
 
-    for score in write_result(model, data, split, out, images)["scores"].values():
+    result = write_result(model, data, split, out, images)
+    if result["features"] is None and (left := read_info(data).splits[split].images_found):
+        click.echo(f"the model is text-only: {left:,} images of the data not used", err=True)
+    for score in result["scores"].values():
         click.echo(f"{score['value']:6.2f}  {score['name']}")
 
 

@@ -106,6 +106,8 @@ _VARIED = {
     "seed": "Name the seeds in seeds",
 }
 _WITHOUT_IMAGES = {
+    "images.features": "null",
+    "objectives.imagination": "0",
     "objectives.contrastive": "0",
     "objectives.masked": "0",
     "start.freeze_text": "false",

@@ -28,6 +28,11 @@ def check_values(config: TrainConfig, where: str) -> None:
             if config.model.fusion != "none"
             else f"{where}: objectives.imagination predicts image features, but images.features is missing."
         )
+    if config.images.features is not None and not config.needs_features:
+        raise MMTError(
+            f"{where}: images.features is set, but with model.fusion 'none' no image would be used. Set "
+            "model.fusion, e.g. --config model.fusion=gated, or leave images.features out."
+        )
     if config.data.streams and (config.data.label or config.data.score):
         raise MMTError(f"{where}: data.streams: labels and scores are read whole. Set it to 0.")
     _check_objectives(config, where)

@@ -236,6 +236,14 @@ class Input:
     """The folder to which relative image paths refer where ``images`` names none."""
     typed: bool = False
     """Somebody types the lines, and wants each one's translation before the next."""
+    images_left: int = 0
+    """Sentences whose images a text-only model leaves aside."""
+
+    @property
+    def note(self) -> str:
+        """What is to be said of the images that are not used; nothing where there are none."""
+        left = self.images_left
+        return f"; the model is text-only: {left:,} image{'s' * (left != 1)} of the data not used" if left else ""
 
 
 def open_file(path: Path | None, kind: Format | None, images: Images) -> Input:
@@ -265,4 +273,5 @@ def open_data(folder: Path, split: str, images: Images, *, with_images: bool) ->
 
     if images.folder is None and not images.stores:
         images = Images(folder=image_folder(folder))
-    return Input(lines(), len(rows), images, folder)
+    left = 0 if with_images else sum(rows["has_image"])
+    return Input(lines(), len(rows), images, folder, images_left=left)

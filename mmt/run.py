@@ -113,6 +113,18 @@ class Run:
             f"{len(self.valid_set):,} for validation",
             soft_wrap=True,
         )
+        others = [(read_info(one.data), one.split) for one in self.config.beside]
+        left = sum(
+            info.splits[split].images_found for info, split in [(self.info, self.config.data.train_split), *others]
+        )
+        if self.features is None and left:
+            console.print(
+                f"images: not used, as model.fusion is 'none'; {left:,} training sentences have one. To use them: mmt "
+                f"features --images {self.config.data.path} --out STORE, then --config model.fusion=gated --config "
+                "images.features=STORE",
+                soft_wrap=True,
+                markup=False,
+            )
         if self.features is not None:
             console.print(f"images: {self.features.signature}", soft_wrap=True)
         if self.labels and isinstance(self.train_set, list):

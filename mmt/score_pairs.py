@@ -145,7 +145,7 @@ def score_pairs_command(
         _write_scores(scores, len(lines), out)
         said = _said(scores, len(lines))
     if not quiet:
-        click.echo(f"{said}{missing}, {seconds:.1f} s", err=True)
+        click.echo(f"{said}{missing}, {seconds:.1f} s{given.note}", err=True)
 
 
 def _open(source: Path | None, data: Path | None, split: str, where: Images, *, with_images: bool) -> Input:

@@ -222,7 +222,7 @@ def translate_command(
             seconds = time.monotonic() - started
             shown = {"right": "with image", "wrong": "with another's image", "blank": "with image (blank)"}
             speed = f"{seconds:.1f} s ({work.counts.sentences / seconds:,.0f} sentences/s)"
-            click.echo(f"{work.counts.summary(shown[image_control])}, {speed}", err=True)
+            click.echo(f"{work.counts.summary(shown[image_control])}, {speed}{given.note}", err=True)
 
 
 def _translator(
@@ -285,4 +285,4 @@ def predict_command(
         if became:
             click.echo(became, err=True)
         notes = "".join(f"; some {note}" for note in work.notes())
-        click.echo(work.counts.summary() + notes, err=True)
+        click.echo(work.counts.summary() + notes + given.note, err=True)

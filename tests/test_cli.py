@@ -116,6 +116,18 @@ def test_an_option_that_does_not_apply_is_not_left_aside(
     assert said in refused(given[0], "--model", model, *given[1:])
 
 
+@pytest.mark.parametrize("command", [["translate"], ["score-pairs"]])
+def test_a_text_only_model_says_that_the_datas_images_are_not_used(
+    world: Path, tmp_path: Path, command: list[str]
+) -> None:
+    model = tiny_folder(tmp_path / "model", world, "none")
+    given = [*command, "--model", str(model), "--data", str(world / "data")]
+    result = CliRunner().invoke(main, given)
+    assert result.exit_code == 0, result.output
+    assert "the model is text-only: 4 images of the data not used" in result.stderr
+    assert "has no use for images" in refused(*given, "--images", world / "features")
+
+
 def test_settings_are_printed_as_a_file_that_can_be_used(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["train", "--dump-config", "--config", "data.path=somewhere"])
     assert result.exit_code == 0

@@ -348,3 +348,16 @@ def test_fairseq2s_own_settings_are_of_their_kinds(
 ) -> None:
     with pytest.raises(MMTError, match=rf"stack\.\w+.*: .*{message}"):
         train(tmp_path / "run", config(world, f"stack.{setting}", fusion="none"))
+
+
+def test_images_that_are_not_used_are_named(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "run", config(world, "regime.num_steps=3", fusion="none"))
+    said = capsys.readouterr().err
+    assert "images: not used, as model.fusion is 'none'; 30 training sentences have one" in said
+    assert f"mmt features --images {world / 'data'} --out STORE" in said
+    train(tmp_path / "gated", config(world, "regime.num_steps=3"))
+    assert "not used" not in capsys.readouterr().err
+    with pytest.raises(MMTError, match=r"images\.features is set, but with model\.fusion 'none' no image"):
+        config(world, f"images.features={world / 'features'}", fusion="none")
