@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import pwd
 import shutil
 import tempfile
 import uuid
@@ -33,16 +34,30 @@ def start() -> None:
     """Prepares this process. Calling it again does nothing.
 
     Caches that no later process needs go to a temporary folder. It is created by the library that fills it, and
-    removed when this process exits.
+    removed when this process exits. So does a home, where the user has none: neither ``HOME`` nor an entry in
+    /etc/passwd.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    if not os.environ.keys() >= _CACHES.keys():
+    folders = dict(_CACHES)
+    if not _has_entry():
+        os.environ.setdefault("USER", f"uid{os.getuid()}")  # torch asks for it
+        folders["HOME"] = "home"  # fairseq2 looks into it
+    if not os.environ.keys() >= folders.keys():
         folder = Path(tempfile.gettempdir()) / f"mmt-{uuid.uuid4().hex}"
-        for name, part in _CACHES.items():
+        for name, part in folders.items():
             os.environ.setdefault(name, str(folder / part))
         atexit.register(_remove, folder, os.getpid())
     keep_freed_memory()
+
+
+def _has_entry() -> bool:
+    """Whether the system knows this user; a container may be given any user id."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    return True
 
 
 def _remove(folder: Path, owner: int) -> None:
