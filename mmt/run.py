@@ -119,9 +119,9 @@ class Run:
         )
         if self.features is None and left:
             console.print(
-                f"images: not used, as model.fusion is 'none'; {left:,} training sentences have one. To use them: mmt "
-                f"features --images {self.config.data.path} --out STORE, then --config model.fusion=gated --config "
-                "images.features=STORE",
+                f"images: not used, as model.fusion is 'none'; {left:,} training sentences have one. To use them: "
+                f"mmt features --images {self.config.data.path} --out STORE, then --config model.fusion=gated "
+                "--config images.features=STORE",
                 soft_wrap=True,
                 markup=False,
             )

@@ -31,7 +31,8 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
         path: where the model goes; written beside and renamed.
         symbols: what is kept whole wherever it stands, such as a probe's mask.
     Raises:
-        MMTError: the text is too small for ``vocab_size`` pieces.
+        MMTError: the text is too small for ``vocab_size`` pieces, or has more characters; the nearest number that is
+            possible is named.
     """
     import sentencepiece
 
@@ -56,12 +57,25 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise MMTError(
-            f"text.vocab_size: {vocab_size:,} pieces cannot be learnt from this training text ({reason}). "
-            "Set a smaller text.vocab_size."
-        ) from None
+        raise MMTError(f"text.vocab_size: {vocab_size:,} pieces {_why(str(error))}") from None
     write_whole(path, model.getvalue())
+
+
+def _why(reason: str) -> str:
+    """What SentencePiece's ``reason`` for training no model means, and the remedy."""
+    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):
+        return (
+            f"are too few: the characters of the training text, the 256 bytes and the control symbols are "
+            f"{int(found[1]):,} already. Set text.vocab_size to at least {int(found[1]):,}."
+        )
+    if found := re.search(r"too high \(\d+\).*<= (\d+)", reason):
+        return (
+            f"are too many: this training text has no more than {int(found[1]):,}. Set text.vocab_size to at most "
+            f"{int(found[1]):,}."
+        )
+    if "sentences_.empty()" in reason:
+        return "cannot be learned: the training text has no sentence that is not blank."
+    return f"cannot be learned from this training text ({reason.strip().splitlines()[-1]})."
 
 
 def _refuse_charsmap(data: bytes) -> None:

@@ -109,7 +109,7 @@ def test_the_same_text_gives_the_same_model(tmp_path: Path) -> None:
 
 
 def test_too_many_pieces_are_refused_with_the_key(tmp_path: Path) -> None:
-    with pytest.raises(MMTError, match=r"text\.vocab_size: 5,000 .* smaller"):
+    with pytest.raises(MMTError, match=r"text\.vocab_size: 5,000 pieces are too many"):
         train_tokenizer(["only a little text"], 5000, tmp_path / "m")
     assert not list(tmp_path.iterdir())
 
@@ -120,3 +120,37 @@ def test_a_damaged_or_missing_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"\x00not a model")
     with pytest.raises(MMTError, match="not a SentencePiece model"):
         Tokenizer(tmp_path / "bad")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["A dog."],
+        ["A dog sees the cat.", "Ein Hund sieht die Katze."],
+        ["".join(chr(0x4E00 + number) for number in range(200))],
+        ["\U0001f600 e\u0301 \u05d0\u05d1", "\u0967\u0968 \u0e01"],
+    ],
+    ids=["small", "larger", "many characters", "scripts"],
+)
+@pytest.mark.parametrize("symbols", [(), ("[MASK_C]",)], ids=["plain", "mask"])
+def test_a_refused_vocabulary_size_names_the_nearest_possible(
+    tmp_path: Path, lines: list[str], symbols: tuple[str, ...]
+) -> None:
+    path = tmp_path / "tokenizer.model"
+    limits = {}
+    for size, word in ((261, "least"), (5000, "most")):
+        with pytest.raises(
+            MMTError, match=rf"^text\.vocab_size: {size:,} pieces .* at {word} [\d,]+\.$"
+        ) as caught:
+            train_tokenizer(lines, size, path, symbols)
+        limits[word] = int(str(caught.value).rsplit(" ", 1)[1].rstrip(".").replace(",", ""))
+    for size, beyond in ((limits["least"], limits["least"] - 1), (limits["most"], limits["most"] + 1)):
+        train_tokenizer(lines, size, path, symbols)
+        assert Tokenizer(path).vocab_size == size
+        with pytest.raises(MMTError):
+            train_tokenizer(lines, beyond, path, symbols)
+
+
+def test_a_vocabulary_of_no_sentence_is_refused_as_that(tmp_path: Path) -> None:
+    with pytest.raises(MMTError, match="no sentence that is not blank"):
+        train_tokenizer(["", " "], 300, tmp_path / "tokenizer.model")
