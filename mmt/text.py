@@ -31,8 +31,8 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
         path: where the model goes; written beside and renamed.
         symbols: what is kept whole wherever it stands, such as a probe's mask.
     Raises:
-        MMTError: the text is too small for ``vocab_size`` pieces, or has more characters; the nearest number that is
-            possible is named.
+        MMTError: the text is too small for ``vocab_size`` pieces, or has more characters; the nearest
+            possible number is named.
     """
     import sentencepiece
 
