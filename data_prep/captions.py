@@ -21,6 +21,7 @@ from data_prep.multi30k import LANGUAGES, find_layout, read_raw
 from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.lines import read_lines
+from mmt.moses import unescape
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
 
 SPLITS = {"train": "train", "val": "val", "test_2016_flickr": "test_2016"}
@@ -111,7 +112,7 @@ def _descriptions(multi30k: Path, split: str, language: str, num_images: int) ->
                 f"{path}: expected {num_images:,} lines, a description for each image of '{split}', but {found}. "
                 "Fetch it again."
             )
-        texts.append(lines)
+        texts.append([unescape(line) for line in lines])
     return texts
 
 

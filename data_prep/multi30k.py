@@ -36,6 +36,7 @@ import click
 from mmt.command import Command
 from mmt.errors import MMTError, nearest
 from mmt.lines import read_lines
+from mmt.moses import looks_tokenized, unescape
 from mmt.normalization import is_blank
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
 from mmt.shards import Parts, Shard, shard_option
@@ -309,6 +310,7 @@ def main(
         _check_folder("--raw", raw, "give the folder of SPLIT.LANGUAGE[.gz]")
         splits = read_raw(raw, image_splits, source=source, target=target, wanted=wanted)
     name = hub.rstrip("/").rsplit("/", 1)[-1] if hub else "multi30k"
+    splits = _without_escapes(splits, (source, target))
     if lowercase:
         name += "_lc"
         splits = {
@@ -464,6 +466,29 @@ def _say_renamed(chosen: Mapping[str, str], wanted: Sequence[str]) -> None:
     ]
     if renamed:
         click.echo(f"splits: {', '.join(renamed)}", err=True)
+
+
+def _without_escapes(splits: Mapping[str, Pairs], languages: tuple[str, str]) -> dict[str, Pairs]:
+    """Undoes Moses' escapes (``&apos;``), and says so, and where the text is tokenised."""
+    undone, tokenized = 0, []
+    plain = {}
+    for split, pairs in splits.items():
+        sides = []
+        for language, lines in zip(languages, (pairs.sources, pairs.targets), strict=True):
+            if looks_tokenized(lines):
+                tokenized.append(f"{split}.{language}")
+            sides.append([unescape(line) for line in lines])
+            undone += sum(one != other for one, other in zip(lines, sides[-1], strict=True))
+        plain[split] = Pairs(*sides, pairs.images)
+    if undone:
+        click.echo(f"escapes such as &apos; undone in {undone:,} lines", err=True)
+    if tokenized:
+        click.echo(
+            f"tokenised text: {', '.join(tokenized)}. A model of it reads and writes tokenised text, whose BLEU is "
+            "not sacreBLEU's; prefer the raw text.",
+            err=True,
+        )
+    return plain
 
 
 def _sentences(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ import click
 from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.prepared import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
-from mmt.probes import SYMBOLS, Probe
+from mmt.probes import SYMBOLS, Probe, can_be_scored, check_scorable
 
 _PATH = click.Path(path_type=Path)
 
@@ -34,6 +34,11 @@ def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool)
     """Masks the English sources of the prepared data set DATA and writes the data set OUT."""
     info = prepare(data, out, Probe(kind, k if kind in ("noun", "progressive") else 0, seed), only_images)
     print_splits(info)
+    if not can_be_scored(kind, info.target_lang):
+        click.echo(
+            f"What is masked has no list of translations (probe '{kind}', language '{info.target_lang}'): "
+            "eval.probes scores whole sentences."
+        )
     for split in info.splits:
         words = [len(masked) for masked in read_split(out, split)["masked"]]
         click.echo(
@@ -45,7 +50,8 @@ def prepare(data: Path, out: Path, probe: Probe, only_images: bool = False) -> D
     """Masks every split of ``data`` into the new data set ``out``.
 
     Raises:
-        MMTError: ``data`` is no prepared data set, is masked already, is not from English, or has no word to mask.
+        MMTError: ``data`` is no prepared data set, is masked already, is not from English, or has no word to mask;
+            none of the words could be scored.
     """
     from tqdm import tqdm
 
@@ -67,6 +73,10 @@ def prepare(data: Path, out: Path, probe: Probe, only_images: bool = False) -> D
             splits[split] = rows
     if not any(row["masked"] for rows in splits.values() for row in rows):
         raise MMTError(f"{data}: has no word that the probe '{probe.kind}' masks.")
+    every = [row for rows in splits.values() for row in rows if row["masked"]]
+    check_scorable(
+        [row["masked"] for row in every], [row["target"] for row in every], probe.kind, info.target_lang, str(data)
+    )
     images = os.path.abspath(image_folder(data, info)) if info.images else ""
     name = f"{info.name}_{probe.kind}{probe.k or ''}"
     masked = DatasetInfo(name, info.source_lang, info.target_lang, images, probe=probe.to_dict())

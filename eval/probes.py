@@ -24,9 +24,17 @@ import click
 from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.lines import make_folder, write_whole
-from mmt.metrics import normalized, signature_of, signed_rank
+from mmt.metrics import leading_metric, normalized, signed_rank
 from mmt.prepared import image_folder, read_info, read_split
-from mmt.probes import Probe, ProbeScore, can_be_scored, check_masked_alike, probe_accuracy, read_probe
+from mmt.probes import (
+    Probe,
+    ProbeScore,
+    can_be_scored,
+    check_masked_alike,
+    check_scorable,
+    probe_accuracy,
+    read_probe,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +93,7 @@ class Sentences:
 
     @classmethod
     def read(cls, data: Path, split: str) -> Sentences:
-        """Raises MMTError where ``data`` is not masked, or no sentence with an image is."""
+        """Raises MMTError where ``data`` is not masked, or no sentence with an image is, or none can be scored."""
         info = read_info(data)
         probe = read_probe(info.probe, str(data))
         rows = [row for row in read_split(data, split) if row["has_image"]]
@@ -94,6 +102,8 @@ class Sentences:
         sources, images, masked, references = (
             [row[name] for row in rows] for name in ("source", "image", "masked", "target")
         )
+        check_scorable(masked, references, probe.kind, info.target_lang, f"{data} {split}")
+        leading_metric(references, info.target_lang)
         return cls(sources, images, masked, references, probe, info.target_lang)
 
 
@@ -114,7 +124,8 @@ def evaluate(
         ``relaxed_accuracy`` go from 0 to 1, ``bleu`` to 100: for each of ``SYSTEMS`` the mean over seeds, the
         sample standard deviation (None for one seed) and each seed's value, of ``wrong`` the mean over draws,
         which are there too, by seed. ``right_minus_wrong`` has the difference of each of the three.
-        Other probes and languages, whose words have no known translations, have ``bleu`` alone.
+        Other probes and languages, whose words have no known translations, have ``bleu`` alone; where BLEU means
+        nothing in a language, it is ``chrf``.
     Raises:
         MMTError: data that is not masked; a model of another language, masked otherwise, or given for the wrong
             option; several models of an option that differ in more than their seed; images that cannot be had;
@@ -164,13 +175,11 @@ def score(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, Any]:
         texts: translations of all sentences, by ``right.seed1`` and the like, draws of a seed by
             ``wrong.seed1.draw1``.
     """
-    from sacrebleu.metrics.bleu import BLEU
-
     texts = {name: normalized(lines) for name, lines in texts.items()}
     sentences = replace(sentences, references=normalized(sentences.references))
-    metric = BLEU(trg_lang=sentences.lang)  # alone: TER, which mmt.metrics adds, takes seconds for each system
-    bleu = _by_seed(texts, lambda lines: metric.corpus_score(lines, [sentences.references]).score)
-    figures = {"bleu": {name: _summary(bleu[name], float) for name in SYSTEMS}}
+    whole, metric = leading_metric(sentences.references, sentences.lang)  # TER takes seconds for each system
+    values = _by_seed(texts, lambda lines: metric.score(lines, sentences.references))
+    figures = {whole: {name: _summary(values[name], float) for name in SYSTEMS}}
     if can_be_scored(sentences.probe.kind, sentences.lang):
         counts, accuracies, of_sentences = _word_scores(texts, sentences)
         figures = accuracies | figures
@@ -187,7 +196,7 @@ def score(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, Any]:
         **counts,
         **figures,
         "right_minus_wrong": {name: _right_minus_wrong(summaries) for name, summaries in figures.items()},
-        "bleu_signature": signature_of(metric),
+        f"{whole}_signature": metric.signature(),
         "test": TEST.format(tested),
         "p_value": p_values["right_vs_wrong"],
         "p_values": p_values,
@@ -252,11 +261,12 @@ def print_result(result: dict[str, Any]) -> None:
     scored = "items" in result
     table = Table(title=f"{result['data']} {result['split']}", title_justify="left")
     table.add_column("system")
-    for column in [*(accuracies if scored else ()), "BLEU"]:
+    whole = "bleu" if "bleu" in result else "chrf"  # where a language has no words for BLEU
+    for column in [*(accuracies if scored else ()), {"bleu": "BLEU", "chrf": "chrF2"}[whole]]:
         table.add_column(column, justify="right")
     for name in SYSTEMS:
         cells = [_cell(result[key][name], 100) for key in accuracies.values()] if scored else []
-        table.add_row(name.replace("_", " "), *cells, _cell(result["bleu"][name], 1))
+        table.add_row(name.replace("_", " "), *cells, _cell(result[whole][name], 1))
     console.print(table)
     if scored:
         console.print(
@@ -269,7 +279,7 @@ def print_result(result: dict[str, Any]) -> None:
             f"{result['sentences']:,} sentences with an image. The masked words have no list of translations in "
             f"this language ('{result['languages'].partition('-')[2]}'), so whole sentences are scored."
         )
-    if result["bleu"]["right"]["std"] is not None:
+    if result[whole]["right"]["std"] is not None:
         console.print("± is the standard deviation over seeds.")
     console.print(f"wrong: the mean over {result['draws']} draws of another sentence's image; blank: no image.")
     p_values = ", ".join(

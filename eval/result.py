@@ -25,12 +25,15 @@ def main(model: Path, data: Path, split: str, out: Path, images: tuple[Path, ...
     """Translates SPLIT of the prepared data set DATA with MODEL, scores it, and writes both into OUT."""
     from mmt.prepared import read_info
     from mmt.result import write_result
+    from mmt.score import explain_omitted
 
     result = write_result(model, data, split, out, images)
     if result["features"] is None and (left := read_info(data).splits[split].images_found):
         click.echo(f"the model is text-only: {left:,} images of the data not used", err=True)
     for score in result["scores"].values():
         click.echo(f"{score['value']:6.2f}  {score['name']}")
+    for line in explain_omitted(result["scores_left_out"]):
+        click.echo(line)
 
 
 if __name__ == "__main__":

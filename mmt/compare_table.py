@@ -18,7 +18,7 @@ from mmt import runtime
 from mmt.compare_scores import RunScores, are_contrastive, seen_rows
 from mmt.controls import Control
 from mmt.lines import write_whole
-from mmt.metrics import normalized, signed_rank, word_hits
+from mmt.metrics import leading_metric, normalized, signed_rank, word_hits
 from mmt.prepared import read_info
 from mmt.probes import can_be_scored, gold_items, probe_accuracy
 
@@ -154,7 +154,6 @@ def _tested(rows: list[Row], each: Sequence[Mapping[int, Mapping[Control, NDArra
 def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
     """The scores that the data allows, the most telling first."""
     from sacrebleu import sentence_chrf
-    from sacrebleu.metrics.bleu import BLEU
 
     info, found = read_info(data), []
     references = normalized([row["target"] for row in rows])
@@ -185,12 +184,12 @@ def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
                 lambda lines: [float(hit) for hit in word_hits(lines, answers)],
             )
         )
-    bleu = BLEU(trg_lang=info.target_lang)
+    _, metric = leading_metric(references, info.target_lang)
     found.append(
         _Score(
-            "BLEU",
+            metric.name,
             "chrF2 of each",
-            lambda lines: float(bleu.corpus_score(normalized(lines), [references]).score),
+            lambda lines: metric.score(lines, references),
             lambda lines: [
                 sentence_chrf(a, [b]).score for a, b in zip(normalized(lines), references, strict=True)
             ],

@@ -270,15 +270,18 @@ def control_rows(
     def row(name: str, control: str, says: list[list[str]], log_p: list[list[float]] | None) -> ControlRow:
         scores: dict[str, Spread] = {}
         p_values: dict[str, float | None] = {}
-        drawn = [corpus_scores(draw, sentences.references, target_lang=None) for draw in says]
-        for key, label in _NAMES.items():
+        drawn = [corpus_scores(draw, sentences.references, target_lang=target_lang, only=_NAMES) for draw in says]
+        names = {key: label for key, label in _NAMES.items() if key in drawn[0]}
+        for key, label in names.items():
             scores[label] = _spread([draw[key].value for draw in drawn])
             signatures[label] = drawn[0][key].signature
         baseline = model.says["right"]
         if says is not baseline and len(sentences.ids) >= FEWEST_SENTENCES:
-            compared = paired_bootstrap(baseline[0], [says[0]], sentences.references, target_lang=None)[0]
-            p_values |= {label: compared[key].p_value for key, label in _NAMES.items()}
-            for label in _NAMES.values():
+            (compared,) = paired_bootstrap(
+                baseline[0], [says[0]], sentences.references, target_lang=target_lang, only=_NAMES
+            )
+            p_values |= {label: compared[key].p_value for key, label in names.items()}
+            for label in names.values():
                 tests[label] = "; p: paired bootstrap, one-sided, of the first draw"
         for label, (items, hits) in _word_hits(sentences, [*says, *baseline], target_lang, probe).items():
             scores[label] = _spread([100 * sum(draw) / sum(items) for draw in hits[: len(says)]])

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mmt.errors import MMTError, nearest
+from mmt.languages import UNSPACED, is_unspaced, primary_language
+from mmt.moses import unescape
 from mmt.normalization import NORM, is_blank, normalize
 
 if TYPE_CHECKING:
@@ -47,37 +50,100 @@ class Difference:
     signature: str
 
 
+@dataclass(frozen=True)
+class TextMetric:
+    """A metric of translations, ready for one language.
+
+    ``prepare`` makes what ``metric`` counts of normalised lines; ``tok`` says how, where sacrebleu's signature
+    cannot; ``note`` goes to its end.
+    """
+
+    name: str
+    metric: Metric
+    prepare: Callable[[Sequence[str]], Sequence[str]] = list
+    tok: str = ""
+    note: str = NORM
+
+    def score(self, hypotheses: Sequence[str], references: Sequence[str]) -> float:
+        """Of raw text, one reference a hypothesis."""
+        lines, others = (list(self.prepare(normalized(side))) for side in (hypotheses, references))
+        return float(self.metric.corpus_score(lines, [others]).score)
+
+    def signature(self, **more: int) -> str:
+        """sacrebleu's signature, with ``more`` and the note."""
+        signature = self.metric.get_signature()
+        for key, value in (({"tok": self.tok} if self.tok else {}) | more).items():
+            signature.update(key, value)
+        return f"{signature}|{self.note}"
+
+
+def metrics_for(
+    references: Sequence[str],
+    *,
+    target_lang: str | None,
+    tokenized: bool = False,
+    only: Collection[str] | None = None,
+) -> tuple[dict[str, TextMetric], dict[str, str]]:
+    """The metrics that mean something in a language: those by which the references themselves are perfect.
+
+    Args:
+        references: raw text.
+        target_lang: its language, ``de`` or ``pt-BR``; None leaves out what needs it.
+        tokenized: the text is Moses-tokenised; it is not tokenised again.
+        only: keys of ``METRICS``; None for all.
+    Returns:
+        The metrics by their key in ``METRICS``, and why the others are left out.
+    Raises:
+        MMTError: no code of a language.
+    """
+    given = _Given(normalized(references), primary_language(target_lang) if target_lang else None, tokenized)
+    metrics: dict[str, TextMetric] = {}
+    omitted: dict[str, str] = {}
+    for key in METRICS if only is None else only:
+        made = METRICS[key](given)
+        if isinstance(made, str):
+            omitted[key] = made
+        else:
+            metrics[key] = made
+    return metrics, omitted
+
+
+def leading_metric(references: Sequence[str], target_lang: str) -> tuple[str, TextMetric]:
+    """BLEU, for a table with room for one score, or chrF2 where BLEU means nothing; with its key."""
+    return next(iter(metrics_for(references, target_lang=target_lang, only=("bleu", "chrf"))[0].items()))
+
+
 def corpus_scores(
-    hypotheses: Sequence[str], references: Sequence[str], *, target_lang: str | None
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    target_lang: str | None,
+    tokenized: bool = False,
+    only: Collection[str] | None = None,
 ) -> dict[str, Score]:
     """Scores one system's translations.
 
     Both sides are normalised first (``mmt.normalization``), and every signature says so: ``norm:nfc``, after what
-    sacrebleu says. Where that changes no line but in its white space, the scores are sacrebleu's own.
+    sacrebleu says; Moses' escapes (``&apos;``) are undone. Where that changes no line but in its white space, the
+    scores are sacrebleu's own.
 
     Args:
         hypotheses: raw text, one translation a sentence; "" is a translation (a bad one).
         references: raw text, the reference of each, in the same order.
-        target_lang: their language, ``de``; None leaves out what needs it, the papers' variant.
+        target_lang, tokenized, only: as in ``metrics_for``.
     Returns:
-        ``bleu``, ``chrf`` and ``ter`` by sacrebleu, and ``bleu_lc_tok``, the papers' variant: BLEU on
-        lowercased, normalised and Moses-tokenised text (see ``tokenize_as_papers``).
+        ``bleu``, ``chrf`` and ``ter`` by sacrebleu, and ``bleu_lc_tok``, the papers' variant: BLEU on lowercased,
+        normalised and Moses-tokenised text (see ``tokenize_as_papers``); without those that mean nothing in this
+        language (``metrics_for`` says why).
     Raises:
-        MMTError: the lengths differ, there is nothing to score, a reference is blank, or the language is
-            not known.
+        MMTError: the lengths differ, there is nothing to score, a reference is blank, or no code of a language.
     """
     _check_parallel(hypotheses, references)
     hypotheses, references = normalized(hypotheses), normalized(references)
     scores = {}
-    for key, metric in _sacrebleu_metrics(target_lang, warn=True).items():
-        result = metric.corpus_score(hypotheses, [references])
-        scores[key] = Score(result.name, result.score, signature_of(metric))
-    if target_lang is not None:
-        metric = _papers_metric()
-        hypotheses = tokenize_as_papers(hypotheses, target_lang)
-        result = metric.corpus_score(hypotheses, [tokenize_as_papers(references, target_lang)])
-        signature = _papers_signature(metric, target_lang)
-        scores["bleu_lc_tok"] = Score(PAPERS_BLEU, result.score, signature)
+    for key, text in metrics_for(references, target_lang=target_lang, tokenized=tokenized, only=only)[0].items():
+        result = text.metric.corpus_score(text.prepare(hypotheses), [text.prepare(references)])
+        scores[key] = Score(text.name, result.score, text.signature())
     return scores
 
 
@@ -89,6 +155,8 @@ def paired_bootstrap(
     target_lang: str | None,
     samples: int = 1000,
     seed: int = 12345,
+    tokenized: bool = False,
+    only: Collection[str] | None = None,
 ) -> list[dict[str, Difference]]:
     """Compares systems with a baseline by paired bootstrap resampling.
 
@@ -102,7 +170,7 @@ def paired_bootstrap(
         baseline: its translations.
         systems: the translations of each other system.
         references: of both, in the same order.
-        target_lang: as in ``corpus_scores``.
+        target_lang, tokenized, only: as in ``corpus_scores``.
         samples: how often to resample.
         seed: of the resampling, at least 1 (PairedTest takes 0 for no seed).
     Returns:
@@ -116,26 +184,16 @@ def paired_bootstrap(
         _check_parallel(hypotheses, references)
     differences: list[dict[str, Difference]] = [{} for _ in systems]
     everyone, references = [normalized(lines) for lines in (baseline, *systems)], normalized(references)
-    raw_metrics = _sacrebleu_metrics(target_lang, warn=False)
-    for key, metric in raw_metrics.items():
-        _add_differences(differences, key, metric, everyone, references, samples, seed)
-    if target_lang is not None:
-        everyone = [tokenize_as_papers(hypotheses, target_lang) for hypotheses in everyone]
-        tokenized = tokenize_as_papers(references, target_lang)
-        _add_differences(
-            differences, "bleu_lc_tok", _papers_metric(), everyone, tokenized, samples, seed, target_lang
-        )
+    for key, text in metrics_for(references, target_lang=target_lang, tokenized=tokenized, only=only)[0].items():
+        found = _paired_test(text, everyone, references, samples, seed)
+        for of_system, difference in zip(differences, found, strict=True):
+            of_system[key] = difference
     return differences
 
 
 def normalized(lines: Sequence[str]) -> list[str]:
-    """The lines as they are compared; see ``mmt.normalization``."""
-    return [normalize(line) for line in lines]
-
-
-def signature_of(metric: Metric) -> str:
-    """sacrebleu's signature of a metric that was given normalised text, and ``norm:nfc``, which says so."""
-    return f"{metric.get_signature()}|{NORM}"
+    """The lines as they are compared: see ``mmt.normalization``; and without Moses' escapes."""
+    return [normalize(unescape(line)) for line in lines]
 
 
 def tokenize_as_papers(sentences: Sequence[str], lang: str) -> list[str]:
@@ -148,14 +206,12 @@ def tokenize_as_papers(sentences: Sequence[str], lang: str) -> list[str]:
         MMTError: sacremoses does not know the language (it would take English rules and not say so).
     """
     from sacremoses import MosesPunctNormalizer, MosesTokenizer
-    from sacremoses.corpus import NonbreakingPrefixes
 
-    codes: dict[str, str] = NonbreakingPrefixes().available_langs  # of names too: german is de
-    known = sorted(set(codes.values()))
+    known = _moses_languages()
     if lang not in known:
-        meant = f" Did you mean '{codes[lang.lower()]}'?" if lang.lower() in codes else nearest(lang, known)
         raise MMTError(
-            f"target language '{lang}': the Moses tokenizer does not know it; it knows {', '.join(known)}.{meant}"
+            f"target language '{lang}': the Moses tokenizer does not know it; it knows {', '.join(known)}."
+            f"{nearest(lang, known)}"
         )
     normalizer, tokenizer = MosesPunctNormalizer(lang), MosesTokenizer(lang)
     return [
@@ -298,57 +354,135 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     return McNemar(only_first, only_second, float(binomtest(only_first, only_first + only_second).pvalue))
 
 
-def _sacrebleu_metrics(target_lang: str | None, *, warn: bool) -> dict[str, Metric]:
-    """Args: warn: let sacrebleu say that text looks tokenised (once is enough)."""
+_TOKENIZED = f"{NORM}|text:tokenized"
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a metric may depend on: normalised references, the primary language, whether the text is tokenised."""
+
+    references: list[str]
+    lang: str | None
+    tokenized: bool
+
+
+def _bleu(given: _Given) -> TextMetric | str:
     from sacrebleu.metrics.bleu import BLEU
+
+    if given.tokenized:
+        return "the text is tokenised, and sacreBLEU is of raw text"
+    tokenize = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}.get(given.lang or "", "13a")
+    if given.lang in UNSPACED and tokenize == "13a":
+        tokenize = "flores200"
+        if not _has_flores200():
+            return (
+                f"'{given.lang}' has no spaces between words, and sacreBLEU's tokenizer flores200 is not on this "
+                "machine; download it once: sacrebleu --tokenize flores200"
+            )
+    elif tokenize == "13a" and is_unspaced(given.references):
+        return "the references have no spaces between words, and the language is not given as one of those"
+    try:
+        made = TextMetric("BLEU", BLEU(tokenize=tokenize, force=True))
+    except RuntimeError:
+        return f"sacreBLEU's tokenizer {tokenize} is not installed; pip install 'sacrebleu[{given.lang}]'"
+    return _with_four_tokens(made, given.references)
+
+
+def _chrf(given: _Given) -> TextMetric:
     from sacrebleu.metrics.chrf import CHRF
+
+    return (
+        TextMetric("chrF2", CHRF(lowercase=True), note=_TOKENIZED)
+        if given.tokenized
+        else TextMetric("chrF2", CHRF())
+    )
+
+
+def _ter(given: _Given) -> TextMetric | str:
     from sacrebleu.metrics.ter import TER
 
-    # BLEU chooses its tokenizer by the language: 13a for most, another for zh, ja and ko.
-    return {"bleu": BLEU(trg_lang=target_lang or "", force=not warn), "chrf": CHRF(), "ter": TER()}
+    if given.tokenized:
+        return TextMetric("TER", TER(), note=_TOKENIZED)
+    if given.lang in ("zh", "ja"):  # character by character, as tercom does it
+        return TextMetric("TER", TER(normalized=True, asian_support=True))
+    if given.lang in UNSPACED:
+        return f"'{given.lang}' has no spaces between words"
+    if given.lang != "ko" and is_unspaced(given.references):
+        return "the references have no spaces between words"
+    return TextMetric("TER", TER())
 
 
-def _papers_metric() -> Metric:
+def _papers_bleu(given: _Given) -> TextMetric | str:
+    import sacremoses
     from sacrebleu.metrics.bleu import BLEU
 
-    return BLEU(tokenize="none", lowercase=True, force=True)
+    metric, lang = BLEU(tokenize="none", lowercase=True, force=True), given.lang
+    if given.tokenized:
+        return _with_four_tokens(TextMetric(PAPERS_BLEU, metric, tok="given"), given.references)
+    if lang is None:
+        return "no language is given (--lang)"
+    if lang in UNSPACED or is_unspaced(given.references):
+        return "Moses does not part words that no spaces part"
+    if lang not in _moses_languages():
+        return f"Moses has no rules for '{lang}'"
+
+    def tokenize(lines: Sequence[str]) -> list[str]:
+        return tokenize_as_papers(lines, lang)
+
+    tok = f"sacremoses-{sacremoses.__version__}-{lang}-normpunct"
+    return _with_four_tokens(TextMetric(PAPERS_BLEU, metric, tokenize, tok), given.references)
 
 
-def _papers_signature(metric: Metric, lang: str, **more: int) -> str:
-    import sacremoses
+METRICS: dict[str, Callable[[_Given], TextMetric | str]] = {
+    "bleu": _bleu,
+    "chrf": _chrf,
+    "ter": _ter,
+    "bleu_lc_tok": _papers_bleu,
+}
+"""By key, what makes the metric for a text, or says why it means nothing there."""
 
-    signature = metric.get_signature()
-    signature.update("tok", f"sacremoses-{sacremoses.__version__}-{lang}-normpunct")
-    for key, value in more.items():
-        signature.update(key, value)
-    return f"{signature}|{NORM}"
+
+def _with_four_tokens(text: TextMetric, references: Sequence[str]) -> TextMetric | str:
+    """BLEU counts sequences of four tokens. Where the references have none, it is 0, whatever is translated."""
+    lines = text.prepare(references)
+    total: int = text.metric.corpus_score(lines, [lines]).totals[-1]
+    return text if total else "no reference has the four tokens that BLEU needs"
 
 
-def _add_differences(
-    differences: list[dict[str, Difference]],
-    key: str,
-    metric: Metric,
-    everyone: Sequence[Sequence[str]],
-    references: Sequence[str],
-    samples: int,
-    seed: int,
-    papers_lang: str = "",
-) -> None:
+def _has_flores200() -> bool:
+    from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
+    from sacrebleu.utils import SACREBLEU_DIR
+
+    return (Path(SACREBLEU_DIR) / "models" / Path(SPM_MODELS["flores200"]["url"]).name).is_file()
+
+
+def _moses_languages() -> list[str]:
+    from sacremoses.corpus import NonbreakingPrefixes
+
+    return sorted(set(NonbreakingPrefixes().available_langs.values()))
+
+
+def _paired_test(
+    text: TextMetric, everyone: Sequence[Sequence[str]], references: Sequence[str], samples: int, seed: int
+) -> list[Difference]:
+    """How far every other system is from the first."""
     from sacrebleu.significance import PairedTest, Result
 
-    named = [(str(number), hypotheses) for number, hypotheses in enumerate(everyone)]
+    named = [(str(number), text.prepare(lines)) for number, lines in enumerate(everyone)]
     with _sacrebleu_seed(seed):
-        signatures, results = PairedTest(named, {key: metric}, [references], "bs", samples)()
+        signatures, results = PairedTest(named, {"": text.metric}, [text.prepare(references)], "bs", samples)()
     ((name, signature),) = signatures.items()
-    text = _papers_signature(metric, papers_lang, bs=samples, seed=seed) if papers_lang else f"{signature}|{NORM}"
+    said = text.signature(bs=samples, seed=seed) if text.tok else f"{signature}|{text.note}"
     first, *others = [result for result in results[name] if isinstance(result, Result)]
-    for number, other in enumerate(others):
+    differences = []
+    for other in others:
         value, p_value = other.score - first.score, other.p_value
         if value == 0:
             p_value = 1.0
         if len(references) < FEWEST_SENTENCES:
             p_value = None
-        differences[number][key] = Difference(value, p_value, text)
+        differences.append(Difference(value, p_value, said))
+    return differences
 
 
 @contextmanager

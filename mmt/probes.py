@@ -211,6 +211,42 @@ def can_be_scored(kind: str, lang: str) -> bool:
     return kind in SCORED and lang in LANGUAGES
 
 
+def check_scorable(
+    masked: Sequence[Sequence[str]], references: Sequence[str], kind: str, lang: str, name: str
+) -> tuple[int, int] | None:
+    """Counts the masked words, and those whose translation is in the reference, before anything takes long.
+
+    Args:
+        masked, references, kind, lang: as in ``probe_accuracy``.
+        name: whose sentences these are.
+    Returns:
+        Both numbers; None for a kind or a language in which whole sentences are scored.
+    Raises:
+        MMTError: no reference translates a masked word.
+    """
+    if not can_be_scored(kind, lang):
+        return None
+    gold = [form for words, text in zip(masked, references, strict=True) for form in gold_items(words, text, lang)]
+    found = sum(form is not None for form in gold)
+    if gold and not found:
+        lower = lang == "de" and kind == "character" and not any(map(_has_capital, references))
+        reason = (
+            "German nouns are looked for with their capital (der Junge, but die junge Frau), and this text is in "
+            "lower case. Mask the text in its own case"
+            if lower
+            else f"Is it '{lang}' text"
+        )
+        raise MMTError(
+            f"{name}: probe '{kind}': no reference has the translation of one of the {len(gold):,} masked words. "
+            f"{reason}{'.' if lower else '?'}"
+        )
+    return len(gold), found
+
+
+def _has_capital(line: str) -> bool:
+    return line != line.lower()
+
+
 def gold_items(words: Sequence[str], reference: str, lang: str) -> list[str | None]:
     """The form by which the reference translates each masked word; None where it has no listed one left.
 

@@ -31,7 +31,8 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
     """
     from mmt.files import FileTranslator, write_output
     from mmt.inputs import Images, open_data
-    from mmt.metrics import corpus_scores
+    from mmt.metrics import corpus_scores, metrics_for
+    from mmt.moses import looks_tokenized
     from mmt.prepared import read_info, read_split
     from mmt.translator import Translator
 
@@ -39,6 +40,9 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
     translator = Translator.from_dir(model, images or None)
     card = translator.card
     card.check_languages((info.source_lang, info.target_lang), model, data)
+    references = list(read_split(data, split)["target"])
+    tokenized = looks_tokenized(references) is True
+    omitted = metrics_for(references, target_lang=card.target_lang, tokenized=tokenized)[1]  # before the long part
     given = open_data(data, split, Images(stores=tuple(images)), with_images=card.features is not None)
     work = FileTranslator(translator, given)
     make_folder(out)
@@ -48,7 +52,7 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
     seconds = time.monotonic() - started
     content = hypotheses.read_bytes()
     lines = content.decode("utf-8").split("\n")[:-1]
-    scores = corpus_scores(lines, list(read_split(data, split)["target"]), target_lang=card.target_lang)
+    scores = corpus_scores(lines, references, target_lang=card.target_lang, tokenized=tokenized)
     result: dict[str, Any] = {
         "data": info.name,
         "languages": f"{card.source_lang}-{card.target_lang}",
@@ -57,6 +61,7 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
         "sentences": work.counts.sentences,
         "sentences_with_image": work.counts.with_image,
         "scores": {name: asdict(score) for name, score in scores.items()},
+        "scores_left_out": omitted,
         "hypotheses_sha256": hashlib.sha256(content).hexdigest(),
         "decoding": card.decoding,
         "translation_seconds": round(seconds, 1),

@@ -14,7 +14,18 @@ from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.inputs import read_texts
 from mmt.kinds import TRANSLATIONS
-from mmt.metrics import FEWEST_SENTENCES, Difference, Score, corpus_scores, paired_bootstrap
+from mmt.languages import primary_language
+from mmt.metrics import (
+    FEWEST_SENTENCES,
+    Difference,
+    Score,
+    corpus_scores,
+    metrics_for,
+    normalized,
+    paired_bootstrap,
+    tokenize_as_papers,
+)
+from mmt.moses import looks_tokenized, unescape
 
 _HEADINGS = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER ↓", "bleu_lc_tok": "BLEU-lc-tok *"}
 
@@ -27,10 +38,20 @@ class SystemScores:
     sentences: int
     scores: Mapping[str, Score]
     differences: Mapping[str, Difference]
+    omitted: Mapping[str, str]
+    """Why other scores are left out, the same for all systems."""
+    tokenized: str
+    """Where the text is tokenised: what was done about it."""
 
 
 def score_files(
-    hypotheses: Sequence[Path], reference: Path, *, lang: str | None, samples: int = 1000, seed: int = 12345
+    hypotheses: Sequence[Path],
+    reference: Path,
+    *,
+    lang: str | None,
+    samples: int = 1000,
+    seed: int = 12345,
+    tokenized: bool | None = None,
 ) -> list[SystemScores]:
     """Scores files of translations against one reference.
 
@@ -40,8 +61,11 @@ def score_files(
         lang: the target language; None leaves out the papers' BLEU.
         samples: of the paired bootstrap; 0 for none.
         seed: of the paired bootstrap.
+        tokenized: whether the files are Moses-tokenised; None: whether each looks so. Where one is, the others are
+            lower-cased and tokenised as the papers do it, and the scores are of tokenised text.
     Raises:
-        MMTError: a file cannot be read, or has not as many lines as the reference.
+        MMTError: a file cannot be read, or has not as many lines as the reference; no code of a language; one file
+            is tokenised and another cannot be.
     """
     references = read_texts(reference, TRANSLATIONS)
     if "" in references:
@@ -52,16 +76,48 @@ def score_files(
             raise MMTError(
                 f"{path} has {len(lines):,} lines and {reference} has {len(references):,}: expected one for one."
             )
-    scores = [corpus_scores(lines, references, target_lang=lang) for lines in systems]
+    note = ""
+    if tokenized is not False:
+        note, (references, *systems) = _tokenized(
+            [reference, *hypotheses], [references, *systems], lang, tokenized
+        )
+    tokens = bool(note)
+    omitted = metrics_for(references, target_lang=lang, tokenized=tokens)[1]
+    scores = [corpus_scores(lines, references, target_lang=lang, tokenized=tokens) for lines in systems]
     differences: list[dict[str, Difference]] = [{} for _ in systems]
     if samples and len(systems) > 1:
         differences[1:] = paired_bootstrap(
-            systems[0], systems[1:], references, target_lang=lang, samples=samples, seed=seed
+            systems[0], systems[1:], references, target_lang=lang, samples=samples, seed=seed, tokenized=tokens
         )
     return [
-        SystemScores(str(path), len(references), *both)
+        SystemScores(str(path), len(references), *both, omitted, note)
         for path, both in zip(hypotheses, zip(scores, differences, strict=True), strict=True)
     ]
+
+
+def _tokenized(
+    paths: Sequence[Path], texts: Sequence[list[str]], lang: str | None, known: bool | None
+) -> tuple[str, list[list[str]]]:
+    """Makes all texts tokenised ones if any is; returns what was done, "" for nothing, and the texts."""
+    texts = [[unescape(line) if known is not False else line for line in lines] for lines in texts]
+    looks = [known if known is not None else looks_tokenized(lines) for lines in texts]
+    if True not in looks:
+        return "", list(texts)
+    first = paths[looks.index(True)]
+    raw = [number for number, look in enumerate(looks) if look is False]
+    note = f"{first} is tokenised text, so tokens are scored as they stand, in lower case"
+    for number in raw:
+        code = primary_language(lang) if lang is not None else ""
+        try:
+            texts[number] = tokenize_as_papers(normalized(texts[number]), code)
+        except MMTError:
+            raise MMTError(
+                f"{first} is tokenised text, {paths[number]} is not: expected two of a kind, or --lang with a "
+                "language whose Moses rules tokenise the other. --tokenized or --raw says that all files are."
+            ) from None
+    if raw:
+        note += f"; tokenised for this, as the papers do it: {', '.join(str(paths[number]) for number in raw)}"
+    return f"{note}.", list(texts)
 
 
 def print_scores(systems: Sequence[SystemScores]) -> None:
@@ -97,26 +153,43 @@ def print_scores(systems: Sequence[SystemScores]) -> None:
         star = "* " if key == "bleu_lc_tok" else ""
         signature = difference.signature if difference else score.signature
         console.print(f"{star}{score.name}\n  {signature}", markup=False, soft_wrap=True)
-    if "bleu_lc_tok" not in first.scores:
-        console.print("Give --lang for the papers' BLEU (lowercased, tokenised).")
+    if first.tokenized:
+        console.print(first.tokenized, markup=False, soft_wrap=True)
+    for line in explain_omitted(first.omitted):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def explain_omitted(omitted: Mapping[str, str]) -> list[str]:
+    """A line for each score that is left out: which one, and why."""
+    names = {"bleu_lc_tok": "The papers' BLEU", "ter": "TER"}
+    return [f"{names.get(key, _HEADINGS[key])} is left out: {reason}." for key, reason in omitted.items()]
 
 
 @click.command("score", cls=Command, context_settings={"show_default": True})
 @click.option("--ref", "reference", required=True, type=click.Path(path_type=Path), help="Reference translations.")
 @click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--lang", help="Target language, such as de; adds the papers' BLEU.")
+@click.option("--lang", help="Target language, such as de or zh: chooses the tokenizer, adds the papers' BLEU.")
+@click.option(
+    "--tokenized/--raw", default=None, help="All files are Moses-tokenised, or none.  [default: as they look]"
+)
 @click.option("--format", "output", type=click.Choice(["table", "json"]), default="table")
 @click.option("--bootstrap", type=click.IntRange(min=0), default=1000, help="Resamples; 0: no comparison.")
 @click.option("--seed", type=click.IntRange(min=1), default=12345, help="Of the bootstrap.")
 def score_command(
-    reference: Path, hypotheses: tuple[Path, ...], lang: str | None, output: str, bootstrap: int, seed: int
+    reference: Path,
+    hypotheses: tuple[Path, ...],
+    lang: str | None,
+    tokenized: bool | None,
+    output: str,
+    bootstrap: int,
+    seed: int,
 ) -> None:
     """Scores translations: BLEU, chrF2, TER and the BLEU of the papers.
 
     Each HYP is one system's translations, one a line, plain or .gz. The first is the baseline: the others are
     compared with it by paired bootstrap resampling.
     """
-    systems = score_files(hypotheses, reference, lang=lang, samples=bootstrap, seed=seed)
+    systems = score_files(hypotheses, reference, lang=lang, samples=bootstrap, seed=seed, tokenized=tokenized)
     if output == "json":
         click.echo(json.dumps(_json(systems, reference), indent=2, ensure_ascii=False))
     else:

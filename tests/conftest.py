@@ -95,12 +95,12 @@ def tiny_model(vocab_size: int, fusion: str = "none", seed: int = 0, **changes: 
     return model.eval()
 
 
-def tiny_folder(folder: Path, world: Path, fusion: str = "none") -> Path:
+def tiny_folder(folder: Path, world: Path, fusion: str = "none", target_lang: str = "de") -> Path:
     """A model folder with random weights."""
     tokenizer = Tokenizer(world / "tokenizer.model")
     model = tiny_model(tokenizer.vocab_size, fusion)
     features = FeatureStore.open(world / "features").signature if fusion != "none" else None
     config = vars(model.config)
-    card = ModelCard(config, "en", "de", features, {"beam_size": 2, "length_penalty": 1.0})
+    card = ModelCard(config, "en", target_lang, features, {"beam_size": 2, "length_penalty": 1.0})
     save_model(folder, model.state_dict(), tokenizer.path, card)
     return folder

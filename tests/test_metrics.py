@@ -25,6 +25,7 @@ from mmt.metrics import (
     choice_hits,
     corpus_scores,
     mcnemar,
+    metrics_for,
     pair_accuracy,
     paired_bootstrap,
     signed_rank,
@@ -138,6 +139,27 @@ def test_only_papers_bleu_forgives_case_and_typography() -> None:
     assert scores["bleu_lc_tok"].value == pytest.approx(100)
 
 
+def test_text_is_not_tokenised_twice() -> None:
+    """The papers' BLEU of tokenised text, escaped or not, is that of the raw text."""
+    references = [f"L'homme qui n'a pas {line}" for line in _references()]
+    hypotheses = _damaged(references, 0.2)
+    expected = corpus_scores(hypotheses, references, target_lang="fr")["bleu_lc_tok"].value
+    tokenizer = sacremoses.MosesTokenizer("fr")
+    for escape in (True, False):
+        tokens = [
+            [tokenizer.tokenize(line.lower(), return_str=True, escape=escape) for line in side]
+            for side in (hypotheses, references)
+        ]
+        scores = corpus_scores(*tokens, target_lang="fr", tokenized=True)
+        assert scores["bleu_lc_tok"].value == expected
+        assert "tok:given" in scores["bleu_lc_tok"].signature
+        assert list(scores) == ["chrf", "ter", "bleu_lc_tok"]  # sacreBLEU is of raw text
+        (differences,) = paired_bootstrap(
+            tokens[0], [tokens[1]], tokens[1], target_lang=None, samples=2, tokenized=True
+        )
+        assert differences["bleu_lc_tok"].value == pytest.approx(100 - expected)
+
+
 def test_the_order_of_sentences_changes_nothing() -> None:
     references = _references()
     pairs = list(zip(_damaged(references, 0.3), references, strict=True))
@@ -207,10 +229,13 @@ def test_what_does_not_belong_together_is_not_scored(
         score(hypotheses, references)
 
 
-@pytest.mark.parametrize(("lang", "meant"), [("german", "'de'"), ("German", "'de'"), ("dee", "'de'"), ("xx", "")])
-def test_an_unknown_language_is_not_tokenised_as_english(lang: str, meant: str) -> None:
-    with pytest.raises(MMTError, match=f"does not know it.*{meant}"):
-        corpus_scores(["a"], ["a"], target_lang=lang)
+@pytest.mark.parametrize("lang", ["xx", "dee", "tr", "uk"])
+def test_an_unknown_language_is_not_tokenised_as_english(lang: str) -> None:
+    scores, reasons = metrics_for(_references(), target_lang=lang)
+    assert list(scores) == ["bleu", "chrf", "ter"]
+    assert reasons == {"bleu_lc_tok": f"Moses has no rules for '{lang}'"}
+    with pytest.raises(MMTError, match="does not know it"):
+        tokenize_as_papers(["a"], lang)
 
 
 def test_a_system_does_not_differ_from_itself() -> None:

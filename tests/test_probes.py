@@ -9,6 +9,7 @@ import statistics
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -338,6 +339,50 @@ def test_what_cannot_be_scored_is_refused() -> None:
             probe_accuracy(masked, ["ein roter Hund"], ["ein roter Hund"], kind, lang)
 
 
+@pytest.mark.parametrize("command", [masking.prepare, None])
+def test_what_no_reference_could_score_is_refused_before_any_work(
+    kennel: Path, tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Persons in lower-cased German: der Junge and die junge Frau are one word there."""
+    lower = [
+        {**row, "source": "a boy sees a dog.", "target": "ein junge sieht einen hund."} for row in rows("test")
+    ]
+    info = DatasetInfo("lower", "en", "de", str(kennel / "images"))
+    if command is None:  # data that was masked somewhere else
+        masked = {"source": "a [MASK_P] sees a dog.", "masked": ["boy"], "unmasked": "a boy sees a dog."}
+        info = replace(info, probe=Probe("character").to_dict())
+        lower = [{**row, **masked} for row in lower]
+    write_dataset(tmp_path / "lower", info, {"test": lower})
+    monkeypatch.setattr("mmt.translator.Translator.from_dir", None)
+    given = (tmp_path / "lower", tmp_path / "out", Probe("character"))
+    run = (
+        partial(evaluate, kennel, given[1], data=given[0]) if command is None else partial(masking.prepare, *given)
+    )
+    with pytest.raises(MMTError, match=rf"probe 'character': no reference .* {len(lower) if command else 8} mask"):
+        run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_masking_says_where_whole_sentences_will_be_scored(
+    kennel: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, said in (("colour", False), ("noun", True)):
+        masking.main([str(kennel / "plain"), str(tmp_path / kind), "--probe", kind], standalone_mode=False)
+        assert ("scores whole sentences" in capsys.readouterr().out) == said
+
+
+def test_a_language_without_words_is_scored_by_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    text = ["สุนัขเห็นแมวในหิมะ", "แมวเห็นสุนัข"] * 3
+    sentences = scoring.Sentences(text, text, [["dog"]] * 6, text, Probe("noun", 1), "th")
+    names = ("text_only.seed1", "right.seed1", "wrong.seed1.draw1", "blank.seed1")
+    found = scoring.score(dict.fromkeys(names, text), sentences)
+    assert "bleu" not in found
+    assert found["chrf"]["right"]["mean"] == pytest.approx(100)
+    about = {"data": "dogs", "split": "test", "languages": "en-th", "probe": {"kind": "noun"}, "draws": 1}
+    scoring.print_result({**about, "same_training_data": True, **found})
+    assert "chrF2" in capsys.readouterr().out
+
+
 # What is written about a system
 
 
@@ -528,8 +573,8 @@ def test_the_evidence_counts_the_words_that_the_probe_counts(kennel: Path) -> No
 
 
 def test_evidence_without_listed_translations_has_no_words_to_count(kennel: Path, tmp_path: Path) -> None:
-    info = DatasetInfo("dogs", "en", "de", str(kennel / "images"))
-    write_dataset(tmp_path / "plain", info, {"test": [{**row, "target": "Ein Hund."} for row in rows("test")]})
-    masking.prepare(tmp_path / "plain", tmp_path / "data", Probe("colour"))
+    info = replace(read_info(kennel / "data"), splits={})
+    masked = [{**row, "target": "Ein Hund läuft weg."} for row in read_split(kennel / "data", "test")]
+    write_dataset(tmp_path / "data", info, {"test": masked})
     for row in evidence(kennel, tmp_path / "data").controls:
         assert set(row.scores) == {"BLEU", "chrF2", "log-probability per token"}

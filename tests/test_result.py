@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import make_dataset
+from conftest import make_dataset, tiny_folder
 
+from eval.result import main as result_command
 from mmt.cli import main
 from mmt.config import read_config
+from mmt.errors import MMTError
+from mmt.prepared import DatasetInfo, write_dataset
 from mmt.recipe import train
 from mmt.result import write_result
 
@@ -81,6 +84,38 @@ def test_what_is_no_result_is_refused(tmp_path: Path, content: str, message: str
     done = reproduce(tmp_path / "result.json", tmp_path / "out")
     assert done.exit_code == 2
     assert message in done.output
+
+
+@pytest.mark.parametrize(
+    ("lang", "target", "scores"),
+    [
+        ("ar", "كلب يرى القطة في الثلج العميق.", ["bleu", "chrf", "ter"]),
+        ("ja", "犬が雪の中で猫を見ている。", ["bleu", "chrf", "ter"]),
+        ("th", "สุนัขเห็นแมวในหิมะ", ["chrf"]),
+        ("de", "hund sieht katze , wie sie läuft .", ["chrf", "ter", "bleu_lc_tok"]),  # tokenised
+    ],
+)
+def test_a_result_has_the_scores_that_the_language_and_the_text_allow(
+    world: Path, tmp_path: Path, lang: str, target: str, scores: list[str]
+) -> None:
+    row = {"id": "1", "image": "", "source": "A dog sees the cat.", "target": target, "has_image": False}
+    write_dataset(tmp_path / "data", DatasetInfo("tiny", "en", lang, ""), {"test": [row, {**row, "id": "2"}]})
+    model = tiny_folder(tmp_path / "model", world, target_lang=lang)
+    done = CliRunner().invoke(result_command, [*map(str, (model, tmp_path / "data", "test", tmp_path / "out"))])
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert list(told["scores"]) == scores
+    assert {*told["scores"], *told["scores_left_out"]} == {"bleu", "chrf", "ter", "bleu_lc_tok"}
+    assert done.output.count("left out: ") == 4 - len(scores)
+
+
+def test_no_code_of_a_language_is_refused_before_anything_is_translated(world: Path, tmp_path: Path) -> None:
+    row = {"id": "1", "image": "", "source": "A dog.", "target": "Hund.", "has_image": False}
+    write_dataset(tmp_path / "data", DatasetInfo("tiny", "en", "german", ""), {"test": [row]})
+    model = tiny_folder(tmp_path / "model", world, target_lang="german")
+    with pytest.raises(MMTError, match="expected a code such as de"):
+        write_result(model, tmp_path / "data", "test", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_results_without_settings_and_other_data_are_refused(written: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mmt.cli import main
-from mmt.metrics import corpus_scores, paired_bootstrap
+from mmt.metrics import corpus_scores, paired_bootstrap, tokenize_as_papers
 
 Run = Callable[..., tuple[int, str, str]]
 REFERENCES = [f"Der {i}. Hund von {i * i} Hunden läuft über die Straße Nummer {i}, schön." for i in range(40)]
@@ -127,6 +127,64 @@ def test_one_system_has_no_comparison_and_no_language_no_papers_bleu(files: Path
     assert "--lang" in out
     result = _json(run, "--ref", files / "ref.de", files / "one.de", files / "two.de", "--bootstrap", 0)
     assert [system["differences"] for system in result["systems"]] == [{}, {}]
+
+
+def _escaped(line: str) -> str:
+    return line.replace("&", "&amp;").replace("'", "&apos;").replace('"', "&quot;")
+
+
+@pytest.fixture
+def french(files: Path) -> Path:
+    """Raw, tokenised and escaped references and hypotheses."""
+    references = [f"L'homme n° {i} s'assoit sur \"l'herbe\", loin d'ici." for i in range(40)]
+    draw = random.Random(7)
+    hypotheses = [" ".join(word for word in line.split() if draw.random() > 0.2) for line in references]
+    for side, lines in (("ref", references), ("hyp", hypotheses)):
+        tokens = tokenize_as_papers(lines, "fr")
+        for name, text in (("raw", lines), ("tok", tokens), ("esc", [_escaped(line) for line in tokens])):
+            (files / f"{side}.{name}").write_text("\n".join(text) + "\n", encoding="utf-8")
+    return files
+
+
+@pytest.mark.parametrize("reference", ["raw", "tok", "esc"])
+def test_papers_bleu_does_not_hang_on_which_file_is_tokenised_or_escaped(
+    french: Path, run: Run, reference: str
+) -> None:
+    files = [french / f"hyp.{name}" for name in ("raw", "tok", "esc")]
+    raw = _json(run, "--ref", french / "ref.raw", files[0], "--lang", "fr")["systems"][0]
+    expected = raw["scores"]["bleu_lc_tok"]["value"]
+    assert 20 < expected < 90
+    assert (raw["tokenized"], list(raw["omitted"])) == ("", [])
+    systems = _json(run, "--ref", french / f"ref.{reference}", *files, "--lang", "fr", "--bootstrap", 5)["systems"]
+    for system in systems:
+        assert system["scores"]["bleu_lc_tok"]["value"] == pytest.approx(expected)
+        assert list(system["omitted"]) == ["bleu"]
+        assert "hyp.raw" in system["tokenized"].partition("tokenised for this")[2]
+        assert system["differences"].get("bleu_lc_tok", {"value": 0})["value"] == 0
+
+
+def test_tokenised_text_needs_no_language_unless_other_text_must_be_tokenised(french: Path, run: Run) -> None:
+    status, out, _ = run("--ref", french / "ref.esc", french / "hyp.tok")
+    assert status == 0
+    assert "BLEU is left out: the text is tokenised" in out
+    for lang in ((), ("--lang", "tr")):
+        status, _, complaint = run("--ref", french / "ref.esc", french / "hyp.raw", *lang)
+        assert (status, complaint.count("\n")) == (2, 1)
+        assert "ref.esc is tokenised text" in complaint
+        assert "hyp.raw is not" in complaint
+    assert run("--ref", french / "ref.esc", french / "hyp.raw", "--tokenized")[0] == 0
+    assert "bleu" in _json(run, "--ref", french / "ref.tok", french / "hyp.tok", "--raw")["systems"][0]["scores"]
+
+
+@pytest.mark.parametrize("lang", ["tr", "ar", "uk", "ja", "ko", "zh", "th", "xx", "pt-BR", "zh_TW"])
+def test_every_language_has_scores_and_a_reason_for_those_it_lacks(files: Path, run: Run, lang: str) -> None:
+    arguments = ("--ref", files / "ref.de", files / "one.de", files / "two.de", "--lang", lang, "--bootstrap", 2)
+    status, out, _ = run(*arguments)
+    assert status == 0
+    assert "chrF2" in out
+    for system in _json(run, *arguments)["systems"]:
+        assert {*system["scores"], *system["omitted"]} == {"bleu", "chrf", "ter", "bleu_lc_tok"}
+        assert out.count("left out: ") == len(system["omitted"])
 
 
 def test_few_sentences_have_differences_but_no_p(files: Path, run: Run) -> None:

@@ -1,0 +1,35 @@
+"""Text as the Moses scripts write it, tokens apart and escaped: published corpora have it (Multi30K's ``tok``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+# Those of deescape-special-chars.perl; &bar;, &bra; and &ket; are of older versions.
+_ESCAPES = {
+    "&amp;": "&", "&apos;": "'", "&quot;": '"', "&lt;": "<", "&gt;": ">", "&#124;": "|", "&#91;": "[",
+    "&#93;": "]", "&bar;": "|", "&bra;": "[", "&ket;": "]",
+}  # fmt: skip
+_ESCAPE = re.compile("|".join(_ESCAPES))
+# A full stop or a comma that stands alone, and one at a word's end. Raw French has spaces before ! ? : ; and raw
+# Hindi before its danda.
+_APART = re.compile(r"(?<=\s)[.,。、،](?=\s|$)")
+_JOINED = re.compile(r"\w[.,。、،](?=\s|$|\w)")
+_SPACED_ESCAPE = re.compile(r"\s&apos;\w+(?=\s|$)|\w&apos;\s|(?:^|\s)&(?:apos|quot|#\d+);(?:\s|$)")
+
+
+def unescape(line: str) -> str:
+    """Undoes the escapes of Moses' tokenizer: ``d&apos; une`` is ``d' une``."""
+    return _ESCAPE.sub(lambda found: _ESCAPES[found[0]], line) if "&" in line else line
+
+
+def looks_tokenized(lines: Iterable[str]) -> bool | None:
+    """Whether most full stops and commas stand apart from the words before them; None where there is none.
+
+    Escapes beside a space, ``man &apos;s``, count as well.
+    """
+    apart = joined = 0
+    for line in lines:
+        apart += len(_APART.findall(line)) + len(_SPACED_ESCAPE.findall(line))
+        joined += len(_JOINED.findall(line))
+    return apart > joined if apart or joined else None
