@@ -484,8 +484,8 @@ def _without_escapes(splits: Mapping[str, Pairs], languages: tuple[str, str]) ->
         click.echo(f"escapes such as &apos; undone in {undone:,} lines", err=True)
     if tokenized:
         click.echo(
-            f"tokenised text: {', '.join(tokenized)}. A model of it reads and writes tokenised text, whose BLEU is "
-            "not sacreBLEU's; prefer the raw text.",
+            f"tokenised text: {', '.join(tokenized)}. A model of it reads and writes tokenised text, and its BLEU "
+            "is not sacreBLEU's. Prefer the raw text.",
             err=True,
         )
     return plain

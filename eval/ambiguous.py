@@ -18,6 +18,7 @@ from mmt.errors import MMTError
 from mmt.inputs import read_texts
 from mmt.kinds import TRANSLATIONS
 from mmt.metrics import McNemar, mcnemar
+from mmt.moses import unescape
 from mmt.prepared import read_info, read_split
 
 _PATH = click.Path(path_type=Path)
@@ -59,7 +60,7 @@ def score_files(lexicon: Path, data: Path, split: str, hypotheses: Sequence[Path
     sources = list(rows["unmasked" if "unmasked" in rows.column_names else "source"])
     scores = {}
     for path in hypotheses:
-        lines = read_texts(path, TRANSLATIONS)
+        lines = [unescape(line) for line in read_texts(path, TRANSLATIONS)]
         if len(lines) != len(sources):
             raise MMTError(f"{path} has {len(lines):,} lines and {data} {split} {len(sources):,} sentences.")
         scores[str(path)] = sense_accuracy(words, sources, list(rows["target"]), lines)

@@ -26,6 +26,7 @@ from mmt.errors import MMTError
 from mmt.inputs import read_texts
 from mmt.kinds import TRANSLATIONS
 from mmt.lines import make_folder, write_whole
+from mmt.moses import unescape
 from mmt.prepared import read_info, read_split
 from mmt.vqa import answer_accuracy, normalise_answer, prior_answers
 
@@ -154,7 +155,7 @@ def _answers(
         PRIORS[1]: [[prior.by_question(row["source"], row["kind"]) for row in rows]],
     }
     for name, paths in systems.items():
-        answers[name] = [read_texts(path, TRANSLATIONS) for path in paths]
+        answers[name] = [[unescape(line) for line in read_texts(path, TRANSLATIONS)] for path in paths]
         for path, lines in zip(paths, answers[name], strict=True):
             if len(lines) != len(rows):
                 raise MMTError(

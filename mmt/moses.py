@@ -10,7 +10,8 @@ _ESCAPES = {
     "&amp;": "&", "&apos;": "'", "&quot;": '"', "&lt;": "<", "&gt;": ">", "&#124;": "|", "&#91;": "[",
     "&#93;": "]", "&bar;": "|", "&bra;": "[", "&ket;": "]",
 }  # fmt: skip
-_ESCAPE = re.compile("|".join(_ESCAPES))
+# Text that was escaped first and tokenised then has them in parts, "stone & amp ; tile".
+_ESCAPE = re.compile(f"{'|'.join(_ESCAPES)}|(?<!\\S)& (?:amp|apos|quot|lt|gt) ;(?!\\S)")
 # A full stop or a comma that stands alone, and one at a word's end. Raw French has spaces before ! ? : ; and raw
 # Hindi before its danda.
 _APART = re.compile(r"(?<=\s)[.,。、،](?=\s|$)")
@@ -20,7 +21,7 @@ _SPACED_ESCAPE = re.compile(r"\s&apos;\w+(?=\s|$)|\w&apos;\s|(?:^|\s)&(?:apos|qu
 
 def unescape(line: str) -> str:
     """Undoes the escapes of Moses' tokenizer: ``d&apos; une`` is ``d' une``."""
-    return _ESCAPE.sub(lambda found: _ESCAPES[found[0]], line) if "&" in line else line
+    return _ESCAPE.sub(lambda found: _ESCAPES[found[0].replace(" ", "")], line) if "&" in line else line
 
 
 def looks_tokenized(lines: Iterable[str]) -> bool | None:

@@ -26,6 +26,7 @@ def test_escapes_are_undone(lang: str) -> None:
         escaped = tokenizer.tokenize(line, return_str=True)
         assert unescape(escaped) == tokenizer.tokenize(line, return_str=True, escape=False)
         assert unescape(line) == line
+    assert unescape("stone & amp ; tile , kids & apos ; toys") == "stone & tile , kids ' toys"
     assert unescape("&amp;apos; &copy; AT&T &") == "&apos; &copy; AT&T &"  # one escape at a time, and no other's
 
 

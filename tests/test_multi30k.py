@@ -223,6 +223,21 @@ def test_text_alone_says_that_it_has_no_image(base: Path, tmp_path: Path, run: R
     assert set(read_split(tmp_path / "out", "train")["image"]) == {""}
 
 
+def test_escapes_are_undone_and_tokenised_text_is_said(base: Path, tmp_path: Path, run: Run) -> None:
+    for split in ("train", "val"):
+        for language, text in (("en", "a man &apos;s hat , &quot; red &quot; .\n"), ("fr", "l&apos; homme .\n")):
+            (base / "raw" / f"{split}.{language}.gz").write_bytes(gzip.compress(3 * text.encode()))
+    status, _, said = run(tmp_path / "out", "--raw", base / "raw", "--no-images", "--target", "fr")
+    assert status == 0
+    assert "undone in 12 lines" in said
+    assert "tokenised text: train.en, train.fr, val.en, val.fr." in said
+    row = read_split(tmp_path / "out", "train")[0]
+    assert (row["source"], row["target"]) == ('a man \'s hat , " red " .', "l' homme .")
+    _, _, said = run(tmp_path / "plain", "--raw", base / "raw", "--no-images", "--source", "de", "--target", "cs")
+    assert "undone" not in said
+    assert "tokenised" not in said
+
+
 def test_lowercasing_is_of_both_sides_and_said_in_the_name(base: Path, tmp_path: Path, run: Run) -> None:
     (base / "raw" / "train.en.gz").write_bytes(gzip.compress(b"A Dog\nTWO cats\nA cow\n"))
     assert run(tmp_path / "out", "--multi30k", base, "--lowercase")[0] == 0
