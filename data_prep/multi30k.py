@@ -479,7 +479,7 @@ def _without_escapes(splits: Mapping[str, Pairs], languages: tuple[str, str]) ->
                 tokenized.append(f"{split}.{language}")
             sides.append([unescape(line) for line in lines])
             undone += sum(one != other for one, other in zip(lines, sides[-1], strict=True))
-        plain[split] = Pairs(*sides, pairs.images)
+        plain[split] = Pairs(sides[0], sides[1], pairs.images)
     if undone:
         click.echo(f"escapes such as &apos; undone in {undone:,} lines", err=True)
     if tokenized:
