@@ -17,9 +17,10 @@ from pathlib import Path
 
 import click
 
-from data_prep.multi30k import LANGUAGES, find_layout, read_raw
+from data_prep.multi30k import LANGUAGES, find_layout, read_raw, say_missing
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.image_names import Names, files_in
 from mmt.lines import read_lines
 from mmt.moses import unescape
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
@@ -59,7 +60,7 @@ def prepare(out: Path, multi30k: Path, languages: Sequence[str], *, five: bool) 
     raw, image_splits, images = find_layout(multi30k)
     if not images.is_dir():
         raise MMTError(f"--multi30k {multi30k}: no folder {images}. Put the images there.")
-    there = {entry.name for entry in os.scandir(images)}
+    there = files_in(images)
     captions: dict[str, list[tuple[str, list[str]]]] = {split: [] for split in SPLITS}
     names: Mapping[str, list[str]] = {}
     for language in languages:
@@ -72,9 +73,11 @@ def prepare(out: Path, multi30k: Path, languages: Sequence[str], *, five: bool) 
     for split in SPLITS:
         found = [line for line, name in enumerate(names[split]) if name in there]
         if not found:
-            raise MMTError(f"{images}: none of the images of '{split}' is there, such as '{names[split][0]}'.")
+            listed = Names(there).listed(names[split])
+            raise MMTError(f"{images}: none of the images of '{split}' is there: {listed}.")
         left_out = len(names[split]) - len(found)
         click.echo(f"{split}: {left_out:,} of {len(names[split]):,} images missing, left out", err=True)
+        say_missing(images, names[split], there)
         rows[split] = [
             {
                 "id": f"{names[split][line]}#{number}",

@@ -21,6 +21,7 @@ import click
 from mmt.audio import AUDIO_SUFFIXES
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.image_names import files_below
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
 
 MEN, WOMEN = ("03", "10", "11", "12", "15"), ("08", "09", "13", "14", "16")
@@ -81,7 +82,10 @@ def prepare(out: Path, emodb: Path, fold: int) -> DatasetInfo:
         MMTError: no recordings, a name that is not EmoDB's, or a split without any.
     """
     folder = next((emodb / name for name in ("wav", "audio") if (emodb / name).is_dir()), emodb)
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO_SUFFIXES) if folder.is_dir() else []
+    found, left_out = files_below(folder) if folder.is_dir() else ([], {})
+    paths = [folder / name for name in found if "/" not in name and Path(name).suffix.lower() in AUDIO_SUFFIXES]
+    for name, reason in left_out.items():
+        click.echo(f"{folder}: left out: {name} ({reason})", err=True)
     if not paths:
         raise MMTError(
             f"{folder}: expected EmoDB's recordings, such as 03a01Fa.wav, found none. Name their folder."

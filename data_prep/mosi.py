@@ -32,6 +32,7 @@ import click
 from mmt.audio import AUDIO_SUFFIXES
 from mmt.command import Command
 from mmt.errors import MMTError, nearest
+from mmt.image_names import Names, files_below
 from mmt.lines import decode_lines, open_text, read_lines
 from mmt.normalization import is_blank
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
@@ -120,6 +121,10 @@ def prepare(
             f"{mosi}: expected recordings ({places}), found none of those in {table}. "
             "Take the sound out of videos with ffmpeg -i CLIP.mp4 -ar 16000 -ac 1 CLIP.wav."
         )
+    silent = [row["id"] for rows in splits.values() for row in rows if not row["has_image"]]
+    if silent:
+        listed = Names(lambda: _sounds(mosi)).listed(silent)
+        click.echo(f"missing, {len(silent):,} recordings of clips: {listed}", err=True)
     info = DatasetInfo("cmu_mosi", "en", "en", str(mosi.resolve()))
     return write_dataset(out, info, {split: rows for split, rows in splits.items() if rows}), left_out
 
@@ -191,6 +196,11 @@ def _read_transcript(path: Path) -> dict[str, str]:
             raise MMTError(f"{path}: line {number}: expected 'CLIP_DELIM_words', found '{line[:40]}'.")
         clips[clip] = words
     return clips
+
+
+def _sounds(mosi: Path) -> list[str]:
+    """The recordings that there are."""
+    return [name for name in files_below(mosi)[0] if Path(name).suffix.lower() in AUDIO_SUFFIXES]
 
 
 def _find_sound(mosi: Path, video: str, clip: str) -> str:

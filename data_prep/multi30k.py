@@ -24,7 +24,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -35,6 +35,7 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError, nearest
+from mmt.image_names import Names, files_below, files_in
 from mmt.lines import read_lines
 from mmt.moses import looks_tokenized, unescape
 from mmt.normalization import is_blank
@@ -104,7 +105,10 @@ def prepare(
             ]
             for split, pairs in splits.items()
         }
-        return write_dataset(out, DatasetInfo(name, source, target, _images_entry(out, images)), rows)
+        info = write_dataset(out, DatasetInfo(name, source, target, _images_entry(out, images)), rows)
+        if images is not None:
+            say_missing(images, [image for pairs in splits.values() for image in pairs.images if image], found)
+        return info
 
     def join(about: list[dict[str, Any]]) -> None:
         # Once more those that did not decode: they may have been mended since.
@@ -342,14 +346,24 @@ def _present_images(folder: Path, splits: Mapping[str, Pairs]) -> list[str]:
             "no sentence names an image: the image splits are blank, or the hub's data has no column 'image'. "
             "Take the text alone with --no-images."
         )
-    there = {entry.name for entry in os.scandir(folder)}
+    there = files_in(folder)
     present = [name for name in names if name in there]
     if not present:
         raise MMTError(
-            f"{folder}: none of the {len(names):,} images is there, for example '{names[0]}'; the folder has "
+            f"{folder}: none of the {len(names):,} images is there: "
+            f"{Names(lambda: files_below(folder)[0]).listed(names)}; the folder has "
             f"{_some(sorted(there)) or 'nothing'}. Give the right folder, or --no-images for text alone."
         )
     return present
+
+
+def say_missing(folder: Path, names: Iterable[str], found: Collection[str], what: str = "images") -> None:
+    """Says on standard error how many of ``names`` are not among ``found``, and names the first."""
+    distinct = dict.fromkeys(names)
+    missing = [name for name in distinct if name not in found]
+    if missing:
+        listed = Names(lambda: files_below(folder)[0]).listed(missing)
+        click.echo(f"missing, {len(missing):,} of {len(distinct):,} {what}: {listed}", err=True)
 
 
 def _undecodable(folder: Path, names: Sequence[str]) -> list[str]:

@@ -22,8 +22,10 @@ from typing import Any
 import click
 
 from data_prep import vqa_pictures
+from data_prep.multi30k import say_missing
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.image_names import Names, files_below
 from mmt.lines import parse_json, read_lines
 from mmt.normalization import is_blank
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
@@ -254,8 +256,8 @@ def _row(number: str, image: str, question: str, answer: str, kind: str, answers
 
 def _write(out: Path, name: str, images: Path, rows: _Rows, keep_missing: bool) -> None:
     """Writes and prints the data set, without the questions whose image is missing unless ``keep_missing``."""
-    there = {p.relative_to(images).as_posix() for p in images.rglob("*.jpg")}
-    if not there:
+    there = set(files_below(images)[0])
+    if not any(name.lower().endswith((".jpg", ".jpeg", ".png")) for name in there):
         raise MMTError(f"--images {images}: expected a folder of .jpg files, found none.")
     splits: _Rows = {}
     for split, of_split in rows.items():
@@ -265,9 +267,11 @@ def _write(out: Path, name: str, images: Path, rows: _Rows, keep_missing: bool) 
         missing = sum(not row["has_image"] for row in kept)
         done = "kept" if keep_missing else "left out"
         click.echo(f"{split}: {missing:,} of {len(kept):,} questions without their image, {done}", err=True)
+        say_missing(images, [row["image"] for row in kept], there)
         splits[split] = kept if keep_missing else [row for row in kept if row["has_image"]]
         if not splits[split]:
-            raise MMTError(f"--images {images}: no image of '{split}' is there, such as '{kept[0]['image']}'.")
+            listed = Names(there).listed(row["image"] for row in kept)
+            raise MMTError(f"--images {images}: no image of '{split}' is there: {listed}.")
     print_splits(write_dataset(out, DatasetInfo(name, "en", "en", os.path.abspath(images)), splits))
     click.echo(f"written to {out}; images: {images}")
 

@@ -174,8 +174,7 @@ def _print(
         table.add_row(name, *cells)
     console.print(table)
     if found.left_out:
-        names = ", ".join(found.missing[:3]) + (", ..." if len(found.missing) > 3 else "")
-        console.print(f"Left out: {found.left_out:,} items, whose image is missing: {names}.", markup=False)
+        console.print(f"Left out: {found.left_out:,} items, whose image is missing: {found.said}.", markup=False)
     if same:
         console.print(
             f"The two translations are the same, so that no choice is right: item {', '.join(map(str, same))}."

@@ -23,6 +23,7 @@ import click
 
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.image_names import Names, files_below
 from mmt.lines import make_folder, write_whole
 from mmt.metrics import leading_metric, normalized, signed_rank
 from mmt.prepared import image_folder, read_info, read_split
@@ -342,9 +343,10 @@ def _store(
         store, remedy = made, f"Put the images into {folder}."
     missing = dict.fromkeys(name for name in sentences.images if name not in store)
     if missing:
+        there = Names(store.ids if images else lambda: files_below(folder)[0])
         raise MMTError(
             f"{store.folder if images else folder}: {len(missing):,} of {len(set(sentences.images)):,} images are "
-            f"missing or cannot be read, such as '{next(iter(missing))}'. {remedy}"
+            f"missing or cannot be read: {there.listed(missing)}. {remedy}"
         )
     return store
 

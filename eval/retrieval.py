@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mmt.command import Command
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
+from mmt.image_names import Names, files_below
 from mmt.lines import make_folder, write_whole
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.ranks import FIGURES, chance, figures, ranks
@@ -261,9 +262,10 @@ def _store(
         store, remedy = made, f"Put the images into {folder}."
     missing = [name for name in names if name not in store]
     if missing:
+        there = Names(store.ids if images else lambda: files_below(folder)[0])
         raise MMTError(
             f"{store.folder if images else folder}: {len(missing):,} of {len(names):,} images are missing or "
-            f"cannot be read, such as '{missing[0]}'. {remedy}"
+            f"cannot be read: {there.listed(missing)}. {remedy}"
         )
     return store
 

@@ -228,7 +228,10 @@ def evidence_command(
     import torch
 
     from mmt.collect import Inputs, collect
+    from mmt.feature_sets import open_features
+    from mmt.image_names import Names, files_below
     from mmt.lines import make_folder
+    from mmt.prepared import image_folder
     from mmt.report import summary, wrapped, write_report
 
     if threads is not None:
@@ -241,6 +244,9 @@ def evidence_command(
     click.echo(summary(found, width))
     for what, why in found.not_run:
         click.echo(f"Not run: {what}\n{wrapped(why, width)}", err=True)
+    if missing := found.data["images_missing"]:
+        there = Names(open_features(stores).ids if stores else lambda: files_below(image_folder(data))[0])
+        click.echo(f"left out, {len(missing):,} images are missing: {there.listed(missing)}", err=True)
     click.echo(f"{output / 'evidence.html'} ({found.settings['seconds']:.0f} s)", err=True)
 
 

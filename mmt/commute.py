@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError
+from mmt.image_names import Names, files_below
 from mmt.lines import read_lines
 from mmt.metrics import Score, choice_accuracy, choice_hits, pair_accuracy, wilson_interval
 from mmt.normalization import is_blank, normalize
@@ -291,13 +292,14 @@ def judge(
 class FoundImages:
     """The items whose image was found, and what a translator is given for each; the images that were not.
 
-    ``left_out`` counts the items that want one of those.
+    ``left_out`` counts the items that want one of those; ``said`` names the first, each with the nearest there is.
     """
 
     items: list[Item]
     images: list[str | Path]
     missing: list[str]
     left_out: int
+    said: str = ""
 
 
 def find_images(
@@ -336,12 +338,14 @@ def find_images(
         except ImageError as error:
             reasons[name] = error.reason
     kept = [item for item in items if item.image in known]
+    there = Names(store.ids if store is not None else lambda: files_below(folder or Path())[0])
+    said = there.listed(reasons) if reasons else ""
     if reasons and (missing == "refuse" or not kept):
         first, reason = next(iter(reasons.items()))
         number = next(number for number, item in enumerate(items, 1) if item.image == first)
         remedy = "" if not kept else " Or leave their items out: --missing-images skip."
         raise MMTError(
             f"{where}: {len(reasons):,} of {len(reasons) + len(known):,} images are missing, the first is "
-            f"'{first}' of item {number} ({reason}). Fetch the images.{remedy}"
+            f"'{first}' of item {number} ({reason}). Missing: {said}. Fetch the images.{remedy}"
         )
-    return FoundImages(kept, [known[item.image] for item in kept], list(reasons), len(items) - len(kept))
+    return FoundImages(kept, [known[item.image] for item in kept], list(reasons), len(items) - len(kept), said)

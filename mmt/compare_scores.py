@@ -12,6 +12,7 @@ from mmt.controls import Control, other_readings, wrong_images
 from mmt.errors import MMTError
 from mmt.feature_sets import open_features
 from mmt.folder import read_card
+from mmt.image_names import Names
 from mmt.lines import write_whole
 from mmt.metrics import choice_hits
 from mmt.prepared import read_split
@@ -73,8 +74,8 @@ def check_images(config: CompareConfig, recipe: TrainConfig) -> dict[str, Any]:
         missing = [image for image in images if image not in store]
         if missing:
             raise MMTError(
-                f"features '{name}': {store.folder} lacks {len(set(missing)):,} images of '{config.split}', such "
-                f"as '{missing[0]}'. Run mmt features for the data set."
+                f"features '{name}': {store.folder} lacks {len(set(missing)):,} images of '{config.split}': "
+                f"{Names(store.ids).listed(missing)}. Run mmt features for the data set."
             )
         signatures[name] = store.signature.to_dict()
     return signatures

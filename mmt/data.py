@@ -153,7 +153,8 @@ def encode_rows(
             elif has_image and missing == "refuse":
                 raise MMTError(
                     f"{split} row {first + number + 1}: no features for image '{image}' in {features.folder} "
-                    f"({len(features):,} ids). Run mmt features, or set images.missing: skip."
+                    f"({len(features):,} ids){features.hint(image)}. Run mmt features, or set images.missing: "
+                    "skip."
                 )
     return [
         Example(tokenizer.encode(source), tokenizer.encode(target), image)
@@ -166,9 +167,16 @@ def check_images(columns: Mapping[str, Sequence[Any]], features: FeatureStore, f
     images = [image for image, has in zip(columns["image"], columns["has_image"], strict=True) if has]
     if images and not any(image in features for image in images):
         raise MMTError(
-            f"{features.folder}: none of the images of {folder} ({split}) is in it, e.g. no '{images[0]}'. "
+            f"{features.folder}: none of the images of {folder} ({split}) is in it, e.g. no '{images[0]}'"
+            f"{features.hint(images[0])}. "
             f"Run mmt features --images {folder}."
         )
+
+
+def missing_images(columns: Mapping[str, Sequence[Any]], features: FeatureStore) -> list[str]:
+    """The images that rows have and ``features`` lacks, each once."""
+    rows = zip(columns["image"], columns["has_image"], strict=True)
+    return list(dict.fromkeys(image for image, has in rows if has and image not in features))
 
 
 def drawn_batch(

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,10 +31,13 @@ from mmt.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
 from mmt.errors import MMTError
 from mmt.feature_writer import FeatureWriter, check_folder, finished_ids
 from mmt.features import DType, FeatureSignature, FeatureStore
+from mmt.image_names import Names, files_below
 from mmt.images import IMAGE_SUFFIXES, ImageError, find_images, read_ahead
 from mmt.shards import Parts, Shard, done_parts, drop_parts
 
 Key = TypeVar("Key")
+
+_HINTS = 10  # of missing images: as many as are printed
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class ExtractReport:
         done: images whose features were made in this run.
         skipped: images that the store had already.
         left_out: image id -> why it has no features, for the images asked for.
+        nearest: image id -> in words, the file that there is instead, for some of those that are missing.
         seconds: from the first image to the finished store; loading the backbone is not counted.
         things: what they were, ``images`` or ``recordings``.
         notes: what had to be done to some of them, e.g. ``resampled from 22,050 Hz``, and to how many.
@@ -62,6 +66,7 @@ class ExtractReport:
     things: str
     notes: dict[str, int]
     note: str = ""
+    nearest: dict[str, str] = field(default_factory=dict)
 
 
 def extract_features(
@@ -262,7 +267,13 @@ def extract_folder(
 
     image_paths = find_images(source, AUDIO_SUFFIXES if is_speech(backbone) else IMAGE_SUFFIXES)
     loaded = load_backbone(backbone, layer, weights)
-    return extract_features(image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard)
+    report = extract_features(image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard)
+    gone = [image_id for image_id in report.left_out if not os.path.exists(image_paths[image_id])][:_HINTS]
+    if not gone:
+        return report
+    folder = Path(os.fspath(image_paths[gone[0]]).removesuffix(gone[0]))
+    there = Names(lambda: files_below(folder)[0])
+    return replace(report, nearest={image_id: there.hint(image_id) for image_id in gone})
 
 
 def print_report(report: ExtractReport) -> None:
@@ -279,7 +290,7 @@ def print_report(report: ExtractReport) -> None:
     if report.left_out:
         print(f"left out {len(report.left_out):,} {report.things}, which have no features:")
         for image_id, reason in itertools.islice(report.left_out.items(), 10):
-            print(f"  {image_id}: {reason}")
+            print(f"  {image_id}: {reason}{report.nearest.get(image_id, '')}")
         if len(report.left_out) > 10:
             print(f"  ... and {len(report.left_out) - 10:,} more, in {report.out}/meta.json under left_out")
     if report.note:

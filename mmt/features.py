@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.errors import MMTError
+from mmt.image_names import Names
 from mmt.lines import file_checksum, parse_json
 
 DType = Literal["float16", "float32"]
@@ -202,6 +203,10 @@ class FeatureStore:
     def __contains__(self, image_id: object) -> bool:
         return image_id in self._row_of
 
+    def hint(self, image_id: str) -> str:
+        """`` (there is 'x')`` for the id nearest to one that is missing, or an empty string."""
+        return Names(self.ids).hint(image_id)
+
     def get(self, image_ids: Sequence[str]) -> NDArray[np.float32]:
         """Reads features by id.
 
@@ -216,7 +221,9 @@ class FeatureStore:
             rows = [self._row_of[image_id] for image_id in image_ids]
         except KeyError as error:
             image_id = error.args[0]
-            why = f" (left out: {self.left_out[image_id]})" if image_id in self.left_out else ""
+            why = self.hint(image_id)
+            if image_id in self.left_out:
+                why = f" (left out: {self.left_out[image_id]})"
             raise MMTError(
                 f"no features for image '{image_id}' in {self.folder} ({len(self):,} ids){why}. "
                 "Run mmt features, or set images.missing: skip."

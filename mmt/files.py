@@ -8,13 +8,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
+from mmt.image_names import Names, files_below, names_in
 from mmt.inputs import Input, Line
 from mmt.kinds import packing, writes_json
 from mmt.lines import replacing
@@ -37,7 +38,8 @@ class Counts:
 
     sentences: int = 0
     with_image: int = 0
-    missing: int = 0
+    missing_images: list[str] = field(default_factory=list)
+    """Their names as the lines have them, one for each line."""
 
     def summary(self, shown: str = "with image") -> str:
         """In words; ``shown`` says what was shown to those that have an image."""
@@ -45,7 +47,7 @@ class Counts:
         def counted(count: int, noun: str) -> str:
             return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
-        missing = f", {counted(self.missing, 'image')} missing" if self.missing else ""
+        missing = f", {counted(len(self.missing_images), 'image')} missing" if self.missing_images else ""
         return f"{counted(self.sentences, 'sentence')}, {self.with_image:,} {shown}{missing}"
 
 
@@ -64,7 +66,8 @@ class FileTranslator:
         missing: Missing = "refuse",
         shard: Shard | None = None,
     ) -> None:
-        self.translator, self.given, self.missing, self.shard = translator, given, missing, shard
+        self.translator, self.given, self.shard = translator, given, shard
+        self._skips = missing == "skip"
         self.counts = Counts()
 
     def translate(
@@ -113,6 +116,22 @@ class FileTranslator:
     def notes(self) -> list[str]:
         """What had to be done to files on the way, such as ``resampled from 44,100 Hz``."""
         return self.translator.notes()
+
+    def missing(self) -> str:
+        """The first images that were missing, each with the nearest that there is; empty if there were none."""
+        missing = self.counts.missing_images
+        return f"missing images: {self._names().listed(missing)}" if missing else ""
+
+    def _names(self, name: str = "") -> Names:
+        """The names that there are: of the store, below the folder, or beside the file called ``name``."""
+        store, folder = self.translator.features, self.given.images.folder
+        if store is not None:
+            return Names(store.ids)
+        if folder is not None:
+            return Names(lambda: files_below(folder)[0])
+        first = name or next(iter(self.counts.missing_images), "")
+        beside = (self.given.base / first).parent
+        return Names(names_in(beside, os.path.dirname(first)))
 
     def _in_chunks(
         self, work: Callable[..., Sequence[Found]], control: Control, seed: int, show_progress: bool
@@ -172,8 +191,8 @@ class FileTranslator:
                 return line.image
             return self._file(line.image)
         except MMTError as error:
-            if self.missing == "skip":
-                self.counts.missing += 1
+            if self._skips:
+                self.counts.missing_images.append(line.image)
                 return None
             raise MMTError(
                 f"line {line.number}: {error} Or translate such lines without: --missing-images skip."
@@ -185,8 +204,8 @@ class FileTranslator:
         folder = self.given.images.folder
         path = image_file(folder, name) if folder is not None else self.given.base / name
         if not os.path.isfile(path):
-            raise MMTError(f"image {path}: no such file.")
-        if self.missing == "skip":
+            raise MMTError(f"image {path}: no such file{self._names(name).hint(name)}.")
+        if self._skips:
             # find out now whether it can be read, while it can still be left out
             self.translator.check_image(path)
         return path

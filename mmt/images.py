@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -18,6 +19,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from mmt.errors import MMTError
 from mmt.image_metadata import without_metadata
+from mmt.image_names import files_below
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -176,12 +178,13 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
 
     Args:
         source: a prepared data set (``mmt.prepared``): the ``image`` column of its sentences that have an
-            image, all splits; or a folder of image files, searched through all its subfolders.
+            image, all splits; or a folder of image files, searched through all its subfolders. Links are followed;
+            those that lead nowhere or in a circle are named on standard error.
         suffixes: of the files to look for in such a folder, lower case.
     Returns:
         image id -> file. The id is the name in the image folder, with ``/`` between folders.
     Raises:
-        MMTError: no such folder, no image in it, or an image that lies outside of it.
+        MMTError: no such folder, no image in it, or an image whose name leads out of it.
     """
     if (source / "dataset.json").is_file():
         from mmt.prepared import image_folder, read_info, read_split
@@ -197,36 +200,32 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
         if not source.is_dir():
             raise MMTError(f"{source}: expected a folder of images or a prepared data set, found no such folder.")
         folder, what = source, f"files ({', '.join(suffixes)})"
+        names, left_out = files_below(folder)
+        names += left_out  # a link that is called like an image is an image that cannot be read
         ids = {
-            Path(parent, name).relative_to(folder).as_posix()
-            for parent, _, names in os.walk(folder)
+            name
             for name in names
-            if os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".")
+            if os.path.splitext(name)[1].lower() in suffixes and not os.path.basename(name).startswith(".")
         }
+        for name, reason in left_out.items():
+            if name not in ids:
+                print(f"{source}: left out: {name} ({reason})", file=sys.stderr)
     if not ids:
         raise MMTError(f"{source}: expected {what}, found none.")
-    root = os.path.realpath(folder)
-    return {image_id: image_file(folder, image_id, root) for image_id in sorted(ids)}
+    return {image_id: image_file(folder, image_id) for image_id in sorted(ids)}
 
 
-def image_file(folder: Path, image_id: str, root: str | None = None) -> Path:
+def image_file(folder: Path, image_id: str) -> Path:
     """The file of an image in a folder, whether it is there or not: a name out of data never leads out of it.
 
-    Args:
-        root: the folder's real path, for who asks often.
+    Links in the folder are followed: whoever put them there decides where they lead.
+
     Raises:
-        MMTError: a name that leads out, by itself or by a link.
+        MMTError: a name that leads out.
     """
     parts = PurePosixPath(image_id)
-    path = folder / parts
     if parts.is_absolute() or ".." in parts.parts or "\n" in image_id or "\0" in image_id:
         raise MMTError(
             f"image id {image_id!r}: expected a file name inside {folder}, without '..' and line breaks."
         )
-    try:
-        real = Path(os.path.realpath(path))
-    except ValueError:  # half a surrogate pair: the name of no file, so it leads nowhere
-        return path
-    if not real.is_relative_to(root or os.path.realpath(folder)):
-        raise MMTError(f"{path}: is a link that leads out of {folder}. Copy the image into the folder.")
-    return path
+    return folder / parts

@@ -120,7 +120,8 @@ def write_dataset(
         (beside / _INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
         images = images_from or folder / info.images
         if inside and (images_from or images.is_dir()):
-            shutil.copytree(images, beside / info.images, copy_function=_link)
+            # Links stay links, which may lead nowhere or in a circle.
+            shutil.copytree(images, beside / info.images, symlinks=True, copy_function=_link)
         old = folder.exists()
         if old:
             folder.rename(replaced)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt.command import Command
-from mmt.errors import MMTError, nearest
+from mmt.errors import MMTError
+from mmt.image_names import Names, names_in
 from mmt.inputs import read_texts
 from mmt.kinds import SOURCES, packing, writes_json
 from mmt.lines import check_file, write_together
@@ -146,8 +147,9 @@ def retrieve_command(
         if not quiet:
             seconds = time.monotonic() - started
             click.echo(f"{folder}: {len(index.items):,} {index.kind}, {index.method}, {seconds:.1f} s", err=True)
+            known = Names(index.items)
             for name, reason in list(left_out.items())[:10]:
-                click.echo(f"left out: {name}: {reason}", err=True)
+                click.echo(f"left out: {name}: {reason}{known.hint(name)}", err=True)
             if len(left_out) > 10:
                 click.echo(f"left out: {len(left_out) - 10:,} more", err=True)
     if not queries:
@@ -265,8 +267,8 @@ def _queries(texts: Sequence[str], input_file: Path | None, pictures: Sequence[P
             raise MMTError(f"{where}: expected a text to ask with, but it is blank. Leave it out.")
     for picture in pictures:
         if not picture.is_file():
-            there = [path.name for path in picture.parent.iterdir()] if picture.parent.is_dir() else []
-            raise MMTError(f"--image {picture}: no such file.{nearest(picture.name, there)}")
+            there = Names(names_in(picture.parent, ""))
+            raise MMTError(f"--image {picture}: no such file{there.hint(picture.name)}.")
     return [Query(text) for _, text in lines] + [Query(image=picture) for picture in pictures]
 
 

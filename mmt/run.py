@@ -15,11 +15,12 @@ from fairseq2.gang import Gangs
 from fairseq2.utils.rich import get_error_console
 
 from mmt.config import BesideSection, TrainConfig, dump_config
-from mmt.data import ROW_COLUMNS, Example, check_images, encode_rows, read_examples
+from mmt.data import ROW_COLUMNS, Example, check_images, encode_rows, missing_images, read_examples
 from mmt.errors import MMTError, nearest
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import TOKENIZER, ModelCard, load_model, read_card
+from mmt.image_names import Names
 from mmt.labels import label_names, with_labels
 from mmt.lines import parse_json, write_whole
 from mmt.model import MMTModel
@@ -127,11 +128,31 @@ class Run:
             )
         if self.features is not None:
             console.print(f"images: {self.features.signature}", soft_wrap=True)
+            self._say_missing(self.features)
         if self.labels and isinstance(self.train_set, list):
             few = ", ".join(self.labels[:8]) + (", ..." if len(self.labels) > 8 else "")
             unknown = sum(example.label < 0 for example in self.train_set)
             without = f"; {unknown:,} sentences have none of them" if unknown else ""
             console.print(f"labels: {len(self.labels):,} ({few}){without}", soft_wrap=True)
+
+    def _say_missing(self, features: FeatureStore) -> None:
+        """Names the first images that the data has and ``features`` lacks."""
+        data, known = self.config.data.path, Names(features.ids)
+        assert data is not None  # noqa: S101  # checked in prepare()
+        for split in (self.config.data.train_split, self.config.data.valid_split):
+            rows = open_split(data, split)
+            # Of a split that is streamed, not all rows are read before training.
+            num = min(len(rows), BLOCK) if self.config.data.streams else len(rows)
+            missing: dict[str, None] = {}
+            for first in range(0, num, BLOCK):
+                some = read_rows(rows, ("image", "has_image"), first, min(first + BLOCK, num))
+                missing |= dict.fromkeys(missing_images(some, features))
+            if missing:
+                which = "" if num == len(rows) else f" of the first {num:,} sentences"
+                said = f"{split}: {len(missing):,} images{which} have no features in {features.folder}: "
+                get_error_console().print(
+                    said + known.listed(missing), soft_wrap=True, highlight=False, markup=False
+                )
 
     @property
     def num_with_image(self) -> int:

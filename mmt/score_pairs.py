@@ -134,7 +134,8 @@ def score_pairs_command(
                 max_tokens=max_tokens,
                 progress=bar.update,
             )
-    missing = f", {files.counts.missing:,} images missing" if files.counts.missing else ""
+    num_missing = len(files.counts.missing_images)
+    missing = f", {num_missing:,} image{'' if num_missing == 1 else 's'} missing" if num_missing else ""
     seconds = time.monotonic() - started
     if n_best is not None:
         changed = sum(new[0].text != old[0][0] for new, old in zip(ranked, candidates, strict=True))
@@ -146,6 +147,8 @@ def score_pairs_command(
         said = _said(scores, len(lines))
     if not quiet:
         click.echo(f"{said}{missing}, {seconds:.1f} s{given.note}", err=True)
+        if num_missing:
+            click.echo(files.missing(), err=True)
 
 
 def _open(source: Path | None, data: Path | None, split: str, where: Images, *, with_images: bool) -> Input:

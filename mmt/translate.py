@@ -19,7 +19,7 @@ from mmt.shards import Parts, Shard, shard_option
 if TYPE_CHECKING:
     from mmt.controls import Control
     from mmt.features import FeatureStore
-    from mmt.files import Missing
+    from mmt.files import FileTranslator, Missing
     from mmt.folder import ModelCard
     from mmt.inputs import Format, Images, Input
     from mmt.stepping import Precision
@@ -223,6 +223,12 @@ def translate_command(
             shown = {"right": "with image", "wrong": "with another's image", "blank": "with image (blank)"}
             speed = f"{seconds:.1f} s ({work.counts.sentences / seconds:,.0f} sentences/s)"
             click.echo(f"{work.counts.summary(shown[image_control])}, {speed}{given.note}", err=True)
+            _say_missing(work)
+
+
+def _say_missing(work: FileTranslator) -> None:
+    if missing := work.missing():
+        click.echo(missing, err=True)
 
 
 def _translator(
@@ -286,3 +292,4 @@ def predict_command(
             click.echo(became, err=True)
         notes = "".join(f"; some {note}" for note in work.notes())
         click.echo(work.counts.summary() + notes + given.note, err=True)
+        _say_missing(work)

@@ -167,14 +167,17 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-OUTSIDE = ["link.png", "up/secret.png", "../secret.png", "a/../../secret.png"]
+LINKS = ["link.png", "up/secret.png"]
+"""The user's own, wherever they lead."""
+OUTSIDE = ["../secret.png", "a/../../secret.png"]
 NOWHERE = ["in.png\0", "x" * 5000, "\ud800", "in.png/x", ""]
 
 
 @pytest.mark.parametrize("name", [*OUTSIDE, *NOWHERE])
 def test_no_name_of_a_sentences_image_leads_out(photos: Path, name: str) -> None:
     work = FileTranslator(_Looking(), Input(iter(()), None, Images(folder=photos), photos))  # type: ignore[arg-type]
-    assert work._image(Line(1, "x", "in.png")) == photos / "in.png"
+    for followed in ("in.png", *LINKS):
+        assert work._image(Line(1, "x", followed)) == photos / followed
     if name:
         with pytest.raises(MMTError, match="line 1"):
             work._image(Line(1, "x", name))
@@ -184,12 +187,14 @@ def test_no_name_of_a_sentences_image_leads_out(photos: Path, name: str) -> None
 def test_no_name_of_a_contrastive_image_leads_out(photos: Path, name: str) -> None:
     items = [Item("a", "b", "c", name), Item("a", "b", "c", "in.png")]
     assert find_commute_images(items, photos, missing="skip").images == [photos / "in.png"]
+    items = [Item("a", "b", "c", followed) for followed in LINKS]
+    assert find_commute_images(items, photos).images == [photos / followed for followed in LINKS]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_no_name_in_an_index_shows_a_picture_from_outside(photos: Path, name: str) -> None:
     index = Index("images", [name], str(photos), "exact search", None)
-    with pytest.raises(MMTError, match=r"leads out|expected a file name inside"):
+    with pytest.raises(MMTError, match="expected a file name inside"):
         render([Query("a")], [[Answer(1, 0.5, name)]], index, photos)
 
 

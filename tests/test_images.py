@@ -338,15 +338,28 @@ def test_prepared_data_names_its_images(tmp_path: Path) -> None:
         find_images(folder)
 
 
-def test_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_links_are_followed_and_those_that_lead_nowhere_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_folder(tmp_path / "in", 1)
-    make_folder(tmp_path / "out", 1)
-    (tmp_path / "in/same.jpg").symlink_to("000.jpg")
-    (tmp_path / "link").symlink_to("in")
-    assert set(find_images(tmp_path / "link")) == {"000.jpg", "same.jpg"}  # the folder itself may be a link
-    (tmp_path / "in/leak.jpg").symlink_to(tmp_path / "out/000.jpg")
-    with pytest.raises(MMTError, match=r"leak\.jpg.*leads out"):
-        find_images(tmp_path / "in")
+    make_folder(tmp_path / "out/deep", 1)
+    for name, to in {
+        "same.jpg": "000.jpg", "file.jpg": "../out/deep/000.jpg", "folder": "../out", "gone.jpg": "nowhere.jpg",
+        "nothing": "nowhere", "round": "..", "itself": "itself", "deep.jpg": "../out/deep",
+    }.items():  # fmt: skip
+        (tmp_path / "in" / name).symlink_to(to)
+    (tmp_path / "out" / "back").symlink_to(tmp_path / "in")
+    (tmp_path / "link").symlink_to("in")  # the folder itself may be a link
+    found = find_images(tmp_path / "link")
+    whole = {"000.jpg", "same.jpg", "file.jpg", "folder/deep/000.jpg", "deep.jpg/000.jpg"}
+    assert whole < set(found)
+    assert all(decode_image(found[name]).shape[0] == 3 for name in whole)
+    assert "gone.jpg" in found  # by which it is left out with a reason, as every image that cannot be read
+    said = capsys.readouterr().err
+    assert "left out: nothing (a link that leads nowhere)" in said
+    assert "left out: itself (a link that leads nowhere)" in said
+    assert "left out: folder/back (a link that leads back to a folder above it)" in said
+    assert all(name.count("/") < 8 for name in found)
 
 
 def test_no_folder_and_no_images_are_refused(tmp_path: Path) -> None:

@@ -210,7 +210,6 @@ class Folders(Reader):
     def make(self, rng: Rng, folder: Path) -> Truth:
         (folder / "in" / "sub").mkdir(parents=True)
         colours: dict[str, Any] = {}
-        trap = ""
         for number in range(int(rng.integers(1, 7))):
             name = (
                 one(rng, ("", "sub/", ""))
@@ -234,11 +233,9 @@ class Folders(Reader):
             os.mkfifo(place)
         elif kind == "device":
             place.symlink_to("/dev/zero")
-            trap = "refused"
         elif kind == "link":
             Image.new("RGB", (2, 2)).save(folder / "out.png")
             place.symlink_to("../out.png")
-            trap = "refused"
         elif kind == "folder":
             place.mkdir()
         elif kind == "hidden":
@@ -251,7 +248,7 @@ class Folders(Reader):
             os.rename(folder / "x.png", os.fsencode(folder / "in") + b"/\xff\xfe.png")
         elif kind == "loop":
             place.symlink_to("z.png")
-        return Truth(kind, seen=trap == "refused", more=colours)
+        return Truth(kind, more=colours)
 
     def read(self, folder: Path, truth: Truth) -> None:
         from mmt.extraction import extract_features
