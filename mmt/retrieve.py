@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt.command import Command
-from mmt.errors import MMTError
+from mmt.errors import MMTError, nearest
 from mmt.image_names import Names, names_in
 from mmt.inputs import read_texts
 from mmt.kinds import SOURCES, packing, writes_json
@@ -267,8 +267,11 @@ def _queries(texts: Sequence[str], input_file: Path | None, pictures: Sequence[P
             raise MMTError(f"{where}: expected a text to ask with, but it is blank. Leave it out.")
     for picture in pictures:
         if not picture.is_file():
-            there = Names(names_in(picture.parent, ""))
-            raise MMTError(f"--image {picture}: no such file{there.hint(picture.name)}.")
+            there = names_in(picture.parent, "")
+            hint = Names(there).hint(picture.name)
+            raise MMTError(
+                f"--image {picture}: no such file{hint}.{'' if hint else nearest(picture.name, there())}"
+            )
     return [Query(text) for _, text in lines] + [Query(image=picture) for picture in pictures]
 
 

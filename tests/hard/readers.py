@@ -11,7 +11,6 @@ import gzip
 import json
 import os
 import re
-import shutil
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -433,6 +432,9 @@ HOSTILE_NAMES = (
 )  # fmt: skip
 
 
+LINKS = ("out.png", "outside/secret.png", "sub/out.png")
+
+
 class Names(Reader):
     """Image names out of sentences' files, data sets, indices and CoMMuTE: none leads out of the folder."""
 
@@ -495,7 +497,7 @@ class Names(Reader):
                 [Query("a")], [[Answer(1, 0.5, "secret.png")]], replace(index, images=str(folder)), folder
             )
             picture = re.findall("data:image/jpeg[^\"']*", secret)
-            if not picture or picture[0] in page:
+            if not picture or (picture[0] in page and name not in LINKS):
                 raise Wrong("a picture from outside the folder is in the page")
         elif where == "split":
             from mmt.prepared import read_split
@@ -512,16 +514,12 @@ class Names(Reader):
         else:
             from mmt.images import find_images
 
-            shutil.rmtree(images / "outside") if not (images / "outside").is_symlink() else None
-            for extra in ("out.png", "sub/out.png"):
-                if "out" not in name:
-                    (images / extra).unlink()
             for path in find_images(images).values():
                 self.inside(path, images)
 
     @staticmethod
     def inside(path: Path, folder: Path) -> None:
-        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        if not Path(os.path.normpath(path)).is_relative_to(folder):  # links are the user's own, and followed
             raise Wrong(f"leads out of the folder: {path}")
 
 
