@@ -152,6 +152,8 @@ def reproduce_command(result: Path, out: Path, data: Path | None, images: tuple[
         click.echo(f"{was:6.2f} was, {now:6.2f} is now  {name}")
     for name, before, after in found.versions:
         click.echo(f"{name} {before} was, {after} is now")
+    if found.note:
+        click.echo(f"settings: {found.note}", err=True)
     click.echo("agrees: the same translations, byte for byte" if found.exact else "does not agree to the byte")
     sys.exit(not found.exact)
 

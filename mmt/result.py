@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError
 from mmt.lines import make_folder, parse_json, write_whole
+
+if TYPE_CHECKING:
+    from mmt.config import TrainConfig
 
 _WHAT = "what python -m eval.result writes, or mmt reproduce"
 
@@ -79,11 +82,13 @@ class Agreement:
     """Whether a repeated run agrees, and if not, how far it is off.
 
     exact: the translations are the same, byte for byte.
+    note: where the settings are from, if not from the run itself.
     scores: of each score its name, what it was and what it is now.
     versions: of each package that has another version now its name, what it was and what it is.
     """
 
     exact: bool
+    note: str
     scores: list[tuple[str, float, float]]
     versions: list[tuple[str, str, str]]
 
@@ -98,23 +103,11 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
     Raises:
         MMTError: no such result, or one without settings, or the data are others than those it was made of.
     """
-    from mmt.config import TrainConfig
-    from mmt.config_checks import check_values
-    from mmt.config_file import validated
     from mmt.prepared import read_info
     from mmt.recipe import train
 
-    told = _read(path)
-    tree = copy.deepcopy(told["training"]["config"])
-    if data is not None:
-        tree.setdefault("data", {})["path"] = str(data)
-    if images:
-        tree.setdefault("images", {})["features"] = (
-            [str(one) for one in images] if len(images) > 1 else str(images[0])
-        )
-    config = validated(TrainConfig, tree, str(path))
-    check_values(config, str(path))
-    assert config.data.path is not None  # noqa: S101  # check_values() has seen to it
+    told, config = read_result(path, data, images)
+    assert config.data.path is not None  # noqa: S101  # read_result() has seen to it
     info = read_info(config.data.path)
     for what, split, expected in (
         ("the training data", config.data.train_split, told["training"]["data_checksum"]),
@@ -134,6 +127,7 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
     now = write_result(model, config.data.path, told["split"], out / "result", stores if uses_images else ())
     return Agreement(
         exact=now["hypotheses_sha256"] == told["hypotheses_sha256"],
+        note=str(told["training"].get("config_from", "")),
         scores=[
             (score["name"], score["value"], now["scores"][name]["value"])
             for name, score in told["scores"].items()
@@ -145,6 +139,60 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
             if now["versions"].get(name) != was
         ],
     )
+
+
+def read_result(
+    path: Path, data: Path | None = None, images: Sequence[Path] = ()
+) -> tuple[dict[str, Any], TrainConfig]:
+    """What a ``result.json`` says, and the training that it describes.
+
+    Args:
+        data, images: instead of the data set and the feature stores that it names.
+    Raises:
+        MMTError: no such result, or one without settings, or with others than those of its model.
+    """
+    from mmt.config import TrainConfig
+    from mmt.config_checks import check_values
+    from mmt.config_file import validated
+
+    told = _read(path)
+    tree = copy.deepcopy(told["training"]["config"])
+    if data is not None:
+        tree.setdefault("data", {})["path"] = str(data)
+    if images:
+        tree.setdefault("images", {})["features"] = (
+            [str(one) for one in images] if len(images) > 1 else str(images[0])
+        )
+    config = validated(TrainConfig, tree, str(path))
+    check_values(config, str(path))
+    _check_config(told, config, path)
+    return told, config
+
+
+def _check_config(told: dict[str, Any], config: TrainConfig, path: Path) -> None:
+    """Raises MMTError where the settings are not those of the model that the result is of."""
+    training, model = told["training"], told.get("model", {})
+    pairs = [
+        (f"model.{name}", value, model[name]) for name, value in asdict(config.model).items() if name in model
+    ]
+    pairs += [
+        (f"decoding.{name}", value, told["decoding"][name])
+        for name, value in asdict(config.decoding).items()
+        if name in told.get("decoding", {})
+    ]
+    pairs.append(("seed", config.seed, training.get("seed", config.seed)))
+    pairs.append(("text.vocab_size", config.text.vocab_size, model.get("vocab_size", config.text.vocab_size)))
+    for name, says, was in pairs:
+        if says != was and not (name == "text.vocab_size" and config.start.model is not None):
+            raise MMTError(f"{path}: its settings say {name} {says}, its model has {was}. Correct the file.")
+    updates = training.get("updates", config.regime.num_steps)
+    if updates > config.regime.num_steps or (config.regime.patience is None and updates < config.regime.num_steps):
+        raise MMTError(
+            f"{path}: its settings say regime.num_steps {config.regime.num_steps:,}, its model had {updates:,} "
+            "updates. Correct the file."
+        )
+    if told["features"] is not None and not config.needs_features:
+        raise MMTError(f"{path}: its settings use no images, its model does. Correct the file.")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,9 +13,15 @@ from eval.result import main as result_command
 from mmt.cli import main
 from mmt.config import read_config
 from mmt.errors import MMTError
+<<<<<<< HEAD
 from mmt.prepared import DatasetInfo, write_dataset
+=======
+>>>>>>> 99203e3 (Headline results: their settings, derived and marked so; reproduce checks settings against the model)
 from mmt.recipe import train
-from mmt.result import write_result
+from mmt.result import read_result, write_result
+
+RESULTS = sorted((Path(__file__).parent.parent / "recipes" / "results").glob("*/result.json"))
+TRANSLATION = [path for path in RESULTS if "hypotheses_sha256" in json.loads(path.read_text())]
 
 SETTINGS = [
     "text.vocab_size=330",
@@ -61,7 +67,7 @@ def test_a_repeated_run_agrees_to_the_byte(written: Path, world: Path, tmp_path:
     assert len(set((tmp_path / "out" / hypotheses).read_text().splitlines())) > 1
 
     # Another seed is another run, and no torch of that version made this one.
-    told["training"]["config"]["seed"] = 2
+    told["training"]["config"]["seed"] = told["training"]["seed"] = 2
     told["versions"]["torch"] = "1.0"
     (tmp_path / "other.json").write_text(json.dumps(told))
     done = reproduce(tmp_path / "other.json", tmp_path / "other")
@@ -128,3 +134,41 @@ def test_results_without_settings_and_other_data_are_refused(written: Path, tmp_
     assert done.exit_code == 2
     assert f"{tmp_path / 'data'}: train: expected the training data of {written}, checksum" in done.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("path", TRANSLATION, ids=lambda path: path.parent.name)
+def test_every_result_of_a_translation_can_be_reproduced(path: Path) -> None:
+    """As far as can be told without its data: the settings are there, valid, and those of its model."""
+    told, config = read_result(path)
+    assert config.regime.num_steps == told["training"]["updates"]
+    assert (config.images.features is None) == (told["features"] is None)
+    assert {"multi30k_en_de_none", "multi30k_en_de_gated"} <= {one.parent.name for one in TRANSLATION}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("model", "num_heads", 2),
+        ("decoding", "beam_size", 4),
+        ("regime", "num_steps", 4300),
+        ("regime", "num_steps", 4500),
+        ("text", "vocab_size", 9000),
+        ("", "seed", 3),
+    ],
+)
+def test_settings_that_are_not_the_models_are_refused(
+    tmp_path: Path, section: str, key: str, value: object
+) -> None:
+    told = json.loads(next(path for path in TRANSLATION if path.parent.name == "multi30k_en_de_none").read_text())
+    config = told["training"]["config"]
+    (config[section] if section else config)[key] = value
+    (tmp_path / "result.json").write_text(json.dumps(told))
+    with pytest.raises(MMTError, match=rf"its settings say {section}\.?{key} .*Correct the file"):
+        read_result(tmp_path / "result.json")
+
+
+def test_a_published_result_says_which_data_it_wants(tmp_path: Path) -> None:
+    path = next(path for path in TRANSLATION if path.parent.name == "multi30k_en_de_gated")
+    done = reproduce(path, tmp_path / "out", "--data", make_dataset(tmp_path / "data", {"train": 4, "val": 2}))
+    assert done.exit_code == 2
+    assert f"expected the training data of {path}, checksum 3bc93e96aeb2" in done.output
