@@ -28,6 +28,7 @@ from mmt.commute import (
 from mmt.errors import MMTError
 from mmt.lines import check_file, write_whole
 from mmt.metrics import McNemar, mcnemar
+from mmt.plugins import import_option
 
 if TYPE_CHECKING:
     from mmt.features import FeatureStore
@@ -48,6 +49,7 @@ _PATH = click.Path(path_type=Path)
               help="An image that cannot be had: stop, or leave its items out and say how many.")  # fmt: skip
 @click.option("--against", type=_PATH, help="Another model, to compare with on the same items.")
 @click.option("--output", type=_PATH, help="A JSON file for the figures and each item's perplexities.")
+@import_option
 def main(
     model: Path,
     data: Path,

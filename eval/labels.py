@@ -26,6 +26,7 @@ from mmt.folder import read_card
 from mmt.label_metrics import draw_confusion, label_scores, sentiment_scores
 from mmt.labels import read_column, read_labels
 from mmt.lines import make_folder, write_whole
+from mmt.plugins import import_option
 from mmt.prepared import read_info, read_split
 
 _PATH = click.Path(path_type=Path)
@@ -67,6 +68,7 @@ class _Items:
               help="The feature store (one a set of features), for models with images or recordings.")  # fmt: skip
 @click.option("--draws", type=click.IntRange(min=1), default=5, help="Of wrong images or recordings.")
 @click.option("--task", default="", help="Named in result.json.")
+@import_option
 def main(
     out: Path,
     systems: tuple[tuple[str, Path, Path], ...],

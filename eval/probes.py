@@ -26,6 +26,8 @@ from mmt.errors import MMTError
 from mmt.image_names import Names, files_below
 from mmt.lines import make_folder, write_whole
 from mmt.metrics import leading_metric, normalized, signed_rank
+from mmt.metrics import normalized, signature_of, signed_rank
+from mmt.plugins import import_option
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.probes import (
     Probe,
@@ -63,6 +65,7 @@ _Values = dict[str, dict[str, list[Any]]]  # by system and seed: one of each dra
               help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
 @click.option("--draws", type=click.IntRange(min=1), default=5, help="How often to draw wrong images.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
+@import_option
 def main(
     data: Path,
     split: str,

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from mmt.command import Command
+from mmt.plugins import import_option
 
 _PATH = click.Path(path_type=Path)
 
@@ -21,6 +22,7 @@ _PATH = click.Path(path_type=Path)
 @click.argument("out", type=_PATH)
 @click.option("--images", type=_PATH, multiple=True,
               help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
+@import_option
 def main(model: Path, data: Path, split: str, out: Path, images: tuple[Path, ...]) -> None:
     """Translates SPLIT of the prepared data set DATA with MODEL, scores it, and writes both into OUT."""
     from mmt.prepared import read_info

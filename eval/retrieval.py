@@ -25,6 +25,7 @@ from mmt.controls import wrong_images
 from mmt.errors import MMTError
 from mmt.image_names import Names, files_below
 from mmt.lines import make_folder, write_whole
+from mmt.plugins import import_option
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.ranks import FIGURES, chance, figures, ranks
 
@@ -46,6 +47,7 @@ _PATH = click.Path(path_type=Path)
               help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
 @click.option("--draws", type=click.IntRange(min=1), default=5, help="How often to draw wrong images (control).")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
+@import_option
 def main(
     models: tuple[Path, ...],
     data: Path,

@@ -13,6 +13,7 @@ import click
 from mmt import __version__
 from mmt.command import Command
 from mmt.errors import MMTError
+from mmt.plugins import import_option
 from mmt.retrieve import retrieve_command
 from mmt.score import score_command
 from mmt.score_pairs import score_pairs_command
@@ -115,6 +116,7 @@ def features_command(
 @click.option("--config-file", type=_PATH, help="YAML file with the run's settings.")
 @click.option("--config", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one setting; repeatable.")
 @click.option("--dump-config", is_flag=True, help="Prints all settings, defaults included, and stops.")
+@import_option
 def train_command(
     output: Path | None, config_file: Path | None, overrides: tuple[str, ...], dump_config: bool
 ) -> None:
@@ -140,6 +142,7 @@ def train_command(
 @click.option("--data", type=_PATH, help="The prepared data set.  [default: as the result names it]")
 @click.option("--images", type=_PATH, multiple=True,
               help="A feature store (one a set of features).  [default: as the result names it]")  # fmt: skip
+@import_option
 def reproduce_command(result: Path, out: Path, data: Path | None, images: tuple[Path, ...]) -> None:
     """Trains and scores again what RESULT, a result.json, tells of, and says whether it agrees.
 
@@ -164,6 +167,7 @@ def reproduce_command(result: Path, out: Path, data: Path | None, images: tuple[
 @click.option("--jobs", type=click.IntRange(min=1), default=1,
               help="Trainings at a time, each on its part of the cores.")  # fmt: skip
 @click.option("--only-table", is_flag=True, help="Train nothing: score what is there.")
+@import_option
 def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool) -> None:
     """Trains every fusion with every set of features and every seed that CONFIG_FILE names, and compares them.
 
@@ -181,6 +185,7 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool) -
 @click.option("--to", type=click.Choice(["onnx"]), default="onnx", help="The format.")
 @click.option("--precision", "precisions", type=click.Choice(["float32", "int8"]), multiple=True,
               default=("float32", "int8"), help="Of the weights; repeatable.")  # fmt: skip
+@import_option
 def export_command(model: Path, out: Path, to: str, precisions: tuple[ExportPrecision, ...]) -> None:
     """Exports a model for mmt translate --runtime onnx, which needs no torch: the same translations, faster."""
     from mmt.export import export_model
@@ -205,6 +210,7 @@ def export_command(model: Path, out: Path, to: str, precisions: tuple[ExportPrec
 @click.option("--no-pictures", is_flag=True, help="Leave the photographs out of the page.")
 @click.option("--output", type=_PATH, default="evidence", help="Folder for evidence.html and evidence.json.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@import_option
 def evidence_command(
     model: Path,
     data: Path,

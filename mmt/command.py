@@ -12,6 +12,7 @@ import click
 from mmt import runtime
 from mmt.errors import MMTError, is_url
 from mmt.lines import disk_error
+from mmt.plugins import import_given
 from mmt.stopping import Stopped, stopping_at_once
 
 
@@ -45,6 +46,7 @@ class Command(click.Command):
         runtime.start()
         try:
             with stopping_at_once():
+                import_given(ctx)
                 return super().invoke(ctx)
         except Stopped as stop:
             name = signal.Signals(stop.signum).name

@@ -76,7 +76,7 @@ def read_compare(path: Path) -> tuple[CompareConfig, TrainConfig]:
     Raises:
         MMTError: no such file, an unknown key, fusion or name of features, or a recipe that cannot be read.
     """
-    from mmt.fusion import FUSIONS
+    from mmt.fusion import find_fusion
 
     config = validated(CompareConfig, read_tree(path), str(path))
     config.recipe = path.parent / config.recipe
@@ -84,8 +84,10 @@ def read_compare(path: Path) -> tuple[CompareConfig, TrainConfig]:
     if len(systems) < 2 or not config.seeds:
         raise MMTError(f"{path}: expected at least one fusion with features, and one seed.")
     for fusion, name in systems:
-        if fusion not in FUSIONS:
-            raise MMTError(f"{path}: fusions: unknown '{fusion}'.{nearest(fusion, FUSIONS)}")
+        try:
+            find_fusion(fusion)
+        except MMTError as error:
+            raise MMTError(f"{path}: fusions: {error}") from None
         if name and name not in config.features:
             raise MMTError(f"{path}: fusions: {fusion}: no features '{name}'.{nearest(name, config.features)}")
     for name, values in (("seeds", config.seeds), ("fusions and features", systems)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmt.errors import MMTError, nearest
+from mmt.errors import MMTError
 
 if TYPE_CHECKING:
     from mmt.config import TrainConfig
@@ -12,13 +12,12 @@ if TYPE_CHECKING:
 
 def check_values(config: TrainConfig, where: str) -> None:
     """Raises MMTError, beginning with ``where``, for settings that cannot be, or not together."""
-    from mmt.fusion import FUSIONS  # and with it torch: what can be wrong without it has been looked at
+    from mmt.fusion import find_fusion  # and with it torch: what can be wrong without it has been looked at
 
-    if config.model.fusion not in FUSIONS:
-        raise MMTError(
-            f"{where}: model.fusion: unknown '{config.model.fusion}'.{nearest(config.model.fusion, FUSIONS)} "
-            f"Known: {', '.join(FUSIONS)}."
-        )
+    try:
+        find_fusion(config.model.fusion)
+    except MMTError as error:
+        raise MMTError(f"{where}: model.fusion: {error}") from None
     if config.data.path is None:
         raise MMTError(f"{where}: data.path is missing. Name the prepared data set, e.g. --config data.path=DIR.")
     if config.needs_features and config.images.features is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -189,6 +190,7 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     from mmt.text import Tokenizer
 
     card = read_card(folder)
+    _check_fusion(folder, card)
     check_files(folder, card, (WEIGHTS, TOKENIZER))
     tokenizer = Tokenizer(folder / TOKENIZER)
     try:
@@ -220,6 +222,25 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
             "Copy the model folder again."
         )
     return model.eval(), tokenizer, card
+
+
+def _check_fusion(folder: Path, card: ModelCard) -> None:
+    """Raises MMTError for a fusion that this process does not know, with the module that has it.
+
+    The module is never imported because a card names it: it could be anything.
+    """
+    from mmt.fusion import find_fusion
+
+    name, module = str(card.config.get("fusion")), str(card.training.get("fusion_module", ""))
+    try:
+        find_fusion(name)
+    except MMTError as error:
+        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module):
+            raise MMTError(f"{folder}: {error}") from None
+        raise MMTError(
+            f"{folder}: its fusion '{name}' is not one of mmt's, but of the module '{module}'. Give --import "
+            f"{module}, or the path of its file; in Python, import {module} first."
+        ) from None
 
 
 def _fitting(config: MMTConfig, card: ModelCard, weights: Mapping[str, Any]) -> MMTConfig:

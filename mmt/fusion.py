@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import entry_points
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 
 from mmt.attention import Lens, beyond, layout_of
+from mmt.errors import MMTError, nearest
 from mmt.sizes import ModelSizes
 
 
@@ -286,6 +288,25 @@ FUSIONS: dict[str, type[Fusion] | None] = {
     "hybrid": HybridFusion,
 }
 """By name; each is built from the model's sizes."""
+
+
+def find_fusion(name: str) -> type[Fusion] | None:
+    """The class of a fusion, None for text only: of ``FUSIONS``, or of an installed package's entry point.
+
+    A package adds a fusion by an entry point in the group ``mmt.fusions``, whose name is the fusion's.
+
+    Raises:
+        MMTError: there is no such fusion.
+    """
+    if name not in FUSIONS:
+        for entry in entry_points(group="mmt.fusions", name=name):
+            FUSIONS[name] = entry.load()
+    if name not in FUSIONS:
+        raise MMTError(
+            f"unknown fusion '{name}'.{nearest(name, FUSIONS)} Known: {', '.join(FUSIONS)}. For one of your own "
+            "give --import MODULE, which adds it to mmt.fusion.FUSIONS."
+        )
+    return FUSIONS[name]
 
 
 def mean_region(image: Tensor, image_pad: Tensor | None) -> Tensor:

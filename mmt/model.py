@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from mmt.attention import Attention, Lens, beyond, layout_of, with_fast_dropout
 from mmt.encoders import FrameEncoder, LSTMEncoder
-from mmt.fusion import FUSIONS, Fusion, Look, Memory, mean_region, real_first
+from mmt.fusion import Fusion, Look, Memory, find_fusion, mean_region, real_first
 from mmt.losses import label_smoothed_nll
 from mmt.objectives import ContrastiveHead, ImaginationHead, LabelHead
 from mmt.sizes import MMTConfig
@@ -64,7 +64,7 @@ class MMTModel(Seq2SeqModel):
             if config.text_encoder == "transformer"
             else LSTMEncoder(config)
         )
-        kind = FUSIONS[config.fusion]
+        kind = find_fusion(config.fusion)
         if kind is not None or "contrastive" in config.heads:
             self.image_proj = nn.ModuleList(_image_encoder(config, place, dim) for _, dim in config.image_sets)
         if kind is not None:

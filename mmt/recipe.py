@@ -53,6 +53,7 @@ from mmt.console import ConsoleRecorder, quiet_fairseq2
 from mmt.data import BatchReader, Example, collate
 from mmt.errors import MMTError, nearest
 from mmt.folder import ModelCard, save_model
+from mmt.fusion import find_fusion
 from mmt.lines import disk_error
 from mmt.model import MMTModel
 from mmt.prepared import read_info
@@ -395,6 +396,9 @@ def _learnt_otherwise(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if config.objectives.used() or config.objectives.translation != 1.0:
         found["objectives"] = {"translation": config.objectives.translation, **config.objectives.used()}
+    module = getattr(find_fusion(config.model.fusion), "__module__", "mmt.fusion")
+    if module != "mmt.fusion":
+        found["fusion_module"] = module  # what has to be imported before the model can be loaded
     if config.images.dropout_p:
         found["image_dropout_p"] = config.images.dropout_p
     if config.beside:

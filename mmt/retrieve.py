@@ -21,6 +21,7 @@ from mmt.inputs import read_texts
 from mmt.kinds import SOURCES, packing, writes_json
 from mmt.lines import check_file, write_together
 from mmt.normalization import is_blank, normalize
+from mmt.plugins import import_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +74,7 @@ class Query:
 @click.option("--output", type=_PATH, help="Answers as JSON lines.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
 @click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
+@import_option
 def retrieve_command(
     texts: tuple[str, ...],
     model: Path,

@@ -14,6 +14,7 @@ from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.kinds import TRANSLATIONS, packing, writes_json
 from mmt.lines import check_file, replacing
+from mmt.plugins import import_option
 
 if TYPE_CHECKING:
     from mmt.files import Missing
@@ -46,6 +47,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--max-tokens", type=click.IntRange(min=1), default=8192, help="Of a batch.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
 @click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
+@import_option
 def score_pairs_command(
     model: Path,
     source: Path | None,

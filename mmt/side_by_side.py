@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mmt.errors import MMTError
+from mmt.plugins import imported
 from mmt.shards import hold
 
 # A training process must not take itself for one of several that train one model together.
@@ -96,6 +97,8 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
 def _begin(training: Training, threads: int, lock: IO[bytes]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mmt.cli", "train", str(training.output)]
     command += ["--config-file", str(training.config_file)]
+    for module in imported:
+        command += ["--import", module]
     for setting in (*(s for s in training.settings if not s.startswith("threads=")), f"threads={threads}"):
         command += ["--config", setting]
     training.output.mkdir(parents=True, exist_ok=True)

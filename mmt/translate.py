@@ -14,6 +14,7 @@ from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.kinds import writes_json
 from mmt.lines import check_file
+from mmt.plugins import import_option
 from mmt.shards import Parts, Shard, shard_option
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def _parts(
               help="Of the decoder's matrices; the others are faster and less exact.")  # fmt: skip
 @click.option("--runtime", type=click.Choice(["torch", "onnx"]),
               help="onnx: what mmt export wrote, without torch.  [default: by the folder]")  # fmt: skip
+@import_option
 def translate_command(
     model: Path,
     input_file: Path,
@@ -259,6 +261,7 @@ def _translator(
 @_reads_sentences
 @click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
               help="Label, probability and score, tab-separated; .jsonl: JSON lines, .gz: packed.")  # fmt: skip
+@import_option
 def predict_command(
     model: Path,
     input_file: Path,

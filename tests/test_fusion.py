@@ -5,17 +5,25 @@ Laws of every fusion, whichever its place, are in test_model.py and test_decodin
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import DIM, tiny_model
+from conftest import DIM, tiny_folder, tiny_model
+from test_recipe import config, settings
 
 import mmt.fusion as fusion_module
 from mmt.data import Example, collate
+from mmt.errors import MMTError
+from mmt.folder import load_model, read_card
 from mmt.fusion import (
     FUSIONS,
     ConcatFusion,
@@ -26,9 +34,11 @@ from mmt.fusion import (
     Look,
     Memory,
     SelectiveFusion,
+    find_fusion,
     mean_region,
     real_first,
 )
+from mmt.plugins import import_modules
 from mmt.sizes import ModelSizes
 
 KINDS = [name for name, kind in FUSIONS.items() if kind is not None and kind.look is not Fusion.look]
@@ -268,15 +278,18 @@ def test_memory_takes_rows_whole() -> None:
     assert list(taken.image_layout.seq_lens) == [1, 1, 1]
 
 
-def test_the_fusion_of_the_recipes_readme_keeps_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is taken from the page as it stands there."""
+def own_fusion() -> str:
+    """The module of the recipes' page, as it stands there."""
     page = (Path(__file__).parent.parent / "recipes" / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(class .*?)```", page, re.DOTALL)
+    (code,) = re.findall(r"```python\n(import torch\n.*?)```", page, re.DOTALL)
+    return str(code)
+
+
+def test_the_fusion_of_the_recipes_readme_keeps_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = own_fusion()
     assert len(code.splitlines()) <= 30
-    names: dict[str, object] = {}
     monkeypatch.setattr(fusion_module, "FUSIONS", dict(FUSIONS))
-    exec(code, vars(fusion_module) | {"FUSIONS": fusion_module.FUSIONS}, names)  # noqa: S102  # our own page
-    monkeypatch.setattr("mmt.model.FUSIONS", fusion_module.FUSIONS)
+    exec(code, {"__name__": "shift_fusion"})  # noqa: S102  # our own page
     model, batch = tiny_model(40, "shift"), collate([Example([5, 6], [7]), Example([8], [9, 10])])
     with torch.no_grad():
         text = model.encode(batch.source, batch.source_lens).states
@@ -284,3 +297,68 @@ def test_the_fusion_of_the_recipes_readme_keeps_the_laws(monkeypatch: pytest.Mon
         fused = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad).states
     assert torch.equal(fused[0], text[0])
     assert not torch.allclose(fused[1], text[1])
+
+
+def test_a_model_with_a_fusion_of_ones_own_is_loaded_where_its_module_is_imported(
+    world: Path, tmp_path: Path
+) -> None:
+    """The page's module, as it stands there: trained, then used in fresh processes."""
+    (tmp_path / "shift_fusion.py").write_text(own_fusion(), encoding="utf-8")
+
+    def mmt(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", "from mmt.cli import main; main()", *map(str, arguments)]
+        paths = {"PYTHONPATH": str(Path(__file__).parent.parent)}  # and not the current folder
+        return subprocess.run(command, cwd=tmp_path, env=os.environ | paths, capture_output=True, text=True)
+
+    setting = [word for one in settings(world, "regime.num_steps=3", fusion="shift") for word in ("--config", one)]
+    done = mmt("train", "run", *setting, "--import", "shift_fusion")
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "run" / "model")
+    assert (card.config["fusion"], card.training["fusion_module"]) == ("shift", "shift_fusion")
+
+    given = ["--model", tmp_path / "run" / "model", "--data", world / "data", "--images", world / "features"]
+    done = mmt("translate", *given, "--import", tmp_path / "shift_fusion.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 8
+    with pytest.raises(MMTError, match="fusion 'shift' is not one of mmt's, but of the module 'shift_fusion'"):
+        load_model(tmp_path / "run" / "model")
+    assert "shift_fusion" not in sys.modules
+    with pytest.raises(MMTError, match=r"model\.fusion: unknown fusion 'shift'.* --import MODULE"):
+        config(world, fusion="shift")
+
+
+@pytest.mark.parametrize("module", ["os; import this", "../shift", "", "os"])
+def test_a_cards_module_is_named_at_most(world: Path, tmp_path: Path, module: str) -> None:
+    card = json.loads((tiny_folder(tmp_path / "model", world) / "mmt.json").read_text())
+    card["config"]["fusion"], card["training"]["fusion_module"] = "shift", module
+    (tmp_path / "model" / "mmt.json").write_text(json.dumps(card))
+    with pytest.raises(MMTError, match="fusion 'shift'") as caught:
+        load_model(tmp_path / "model")
+    assert f"the module '{module}'" in str(caught.value) or module != "os"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "ModuleNotFoundError|FileNotFoundError"), ("1 / 0", "ZeroDivisionError"), ("(", "SyntaxError")],
+)
+def test_a_module_that_cannot_be_imported_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    if text is not None:
+        (tmp_path / "broken_fusion.py").write_text(text)
+    for module in ("broken_fusion", "broken_fusion.py"):
+        with pytest.raises(MMTError, match=f"--import {module}: ({message}): .*Expected an installed module"):
+            import_modules([module])
+    assert "broken_fusion" not in sys.modules
+
+
+def test_an_installed_package_adds_a_fusion_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("theirs", "mmt.fusion:GatedFusion", "mmt.fusions")
+    monkeypatch.setattr(fusion_module, "FUSIONS", dict(FUSIONS))
+    installed = {("mmt.fusions", "theirs"): [entry]}
+    monkeypatch.setattr(fusion_module, "entry_points", lambda *, group, name: installed.get((group, name), []))
+    assert find_fusion("theirs") is FUSIONS["gated"]
+    with pytest.raises(MMTError, match="unknown fusion 'others'"):
+        find_fusion("others")

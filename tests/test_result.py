@@ -13,10 +13,7 @@ from eval.result import main as result_command
 from mmt.cli import main
 from mmt.config import read_config
 from mmt.errors import MMTError
-<<<<<<< HEAD
 from mmt.prepared import DatasetInfo, write_dataset
-=======
->>>>>>> 99203e3 (Headline results: their settings, derived and marked so; reproduce checks settings against the model)
 from mmt.recipe import train
 from mmt.result import read_result, write_result
 
