@@ -26,7 +26,6 @@ from mmt.errors import MMTError
 from mmt.image_names import Names, files_below
 from mmt.lines import make_folder, write_whole
 from mmt.metrics import leading_metric, normalized, signed_rank
-from mmt.metrics import normalized, signature_of, signed_rank
 from mmt.plugins import import_option
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.probes import (
