@@ -14,6 +14,7 @@ import click
 from mmt.ambiguity import Lexicon, find_ambiguous
 from mmt.command import Command
 from mmt.prepared import read_info, read_split
+from mmt.screen import counted, print_table
 
 _PATH = click.Path(path_type=Path)
 _TOP = 20
@@ -43,24 +44,17 @@ def main(data: Path, out: Path, min_count: int, min_share: float, seed: int) -> 
     )
     lexicon.save(out)
     print_words(lexicon, _TOP)
-    click.echo(f"{out}: {len(lexicon.words):,} words\n{lexicon.signature}")
+    click.echo(f"{out}: {counted(len(lexicon.words), 'word')}\n{lexicon.signature}")
 
 
 def print_words(lexicon: Lexicon, top: int) -> None:
     """Prints the ``top`` words that are ambiguous most often: by entropy times count."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=f"Most ambiguous, {lexicon.source_lang}-{lexicon.target_lang}", title_justify="left")
-    table.add_column("word")
-    table.add_column("count", justify="right")
-    table.add_column("bits", justify="right")
-    table.add_column("translations")
+    rows = []
     for word in sorted(lexicon.words.values(), key=lambda word: -word.entropy * word.count)[:top]:
         translations = ", ".join(f"{sense.name} {sense.probability:.0%}" for sense in word.senses)
-        table.add_row(escape(word.word), f"{word.count:,}", f"{word.entropy:.2f}", escape(translations))
-    Console().print(table)
+        rows.append([word.word, f"{word.count:,}", f"{word.entropy:.2f}", translations])
+    title = f"Most ambiguous, {lexicon.source_lang}-{lexicon.target_lang}"
+    print_table(("word", "count", "bits", "translations"), rows, title=title, text=(0, 3))
 
 
 if __name__ == "__main__":

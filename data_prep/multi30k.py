@@ -40,6 +40,7 @@ from mmt.lines import read_lines
 from mmt.moses import looks_tokenized, unescape
 from mmt.normalization import is_blank
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
+from mmt.screen import counted
 from mmt.shards import Parts, Shard, shard_option
 
 LANGUAGES = ("en", "de", "fr", "cs")
@@ -384,7 +385,9 @@ def _without_bad(
             "Fetch them again, or count them as missing with --unreadable skip."
         )
     if bad:
-        click.echo(f"counted as missing, {len(bad):,} images that cannot be decoded: {', '.join(bad)}", err=True)
+        click.echo(
+            f"counted as missing: {counted(len(bad), 'image')} that cannot be decoded: {', '.join(bad)}", err=True
+        )
     return frozenset(present) - frozenset(bad)
 
 

@@ -17,6 +17,7 @@ from mmt.command import Command
 from mmt.errors import MMTError
 from mmt.prepared import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
 from mmt.probes import SYMBOLS, Probe, can_be_scored, check_scorable
+from mmt.screen import counted
 
 _PATH = click.Path(path_type=Path)
 
@@ -42,7 +43,8 @@ def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool)
     for split in info.splits:
         words = [len(masked) for masked in read_split(out, split)["masked"]]
         click.echo(
-            f"{split}: {sum(words):,} words masked in {sum(map(bool, words)):,} of {len(words):,} sentences"
+            f"{split}: {counted(sum(words), 'word')} masked in {sum(map(bool, words)):,} of "
+            f"{counted(len(words), 'sentence')}"
         )
 
 

@@ -5,7 +5,6 @@ python -m eval.ambiguous data/ambiguous_en_de.json data/multi30k_en_de test_2016
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from mmt.kinds import TRANSLATIONS
 from mmt.metrics import McNemar, mcnemar
 from mmt.moses import unescape
 from mmt.prepared import read_info, read_split
+from mmt.screen import console, print_json, print_table
 
 _PATH = click.Path(path_type=Path)
 
@@ -43,7 +43,7 @@ def main(lexicon: Path, data: Path, split: str, hypotheses: tuple[Path, ...], ou
             for (name, score), test in zip(scores.items(), _tests(list(scores.values())), strict=True)
         ]
         result = {"data": str(data), "split": split, "lexicon": str(lexicon), "systems": systems}
-        click.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        print_json(result)
     else:
         print_scores(scores)
 
@@ -69,32 +69,25 @@ def score_files(lexicon: Path, data: Path, split: str, hypotheses: Sequence[Path
 
 def print_scores(scores: dict[str, SenseScore]) -> None:
     """Prints the table and, below it, the signature."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
+    out = console()
     first = next(iter(scores.values()))
-    table = Table()
-    table.add_column("system", no_wrap=True)
-    for heading in ("accuracy", "micro F1", "macro F1", *GROUPS, "p"):
-        table.add_column(heading, justify="right", no_wrap=True)
     groups = [f"{100 * (name == USUAL):.2f}" if group.items else "-" for name, group in first.groups.items()]
     usual = map(_percent, (first.usual_accuracy, first.usual_accuracy, first.usual_macro_f1))
-    table.add_row("baseline", *usual, *groups, "")
+    rows = [["baseline", *usual, *groups, ""]]
     for number, (score, test) in enumerate(zip(scores.values(), _tests(list(scores.values())), strict=True), 1):
         numbers = (score.accuracy, score.micro_f1, score.macro_f1, *(g.accuracy for g in score.groups.values()))
-        table.add_row(str(number), *map(_percent, numbers), f"{test.p_value:.2g}" if test is not None else "")
-    table.add_section()
-    table.add_row("items", f"{len(first.items):,}", "", "", *(f"{g.items:,}" for g in first.groups.values()), "")
-    console.print(table)
+        p_value = f"{test.p_value:.2g}" if test is not None else ""
+        rows.append([str(number), *map(_percent, numbers), p_value])
+    rows.append(["items", f"{len(first.items):,}", "", "", *(f"{g.items:,}" for g in first.groups.values()), ""])
+    print_table(("system", "accuracy", "micro F1", "macro F1", *GROUPS, "p"), rows)
     for number, name in enumerate(scores, 1):
-        console.print(f"{number}: {name}", markup=False, soft_wrap=True)
-    console.print("baseline: the word's most frequent translation every time")
+        out.print(f"{number}: {name}", soft_wrap=True)
+    out.print("baseline: the word's most frequent translation every time")
     for name, meaning in GROUPS.items():
-        console.print(f"{name}: the reference has {meaning}")
+        out.print(f"{name}: the reference has {meaning}")
     if len(scores) > 1:
-        console.print("p: of the accuracy's difference from the first system, exact McNemar test, two-sided")
-    console.print(first.signature, markup=False, soft_wrap=True)
+        out.print("p: of the accuracy's difference from the first system, exact McNemar test, two-sided")
+    out.print(first.signature, soft_wrap=True)
 
 
 def _tests(scores: Sequence[SenseScore]) -> list[McNemar | None]:

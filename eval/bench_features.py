@@ -27,6 +27,7 @@ from typing import Any
 import click
 
 from mmt.command import Command
+from mmt.screen import print_table
 
 
 def measure_speed(
@@ -149,23 +150,20 @@ def main(
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     title = f"{result['signature']}, {result['threads']} threads on {result['cores']} cores"
-    table = Table("what", title=title, title_justify="left")
-    table.add_column("figure", justify="right")
-    table.add_row("bare forward pass, images/s", f"{result['bare']:.1f}")
-    table.add_row("decoding alone, images/s", f"{result['decoding']:.1f}")
-    table.add_row("whole pipeline, images/s", f"{result['pipeline']:.1f}")
-    table.add_row("pipeline / the slower of the two", f"{result['ratio']:.3f}")
-    table.add_row("pipeline / both on the same cores", f"{result['of_both']:.3f}")
-    table.add_row("pipeline / forward pass, in processor time", f"{result['processor_ratio']:.3f}")
+    rows = [
+        ["bare forward pass, images/s", f"{result['bare']:.1f}"],
+        ["decoding alone, images/s", f"{result['decoding']:.1f}"],
+        ["whole pipeline, images/s", f"{result['pipeline']:.1f}"],
+        ["pipeline / the slower of the two", f"{result['ratio']:.3f}"],
+        ["pipeline / both on the same cores", f"{result['of_both']:.3f}"],
+        ["pipeline / forward pass, in processor time", f"{result['processor_ratio']:.3f}"],
+    ]
     for factor in (1, 4):
         if f"peak_bytes_{factor}n" in result:
             label = f"peak memory, {factor * result['images']:,} images, MB"
-            table.add_row(label, f"{result[f'peak_bytes_{factor}n'] / 1e6:.0f}")
-    Console().print(table)
+            rows.append([label, f"{result[f'peak_bytes_{factor}n'] / 1e6:.0f}"])
+    print_table(("what", "figure"), rows, title=title)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from mmt.errors import MMTError
 from mmt.lines import check_file, write_whole
 from mmt.metrics import McNemar, mcnemar
 from mmt.plugins import import_option
+from mmt.screen import console, counted, print_table
 
 if TYPE_CHECKING:
     from mmt.features import FeatureStore
@@ -146,17 +147,10 @@ def _print(
     found: FoundImages,
     compared: McNemar | None,
 ) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    table = Table()
-    table.add_column("95 % intervals by Wilson")
-    for path in models:
-        table.add_column(escape(str(path)), justify="right", overflow="fold")
+    out = console()
     looks = any(result.blank for result in results)
     first = results[0]
+    pairs = counted(len(first.choices.pairs), "pair")
     rows: dict[str, list[str]] = {
         "scored on": ["text and images" if result.blank else "text" for result in results],
         "items": [f"{result.num_items:,}" for result in results],
@@ -164,7 +158,7 @@ def _print(
         "accuracy, chance 50 %": [_share(result.choices) for result in results],
         "of them ties (wrong)": [f"{result.choices.ties:,}" for result in results],
         "accuracy without image": [_share(result.blank) if result.blank else "-" for result in results],
-        f"pair accuracy, {len(first.choices.pairs):,} pairs, chance 25 %": [_pairs(r.choices) for r in results],
+        f"pair accuracy, {pairs}, chance 25 %": [_pairs(result.choices) for result in results],
         "pair accuracy without image": [_pairs(result.blank) if result.blank else "-" for result in results],
         "items not mirrored, in no pair": [f"{result.unmirrored:,}" for result in results],
     }
@@ -172,19 +166,18 @@ def _print(
     if same:
         rows["items whose two translations are the same"] = [f"{len(r.choices.same):,}" for r in results]
         rows["best reachable accuracy"] = [f"{r.choices.best_accuracy:.1f}" for r in results]
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
-    console.print(table)
+    columns = ["95 % intervals by Wilson", *map(str, models)]
+    print_table(columns, [[name, *cells] for name, cells in rows.items()])
     if found.left_out:
-        console.print(f"Left out: {found.left_out:,} items, whose image is missing: {found.said}.", markup=False)
+        out.print(f"Left out: {counted(found.left_out, 'item')}, whose image is missing: {found.said}.")
     if same:
-        console.print(
+        out.print(
             f"The two translations are the same, so that no choice is right: item {', '.join(map(str, same))}."
         )
     if not all(result.blank for result in results):
-        console.print("Scored on text, mirrored items are half right by construction (ties apart): the baseline.")
+        out.print("Scored on text, mirrored items are half right by construction (ties apart): the baseline.")
     if compared is not None:
-        console.print(
+        out.print(
             f"McNemar's exact test: right by the first model alone {compared.only_first:,}, by the second alone "
             f"{compared.only_second:,}, p {compared.p_value:.2g}."
         )
@@ -205,7 +198,7 @@ def _pairs(choices: Choices) -> str:
 
 
 def _interval(interval: tuple[float, float]) -> str:
-    return rf"\[{interval[0]:.1f}, {interval[1]:.1f}]"  # rich would take a bracket for markup
+    return f"[{interval[0]:.1f}, {interval[1]:.1f}]"
 
 
 def _json(path: Path, card: ModelCard, result: CommuteResult) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from mmt.labels import read_column, read_labels
 from mmt.lines import make_folder, write_whole
 from mmt.plugins import import_option
 from mmt.prepared import read_info, read_split
+from mmt.screen import counted, print_table
 
 _PATH = click.Path(path_type=Path)
 _SHOWN = {
@@ -226,20 +227,12 @@ def _std(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _print(found: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     prior = ", ".join(f"{name} {value:.4g}" for name, value in found["prior"].items())
     items = sum(one["items"] for one in found["data"])
-    table = Table(title=f"{items:,} items; prior: {prior}", title_justify="left")
-    table.add_column("", no_wrap=True)
+    rows = []
     columns = [name for name in _SHOWN if any(name in s["right"]["mean"] for s in found["systems"].values())]
-    for name in columns:
-        table.add_column(_SHOWN[name], justify="right")
     kinds = next(iter(found["systems"].values()))["right"].get("by_kind", {})
     what = "accuracy" if "accuracy" in columns else "mae"
-    for kind in kinds:
-        table.add_column(f"{kind}: {_SHOWN[what]}", justify="right")
     for name, controls in found["systems"].items():
         for control in ("right", "wrong", "blank"):
             if control not in controls:
@@ -247,8 +240,9 @@ def _print(found: Mapping[str, Any]) -> None:
             said = controls[control]
             cells = [_cell(said, column) for column in columns]
             cells += [_cell(said["by_kind"][kind], what) for kind in kinds]
-            table.add_row(name if control == "right" else f"  {control}", *cells)
-    Console().print(table)
+            rows.append([name if control == "right" else f"  {control}", *cells])
+    headings = ["system", *(_SHOWN[name] for name in columns), *(f"{kind}: {_SHOWN[what]}" for kind in kinds)]
+    print_table(headings, rows, title=f"{counted(items, 'item')}; prior: {prior}")
 
 
 def _cell(said: Mapping[str, Any], name: str) -> str:

@@ -37,6 +37,7 @@ from mmt.probes import (
     probe_accuracy,
     read_probe,
 )
+from mmt.screen import console, counted, print_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -255,43 +256,40 @@ def _chrf(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, NDArra
 
 def print_result(result: dict[str, Any]) -> None:
     """Prints the table of systems and, below it, what it is made of."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
+    out = console()
     kind = result["probe"]["kind"]
     accuracies = {f"{kind} accuracy %": f"{kind}_accuracy", "relaxed %": "relaxed_accuracy"}
     scored = "items" in result
-    table = Table(title=f"{result['data']} {result['split']}", title_justify="left")
-    table.add_column("system")
     whole = "bleu" if "bleu" in result else "chrf"  # where a language has no words for BLEU
-    for column in [*(accuracies if scored else ()), {"bleu": "BLEU", "chrf": "chrF2"}[whole]]:
-        table.add_column(column, justify="right")
+    rows = []
     for name in SYSTEMS:
         cells = [_cell(result[key][name], 100) for key in accuracies.values()] if scored else []
-        table.add_row(name.replace("_", " "), *cells, _cell(result[whole][name], 1))
-    console.print(table)
+        rows.append([name.replace("_", " "), *cells, _cell(result[whole][name], 1)])
+    columns = ["system", *(accuracies if scored else ()), {"bleu": "BLEU", "chrf": "chrF2"}[whole]]
+    print_table(columns, rows, title=f"{result['data']} {result['split']}")
     if scored:
-        console.print(
-            f"{result['items']:,} masked words in {result['sentences_with_items']:,} of {result['sentences']:,} "
-            f"sentences with an image; {result['without_gold']:,} more left out, which the reference does not "
-            "translate by a listed word."
+        out.print(
+            f"{counted(result['items'], 'masked word')} in {result['sentences_with_items']:,} of "
+            f"{counted(result['sentences'], 'sentence')} with an image; "
+            f"{result['without_gold']:,} more left out, which the reference does not translate by a listed word."
         )
     else:
-        console.print(
-            f"{result['sentences']:,} sentences with an image. The masked words have no list of translations in "
-            f"this language ('{result['languages'].partition('-')[2]}'), so whole sentences are scored."
+        out.print(
+            f"{counted(result['sentences'], 'sentence')} with an image. The masked words have no list of "
+            f"translations in this language ('{result['languages'].partition('-')[2]}'), so whole sentences are "
+            "scored."
         )
     if result[whole]["right"]["std"] is not None:
-        console.print("± is the standard deviation over seeds.")
-    console.print(f"wrong: the mean over {result['draws']} draws of another sentence's image; blank: no image.")
+        out.print("± is the standard deviation over seeds.")
+    draws = counted(result["draws"], "draw")
+    out.print(f"wrong: the mean over {draws} of another sentence's image; blank: no image.")
     p_values = ", ".join(
         f"{name.replace('_', ' ')} " + ("no difference" if p is None else f"p {p:.2g}")
         for name, p in result["p_values"].items()
     )
-    console.print(f"{p_values} ({result['test']})")
+    out.print(f"{p_values} ({result['test']})")
     if not result["same_training_data"]:
-        console.print("Text-only and image models were trained on different data: compare them with care.")
+        out.print("Text-only and image models were trained on different data: compare them with care.")
 
 
 def _check_systems(folders: Sequence[Path], data: Path, languages: tuple[str, str], *, with_images: bool) -> None:

@@ -28,6 +28,7 @@ from mmt.lines import make_folder, write_whole
 from mmt.plugins import import_option
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.ranks import FIGURES, chance, figures, ranks
+from mmt.screen import console, counted, print_table
 
 if TYPE_CHECKING:
     from mmt.features import FeatureStore
@@ -156,33 +157,27 @@ def evaluate(
 
 def print_result(result: Mapping[str, Any]) -> None:
     """Prints one table: recall and median rank of each direction and language, beside chance."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    table = Table(title=f"{result['data']} {result['split']}", title_justify="left")
-    table.add_column("", no_wrap=True)
-    for column in ("R@1 %", "R@5 %", "R@10 %", "median rank", "queries", "among"):
-        table.add_column(column, justify="right")
+    out, rows = console(), []
     for group, directions in result["retrieval"].items():
         for name, label in DIRECTIONS.items():
             one = directions[name]
             counts = (f"{one['queries']:,}", f"{one['candidates']:,}")
             label = label if len(result["retrieval"]) == 1 else f"{label}, {group}"
-            table.add_row(label, *(_cell(one[figure], figure) for figure in (*FIGURES, "median_rank")), *counts)
+            rows.append([label, *(_cell(one[figure], figure) for figure in (*FIGURES, "median_rank")), *counts])
             for what in ("wrong_images", "chance"):
                 cells = [_plain(one[what][figure], figure) for figure in (*FIGURES, "median_rank")]
-                table.add_row(f"  {what.replace('_', ' ')}", *cells, style="dim")
-        table.add_section()
-    console.print(table)
-    console.print(
-        f"{result['captions']:,} captions of {result['images']:,} images ({', '.join(result['languages'])}); "
+                rows.append([f"  {what.replace('_', ' ')}", *cells, "", ""])
+    columns = ("direction", "R@1 %", "R@5 %", "R@10 %", "median rank", "queries", "among")
+    print_table(columns, rows, title=f"{result['data']} {result['split']}")
+    images, draws = counted(result["images"], "image"), counted(result["draws"], "draw")
+    out.print(
+        f"{counted(result['captions'], 'caption')} of {images} ({', '.join(result['languages'])}); "
         f"{result['captions_without_image']:,} more have no image and are left out. Ties: {TIES}."
     )
     if len(result["models"]) > 1:
-        console.print(f"± is the standard deviation over {len(result['models'])} seeds.")
-    console.print(
-        f"wrong images: every caption is given another's image, the mean over {result['draws']} draws; chance: "
+        out.print(f"± is the standard deviation over {len(result['models'])} seeds.")
+    out.print(
+        f"wrong images: every caption is given another's image, the mean over {draws}; chance: "
         "the expected figures of a random order of the candidates."
     )
 

@@ -28,6 +28,7 @@ from mmt.kinds import TRANSLATIONS
 from mmt.lines import make_folder, write_whole
 from mmt.moses import unescape
 from mmt.prepared import read_info, read_split
+from mmt.screen import console, counted, print_table
 from mmt.vqa import answer_accuracy, normalise_answer, prior_answers
 
 COLUMNS = ("kind", "answers")
@@ -228,34 +229,28 @@ def _interval(
 
 def print_result(result: Mapping[str, Any]) -> None:
     """Prints the table of groups by systems and, below it, what it is made of."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)
-    table = Table(title=f"{result['data']} {result['split']}, accuracy in %", title_justify="left")
-    table.add_column("questions")
-    for column in ("number", *PRIORS, *result["systems"]):
-        table.add_column(column, justify="right", overflow="fold")
+    out, rows = console(), []
     for name, scores in result["groups"].items():
         of_priors = [f"{100 * scores['accuracy'][prior]['mean']:.1f}" for prior in PRIORS]
         of_systems = [_cell(scores["accuracy"][system]) for system in result["systems"]]
-        table.add_row(name, f"{scores['questions']:,}", *of_priors, *of_systems)
-    console.print(table)
+        rows.append([name, f"{scores['questions']:,}", *of_priors, *of_systems])
+    columns = ("questions", "number", *PRIORS, *result["systems"])
+    print_table(columns, rows, title=f"{result['data']} {result['split']}, accuracy in %")
     first = next(iter(result["systems"]))
     for name, difference in result["groups"]["all"]["minus_first"].items():
         said = f"{name} minus {first}: {100 * difference['mean']:+.1f} points"
         if difference["interval"] is not None:
             low, high = difference["interval"]
             said += f" ({100 * low:+.1f} to {100 * high:+.1f})"
-        console.print(said)
-    console.print(
-        f"{result['questions']:,} questions about {result['pictures']:,} pictures; "
+        out.print(said)
+    out.print(
+        f"{counted(result['questions'], 'question')} about {counted(result['pictures'], 'picture')}; "
         f"{100 * result['not_seen_in_training']:.1f} % have an answer that training never gave. Intervals: "
         f"{result['interval']}. A prior is the most frequent answer in training, to that kind of question or to "
         "that very question."
     )
     if any(len(of_seeds) > 1 for of_seeds in result["systems"].values()):
-        console.print("± is the standard deviation over seeds.")
+        out.print("± is the standard deviation over seeds.")
 
 
 def _cell(figure: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from mmt.plugins import import_option
 from mmt.retrieve import retrieve_command
 from mmt.score import score_command
 from mmt.score_pairs import score_pairs_command
+from mmt.screen import counted
 from mmt.shards import Shard, shard_option
 from mmt.translate import predict_command, translate_command
 
@@ -87,7 +88,7 @@ def features_command(
 
         store = FeatureStore.open(check)
         store.verify()
-        click.echo(f"{check}: {store.signature}: {len(store):,} images, whole")
+        click.echo(f"{check}: {store.signature}: {counted(len(store), 'image')}, whole")
         return
     if source is None or out is None:
         raise MMTError(

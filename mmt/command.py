@@ -13,6 +13,7 @@ from mmt import runtime
 from mmt.errors import MMTError, is_url
 from mmt.lines import disk_error
 from mmt.plugins import import_given
+from mmt.screen import any_encoding
 from mmt.stopping import Stopped, stopping_at_once
 
 
@@ -44,6 +45,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         runtime.start()
+        any_encoding()
         try:
             with stopping_at_once():
                 import_given(ctx)

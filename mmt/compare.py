@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from mmt.config import STRICT, Folder, Seed, Text, TrainConfig, read_config
 from mmt.config_file import read_tree, settings_of, tree_of, validated
 from mmt.errors import MMTError, nearest
+from mmt.screen import console, counted
 from mmt.sizes import Count
 
 
@@ -143,13 +144,11 @@ def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False
         MMTError: a setting, a feature store or the data does not fit, ``out`` holds another comparison, or a
             training failed.
     """
-    from rich.console import Console
-
     from mmt.compare_scores import check_images, read_scores, score_run
     from mmt.compare_table import tabulate, write_comparison
     from mmt.side_by_side import Training, claim, train_all
 
-    console = Console(stderr=True, highlight=False)
+    progress = console(err=True)
     config, recipe = read_compare(config_file)
     runs = runs_of(config)
     signatures = check_images(config, recipe)
@@ -161,8 +160,10 @@ def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False
     }
     if not only_table:
         todo = sum(not training.done for training in trainings.values())
-        console.print(f"{len(runs)} runs, {len(runs) - todo} of them done; {jobs} at a time", soft_wrap=True)
-        train_all(list(trainings.values()), jobs, console)
+        progress.print(
+            f"{counted(len(runs), 'run')}, {len(runs) - todo} of them done; {jobs} at a time", soft_wrap=True
+        )
+        train_all(list(trainings.values()), jobs, progress)
     for run, training in trainings.items():
         if training.done:
             score_run(run, training.output / "model", out, config, recipe)
@@ -178,7 +179,7 @@ def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False
         lock.close()
     left = [run.name for run in runs if run not in scores]
     if left:
-        console.print(
+        progress.print(
             f"{len(left)} of {len(runs)} runs are not done yet, such as {left[0]}"
             f"{': the table is of the others' if scores else ''}. Give the command again.",
             soft_wrap=True,

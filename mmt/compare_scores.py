@@ -16,6 +16,7 @@ from mmt.image_names import Names
 from mmt.lines import write_whole
 from mmt.metrics import choice_hits
 from mmt.prepared import read_split
+from mmt.screen import counted
 from mmt.side_by_side import claim
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def seen_rows(data: Path, split: str) -> list[dict[str, Any]]:
     """The rows of a split that have an image. Raises MMTError if there are fewer than two."""
     rows = [row for row in read_split(data, split) if row["has_image"]]
     if len(rows) < 2:
-        raise MMTError(f"{data}: split '{split}' has {len(rows)} sentences with an image; two or more are needed.")
+        found = counted(len(rows), "sentence")
+        raise MMTError(f"{data}: split '{split}' has {found} with an image; two or more are needed.")
     return rows
 
 
@@ -74,8 +76,8 @@ def check_images(config: CompareConfig, recipe: TrainConfig) -> dict[str, Any]:
         missing = [image for image in images if image not in store]
         if missing:
             raise MMTError(
-                f"features '{name}': {store.folder} lacks {len(set(missing)):,} images of '{config.split}': "
-                f"{Names(store.ids).listed(missing)}. Run mmt features for the data set."
+                f"features '{name}': {store.folder} lacks {counted(len(set(missing)), 'image')} of "
+                f"'{config.split}': {Names(store.ids).listed(missing)}. Run mmt features for the data set."
             )
         signatures[name] = store.signature.to_dict()
     return signatures

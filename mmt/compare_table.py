@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from mmt.lines import write_whole
 from mmt.metrics import leading_metric, normalized, signed_rank, word_hits
 from mmt.prepared import read_info
 from mmt.probes import can_be_scored, gold_items, probe_accuracy
+from mmt.screen import counted, print_table
 
 if TYPE_CHECKING:
     from mmt.compare import Cell, CompareConfig
@@ -201,29 +203,22 @@ def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
 def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainConfig, out: Path) -> None:
     """Prints the table, and writes ``compare.json``, ``compare.md`` and ``compare.png`` into ``out``."""
     assert recipe.data.path is not None  # noqa: S101
-    from rich.console import Console
-    from rich.table import Table
-
     info = read_info(recipe.data.path)
     sentences = len(seen_rows(recipe.data.path, config.split))
     languages = f"{info.source_lang}-{info.target_lang}"
-    heading = f"{info.name} {config.split}, {languages}, {sentences:,} sentences with an image"
+    heading = f"{info.name} {config.split}, {languages}, {counted(sentences, 'sentence')} with an image"
     columns, lines = table_of(rows)
-    table = Table(title=heading, title_justify="left")
-    for number, column in enumerate(columns[:_FOR_THE_EYE]):
-        table.add_column(column, justify="right" if number else "left", no_wrap=not number)
-    for line in lines:
-        table.add_row(*(cell.replace(" ± ", "±") for cell in line[:_FOR_THE_EYE]))
-    Console(highlight=False).print(table)
+    shown = [[cell.replace(" ± ", "±") for cell in line[:_FOR_THE_EYE]] for line in lines]
+    print_table(columns[:_FOR_THE_EYE], shown, title=heading)
     kinds = _scores_of(seen_rows(recipe.data.path, config.split), recipe.data.path)
     test = TEST.format(kinds[0].tested)
-    wrong = f"wrong: the mean over {config.draws} draws of another sentence's image"
+    wrong = f"wrong: the mean over {counted(config.draws, 'draw')} of another sentence's image"
     if kinds[0].chooses:
         wrong = "wrong: the picture of the sentence's other meaning"
     notes = [f"± is the standard deviation over seeds; {wrong}.", f"p: {test}."]
     notes.append("tokens/s of training as it was: what else the machine did is in it.")
     for note in (*notes[:2], f"All columns: {out / 'compare.md'}; as a picture: {out / 'compare.png'}."):
-        Console(highlight=False).print(note, soft_wrap=True)
+        click.echo(note)
     result = {
         "data": info.name,
         "data_checksum": info.splits[config.split].checksum,

@@ -13,6 +13,7 @@ from fairseq2.metrics.recorders import MetricRecorder
 from fairseq2.utils.rich import get_error_console
 
 from mmt.lines import disk_error
+from mmt.screen import console
 from mmt.tasks import SCORES
 
 
@@ -84,7 +85,7 @@ class quiet_fairseq2:  # noqa: N801  # reads as a statement: with quiet_fairseq2
         if (said := disk_error(failed.exc_value)) is None:
             self._thread_failed(failed)
         else:
-            get_error_console().print(f"TensorBoard's files are not written any more ({said.strerror}).")
+            console(err=True).print(f"TensorBoard's files are not written any more ({said.strerror}).")
 
     def __exit__(self, *_: object) -> None:
         threading.excepthook = self._thread_failed

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 from mmt.errors import MMTError
+from mmt.screen import counted
 
 Control = Literal["right", "wrong", "blank"]
 """``right``: each sentence's own image; ``wrong``: another's; ``blank``: none, the features are absent."""
@@ -48,8 +49,8 @@ def wrong_images(images: Sequence[Image | None], seed: int) -> list[Image | None
     counts = np.bincount(numbers, minlength=1)
     if len(rows) < 2 or counts.max() * 2 > len(rows):
         raise MMTError(
-            f"wrong images: {len(rows)} sentences have an image, and {counts.max()} of them the same one, so some "
-            "sentence would be given its own. Take more sentences, or no image (blank) as the control."
+            f"wrong images: {counted(len(rows), 'sentence')} with an image, and {counts.max()} of them the same "
+            "one, so some sentence would be given its own. Take more sentences, or the control blank."
         )
     generator = np.random.default_rng(seed)
     place = generator.permutation(counts.size)[numbers]  # of each sentence's picture

@@ -33,6 +33,7 @@ from mmt.feature_writer import FeatureWriter, check_folder, finished_ids
 from mmt.features import DType, FeatureSignature, FeatureStore
 from mmt.image_names import Names, files_below
 from mmt.images import IMAGE_SUFFIXES, ImageError, find_images, read_ahead
+from mmt.screen import counted
 from mmt.shards import Parts, Shard, done_parts, drop_parts
 
 Key = TypeVar("Key")
@@ -278,17 +279,18 @@ def extract_folder(
 
 def print_report(report: ExtractReport) -> None:
     """Prints what ``extract_features`` did, and the images that it left out by name."""
+    thing = report.things.removesuffix("s")
     rate = f"{report.done / report.seconds:.1f} {report.things}/s"
-    parts = [f"{report.done:,} {report.things} in {report.seconds:.1f} s ({rate})"]
+    parts = [f"{counted(report.done, thing)} in {report.seconds:.1f} s ({rate})"]
     if not report.done:
         parts = ["nothing to do" if not report.left_out else "no new features"]
     if report.skipped:
-        parts.append(f"{report.skipped:,} were there already")
+        parts.append(f"{report.skipped:,} {'was' if report.skipped == 1 else 'were'} there already")
     print(f"{report.out}: {report.signature}: {', '.join(parts)}")
     for note, number in report.notes.items():
         print(f"  {number:,} {note}")
     if report.left_out:
-        print(f"left out {len(report.left_out):,} {report.things}, which have no features:")
+        print(f"left out {counted(len(report.left_out), thing)}, without features:")
         for image_id, reason in itertools.islice(report.left_out.items(), 10):
             print(f"  {image_id}: {reason}{report.nearest.get(image_id, '')}")
         if len(report.left_out) > 10:

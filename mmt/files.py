@@ -19,6 +19,7 @@ from mmt.image_names import Names, files_below, names_in
 from mmt.inputs import Input, Line
 from mmt.kinds import packing, writes_json
 from mmt.lines import replacing
+from mmt.screen import counted
 from mmt.shards import Parts, Shard
 
 if TYPE_CHECKING:
@@ -43,9 +44,6 @@ class Counts:
 
     def summary(self, shown: str = "with image") -> str:
         """In words; ``shown`` says what was shown to those that have an image."""
-
-        def counted(count: int, noun: str) -> str:
-            return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
         missing = f", {counted(len(self.missing_images), 'image')} missing" if self.missing_images else ""
         return f"{counted(self.sentences, 'sentence')}, {self.with_image:,} {shown}{missing}"
@@ -145,13 +143,20 @@ class FileTranslator:
             print("One line at a time; Ctrl+D ends.", file=sys.stderr)
         hidden = None if show_progress and not typed else True
         with tqdm(total=self._total(), unit=" sentences", disable=hidden, smoothing=0.05) as bar:
-            while chunk := list(itertools.islice(stream, 1 if typed else _CHUNK)):
+            while chunk := list(self._there(stream)):
                 images = [image for _, image in chunk]
                 has = [image is not None for image in images]
                 found = work([line.source for line, _ in chunk], images if any(has) else None, progress=bar.update)
                 self.counts.sentences += len(chunk)
                 self.counts.with_image += sum(has)
                 yield from zip((line for line, _ in chunk), found, strict=True)
+
+    def _there(self, stream: Iterator[tuple[Line, str | Path | None]]) -> Iterator[tuple[Line, str | Path | None]]:
+        """A chunk; of standard input, as much of one as has been written: its writer may wait for the answer."""
+        for number, one in enumerate(itertools.islice(stream, _CHUNK), 1):
+            yield one
+            if self.given.waits is not None and number < _CHUNK and self.given.waits():
+                return
 
     def _shown(self, control: Control, seed: int) -> Iterator[tuple[Line, str | Path | None]]:
         """Each line with the image that it is to be shown, as the translator takes it."""
@@ -219,6 +224,8 @@ def write_output(
 ) -> str:
     """Writes one line a sentence, or ``n_best`` lines ``number ||| translation ||| score``, or JSON lines.
 
+    The number is the sentence's, from 0, as in Moses and fairseq.
+
     A file is written beside its name and renamed when whole; a ``.jsonl`` ending asks for JSON lines, and
     ``.gz`` after it, or after any other, for gzip.
 
@@ -249,8 +256,8 @@ def _write(records: Iterable[str], path: Path | None, parts: Parts | None) -> st
         with replacing(path) as whole, packing(whole, path) as stream:
             for record in encoded:
                 stream.write(record)
-                if path is None and stream.isatty():
-                    stream.flush()
+                if path is None:
+                    stream.flush()  # somebody may wait for it, at a terminal or at the end of a pipe
         return ""
     if parts.is_done:
         return parts.finish({}, partial(_join, path, parts))
@@ -302,5 +309,5 @@ def _formatted(line: Line, translations: list[Translation], n_best: int, as_json
         }
         return json.dumps(value, ensure_ascii=False)
     if n_best > 1:
-        return "\n".join(f"{line.number} ||| {t.text} ||| {t.score:.4f}" for t in translations)
+        return "\n".join(f"{line.number - 1} ||| {t.text} ||| {t.score:.4f}" for t in translations)
     return translations[0].text

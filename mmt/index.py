@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from mmt.errors import MMTError, nearest
 from mmt.folder import TOKENIZER, WEIGHTS
 from mmt.lines import disk_error, file_checksum, parse_json, unwritable
+from mmt.screen import counted
 
 Kind = Literal["images", "sentences"]
 EXACT_BELOW = 100_000
@@ -42,6 +43,11 @@ class Index:
     method: str
     """How it searches, in words."""
     searcher: Any
+
+    @property
+    def size(self) -> str:
+        """How many items, in words."""
+        return counted(len(self.items), self.kind.removesuffix("s"))
 
     def search(self, queries: NDArray[np.float32], top: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The items nearest to each query, best first; among equals the one that stands first in the index.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import os
+import select
+import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from mmt.errors import MMTError
 from mmt.kinds import IMAGES, SOURCES, Header, Kind, check_text, kind_of, table_rows
 from mmt.lines import check_not_blank, decode_lines, open_text, parse_json, read_lines
 from mmt.normalization import is_blank
+from mmt.screen import counted
 
 Format = Kind
 
@@ -57,7 +61,53 @@ class Images:
         return cls(**found, stores=tuple(stores))
 
 
-def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterator[Line]:
+class Arriving:
+    """Standard input, a terminal or a pipe, of which what is there can be answered before more is written."""
+
+    _MOMENT = 0.05  # seconds: a program that writes line after line makes shorter pauses
+
+    @classmethod
+    def open(cls) -> Arriving | None:
+        """None where standard input is a file, or nothing that waits could be waited for."""
+        try:
+            descriptor = sys.stdin.fileno()
+        except (AttributeError, OSError, ValueError):  # closed, or replaced by something in memory
+            return None
+        return None if stat.S_ISREG(os.fstat(descriptor).st_mode) else cls(descriptor)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._held, self._ended = descriptor, bytearray(), False
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+
+    def readline(self, size: int, /) -> bytes:
+        """The next line with its end, or ``size`` bytes of it; nothing at the end."""
+        end, searched = -1, 0
+        while (end := self._held.find(b"\n", searched)) < 0 and len(self._held) < size and not self._ended:
+            searched = len(self._held)
+            self._read()
+        end = min(end + 1 if end >= 0 else len(self._held), size)
+        line = bytes(self._held[:end])
+        del self._held[:end]
+        return line
+
+    def waits(self) -> bool:
+        """Whether no whole line is there, nor comes within a moment."""
+        while b"\n" not in self._held and not self._ended:
+            if not self._poll.poll(1000 * self._MOMENT):
+                return True
+            self._read()
+        return False
+
+    def _read(self) -> None:
+        block = os.read(self._descriptor, 1 << 16)
+        self._held += block
+        self._ended = not block
+
+
+def read_input(
+    path: Path | None, kind: Format | None, images: Images, arriving: Arriving | None = None
+) -> Iterator[Line]:
     """Reads sentences, and the images that go with them.
 
     ====== ====================================================================================
@@ -73,6 +123,7 @@ def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterat
     Args:
         path: the file, None for standard input.
         kind: None goes by the file's ending.
+        arriving: reads standard input in the place of Python's own.
     Raises:
         MMTError: unreadable, not UTF-8 (with the line), of another kind than it is read as, a line of another
             shape, or an image list of another length.
@@ -92,7 +143,7 @@ def read_input(path: Path | None, kind: Format | None, images: Images) -> Iterat
             f"{name}: plain text does not say which image goes with which line. Add --images LIST "
             "(one image a line), or write source <TAB> image lines to a .tsv file."
         )
-    plain = _decoded(path, name)
+    plain = _decoded(path, name, arriving)
     if kind in ("tsv", "csv"):
         yield from _table(plain, kind, name, images)
         return
@@ -164,9 +215,9 @@ def _json_line(number: int, text: str, name: str) -> Line:
     return Line(number, value[found], None if image is None or is_blank(image) else image)
 
 
-def _decoded(path: Path | None, name: str) -> Iterator[str]:
+def _decoded(path: Path | None, name: str, arriving: Arriving | None = None) -> Iterator[str]:
     if path is None:
-        yield from decode_lines(sys.stdin.buffer, name)
+        yield from decode_lines(arriving or sys.stdin.buffer, name)
         return
     with open_text(path) as stream:
         yield from decode_lines(stream, name)
@@ -238,25 +289,30 @@ class Input:
     """Somebody types the lines, and wants each one's translation before the next."""
     images_left: int = 0
     """Sentences whose images a text-only model leaves aside."""
+    waits: Callable[[], bool] | None = None
+    """Whether the next line is still to be written, by somebody who may wait for an answer; None for files."""
 
     @property
     def note(self) -> str:
         """What is to be said of the images that are not used; nothing where there are none."""
         left = self.images_left
-        return f"; the model is text-only: {left:,} image{'s' * (left != 1)} of the data not used" if left else ""
+        return f"; the model is text-only: {counted(left, 'image')} of the data not used" if left else ""
 
 
 def open_file(path: Path | None, kind: Format | None, images: Images) -> Input:
     """A file of text, TSV, CSV or JSON lines, or standard input (None); see ``read_input``."""
     total = None
-    typed = path is None and sys.stdin.isatty()
+    arriving = Arriving.open() if path is None else None
     if path is not None and path.is_file() and (kind or kind_of(path)) != "csv":
         with open_text(path) as stream:
             if not isinstance(stream, gzip.GzipFile):
                 total = sum(1 for _ in stream)
     names_images = images.list_file or path  # relative image paths start from it
     base = names_images.parent if names_images else Path()
-    return Input(read_input(path, kind, images), total, images, base, typed)
+    lines = read_input(path, kind, images, arriving)
+    if arriving is None:
+        return Input(lines, total, images, base)
+    return Input(lines, total, images, base, typed=sys.stdin.isatty(), waits=arriving.waits)
 
 
 def open_data(folder: Path, split: str, images: Images, *, with_images: bool) -> Input:

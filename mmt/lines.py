@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from mmt.errors import MMTError
 from mmt.normalization import is_blank
@@ -23,7 +23,13 @@ _LONGEST = 1 << 24  # bytes: no sentence, but a file of another kind
 _UNPACKED, _PACKED = 1 << 27, 200  # bytes of text that are fine, and times its size that more may be
 
 
-def decode_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[str]:
+class LineStream(Protocol):
+    """What is read line by line: a file, or standard input as it comes."""
+
+    def readline(self, size: int, /) -> bytes: ...
+
+
+def decode_lines(stream: LineStream, name: str) -> Iterator[str]:
     r"""Decodes a binary stream line by line, holding one line at a time.
 
     A line ends at ``\n`` and nowhere else: files that are parallel line by line come apart where a Unicode line

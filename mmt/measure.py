@@ -16,6 +16,7 @@ from mmt.errors import MMTError
 from mmt.evidence import SMALLEST_GAIN, Awareness, Comparison, ControlRow, Spread, Verdict
 from mmt.metrics import FEWEST_SENTENCES, corpus_scores, normalized, paired_bootstrap, signed_rank, word_hits
 from mmt.probes import can_be_scored, gold_items, probe_accuracy
+from mmt.screen import counted
 from mmt.translator import Translator
 
 _ROUNDING = 1e-5  # nats a token: float32 log-probabilities of the same thing differ by as much
@@ -61,10 +62,10 @@ def read_sentences(data: Path, split: str, known: Callable[[str], bool]) -> Sent
         else:
             missing.append(row["image"])
     if len(kept) < 2:
-        lost = f", and {len(missing):,} images are missing, such as '{missing[0]}'" if missing else ""
+        lost = f", and {counted(len(missing), 'image')} missing, such as '{missing[0]}'" if missing else ""
         raise MMTError(
-            f"{data}: split '{split}' has {len(kept)} sentences with an image{lost}; evidence needs two or more. "
-            "Name another split, or the images with --images."
+            f"{data}: split '{split}' has {counted(len(kept), 'sentence')} with an image{lost}; evidence needs "
+            "two or more. Name another split, or the images with --images."
         )
 
     def column(name: str) -> list[Any] | None:
@@ -156,8 +157,8 @@ def verdict(found: Awareness | None) -> Verdict:
     if not any(found.per_sentence) and not found.changed:
         return Verdict(
             "no",
-            f"No: over {num:,} sentences, another sentence's image changes no translation and no probability "
-            "(right minus wrong = 0).",
+            f"No: over {counted(num, 'sentence')}, another sentence's image changes no translation and no "
+            "probability (right minus wrong = 0).",
         )
     numbers = (
         f"Each reference token is on average {_times(found.difference)} times as likely with the right image as "

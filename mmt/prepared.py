@@ -276,18 +276,14 @@ def _damage(path: Path) -> Iterator[None]:
 
 def print_splits(info: DatasetInfo) -> None:
     """Prints the table of splits: sentences, images found and missing, checksum."""
-    from rich.console import Console
-    from rich.table import Table
+    from mmt.screen import print_table
 
-    table = Table(title=f"{info.name} ({info.source_lang}-{info.target_lang})", title_justify="left")
-    table.add_column("split")
-    for column in ("sentences", "images found", "images missing"):
-        table.add_column(column, justify="right")
-    table.add_column("checksum")
+    rows = []
     for name, split in info.splits.items():
         numbers = (split.sentences, split.images_found, split.images_missing)
-        table.add_row(name, *(f"{number:,}" for number in numbers), split.checksum[:12])
-    Console().print(table)
+        rows.append([name, *(f"{number:,}" for number in numbers), split.checksum[:12]])
+    columns = ("split", "sentences", "images found", "images missing", "checksum")
+    print_table(columns, rows, title=f"{info.name} ({info.source_lang}-{info.target_lang})")
 
 
 def _count(table: Dataset) -> SplitInfo:

@@ -38,7 +38,6 @@ from fairseq2.recipe.config import (
 from fairseq2.recipe.run import run as run_recipe
 from fairseq2.runtime.dependency import DependencyContainer
 from fairseq2.task import Task, TaskStopException
-from fairseq2.utils.rich import get_error_console
 from fairseq2.utils.structured import StandardValueConverter
 from fairseq2.utils.validation import StandardObjectValidator, ValidationError
 from torch import nn
@@ -59,6 +58,7 @@ from mmt.model import MMTModel
 from mmt.prepared import read_info
 from mmt.run import Run, num_processes, rank
 from mmt.schedule import InverseSquareRoot, ScheduleConfig
+from mmt.screen import console
 from mmt.selection import choose, totals
 from mmt.sizes import MMTConfig
 from mmt.stopping import Stopped, StopSwitch
@@ -355,12 +355,12 @@ def _export(run: Run) -> None:
         beam_size=decoding.beam_size,
         length_penalty=decoding.length_penalty,
     )
-    console = get_error_console()
+    out = console(err=True)
     writes = run.config.writes
     measure = "exact" if run.config.score == "exact" else "BLEU" if writes else run.config.score
     for name, score in scores.items():
         how = f"{measure} {score:.2f}" + (f" (beam {decoding.beam_size})" if writes else "")
-        console.print(f"validation {how}  {name}", soft_wrap=True)
+        out.print(f"validation {how}  {name}", soft_wrap=True)
     winner = next(iter(scores))
     # else features were for learning alone
     uses_images = run.config.model.fusion != "none" or "contrastive" in run.config.heads
@@ -387,7 +387,7 @@ def _export(run: Run) -> None:
         },
     )
     save_model(run.output / "model", weights, run.output / "tokenizer.model", card)
-    console.print(f"model: {run.output / 'model'}  ({winner})", soft_wrap=True)
+    out.print(f"model: {run.output / 'model'}  ({winner})", soft_wrap=True)
 
 
 def _learnt_otherwise(run: Run) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mmt.kinds import SOURCES, packing, writes_json
 from mmt.lines import check_file, write_together
 from mmt.normalization import is_blank, normalize
 from mmt.plugins import import_option
+from mmt.screen import counted, print_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,27 +170,21 @@ def retrieve_command(
     if html is None and output is None:
         print_answers(queries, answers, index)
     elif not quiet:
-        click.echo(f"{len(queries):,} queries, {len(index.items):,} {index.kind}, {index.method}", err=True)
+        answered = counted(len(queries), "query", "queries")
+        click.echo(
+            f"{answered}, {counted(len(index.items), index.kind.removesuffix('s'))}, {index.method}", err=True
+        )
 
 
 def print_answers(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index) -> None:
     """Prints one table a query."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from mmt.report import visible
 
-    console = Console(highlight=False)
+    columns = ("rank", "cosine", index.kind.removesuffix("s"))
     for query, found in zip(queries, answers, strict=True):
-        table = Table(title=Text(visible(str(query))), title_justify="left")
-        table.add_column("", justify="right")
-        table.add_column("cosine", justify="right")
-        table.add_column(index.kind.removesuffix("s"), overflow="fold")
-        for answer in found:
-            table.add_row(str(answer.rank), f"{answer.cosine:.3f}", Text(visible(answer.item)))
-        console.print(table)
-    console.print(f"of {len(index.items):,} {index.kind}, {index.method}")
+        rows = [[str(answer.rank), f"{answer.cosine:.3f}", visible(answer.item)] for answer in found]
+        print_table(columns, rows, title=visible(str(query)), text=(2,))
+    click.echo(f"of {index.size}, {index.method}")
 
 
 def render(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index, model: Path) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from fairseq2.gang import Gangs
-from fairseq2.utils.rich import get_error_console
 
 from mmt.config import BesideSection, TrainConfig, dump_config
 from mmt.data import ROW_COLUMNS, Example, check_images, encode_rows, missing_images, read_examples
@@ -26,6 +25,7 @@ from mmt.lines import parse_json, write_whole
 from mmt.model import MMTModel
 from mmt.prepared import DatasetInfo, open_split, read_info, read_rows, read_split
 from mmt.probes import check_masked_alike, read_probe
+from mmt.screen import console, counted
 from mmt.sizes import MMTConfig, ModelSizes
 from mmt.streaming import BLOCK, Streamed
 from mmt.tasks import Learnt
@@ -108,9 +108,9 @@ class Run:
             return
         used = self.num_with_image
         long = f", {num_long:,} too long left out" if num_long else ""
-        console = get_error_console()
-        console.print(
-            f"{self.info.name}: {len(self.train_set):,} training sentences{long}, {used:,} with image; "
+        out = console(err=True)
+        out.print(
+            f"{self.info.name}: {counted(len(self.train_set), 'training sentence')}{long}, {used:,} with image; "
             f"{len(self.valid_set):,} for validation",
             soft_wrap=True,
         )
@@ -119,7 +119,7 @@ class Run:
             info.splits[split].images_found for info, split in [(self.info, self.config.data.train_split), *others]
         )
         if self.features is None and left:
-            console.print(
+            out.print(
                 f"images: not used, as model.fusion is 'none'; {left:,} training sentences have one. To use them: "
                 f"mmt features --images {self.config.data.path} --out STORE, then --config model.fusion=gated "
                 "--config images.features=STORE",
@@ -127,13 +127,13 @@ class Run:
                 markup=False,
             )
         if self.features is not None:
-            console.print(f"images: {self.features.signature}", soft_wrap=True)
+            out.print(f"images: {self.features.signature}", soft_wrap=True)
             self._say_missing(self.features)
         if self.labels and isinstance(self.train_set, list):
             few = ", ".join(self.labels[:8]) + (", ..." if len(self.labels) > 8 else "")
             unknown = sum(example.label < 0 for example in self.train_set)
-            without = f"; {unknown:,} sentences have none of them" if unknown else ""
-            console.print(f"labels: {len(self.labels):,} ({few}){without}", soft_wrap=True)
+            without = f"; without any of them: {counted(unknown, 'sentence')}" if unknown else ""
+            out.print(f"labels: {len(self.labels):,} ({few}){without}", soft_wrap=True)
 
     def _say_missing(self, features: FeatureStore) -> None:
         """Names the first images that the data has and ``features`` lacks."""
@@ -150,9 +150,7 @@ class Run:
             if missing:
                 which = "" if num == len(rows) else f" of the first {num:,} sentences"
                 said = f"{split}: {len(missing):,} images{which} have no features in {features.folder}: "
-                get_error_console().print(
-                    said + known.listed(missing), soft_wrap=True, highlight=False, markup=False
-                )
+                console(err=True).print(said + known.listed(missing), soft_wrap=True)
 
     @property
     def num_with_image(self) -> int:
@@ -270,7 +268,7 @@ def _read_beside(
         )
     if rank() == 0:
         left = f", {len(examples) - len(kept):,} too long left out" if len(kept) < len(examples) else ""
-        get_error_console().print(f"beside: {one.data}: {len(kept):,} for {one.task}{left}", soft_wrap=True)
+        console(err=True).print(f"beside: {one.data}: {len(kept):,} for {one.task}{left}", soft_wrap=True)
     return kept
 
 
@@ -355,7 +353,7 @@ def _claim(
                 )
         was, now_is = (one.get("batches_per_update") for one in (before, now))
         if was not in (None, now_is) and rank() == 0:
-            get_error_console().print(
+            console(err=True).print(
                 f"{output}: goes on with {now_is} batches an update instead of {was}: optimizer.num_accumulate "
                 f"({config.optimizer.num_accumulate}) x processes ({num_processes()}).",
                 soft_wrap=True,
@@ -397,7 +395,7 @@ def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
                 )
             if waited > 60 and not said:
                 said = True
-                get_error_console().print(
+                console(err=True).print(
                     f"process {rank()} waits for {path}, which process 0 makes. All must see the same folder.",
                     soft_wrap=True,
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from mmt.metrics import (
     tokenize_as_papers,
 )
 from mmt.moses import looks_tokenized, unescape
+from mmt.screen import console, counted, print_json, print_table
 
 _HEADINGS = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER ↓", "bleu_lc_tok": "BLEU-lc-tok *"}
 
@@ -122,41 +122,33 @@ def _tokenized(
 
 def print_scores(systems: Sequence[SystemScores]) -> None:
     """Prints the table and, below it, the signatures."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    table = Table(show_lines=len(systems) > 1)
-    table.add_column("system", overflow="fold")
-    first = systems[0]
-    for key in first.scores:
-        table.add_column(_HEADINGS[key], justify="right")
+    first, out, rows = systems[0], console(), []
     for system, name in zip(systems, _apart([system.name for system in systems]), strict=True):
         cells = [
             f"{score.value:.2f}" + _difference(system.differences.get(key)) for key, score in system.scores.items()
         ]
-        table.add_row(_plain(name), *cells)
-    console.print(table)
+        rows.append([name, *cells])
+    print_table(["system", *(_HEADINGS[key] for key in first.scores)], rows, lines=len(systems) > 1)
     if len(systems) > 1 and systems[1].differences:
         below = "Below a score: its difference from the first system"
         if first.sentences < FEWEST_SENTENCES:
-            below += f". No p value for {first.sentences} sentences, it takes {FEWEST_SENTENCES}."
+            below += f". No p value for {counted(first.sentences, 'sentence')}, it takes {FEWEST_SENTENCES}."
         else:
             below += (
                 " and p by sacrebleu's paired bootstrap, in effect one-sided: for a two-sided test at 5 % ask for "
                 "p < 0.025."
             )
-        console.print(below)
-    console.print("Signatures:")
+        out.print(below)
+    out.print("Signatures:")
     for key, score in first.scores.items():
         difference = systems[-1].differences.get(key)
         star = "* " if key == "bleu_lc_tok" else ""
         signature = difference.signature if difference else score.signature
-        console.print(f"{star}{score.name}\n  {signature}", markup=False, soft_wrap=True)
+        out.print(f"{star}{score.name}\n  {signature}", soft_wrap=True)
     if first.tokenized:
-        console.print(first.tokenized, markup=False, soft_wrap=True)
+        out.print(first.tokenized, soft_wrap=True)
     for line in explain_omitted(first.omitted):
-        console.print(line, markup=False, soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
 
 def explain_omitted(omitted: Mapping[str, str]) -> list[str]:
@@ -191,7 +183,7 @@ def score_command(
     """
     systems = score_files(hypotheses, reference, lang=lang, samples=bootstrap, seed=seed, tokenized=tokenized)
     if output == "json":
-        click.echo(json.dumps(_json(systems, reference), indent=2, ensure_ascii=False))
+        print_json(_json(systems, reference))
     else:
         print_scores(systems)
 
@@ -221,10 +213,3 @@ def _apart(paths: Sequence[str]) -> list[str]:
     while min(map(len, parts)) > 1 and len({path[-1] for path in parts}) == 1:
         parts = [path[:-1] for path in parts]
     return [str(Path(*path)) for path in parts]
-
-
-def _plain(text: str) -> str:
-    """A file name may hold what rich would take for markup."""
-    from rich.markup import escape
-
-    return escape(text)

@@ -15,6 +15,7 @@ from mmt.errors import MMTError
 from mmt.kinds import TRANSLATIONS, packing, writes_json
 from mmt.lines import check_file, replacing
 from mmt.plugins import import_option
+from mmt.screen import counted
 
 if TYPE_CHECKING:
     from mmt.files import Missing
@@ -137,13 +138,15 @@ def score_pairs_command(
                 progress=bar.update,
             )
     num_missing = len(files.counts.missing_images)
-    missing = f", {num_missing:,} image{'' if num_missing == 1 else 's'} missing" if num_missing else ""
+    missing = f", {counted(num_missing, 'image')} missing" if num_missing else ""
     seconds = time.monotonic() - started
     if n_best is not None:
         changed = sum(new[0].text != old[0][0] for new, old in zip(ranked, candidates, strict=True))
         most = keep or max(2, *map(len, ranked))
         write_output(zip(lines, (new[:most] for new in ranked), strict=True), out, most)
-        said = f"{len(lines):,} sentences, {total:,} translations, another one first in {changed:,}"
+        said = (
+            f"{counted(len(lines), 'sentence')}, {counted(total, 'translation')}, another one first in {changed:,}"
+        )
     else:
         _write_scores(scores, len(lines), out)
         said = _said(scores, len(lines))
@@ -208,7 +211,7 @@ def _row(score: PairScore, blank: PairScore | None) -> dict[str, float | int | b
 def _said(scores: Sequence[PairScore], num_pairs: int) -> str:
     from mmt.scoring import corpus_perplexity
 
-    said = f"{num_pairs:,} pairs, corpus perplexity {corpus_perplexity(scores[:num_pairs]):.3f}"
+    said = f"{counted(num_pairs, 'pair')}, corpus perplexity {corpus_perplexity(scores[:num_pairs]):.3f}"
     if len(scores) > num_pairs:
         said += f" ({corpus_perplexity(scores[num_pairs:]):.3f} without images)"
     return f"{said}, {sum(score.with_image for score in scores):,} with image"

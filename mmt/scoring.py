@@ -116,7 +116,7 @@ def read_n_best(path: Path, num_sentences: int) -> list[list[tuple[str, float]]]
     """Reads ``number ||| translation ||| score`` lines, as ``mmt translate --n-best`` writes them.
 
     Args:
-        num_sentences: how many sentences were translated; they are numbered from 1.
+        num_sentences: how many sentences were translated; they are numbered from 0, as Moses and fairseq do.
     Returns:
         For each sentence its translations with their scores, in the file's order.
     Raises:
@@ -134,16 +134,16 @@ def read_n_best(path: Path, num_sentences: int) -> list[list[tuple[str, float]]]
                 f"{path}: line {number}: expected number ||| translation ||| score, as mmt translate --n-best "
                 "writes it."
             ) from None
-        if not 1 <= sentence <= num_sentences:
+        if not 0 <= sentence < num_sentences:
             raise MMTError(
-                f"{path}: line {number}: sentence {sentence} of {num_sentences:,}. The sources must be the file "
-                "that was translated."
+                f"{path}: line {number}: sentence {sentence}, but there are {num_sentences:,}, from 0 on. "
+                "The sources must be the file that was translated."
             )
-        found[sentence - 1].append((text, score))
+        found[sentence].append((text, score))
     if [] in found:
         raise MMTError(
-            f"{path}: no translation of sentence {found.index([]) + 1} of {num_sentences:,}. The sources must be "
-            "the file that was translated."
+            f"{path}: no translation of sentence {found.index([])}; there are {num_sentences:,}, from 0 on. "
+            "The sources must be the file that was translated."
         )
     return found
 

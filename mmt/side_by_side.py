@@ -61,7 +61,8 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
     threads = max((os.cpu_count() or 2) // jobs, 1)
     waiting, elsewhere = [training for training in trainings if not training.done], []
     running: dict[TaskID, tuple[Training, subprocess.Popen[bytes], IO[bytes]]] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[loss]}"))
+    name = TextColumn("{task.description}", markup=False)  # a run's name has the user's name of features
+    columns = (name, BarColumn(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         try:
             while waiting or running:

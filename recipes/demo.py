@@ -8,22 +8,24 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from datasets import Dataset
-from rich.console import Console
-from rich.table import Table
 
 from data_prep.pictures import SIZES, prepare
 from mmt.command import Command
 from mmt.controls import other_readings
 from mmt.errors import MMTError
+from mmt.screen import console, print_table
 from mmt.side_by_side import Training, train_all
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 FUSIONS = {"none": "text only", "gated": "gated"}
 CONFIGS = Path(__file__).parent / "configs"
 
-console = Console(highlight=False)
+out = console()
 
 
 @click.command(cls=Command)
@@ -33,26 +35,26 @@ def main(folder: Path) -> None:
     data, store = folder / "data", folder / "features"
     started = time.monotonic()
     if not (data / "dataset.json").exists():
-        console.print("[bold]1/4[/] draw pictures with sentences whose meaning only the picture settles")
+        out.print("1/4 draw pictures with sentences whose meaning only the picture settles", style="bold")
         prepare(data, 1, SIZES)
     if not (store / "meta.json").exists():
         from mmt.extraction import extract_folder
 
-        console.print("[bold]2/4[/] turn the pictures into features (EfficientNet-Lite0, ImageNet weights)")
+        out.print("2/4 turn the pictures into features (EfficientNet-Lite0, ImageNet weights)", style="bold")
         extract_folder(data, store)
-    console.print("[bold]3/4[/] train two models, one on text only, one with the pictures (gated fusion)")
+    out.print("3/4 train two models, one on text only, one with the pictures (gated fusion)", style="bold")
     _train(folder, data, store)
-    console.print("[bold]4/4[/] translate with the right picture, with a wrong one and with none")
+    out.print("4/4 translate with the right picture, with a wrong one and with none", style="bold")
     _report(folder, data, store)
     (folder / "try.tsv").write_text("".join(f"{row['source']}\t{row['image']}\n" for row in _pair(data)))
-    console.print(f"{time.monotonic() - started:.0f} seconds. One sentence with either picture, from the shell:")
-    console.print(
+    out.print(f"{time.monotonic() - started:.0f} seconds. One sentence with either picture, from the shell:")
+    out.print(
         f"  {sys.executable} -m mmt.cli translate --model {folder}/gated/model --input {folder}/try.tsv "
         f"--images {data}/images",
         soft_wrap=True,
     )
-    console.print("All the evidence on one page, in half a minute:")
-    console.print(
+    out.print("All the evidence on one page, in half a minute:")
+    out.print(
         f"  {sys.executable} -m mmt.cli evidence --model {folder}/gated/model --against {folder}/none/model "
         f"--data {data} --images {store} --output {folder}/evidence",
         soft_wrap=True,
@@ -76,7 +78,7 @@ def _train(folder: Path, data: Path, store: Path) -> None:
         settings = (f"data.path={data}", *([f"images.features={store}"] if fusion != "none" else []))
         steps = read_config(config, settings).regime.num_steps
         trainings.append(Training(name, folder / fusion, config, settings, steps))
-    if elsewhere := train_all(trainings, len(trainings), console):
+    if elsewhere := train_all(trainings, len(trainings), out):
         raise MMTError(f"{elsewhere[0].output}: another process is training there. Wait for it to end.")
 
 
@@ -96,10 +98,7 @@ def _report(folder: Path, data: Path, store: Path) -> None:
         "gated, wrong image": ("gated", wrong),
         "gated, no image": ("gated", [None, None]),
     }
-    table = Table()
-    table.add_column("system")
-    table.add_column("BLEU, test", justify="right")
-    table.add_column("right word, ambiguous sentences", justify="right")
+    rows: list[list[str]] = []
     accuracy: dict[str, float] = {}
     shown: dict[str, str] = {}
     for name, (model, images) in systems.items():
@@ -107,16 +106,16 @@ def _report(folder: Path, data: Path, store: Path) -> None:
         answers = models[model].translate(list(pairs["source"]), images[1])
         bleu = corpus_scores(tests, list(test["target"]), target_lang=None)["bleu"].value
         accuracy[name] = word_accuracy(answers, list(pairs["answer"])).value
-        table.add_row(name, f"{bleu:.1f}", f"{accuracy[name]:.1f} %")
+        rows.append([name, f"{bleu:.1f}", f"{accuracy[name]:.1f} %"])
         shown[name] = answers[0]
-    console.print()
-    console.print(f'"{pairs[0]["source"]}" with a picture that shows: {pairs[0]["answer"]}')
+    out.print()
+    out.print(f'"{pairs[0]["source"]}" with a picture that shows: {pairs[0]["answer"]}')
     for name, answer in shown.items():
-        console.print(f"  {name:>18}: {answer}")
-    console.print(table)
+        out.print(f"  {name:>18}: {answer}")
+    print_table(("system", "BLEU, test", "right word, ambiguous sentences"), rows)
     looks = accuracy["gated, right image"] - accuracy["gated, wrong image"] > 50
     verdict = "it looks at the picture" if looks else "it does not look at the picture enough"
-    console.print(
+    out.print(
         f"Of {len(pairs)} sentences that mean two things, the text-only model translates "
         f"{accuracy['text only']:.1f} % as the picture wants (chance is 50 %); the gated model "
         f"{accuracy['gated, right image']:.1f} % with the right picture and "

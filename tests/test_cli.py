@@ -65,7 +65,7 @@ def test_features_from_the_command_line(tmp_path: Path) -> None:
     arguments = ["features", "--images", str(tmp_path / "pictures"), "--out", str(tmp_path / "store")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    assert "left out 1 images" in result.output
+    assert "left out 1 image," in result.output
     assert "broken.jpg" in result.output
     store = FeatureStore.open(tmp_path / "store")
     assert sorted(store.ids) == ["0.jpg", "1.jpg", "2.jpg"]

@@ -328,7 +328,7 @@ def test_the_command_reads_prepared_data_and_leaves_out_what_has_no_image(
     given = (models / "gated", data, "--split", "contrastive", "--images", telling.folder)
     assert "1 of 8 images are missing, the first is 'lost.jpg' of item 3" in refused(*given)
     said = run(*given, "--missing-images", "skip", "--output", tmp_path / "result.json")
-    assert "Left out: 1 items, whose image is missing: 'lost.jpg'." in said
+    assert "Left out: 1 item, whose image is missing: 'lost.jpg'." in said
     value = json.loads((tmp_path / "result.json").read_text())
     assert (value["items_left_out"], value["images_missing"]) == (1, ["lost.jpg"])
     (system,) = value["systems"]

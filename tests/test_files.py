@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import tiny_folder, tiny_model
 
 from mmt import files
 from mmt.files import FileTranslator
-from mmt.inputs import Images, Input, Line
+from mmt.folder import ModelCard, save_model
+from mmt.inputs import Arriving, Images, Input, Line
+from mmt.text import Tokenizer
 from mmt.translating import Translation
 
 
@@ -35,3 +42,41 @@ def test_no_more_lines_are_read_than_a_chunk_ahead_of_what_is_written(monkeypatc
         assert read <= written + 9
         if written == 95:
             break
+
+
+def test_what_a_pipe_holds_is_read_without_waiting_for_more() -> None:
+    theirs, ours = os.pipe()
+    given = Arriving(theirs)
+    os.write(ours, b"one\ntwo\nthr")
+    assert (given.readline(100), given.waits(), given.readline(100)) == (b"one\n", False, b"two\n")
+    assert given.waits()  # half a line is none
+    os.write(ours, b"ee\n" + b"x" * 50)
+    assert not given.waits()
+    assert (given.readline(100), given.readline(20)) == (b"three\n", b"x" * 20)
+    os.close(ours)
+    assert (given.readline(100), given.waits(), given.readline(100)) == (b"x" * 30, False, b"")
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("command", ["translate", "predict"])
+def test_a_line_in_a_pipe_is_answered_before_the_next_is_written(
+    world: Path, tmp_path: Path, command: str
+) -> None:
+    if command == "translate":
+        tiny_folder(tmp_path / "model", world)
+    else:
+        tokenizer = Tokenizer(world / "tokenizer.model")
+        model = tiny_model(tokenizer.vocab_size, heads=("classification",), num_labels=2)
+        card = ModelCard(vars(model.config), "en", "", labels=["good", "bad"])
+        save_model(tmp_path / "model", model.state_dict(), tokenizer.path, card)
+    given = [sys.executable, "-m", "mmt.cli", command, "--model", str(tmp_path / "model"), "--quiet"]
+    process = subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for line in (b"A dog.\n", b"Two cats.\n"):
+        process.stdin.write(line)
+        process.stdin.flush()
+        assert select.select([process.stdout], [], [], 120)[0], "no answer"
+        assert os.read(process.stdout.fileno(), 1 << 16).count(b"\n") == 1
+    process.stdin.close()
+    assert process.wait(120) == 0

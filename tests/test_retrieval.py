@@ -282,7 +282,7 @@ def test_a_perfect_model_never_finds_its_own_image_among_wrong_ones(
 def test_one_image_leaves_no_wrong_one_and_is_refused_at_once(captions: Path, world: Path, tmp_path: Path) -> None:
     row = {"id": "1", "image": IMAGES[0], "source": "A dog.", "target": "", "has_image": True}
     write_dataset(tmp_path / "one", DatasetInfo("one", "en", "", ""), {"test": [row, {**row, "id": "2"}]})
-    with pytest.raises(MMTError, match="wrong images: 1 sentences"):
+    with pytest.raises(MMTError, match="wrong images: 1 sentence"):
         evaluate([captions / "1"], tmp_path / "one", "test", tmp_path / "out", [captions / "features"])
     assert not (tmp_path / "out").exists()
 

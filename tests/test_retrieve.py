@@ -122,14 +122,14 @@ def test_store_and_data_set_together_take_the_images_of_one_and_the_features_of_
 def test_the_terminal_shows_every_query_and_answer(here: Path, tmp_path: Path) -> None:
     result = run(here, tmp_path / "i", "--images", here / "features", "a dog", "[red]\x1b[31m", "--top", 3)
     assert result.exit_code == 0, result.output
-    assert len(re.findall(r"[│|] [123] [│|]", result.stdout)) == 6
+    assert len(re.findall(r"[│|] +[123] [│|]", result.stdout)) == 6
     assert "a dog" in result.stdout
     assert "[red][U+001B][31m" in result.stdout  # neither markup nor a colour
     assert "of 6 images, exact search" in result.stdout
     (tmp_path / "lines").write_text("[red]\x1b[31m\n\u200b\n\ufeff[red]\u200e\x1b[31m\n", encoding="utf-8")
     result = run(here, tmp_path / "i", "--sentences", tmp_path / "lines", "a dog")
     assert "[red][U+001B][31m" in result.stdout
-    assert "of 1 sentences" in result.stdout
+    assert "of 1 sentence," in result.stdout
 
 
 def test_the_page_needs_nothing_and_runs_nothing(here: Path, tmp_path: Path) -> None:

@@ -198,9 +198,9 @@ def test_an_empty_source_keeps_what_it_has(text_only: Translator) -> None:
         ("1 ||| a ||| -1\nx ||| a ||| -1\n", "line 2: expected number"),
         ("1 ||| a ||| LM0= -2 ||| -1\n", "line 1: expected number"),
         ("1 ||| a ||| nan\n", "line 1: expected number"),
-        ("1 ||| a ||| -1\n3 ||| a ||| -1\n", "line 2: sentence 3 of 2"),
-        ("0 ||| a ||| -1\n", "sentence 0 of 2"),
-        ("2 ||| a ||| -1\n", "no translation of sentence 1 of 2"),
+        ("0 ||| a ||| -1\n2 ||| a ||| -1\n", "line 2: sentence 2, but there are 2"),
+        ("-1 ||| a ||| -1\n", "sentence -1, but there are 2"),
+        ("1 ||| a ||| -1\n", "no translation of sentence 0"),
     ],
 )
 def test_a_bad_list_is_refused_with_its_line(tmp_path: Path, text: str, said: str) -> None:
@@ -256,7 +256,7 @@ def test_the_command_reads_prepared_data_and_counts_missing_images(world: Path, 
     assert "test-6.png" in refused.stderr
     rows, said = run(*given, "--missing-images", "skip")
     assert [row.split("\t")[3] for row in rows[1:]] == ["true", "false"] * 3 + ["false"] * 2
-    assert "3 with image, 1 images missing" in said
+    assert "3 with image, 1 image missing" in said
 
 
 def test_the_command_ranks_a_list_anew(files: Path, world: Path, gated_folder: Path, tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_the_command_ranks_a_list_anew(files: Path, world: Path, gated_folder: P
     )
     first = [line.split(" ||| ")[1] for line in after]
     best, _ = run("--model", gated_folder, *given, "--keep", 1)
-    counts = [sum(line.startswith(f"{n} ||| ") for line in after) for n in range(1, len(PAIRS) + 1)]
+    counts = [sum(line.startswith(f"{n} ||| ") for line in after) for n in range(len(PAIRS))]
     assert best == [first[at] for at in np.cumsum([0, *counts[:-1]])]
 
 

@@ -1,0 +1,121 @@
+"""What commands print for people: counts, lines and tables, in any encoding and at any width."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_NARROWEST = 12  # columns that a name folds to
+_SIGNS = {"±": "+-", "−": "-", "–": "-", "—": "-", "…": "...", "’": "'", "‘": "'", "“": '"', "”": '"', "×": "x"}
+
+
+def counted(count: int, singular: str, plural: str | None = None) -> str:
+    """A number and its noun: ``1 image``, ``2,000 images``, ``1 query``, ``3 queries``."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def any_encoding() -> None:
+    """Makes standard output and standard error print what their encoding lacks in another way, instead of failing.
+
+    A terminal that is not UTF-8, and a file name whose bytes are no text, are the cases.
+    """
+    codecs.register_error("mmt", _otherwise)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="mmt")
+
+
+def _otherwise(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(_SIGNS.get(sign, "?") for sign in signs), error.end
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON: as it is to UTF-8, and with escapes to any other encoding."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not utf8))
+
+
+def console(*, err: bool = False) -> Console:
+    """A rich console that prints names as they are, whatever brackets and colons they hold."""
+    from rich.console import Console
+
+    return Console(stderr=err, highlight=False, markup=False, emoji=False)
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str = "",
+    text: Sequence[int] = (0,),
+    lines: bool = False,
+) -> None:
+    """Prints a table whose numbers stay whole at any width of the terminal.
+
+    Where it is too wide, headings fold first, then names, then the frame goes; at last each row becomes a list.
+
+    Args:
+        columns: the headings.
+        rows: the cells; one may have several lines.
+        text: the columns of names, which may fold; the others are numbers.
+        lines: a line between rows.
+    """
+    from rich import box
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    heads = [max(map(cell_len, name.split()), default=0) for name in columns]
+    cells = [
+        max((cell_len(line) for row in rows for line in row[n].split("\n")), default=0)
+        for n in range(len(columns))
+    ]
+    whole = [max(cell_len(name), cell) for name, cell in zip(columns, cells, strict=True)]
+    words = [max(head, cell) for head, cell in zip(heads, cells, strict=True)]
+    least = [min(cell, _NARROWEST) if n in text else cell for n, cell in enumerate(cells)]
+    least = [max(width, min(head, _NARROWEST)) for width, head in zip(least, heads, strict=True)]
+    framed, bare = 3 * len(columns) + 1, 2 * (len(columns) - 1)
+    if title:
+        out.print(title, style="italic", soft_wrap=True)
+    if sum(least) + bare > out.width:
+        for row in rows:
+            out.print(row[0].replace("\n", ", "), style="bold", soft_wrap=True)
+            for name, cell in list(zip(columns, row, strict=True))[1:]:
+                value = cell.replace("\n", ", ")
+                gap = " " if cell_len(f"  {name}: {value}") <= out.width else "\n    "
+                if cell:
+                    out.print(f"  {name}:{gap}{value}", soft_wrap=True)
+        return
+    frame = sum(least) + framed <= out.width
+    room = out.width - (framed if frame else bare)
+    shape = box.HEAVY_HEAD if frame else None
+    table = Table(box=shape, padding=(0, 1) if frame else (0, 2, 0, 0), show_lines=lines)
+    for n, (name, width) in enumerate(zip(columns, _widths(whole, words, least, room), strict=True)):
+        table.add_column(Text(name), width=width, justify="left" if n in text else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    out.print(table)
+
+
+def _widths(whole: Sequence[int], words: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """As wide as they can be: headings on one line, else folded between words, else at all."""
+    widths = list(whole)
+    for limits in (words, least):
+        while sum(widths) > room:
+            spare = [width - limit for width, limit in zip(widths, limits, strict=True)]
+            if max(spare) <= 0:
+                break
+            widths[spare.index(max(spare))] -= 1
+    return widths
