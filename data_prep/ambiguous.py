@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from mmt.ambiguity import Lexicon, find_ambiguous
-from mmt.command import Command
+from mmt.command import Command, write_alone
 from mmt.prepared import read_info, read_split
 from mmt.screen import counted, print_table
 
@@ -30,6 +30,7 @@ _TOP = 20
 @click.option("--seed", type=int, default=1, help="Of the aligner.")
 def main(data: Path, out: Path, min_count: int, min_share: float, seed: int) -> None:
     """Finds the ambiguous words of the prepared data set DATA and writes them to OUT (JSON)."""
+    write_alone(out)
     info = read_info(data)
     rows = read_split(data, "train")
     sources = rows["unmasked" if "unmasked" in rows.column_names else "source"]

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from data_prep.multi30k import LANGUAGES, find_layout, read_raw, say_missing
-from mmt.command import Command
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError
 from mmt.image_names import Names, files_in
 from mmt.lines import read_lines
@@ -39,6 +39,7 @@ _PATH = click.Path(path_type=Path)
               help="Of the captions; repeat it for several.")  # fmt: skip
 def main(out: Path, multi30k: Path, five: bool, languages: tuple[str, ...]) -> None:
     """Prepares the captions of Multi30K's images as the data set OUT."""
+    write_alone(out)
     info = prepare(out, multi30k, languages, five=five)
     print_splits(info)
     click.echo(f"written to {out}; images: {info.images}")

@@ -15,10 +15,11 @@ from typing import Any
 import click
 
 from data_prep.pictures import SIZES, draw_all, plan, refuse_foreign
-from mmt.command import Command
+from mmt.atomic import made_beside
+from mmt.command import Command, write_alone
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, image_folder, made_beside, print_splits, read_info, read_split, write_dataset
+from mmt.prepared import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
 
 TOPICS_NAME = "pictures_topics"
 _LIVING = (
@@ -81,7 +82,7 @@ def topics(out: Path, seed: int, sizes: Mapping[str, int]) -> DatasetInfo:
     """
     refuse_foreign(out, TOPICS_NAME)
     planned = plan(seed, {**sizes, "contrastive": 16})
-    with made_beside(out, "drawing") as images:
+    with made_beside(out) as images:
         jobs, splits = [], {}
         for split in sizes:
             splits[split] = [
@@ -109,6 +110,7 @@ def topic(drawing: str) -> str:
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Draws the images that do not match.")
 def match_command(out: Path, data: Path, seed: int) -> None:
     """Does the sentence match the image? Each stands once with its own and once with another's."""
+    write_alone(out)
     print_splits(match(data, out, seed))
 
 
@@ -120,6 +122,7 @@ def match_command(out: Path, data: Path, seed: int) -> None:
 @click.option("--test", type=click.IntRange(min=16), default=SIZES["test"], help="Pictures to test on.")
 def topics_command(out: Path, seed: int, train: int, val: int, test: int) -> None:
     """What are the built-in pictures about: something living, a place, or a thing?"""
+    write_alone(out)
     print_splits(topics(out, seed, {"train": train, "val": val, "test": test}))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.pictures import Scene, draw_scene
 from data_prep.pictures_sentences import AMBIGUOUS, COLOURED, COLOURS, COUNTED, NUMBERS
+from mmt.atomic import write_whole
 
 _CELL, _GAP, _CAPTION, _TITLE = 138, 6, 24, 26
 _INK, _GREY = (40, 38, 50), (112, 110, 122)
@@ -55,9 +57,10 @@ def draw_sheet(path: Path, seed: int = 6) -> None:
                 _write(sheet, x, y + _TITLE + _CELL + 2, caption, 15)
                 x += step
             x += 12
-    path.parent.mkdir(parents=True, exist_ok=True)
     palette = sheet.quantize(256, Image.Quantize.MEDIANCUT, kmeans=6, dither=Image.Dither.NONE)
-    palette.save(path, optimize=True)
+    picture = io.BytesIO()
+    palette.save(picture, "PNG", optimize=True)
+    write_whole(path, picture.getvalue())
 
 
 def _write(sheet: Image.Image, x: int, y: int, text: str, size: int) -> None:

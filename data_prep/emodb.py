@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from mmt.audio import AUDIO_SUFFIXES
-from mmt.command import Command
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError
 from mmt.image_names import files_below
 from mmt.prepared import DatasetInfo, print_splits, write_dataset
@@ -107,6 +107,7 @@ def prepare(out: Path, emodb: Path, fold: int) -> DatasetInfo:
 @click.option("--fold", type=click.IntRange(0, NUM_FOLDS - 1), required=True, help="Whose speakers are tested.")
 def main(out: Path, emodb: Path, fold: int) -> None:
     """Prepare a fold of the Berlin Database of Emotional Speech in the folder OUT."""
+    write_alone(out)
     print_splits(prepare(out, emodb, fold))
 
 

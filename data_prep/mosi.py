@@ -30,7 +30,7 @@ from typing import Any, Literal
 import click
 
 from mmt.audio import AUDIO_SUFFIXES
-from mmt.command import Command
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError, nearest
 from mmt.image_names import Names, files_below
 from mmt.lines import decode_lines, open_text, read_lines
@@ -224,6 +224,7 @@ def _find_sound(mosi: Path, video: str, clip: str) -> str:
 )
 def main(out: Path, mosi: Path, labels: Path | None, missing: Missing) -> None:
     """Prepare CMU-MOSI, sentiment of text and speech, in the folder OUT."""
+    write_alone(out)
     info, left_out = prepare(out, mosi, labels, missing)
     print_splits(info)
     if left_out:

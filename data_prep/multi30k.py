@@ -33,7 +33,7 @@ from typing import Any, Literal, NamedTuple
 
 import click
 
-from mmt.command import Command
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError, nearest
 from mmt.image_names import Names, files_below, files_in
 from mmt.lines import read_lines
@@ -309,6 +309,9 @@ def main(
         _check_folder("--images", images, "give the folder of the images, or --no-images for text alone")
     if image_splits is not None:
         _check_folder("--image-splits", image_splits, "give the folder of SPLIT.txt, or --no-images")
+    share = Shard.of(shard)
+    if share is None:
+        write_alone(out)
     if hub:
         splits = read_hub(hub, source=source, target=target, wanted=wanted)
     elif raw:
@@ -330,7 +333,7 @@ def main(
         target=target,
         images=images,
         unreadable=unreadable,
-        shard=Shard.of(shard),
+        shard=share,
     )
     if isinstance(info, str):
         click.echo(info)

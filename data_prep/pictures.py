@@ -45,10 +45,11 @@ from data_prep.pictures_sentences import (
     number_phrase,
     write,
 )
-from mmt.command import Command
+from mmt.atomic import made_beside
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError
 from mmt.parallel import in_processes
-from mmt.prepared import DatasetInfo, made_beside, print_splits, read_info, write_dataset
+from mmt.prepared import DatasetInfo, print_splits, read_info, write_dataset
 
 NAME = "pictures_en_de"
 SIZES = {"train": 3600, "val": 300, "test": 500, "contrastive": 400}
@@ -273,7 +274,7 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
             raise MMTError(f"--{split} must be at least 16 (contrastive: and even), but is {size} instead.")
     refuse_foreign(out, NAME)
     splits = plan(seed, sizes)
-    with made_beside(out, "drawing") as images:
+    with made_beside(out) as images:
         jobs: list[tuple[Path, Scene]] = []
         tables: dict[str, list[dict[str, object]]] = {}
         for split, rows in splits.items():
@@ -347,6 +348,7 @@ def main(
         draw_sheet(contact_sheet)
     if out is not None:
         sizes = {"train": train, "val": val, "test": test, "contrastive": contrastive}
+        write_alone(out)
         print_splits(prepare(out, seed, sizes))
 
 

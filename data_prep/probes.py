@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from mmt.command import Command
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError
 from mmt.prepared import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
 from mmt.probes import SYMBOLS, Probe, can_be_scored, check_scorable
@@ -33,6 +33,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--only-images", is_flag=True, help="Keep only sentences that have an image.")
 def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool) -> None:
     """Masks the English sources of the prepared data set DATA and writes the data set OUT."""
+    write_alone(out)
     info = prepare(data, out, Probe(kind, k if kind in ("noun", "progressive") else 0, seed), only_images)
     print_splits(info)
     if not can_be_scored(kind, info.target_lang):

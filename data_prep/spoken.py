@@ -35,10 +35,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.command import Command
+from mmt.atomic import made_beside
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError
 from mmt.parallel import in_processes
-from mmt.prepared import DatasetInfo, made_beside, print_splits, read_info, write_dataset
+from mmt.prepared import DatasetInfo, print_splits, read_info, write_dataset
 
 NAME = "spoken_en"
 RECORDINGS = "recordings"
@@ -241,7 +242,7 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
         raise MMTError(f"{out}: expected a new folder or an older {NAME}, found another data set. Name another.")
     if shutil.which("espeak-ng") is None:
         speak(splits["train"][0])
-    with made_beside(out, "speaking") as beside:
+    with made_beside(out) as beside:
         jobs: list[tuple[Path, Utterance]] = []
         tables: dict[str, list[dict[str, object]]] = {}
         for split, utterances in splits.items():
@@ -285,6 +286,7 @@ def _speak_one(job: tuple[Path, Utterance]) -> None:
 @click.option("--test", default=SIZES["test"], help="Recordings to test on.")
 def main(out: Path, seed: int, train: int, val: int, test: int) -> None:
     """Speak the built-in data set of sentiment into the folder OUT, with espeak-ng."""
+    write_alone(out)
     print_splits(prepare(out, seed, {"train": train, "val": val, "test": test}))
 
 

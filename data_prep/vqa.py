@@ -23,7 +23,7 @@ import click
 
 from data_prep import vqa_pictures
 from data_prep.multi30k import say_missing
-from mmt.command import Command
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError
 from mmt.image_names import Names, files_below
 from mmt.lines import parse_json, read_lines
@@ -62,6 +62,7 @@ def multi30k_vqa_command(out: Path, pairs: Path, images: Path, keep_missing: boo
 
     The pairs are all of Multi30K's training split; --pairs is split by image, 80/10/10.
     """
+    write_alone(out)
     _write(out, "multi30k_vqa", images, multi30k_vqa(pairs), keep_missing)
 
 
@@ -82,6 +83,7 @@ def vqa2_command(
 
     They are split by image, half and half.
     """
+    write_alone(out)
     _write(out, "vqa2", images, vqa2(questions, annotations, images), keep_missing)
 
 
@@ -93,6 +95,7 @@ def vqa2_command(
 @click.option("--keep-missing", is_flag=True, help="Keep the questions whose image is not there.")
 def gqa_command(out: Path, questions: tuple[Path, ...], images: Path, keep_missing: bool) -> None:
     """GQA. The answers of its test split are secret, so testdev becomes test, as is usual."""
+    write_alone(out)
     _write(out, "gqa", images, gqa(questions), keep_missing)
 
 
@@ -104,6 +107,7 @@ def gqa_command(out: Path, questions: tuple[Path, ...], images: Path, keep_missi
 @click.option("--test", default=vqa_pictures.SIZES["test"], help="Questions to test on.")
 def pictures_command(out: Path, seed: int, train: int, val: int, test: int) -> None:
     """Draws the built-in pictures and asks about them."""
+    write_alone(out)
     print_splits(vqa_pictures.prepare(out, seed, {"train": train, "val": val, "test": test}))
 
 

@@ -23,8 +23,9 @@ from pathlib import Path
 
 from data_prep.pictures import Scene, draw_all, refuse_foreign
 from data_prep.pictures_sentences import COLOURED, COLOURS, COUNTED, NUMBERS
+from mmt.atomic import made_beside
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, made_beside, write_dataset
+from mmt.prepared import DatasetInfo, write_dataset
 from mmt.vqa import normalise_answer
 
 NAME = "pictures_vqa"
@@ -204,7 +205,7 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
     """
     refuse_foreign(out, NAME)
     splits = plan(seed, sizes)
-    with made_beside(out, "drawing") as drawn:
+    with made_beside(out) as drawn:
         jobs: list[tuple[Path, Scene]] = []
         rows: dict[str, list[dict[str, object]]] = {}
         for split, pictures in splits.items():

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmt.command import Command
+from mmt.atomic import check_file, write_whole
+from mmt.command import Command, write_alone
 from mmt.commute import (
     Choices,
     CommuteResult,
@@ -26,7 +27,6 @@ from mmt.commute import (
     read_contrastive,
 )
 from mmt.errors import MMTError
-from mmt.lines import check_file, write_whole
 from mmt.metrics import McNemar, mcnemar
 from mmt.plugins import import_option
 from mmt.screen import console, counted, print_table
@@ -69,6 +69,7 @@ def main(
     from mmt.folder import read_card
 
     check_file(output)
+    write_alone(output)
     models = [model] if against is None else [model, against]
     cards = [read_card(path) for path in models]
     items, languages = _read(data, split)

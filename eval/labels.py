@@ -20,12 +20,12 @@ from typing import Any
 
 import click
 
-from mmt.command import Command
+from mmt.atomic import write_whole
+from mmt.command import Command, write_alone_in
 from mmt.errors import MMTError
 from mmt.folder import read_card
 from mmt.label_metrics import draw_confusion, label_scores, sentiment_scores
 from mmt.labels import read_column, read_labels
-from mmt.lines import make_folder, write_whole
 from mmt.plugins import import_option
 from mmt.prepared import read_info, read_split
 from mmt.screen import counted, print_table
@@ -79,7 +79,7 @@ def main(
     task: str,
 ) -> None:
     """Labels and scores SPLIT with every model, with right, wrong and no images; the result goes into OUT."""
-    make_folder(out)
+    write_alone_in(out)
     found = evaluate(systems, split, images, draws)
     controls = next(iter(found["systems"].values()))
     first = controls["right"]

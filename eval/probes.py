@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmt.command import Command
+from mmt.atomic import make_folder, write_whole
+from mmt.command import Command, write_alone_in
 from mmt.errors import MMTError
 from mmt.image_names import Names, files_below
-from mmt.lines import make_folder, write_whole
 from mmt.metrics import leading_metric, normalized, signed_rank
 from mmt.plugins import import_option
 from mmt.prepared import image_folder, read_info, read_split
@@ -80,6 +80,7 @@ def main(
 
     All models of an option are the same but for their seed, and all are trained on sentences masked as DATA's are.
     """
+    write_alone_in(out)
     print_result(evaluate(data, split, out, text_only, models, images, draws, seed))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from mmt.command import Command
+from mmt.command import Command, write_alone_in
 from mmt.plugins import import_option
 
 _PATH = click.Path(path_type=Path)
@@ -25,6 +25,7 @@ _PATH = click.Path(path_type=Path)
 @import_option
 def main(model: Path, data: Path, split: str, out: Path, images: tuple[Path, ...]) -> None:
     """Translates SPLIT of the prepared data set DATA with MODEL, scores it, and writes both into OUT."""
+    write_alone_in(out)
     from mmt.prepared import read_info
     from mmt.result import write_result
     from mmt.score import explain_omitted

@@ -20,11 +20,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.command import Command
+from mmt.atomic import make_folder, write_whole
+from mmt.command import Command, write_alone_in
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
 from mmt.image_names import Names, files_below
-from mmt.lines import make_folder, write_whole
 from mmt.plugins import import_option
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.ranks import FIGURES, chance, figures, ranks
@@ -62,6 +62,7 @@ def main(
 
     Candidates are all images of SPLIT, or all its captions; with a column lang, also those of each language alone.
     """
+    write_alone_in(out)
     print_result(evaluate(models, data, split, out, images, draws, seed))
 
 

@@ -21,11 +21,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.command import Command
+from mmt.atomic import make_folder, write_whole
+from mmt.command import Command, write_alone_in
 from mmt.errors import MMTError
 from mmt.inputs import read_texts
 from mmt.kinds import TRANSLATIONS
-from mmt.lines import make_folder, write_whole
 from mmt.moses import unescape
 from mmt.prepared import read_info, read_split
 from mmt.screen import console, counted, print_table
@@ -60,6 +60,7 @@ def main(data: Path, split: str, out: Path, given: tuple[str, ...], seed: int) -
                 f"--system {text}: expected NAME=FILE, such as gated=answers.txt, with a NAME of its own."
             )
         systems.setdefault(name, []).append(Path(file))
+    write_alone_in(out)
     print_result(evaluate(data, split, out, systems, seed))
 
 

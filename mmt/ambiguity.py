@@ -18,9 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmt.atomic import write_whole
 from mmt.errors import MMTError
 from mmt.lemmas import is_content, lemmatizer, readings, true_case, words_of
-from mmt.lines import parse_json, write_whole
+from mmt.lines import parse_json
 from mmt.normalization import normalize
 
 if TYPE_CHECKING:

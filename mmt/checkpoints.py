@@ -7,7 +7,7 @@ but for FSDP), ``trainer`` one a process, ``data_reader`` one a process that rea
 from __future__ import annotations
 
 import os
-import shutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +19,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from mmt.atomic import replaced, replacing_folder, restore, sweep, writing
 from mmt.errors import MMTError
-from mmt.folder import OLD, WRITING, replacing_folder
-from mmt.lines import writing
 from mmt.streaming import joined_states
 
 _SHARDS = ("model/pp_00/tp_00", "optimizer/pp_00/tp_00")
@@ -34,10 +33,19 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 def checkpoint_steps(output: Path) -> list[int]:
     """After how many updates each of a run's checkpoints was made, in order."""
-    folders = [folder for folder in (output / "checkpoints").glob("step_*") if folder.is_dir()]
+    folders = (output / "checkpoints").glob("*step_*")
+    names = {folder.name for folder in folders if folder.is_dir()}
+    numbers = {name.removeprefix("step_") for name in names}
     # One that process 0 is replacing just now is there for the others, too.
-    names = {folder.name.removeprefix("step_").removesuffix(OLD) for folder in folders}
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    steps = [int(number) for number in numbers if number.isascii() and number.isdigit()]
+    return sorted({*steps, *_waiting(output)})
+
+
+def _waiting(output: Path) -> list[int]:
+    """Steps of the checkpoints that were being replaced when that was cut off, or are just now."""
+    pattern = re.compile(re.escape(replaced(Path("step_0")).name).replace("0", "([0-9]+)"))
+    found = (pattern.fullmatch(path.name) for path in (output / "checkpoints").glob(".step_*"))
+    return [int(one[1]) for one in found if one]
 
 
 def checkpoint_folder(output: Path, step: int) -> Path:
@@ -95,12 +103,10 @@ def fit_last_checkpoint(output: Path, *, processes: int, shards: int) -> None:
     Raises:
         MMTError: a file is missing or damaged.
     """
-    for old in (output / "checkpoints").glob(f"step_*{OLD}"):  # this was killed between its last steps
-        if not old.with_suffix("").exists():
-            old.rename(old.with_suffix(""))
-        shutil.rmtree(old, ignore_errors=True)
-    for half in (output / "checkpoints").glob(f"step_*{WRITING}"):
-        shutil.rmtree(half, ignore_errors=True)
+    for step in _waiting(output):
+        restore(checkpoint_folder(output, step))
+    if (output / "checkpoints").is_dir():
+        sweep(output / "checkpoints", "step_[0-9]+")
     steps = checkpoint_steps(output)
     if not steps:
         return

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt import __version__
-from mmt.command import Command
+from mmt.command import Command, write_alone, write_alone_in
 from mmt.errors import MMTError
+from mmt.parallel import rank
 from mmt.plugins import import_option
 from mmt.retrieve import retrieve_command
 from mmt.score import score_command
@@ -94,6 +95,9 @@ def features_command(
         raise MMTError(
             "expected --images and --out: what to make features of, and where they go; or --check STORE."
         )
+    share = Shard.of(shard)
+    if share is None:
+        write_alone_in(out)
 
     from mmt.extraction import extract_folder, print_report
 
@@ -107,7 +111,7 @@ def features_command(
         batch_size=batch_size,
         num_workers=workers,
         device=device,
-        shard=Shard.of(shard),
+        shard=share,
     )
     print_report(report)
 
@@ -132,6 +136,8 @@ def train_command(
         return
     if output is None:
         raise MMTError("OUTPUT is missing: name the folder that the run is to fill.")
+    if rank() == 0:  # of several processes, the first one stands for all
+        write_alone_in(output)  # now: loading torch takes a while
     from mmt.recipe import train
 
     train(output, config)
@@ -149,6 +155,7 @@ def reproduce_command(result: Path, out: Path, data: Path | None, images: tuple[
 
     OUT gets the run and its scores. Exit code 1 if the translations are not the same, byte for byte.
     """
+    write_alone_in(out)
     from mmt.result import reproduce
 
     found = reproduce(result, out, data, images)
@@ -189,6 +196,7 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool) -
 @import_option
 def export_command(model: Path, out: Path, to: str, precisions: tuple[ExportPrecision, ...]) -> None:
     """Exports a model for mmt translate --runtime onnx, which needs no torch: the same translations, faster."""
+    write_alone(out)
     from mmt.export import export_model
 
     export_model(model, out, precisions)
@@ -233,20 +241,19 @@ def evidence_command(
     if commute is None and commute_images is not None:
         raise MMTError(f"--commute-images {commute_images}: of which CoMMuTE? Name its folder with --commute.")
     split = split or first_test_split(data)
+    write_alone_in(output)
 
     import torch
 
     from mmt.collect import Inputs, collect
     from mmt.feature_sets import open_features
     from mmt.image_names import Names, files_below
-    from mmt.lines import make_folder
     from mmt.prepared import image_folder
     from mmt.report import summary, wrapped, write_report
 
     if threads is not None:
         torch.set_num_threads(threads)
     inputs = Inputs(model, data, split, stores, against, commute, commute_images, draws, seed, gallery)
-    make_folder(output)  # before the long part
     found, files = collect(inputs)
     write_report(found, output, None if no_pictures else files)
     width = min(shutil.get_terminal_size().columns, 100)

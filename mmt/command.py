@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from mmt import runtime
+from mmt.atomic import disk_error, only_writer, only_writer_in, remedy
 from mmt.errors import MMTError, is_url
-from mmt.lines import disk_error
 from mmt.plugins import import_given
 from mmt.screen import any_encoding
 from mmt.stopping import Stopped, stopping_at_once
@@ -24,6 +25,16 @@ class _LocalPath(click.Path):
         if isinstance(value, str) and is_url(value):
             self.fail(f"{value} is a URL; expected a path on this machine. Download it first.", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def write_alone(*outputs: Path | None) -> None:
+    """Makes the running command the only writer of its outputs until it ends: see ``mmt.atomic.only_writer``."""
+    click.get_current_context().with_resource(only_writer(*outputs))
+
+
+def write_alone_in(folder: Path) -> None:
+    """The same for a folder that the command fills: see ``mmt.atomic.only_writer_in``."""
+    click.get_current_context().with_resource(only_writer_in(folder))
 
 
 class Command(click.Command):
@@ -64,5 +75,5 @@ class Command(click.Command):
             if (said := disk_error(error)) is None:
                 raise
             where = said.filename or "the output"
-            click.echo(f"error: {where}: {said.strerror}. Check the path and the free space.", err=True)
+            click.echo(f"error: {where}: {said.strerror}. {remedy(said)}", err=True)
             sys.exit(2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -168,15 +169,13 @@ def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False
         if training.done:
             score_run(run, training.output / "model", out, config, recipe)
     # One process at a time, and by what is there then: of several, the last one writes the whole table.
-    lock = claim(out / "table", wait=True)
-    scores = {}
-    for run, training in trainings.items():
-        if training.done and (found := read_scores(run, training.output / "model", out)) is not None:
-            scores[run] = found
-    if scores:
-        write_comparison(tabulate(scores, config, recipe), config, recipe, out)
-    if lock is not None:
-        lock.close()
+    with claim(out / "table", wait=True) or nullcontext():
+        scores = {}
+        for run, training in trainings.items():
+            if training.done and (found := read_scores(run, training.output / "model", out)) is not None:
+                scores[run] = found
+        if scores:
+            write_comparison(tabulate(scores, config, recipe), config, recipe, out)
     left = [run.name for run in runs if run not in scores]
     if left:
         progress.print(
@@ -188,7 +187,7 @@ def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False
 
 def _claim(out: Path, config: CompareConfig, recipe: TrainConfig, signatures: Mapping[str, Any]) -> None:
     """Writes down what is compared on what; refuses a folder that holds another comparison."""
-    from mmt.lines import make_folder, write_whole
+    from mmt.atomic import make_folder, write_whole
     from mmt.prepared import read_info
     from mmt.side_by_side import claim
 
@@ -208,21 +207,19 @@ def _claim(out: Path, config: CompareConfig, recipe: TrainConfig, signatures: Ma
         "features": dict(signatures),
     }
     make_folder(out)
-    lock = claim(out / "comparison", wait=True)
-    path = out / "comparison.json"
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in now.items():
-            differs = before.get(name) != value
-            if name == "features":  # more may be added
-                known = before.get(name, {})
-                differs = any(known.get(one, signature) != signature for one, signature in value.items())
-                value = known | value
-            if differs:
-                long = name in ("checksums", "recipe", "features")
-                detail = f"other {name}" if long else f"{name} {before.get(name)}, now it is {value}"
-                raise MMTError(f"{out}: holds a comparison with {detail}. Name another folder.")
-            now[name] = value
-    write_whole(path, json.dumps(now, indent=2) + "\n")
-    if lock is not None:
-        lock.close()
+    with claim(out / "comparison", wait=True) or nullcontext():
+        path = out / "comparison.json"
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            for name, value in now.items():
+                differs = before.get(name) != value
+                if name == "features":  # more may be added
+                    known = before.get(name, {})
+                    differs = any(known.get(one, signature) != signature for one, signature in value.items())
+                    value = known | value
+                if differs:
+                    long = name in ("checksums", "recipe", "features")
+                    detail = f"other {name}" if long else f"{name} {before.get(name)}, now it is {value}"
+                    raise MMTError(f"{out}: holds a comparison with {detail}. Name another folder.")
+                now[name] = value
+        write_whole(path, json.dumps(now, indent=2) + "\n")

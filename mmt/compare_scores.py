@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmt.atomic import write_whole
 from mmt.controls import Control, other_readings, wrong_images
 from mmt.errors import MMTError
 from mmt.feature_sets import open_features
 from mmt.folder import read_card
 from mmt.image_names import Names
-from mmt.lines import write_whole
 from mmt.metrics import choice_hits
 from mmt.prepared import read_split
 from mmt.screen import counted
@@ -89,11 +89,11 @@ def score_run(run: Cell, model: Path, out: Path, config: CompareConfig, recipe: 
     lock = claim(path)
     if lock is None:
         return
-    if read_scores(run, model, out) is None:
-        assert recipe.data.path is not None  # noqa: S101
-        found = _scored(run, model, seen_rows(recipe.data.path, config.split), config)
-        write_whole(path, json.dumps(vars(found), ensure_ascii=False) + "\n")
-    lock.close()
+    with lock:
+        if read_scores(run, model, out) is None:
+            assert recipe.data.path is not None  # noqa: S101
+            found = _scored(run, model, seen_rows(recipe.data.path, config.split), config)
+            write_whole(path, json.dumps(vars(found), ensure_ascii=False) + "\n")
 
 
 def read_scores(run: Cell, model: Path, out: Path) -> RunScores | None:

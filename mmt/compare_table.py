@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt import runtime
+from mmt.atomic import write_whole
 from mmt.compare_scores import RunScores, are_contrastive, seen_rows
 from mmt.controls import Control
-from mmt.lines import write_whole
 from mmt.metrics import leading_metric, normalized, signed_rank, word_hits
 from mmt.prepared import read_info
 from mmt.probes import can_be_scored, gold_items, probe_accuracy

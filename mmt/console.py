@@ -12,7 +12,7 @@ from typing import Any
 from fairseq2.metrics.recorders import MetricRecorder
 from fairseq2.utils.rich import get_error_console
 
-from mmt.lines import disk_error
+from mmt.atomic import disk_error
 from mmt.screen import console
 from mmt.tasks import SCORES
 

@@ -21,10 +21,11 @@ from torch.utils import _pytree as trees  # how torch.export itself takes argume
 from tqdm import tqdm
 
 from mmt import runtime
+from mmt.atomic import make_folder, only_writer, replacing_folder, write_whole
 from mmt.errors import MMTError
 from mmt.exported import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
-from mmt.folder import CARD, TOKENIZER, load_model, replacing_folder
-from mmt.lines import file_checksum, make_folder, write_whole
+from mmt.folder import CARD, TOKENIZER, load_model
+from mmt.lines import file_checksum
 from mmt.model import MMTModel
 from mmt.stepping import StepDecoder
 from mmt.text import BOS, EOS, PAD, Tokenizer
@@ -51,11 +52,12 @@ def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] 
     if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= _FILES):
         raise MMTError(f"{out}: is there already, and no exported model. Name another folder.")
     make_folder(out.parent)
-    model, tokenizer, card = load_model(folder)
-    card.refuse_writing()
-    _check_parts(model)
-    with replacing_folder(out) as beside:
-        _fill(beside, folder, model, tokenizer, precisions)
+    with only_writer(out):
+        model, tokenizer, card = load_model(folder)
+        card.refuse_writing()
+        _check_parts(model)
+        with replacing_folder(out) as beside:
+            _fill(beside, folder, model, tokenizer, precisions)
 
 
 def _fill(

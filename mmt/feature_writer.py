@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import IO, Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from mmt.atomic import is_temporary, only_writer_in, unwritable, write_whole, writing
 from mmt.errors import MMTError
 from mmt.features import (
     DTYPES,
@@ -29,7 +29,7 @@ from mmt.features import (
     read_ids,
     read_meta,
 )
-from mmt.lines import file_checksum, parse_json, write_whole, writing
+from mmt.lines import file_checksum, parse_json
 
 
 def finished_ids(folder: Path) -> tuple[list[str], dict[str, str]]:
@@ -44,8 +44,9 @@ def check_folder(folder: Path, signature: FeatureSignature, dtype: DType) -> Non
         raise MMTError(f"dtype must be one of {', '.join(DTYPES)}, but is '{dtype}' instead.")
     if folder.exists() and not folder.is_dir():
         raise MMTError(f"{folder}: expected a folder for the features, found a file. Name another folder.")
-    known = {META, IDS, ROWS, JOURNAL, META + ".writing", IDS + ".writing"}
-    foreign = sorted({p.name for p in folder.iterdir()} - known) if folder.exists() else []
+    known = {META, IDS, ROWS, JOURNAL}
+    there = [path.name for path in folder.iterdir()] if folder.exists() else []
+    foreign = sorted(name for name in there if name not in known and not is_temporary(name))
     if foreign:
         raise MMTError(
             f"{folder}: expected a new folder or a feature store, found '{foreign[0]}' in it. "
@@ -88,29 +89,23 @@ class FeatureWriter:
         self.left_out: dict[str, str] = {}
         self.ids: list[str] = []
         self._row_bytes = signature.num_regions * signature.dim * np.dtype(dtype).itemsize
-        meta = read_meta(folder)
-        if meta is not None:
-            self.ids, self.left_out = read_ids(folder, meta[2], meta[4]), meta[3]
-        self._num_finished = len(self.ids)
-        self._finished_left_out = dict(self.left_out) if meta is not None else None
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._journal = open(folder / JOURNAL, "ab+")  # noqa: SIM115 (held open until close)
-        except OSError as error:
-            raise MMTError(f"{folder}: cannot be written ({error.strerror}). Name another folder.") from None
-        try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # a writer that ended since we opened the journal has removed it
-            locked = os.path.samestat(os.fstat(self._journal.fileno()), os.stat(folder / JOURNAL))
-        except OSError:
-            locked = False
-        if not locked:
-            self._journal.close()
-            raise MMTError(f"{folder}: another mmt features is writing to it. Wait for it to end.")
         self._rows: IO[bytes] | None = None
+        self._journal: IO[bytes] | None = None
+        self._num_finished = 0
+        self._alone = contextlib.ExitStack()
+        self._alone.enter_context(only_writer_in(folder))
         try:
+            meta = read_meta(folder)
+            if meta is not None:
+                self.ids, self.left_out = read_ids(folder, meta[2], meta[4]), meta[3]
+            self._num_finished = len(self.ids)
+            self._finished_left_out = dict(self.left_out) if meta is not None else None
+            try:
+                self._journal = open(folder / JOURNAL, "ab+")  # noqa: SIM115 (held open until close)
+            except OSError as error:
+                raise unwritable(folder, error) from None
             with writing(folder):
-                self._take_up()
+                self._take_up(self._journal)
         except BaseException:
             self.close()
             raise
@@ -213,20 +208,22 @@ class FeatureWriter:
             with contextlib.suppress(OSError):  # of a full disk, which ``append`` has told of
                 self._rows.close()
             self._rows = None
-        if not self._journal.closed:
+        if self._journal is not None:
             # A journal with nothing but its heading beside a finished store says nothing: leave no trace.
             if self._num_finished and self._num_finished == len(self.ids):
                 (self.folder / JOURNAL).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 self._journal.close()
+            self._journal = None
+        self._alone.close()
 
-    def _take_up(self) -> None:
+    def _take_up(self, journal: IO[bytes]) -> None:
         """Keeps what the journal vouches for, and cuts off what a kill left behind it."""
-        self._journal.seek(0)
+        journal.seek(0)
         good, heading = 0, False
         path = self.folder / ROWS
         size = path.stat().st_size if path.exists() else 0
-        for line in self._journal:
+        for line in journal:
             try:
                 entry = parse_json(line) if line.endswith(b"\n") else None
             except ValueError:
@@ -244,8 +241,8 @@ class FeatureWriter:
             else:
                 self._take(entry)
             good += len(line)
-        self._journal.truncate(good)
-        self._journal.seek(good)
+        journal.truncate(good)
+        journal.seek(good)
         if size < self._num_finished * self._row_bytes:
             raise MMTError(
                 f"{self.folder}: features.bin is too short. Remove the folder and run mmt features again."
@@ -266,6 +263,7 @@ class FeatureWriter:
             self.left_out.pop(image_id, None)
 
     def _write_journal(self, entry: Mapping[str, Any]) -> None:
+        assert self._journal is not None  # noqa: S101  # as ``_rows``
         self._journal.write(json.dumps(entry).encode() + b"\n")
         self._journal.flush()
 

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from mmt.atomic import replacing
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
 from mmt.image_names import Names, files_below, names_in
 from mmt.inputs import Input, Line
 from mmt.kinds import packing, writes_json
-from mmt.lines import replacing
 from mmt.screen import counted
 from mmt.shards import Parts, Shard
 

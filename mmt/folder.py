@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmt.atomic import replacing_folder
 from mmt.errors import MMTError
 from mmt.feature_sets import signature_from
 from mmt.features import FeatureSignature
-from mmt.lines import file_checksum, parse_json, writing
+from mmt.lines import file_checksum, parse_json
 from mmt.sizes import LARGEST
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mmt.text import Tokenizer
 
 WEIGHTS, TOKENIZER, CARD = "model.safetensors", "tokenizer.model", "mmt.json"
-WRITING, OLD = ".writing", ".old"
-"""Ends of the names that a folder has while ``replacing_folder`` is at work."""
 _FORMAT = 2
 _TIED = "final_proj.weight"  # the embedding under its second name
 
@@ -84,32 +82,6 @@ def save_model(folder: Path, weights: dict[str, Any], tokenizer: Path, card: Mod
     """
     with replacing_folder(folder) as beside:
         _fill(beside, weights, tokenizer, card)
-
-
-@contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A new folder, which takes the place of ``folder`` when it is whole.
-
-    Raises:
-        MMTError: it cannot be written.
-    """
-    beside = folder.with_name(folder.name + WRITING)
-    shutil.rmtree(beside, ignore_errors=True)
-    with writing(folder):
-        beside.mkdir(parents=True)
-        try:
-            yield beside
-        except BaseException:  # stopped by a signal, too
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-        if folder.exists():
-            old = folder.with_name(folder.name + OLD)
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-            beside.rename(folder)
-            shutil.rmtree(old)
-        else:
-            beside.rename(folder)
 
 
 def _fill(beside: Path, weights: dict[str, Any], tokenizer: Path, card: ModelCard) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -19,9 +18,10 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mmt.atomic import disk_error, replacing_folder, unwritable
 from mmt.errors import MMTError, nearest
 from mmt.folder import TOKENIZER, WEIGHTS
-from mmt.lines import disk_error, file_checksum, parse_json, unwritable
+from mmt.lines import file_checksum, parse_json
 from mmt.screen import counted
 
 Kind = Literal["images", "sentences"]
@@ -122,29 +122,20 @@ def write_index(
         "images": images,
     }
     folder = Path(os.path.realpath(folder))
-    beside, old = (folder.with_name(f".{folder.name}.{state}") for state in ("writing", "replaced"))
-    shutil.rmtree(beside, ignore_errors=True)
     try:
-        beside.mkdir(parents=True)
-        np.save(beside / _VECTORS, vectors)
-        (beside / _ITEMS).write_text(json.dumps(items), encoding="utf-8")
-        if len(items) >= EXACT_BELOW:
-            searcher = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-            searcher.hnsw.efConstruction = _BUILD_BREADTH
-            searcher.add(np.ascontiguousarray(vectors))
-            with (beside / _SEARCH).open("wb") as stream:  # faiss's own way hides that the last bytes failed
-                faiss.write_index(searcher, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
-        info["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
-        (beside / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        beside.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        with replacing_folder(folder) as beside:
+            np.save(beside / _VECTORS, vectors)
+            (beside / _ITEMS).write_text(json.dumps(items), encoding="utf-8")
+            if len(items) >= EXACT_BELOW:
+                searcher = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
+                searcher.hnsw.efConstruction = _BUILD_BREADTH
+                searcher.add(np.ascontiguousarray(vectors))
+                with (beside / _SEARCH).open("wb") as stream:  # faiss's own way hides that the last bytes failed
+                    faiss.write_index(searcher, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
+            info["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
+            (beside / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise unwritable(folder, disk_error(error) or error) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return open_index(folder, model)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mmt import runtime
+from mmt.atomic import replacing
 from mmt.errors import MMTError
-from mmt.lines import replacing
 from mmt.normalization import normalize
 
 

@@ -1,17 +1,14 @@
-"""Text files: read line by line, plain or gzip, strictly UTF-8; written beside their name and renamed."""
+"""Text files, read line by line, plain or gzip, strictly UTF-8. How they are written: ``mmt.atomic``."""
 
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
 import json
-import os
-import re
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -123,117 +120,3 @@ def file_checksum(path: Path, num_bytes: int | None = None) -> str:
             digest.update(part)
             left -= len(part)
     return digest.hexdigest()
-
-
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES)
-
-
-@contextmanager
-def replacing(path: Path | None) -> Iterator[IO[bytes]]:
-    """A binary stream into a file that takes the place of ``path`` when it is whole; standard output for None.
-
-    Raises:
-        MMTError: it cannot be written there.
-    """
-    if path is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    check_file(path)
-    path = path.resolve()  # a link's file is replaced, and not the link
-    if path.exists() and not path.is_file():  # a device or a pipe
-        with path.open("wb") as stream:
-            yield stream
-        return
-    beside = path.with_name(path.name + ".writing")
-    try:
-        stream = beside.open("wb")
-    except OSError as error:
-        raise unwritable(path, error) from None
-    try:
-        with stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    except BaseException as error:  # stopped by a signal, too
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        if (said := disk_error(error)) is not None:
-            raise unwritable(path, said) from None
-        raise
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """For what writes into ``path``, a folder or a file, in its own way.
-
-    Raises:
-        MMTError: the disk is full, read-only or broken.
-    """
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        if (said := disk_error(error)) is not None:
-            raise unwritable(path, said) from None
-        raise
-
-
-def disk_error(error: BaseException | None) -> OSError | None:
-    """What the disk said, if that is why ``error`` came about: full, read-only, or broken."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-            return error
-        for number in _DISK_ERRORS:  # as safetensors has it, which is Rust
-            if f"(os error {number})" in str(error):
-                return OSError(number, os.strerror(number))
-        if re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # as NumPy has it
-            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def check_file(path: Path | None) -> None:
-    """Raises MMTError where no file of that name can be written, as far as can be told before the work.
-
-    None, for standard output, is fine.
-    """
-    if path is None:
-        return
-    if not path.name or path.is_dir():
-        raise MMTError(f"{path}: expected a file to write, found a folder. Name a file in it.")
-    if not path.parent.is_dir():
-        raise MMTError(f"{path}: cannot be written, there is no folder {path.parent}. Make it first.")
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder where there is none. Raises MMTError where there is something else."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MMTError(f"{folder}: cannot be made a folder ({error.strerror}). Name another.") from None
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file, and its folder where there is none, so that nobody ever reads half of it.
-
-    Raises:
-        MMTError: it cannot be written there.
-    """
-    write_together({path: content})
-
-
-def write_together(contents: Mapping[Path, str | bytes]) -> None:
-    """Writes files as ``write_whole`` does, none of them unless there is room for all."""
-    with ExitStack() as stack:
-        for path, content in contents.items():
-            make_folder(path.parent)
-            with writing(path):
-                stream = stack.enter_context(replacing(path))
-                stream.write(content.encode() if isinstance(content, str) else content)
-                stream.flush()
-
-
-def unwritable(path: Path, error: OSError) -> MMTError:
-    """What to raise where the disk does not take what is written to ``path``."""
-    return MMTError(f"{path}: cannot be written ({error.strerror or error}). Check the path and the free space.")

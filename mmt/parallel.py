@@ -77,3 +77,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def rank() -> int:
+    """This process's number among those that train, as the launcher has it."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def num_processes() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

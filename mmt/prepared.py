@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmt.atomic import only_writer, replaced, replacing_folder, restore, unwritable
 from mmt.errors import MMTError, nearest
-from mmt.lines import parse_json, unwritable, writing
+from mmt.lines import parse_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -94,62 +95,34 @@ def write_dataset(
         )
     if images_from and not inside:
         raise MMTError(f"images: made images go inside the data set, but the folder is '{info.images}'.")
-    beside, replaced = folder.with_name(f".{folder.name}.writing"), _replaced(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(beside, ignore_errors=True)
-        if replaced.exists():  # a killed write left it
-            replaced.rename(beside if folder.exists() else folder)
-            shutil.rmtree(beside, ignore_errors=True)
-        foreign = _foreign(folder, info.images if inside else "")
-        if foreign:
-            raise MMTError(
-                f"{folder}: expected a new folder or a prepared data set, found '{foreign}' in it. "
-                "Name another folder, or remove this one yourself."
-            )
-        disable_progress_bars()
-        tables, counted = {}, {}
-        for name, rows in splits.items():
-            try:
-                tables[name] = Dataset.from_list([dict(row) for row in rows])
-                counted[name] = _count(tables[name])
-            except (ValueError, TypeError) as error:  # Arrow's own are among them
-                raise MMTError(f"split '{name}': cannot be stored ({error}). Mend the input.") from None
-        info = replace(info, splits=counted)
-        DatasetDict(tables).save_to_disk(str(beside))
-        (beside / _INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
-        images = images_from or folder / info.images
-        if inside and (images_from or images.is_dir()):
-            # Links stay links, which may lead nowhere or in a circle.
-            shutil.copytree(images, beside / info.images, symlinks=True, copy_function=_link)
-        old = folder.exists()
-        if old:
-            folder.rename(replaced)
-        beside.rename(folder)
-        if old:
-            replaced.rename(beside)  # so that what bears a name that is read is always whole
+        with only_writer(folder):
+            restore(folder)
+            foreign = _foreign(folder, info.images if inside else "")
+            if foreign:
+                raise MMTError(
+                    f"{folder}: expected a new folder or a prepared data set, found '{foreign}' in it. "
+                    "Name another folder, or remove this one yourself."
+                )
+            disable_progress_bars()
+            tables, counted = {}, {}
+            for name, rows in splits.items():
+                try:
+                    tables[name] = Dataset.from_list([dict(row) for row in rows])
+                    counted[name] = _count(tables[name])
+                except (ValueError, TypeError) as error:  # Arrow's own are among them
+                    raise MMTError(f"split '{name}': cannot be stored ({error}). Mend the input.") from None
+            info = replace(info, splits=counted)
+            with replacing_folder(folder) as beside:
+                DatasetDict(tables).save_to_disk(str(beside))
+                (beside / _INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+                images = images_from or folder / info.images
+                if inside and (images_from or images.is_dir()):
+                    # Links stay links, which may lead nowhere or in a circle.
+                    shutil.copytree(images, beside / info.images, symlinks=True, copy_function=_link)
     except OSError as error:
         raise unwritable(folder, error) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return info
-
-
-@contextmanager
-def made_beside(out: Path, ending: str) -> Iterator[Path]:
-    """A new folder beside ``out``, for images or recordings until ``write_dataset`` takes them; gone at the end.
-
-    Raises:
-        MMTError: the disk is full or read-only.
-    """
-    beside = out.with_name(f"{out.name}.{ending}")
-    shutil.rmtree(beside, ignore_errors=True)
-    with writing(out):
-        beside.mkdir(parents=True)
-        try:
-            yield beside
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
 
 
 def read_info(folder: Path) -> DatasetInfo:
@@ -313,17 +286,12 @@ def _check_rows(split: str, rows: Sequence[Mapping[str, Any]]) -> None:
             )
 
 
-def _replaced(folder: Path) -> Path:
-    """Where the old data set waits while the new one takes its name."""
-    return folder.with_name(f".{folder.name}.replaced")
-
-
 def _readable(folder: Path) -> Path:
     """``folder``, or what it held before a write that was killed between its two renames."""
     if folder.exists():
         return folder
-    replaced = _replaced(Path(os.path.realpath(folder)))
-    return replaced if replaced.exists() else folder
+    old = replaced(Path(os.path.realpath(folder)))
+    return old if old.exists() else folder
 
 
 def _link(source: str, target: str) -> None:

@@ -44,6 +44,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mmt import runtime
+from mmt.atomic import disk_error, only_writer_in, remedy
 from mmt.buckets import length_batches
 from mmt.checkpoints import checkpoint_steps, cut_off_halves, fit_last_checkpoint, keep_plain
 from mmt.config import TrainConfig
@@ -53,10 +54,10 @@ from mmt.data import BatchReader, Example, collate
 from mmt.errors import MMTError, nearest
 from mmt.folder import ModelCard, save_model
 from mmt.fusion import find_fusion
-from mmt.lines import disk_error
 from mmt.model import MMTModel
+from mmt.parallel import num_processes, rank
 from mmt.prepared import read_info
-from mmt.run import Run, num_processes, rank
+from mmt.run import Run
 from mmt.schedule import InverseSquareRoot, ScheduleConfig
 from mmt.screen import console
 from mmt.selection import choose, totals
@@ -81,9 +82,16 @@ def train(output: Path, config: TrainConfig) -> Path:
     Returns:
         The model folder, ``output / "model"``.
     Raises:
-        MMTError: the data, features or settings do not fit, or ``output`` holds a run with other settings.
+        MMTError: the data, features or settings do not fit, ``output`` holds a run with other settings, or another
+            process trains there.
         Stopped: by SIGINT or SIGTERM, after the update of that moment, whose state was saved.
     """
+    # Of several processes, the first one stands for all.
+    with only_writer_in(output) if rank() == 0 else contextlib.nullcontext():
+        return _train(output, config)
+
+
+def _train(output: Path, config: TrainConfig) -> Path:
     runtime.start()
     run = Run.prepare(output, config)
     stack = _stack_config(run)
@@ -98,8 +106,8 @@ def train(output: Path, config: TrainConfig) -> Path:
             except (RuntimeError, OSError, OperationalError) as error:
                 if (said := disk_error(error)) is not None:
                     raise MMTError(
-                        f"{output}: cannot be written ({said.strerror}). Make room; the same command goes on from "
-                        "the last checkpoint."
+                        f"{output}: cannot be written ({said.strerror}). {remedy(said)} The same command resumes "
+                        "from the last checkpoint."
                     ) from None
                 _check_still_there(output, error)
                 raise

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt import __version__, charts
+from mmt.atomic import write_together
 from mmt.evidence import FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
 from mmt.gallery import make_card
-from mmt.lines import write_together
 from mmt.text import MASK
 
 if TYPE_CHECKING:

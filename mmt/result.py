@@ -12,8 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmt.atomic import make_folder, write_whole
 from mmt.errors import MMTError
-from mmt.lines import make_folder, parse_json, write_whole
+from mmt.lines import parse_json
 
 if TYPE_CHECKING:
     from mmt.config import TrainConfig

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmt.command import Command
+from mmt.atomic import check_file, write_together
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError, nearest
 from mmt.image_names import Names, names_in
 from mmt.inputs import read_texts
 from mmt.kinds import SOURCES, packing, writes_json
-from mmt.lines import check_file, write_together
 from mmt.normalization import is_blank, normalize
 from mmt.plugins import import_option
 from mmt.screen import counted, print_table
@@ -124,6 +124,7 @@ def retrieve_command(
     else:
         index = open_index(folder, model)
     check_place(folder)
+    write_alone(html, output, folder if index is None else None)
 
     import numpy as np
     import torch

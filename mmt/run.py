@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from fairseq2.gang import Gangs
 
+from mmt.atomic import write_whole
 from mmt.config import BesideSection, TrainConfig, dump_config
 from mmt.data import ROW_COLUMNS, Example, check_images, encode_rows, missing_images, read_examples
 from mmt.errors import MMTError, nearest
@@ -21,8 +21,9 @@ from mmt.features import FeatureStore
 from mmt.folder import TOKENIZER, ModelCard, load_model, read_card
 from mmt.image_names import Names
 from mmt.labels import label_names, with_labels
-from mmt.lines import parse_json, write_whole
+from mmt.lines import parse_json
 from mmt.model import MMTModel
+from mmt.parallel import num_processes, rank
 from mmt.prepared import DatasetInfo, open_split, read_info, read_rows, read_split
 from mmt.probes import check_masked_alike, read_probe
 from mmt.screen import console, counted
@@ -414,13 +415,3 @@ def _sentences(folder: Path, split: str, *, streamed: bool) -> Iterator[str]:
     for first in range(0, len(rows), step):
         columns = read_rows(rows, ("source", "target"), first, min(first + BLOCK, len(rows)))
         yield from (line for side in columns.values() for line in side)
-
-
-def rank() -> int:
-    """This process's number among those that train, as the launcher has it."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def num_processes() -> int:
-    """How many processes train together."""
-    return int(os.environ.get("WORLD_SIZE", "1"))

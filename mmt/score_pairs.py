@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmt.command import Command
+from mmt.atomic import check_file, replacing
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError
 from mmt.kinds import TRANSLATIONS, packing, writes_json
-from mmt.lines import check_file, replacing
 from mmt.plugins import import_option
 from mmt.screen import counted
 
@@ -94,6 +94,7 @@ def score_pairs_command(
     out = None if str(output) == "-" else output
     check_file(out)
     writes_json(out)  # or refuses its name
+    write_alone(out)
     where = Images.of(images)
     store = open_features(where.stores) if where.stores else None
     given = _open(source, data, split, where, with_images=card.features is not None)

@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
-import platform
 import re
 import shutil
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import click
 
+from mmt.atomic import Lock, hold, holder, made_beside, replacing, write_whole
 from mmt.errors import MMTError
-from mmt.lines import parse_json, replacing, write_whole, writing
+from mmt.lines import parse_json
 
 _PLAN = "plan.json"
 # Of the launchers: number from 0, and how many. SLURM's are those of a step of srun, which a batch script is not.
@@ -95,32 +93,6 @@ def done_parts(output: Path) -> list[Path]:
     return [mark.with_suffix("") for mark in marks] if counts == {str(len(marks))} else []
 
 
-def hold(path: Path, *, wait: bool = False) -> IO[bytes] | None:
-    """A lock on a file, made if need be, held until it is closed; None where another process or machine has it.
-
-    Args:
-        wait: until the other one is through, instead.
-    Raises:
-        MMTError: the file system has no locks.
-        FileNotFoundError: there is no such folder, or none any more.
-    """
-    lock = path.open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        if not os.path.samestat(os.fstat(lock.fileno()), path.stat()):  # it was removed, and made anew
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    except BlockingIOError:
-        lock.close()
-        return None
-    except FileNotFoundError:
-        lock.close()
-        raise
-    except OSError as error:
-        lock.close()
-        raise MMTError(f"{path.parent}: cannot be locked ({error.strerror}). Name a folder elsewhere.") from None
-    return lock
-
-
 def drop_parts(output: Path) -> None:
     """Removes the parts of ``output``, which are in it already, unless another process is at that."""
     with contextlib.suppress(FileNotFoundError):
@@ -159,15 +131,16 @@ class Parts:
         self.folder = parts_folder(output)
         self._plan = json.loads(json.dumps({"shards": shard.count, **plan}))
         self._note = output.with_name(f".{output.name}.joined") if remember else None
-        self._lock: IO[bytes] | None = None
+        self._lock: Lock | None = None
         shutil.rmtree(_dropped(output), ignore_errors=True)  # of a process killed while it removed it
         while not self._is_joined():
             # The folder is gone, meanwhile, where another process joined it.
             with contextlib.suppress(FileNotFoundError):
                 self._begin()
-                self._lock = hold(self.folder / f"{self._name(shard.number)}.lock")
+                lock = self.folder / f"{self._name(shard.number)}.lock"
+                self._lock = hold(lock, note=True)
                 if self._lock is None:
-                    raise MMTError(f"{self.folder}: another process does share {shard}. Wait for it to end.")
+                    raise MMTError(f"{self.folder}: share {shard} is done by {holder(lock)}. Wait for it to end.")
                 break
         else:
             drop_parts(output)  # of a process killed before it removed them
@@ -236,18 +209,13 @@ class Parts:
         path = self.folder / _PLAN
         if not path.exists():
             # All may be here at the same time, with other plans even: the first one's stays, and all look at it.
-            own = self.folder.with_name(
-                f"{self.folder.name}.{platform.node()}.{os.getpid()}.{threading.get_ident()}"
-            )
-            write_whole(own / _PLAN, json.dumps(self._plan, indent=2) + "\n")
-            try:
-                with writing(self.folder):
+            with made_beside(self.folder, patience=60.0) as own:
+                (own / _PLAN).write_text(json.dumps(self._plan, indent=2) + "\n", encoding="utf-8")
+                try:
                     own.rename(self.folder)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    raise
-            finally:
-                shutil.rmtree(own, ignore_errors=True)
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                        raise
         try:
             theirs = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

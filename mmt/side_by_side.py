@@ -10,14 +10,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mmt.atomic import Lock, hold
 from mmt.errors import MMTError
 from mmt.plugins import imported
-from mmt.shards import hold
 
 # A training process must not take itself for one of several that train one model together.
 _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_")
@@ -38,7 +37,7 @@ class Training:
         return (self.output / "model" / "mmt.json").is_file()
 
 
-def claim(output: Path, *, wait: bool = False) -> IO[bytes] | None:
+def claim(output: Path, *, wait: bool = False) -> Lock | None:
     """A lock on ``output``, held until it is closed; None where another process, on any machine, has it.
 
     Args:
@@ -47,7 +46,7 @@ def claim(output: Path, *, wait: bool = False) -> IO[bytes] | None:
         MMTError: the file system has no locks.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    return hold(output.parent / f".{output.name}.lock", wait=wait)
+    return hold(output.parent / f".{output.name}.claim", wait=wait, note=True, remove=True)
 
 
 def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> list[Training]:
@@ -60,7 +59,7 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
     """
     threads = max((os.cpu_count() or 2) // jobs, 1)
     waiting, elsewhere = [training for training in trainings if not training.done], []
-    running: dict[TaskID, tuple[Training, subprocess.Popen[bytes], IO[bytes]]] = {}
+    running: dict[TaskID, tuple[Training, subprocess.Popen[bytes], Lock]] = {}
     name = TextColumn("{task.description}", markup=False)  # a run's name has the user's name of features
     columns = (name, BarColumn(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
@@ -95,7 +94,7 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
     return [training for training in elsewhere if not training.done]
 
 
-def _begin(training: Training, threads: int, lock: IO[bytes]) -> subprocess.Popen[bytes]:
+def _begin(training: Training, threads: int, lock: Lock) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mmt.cli", "train", str(training.output)]
     command += ["--config-file", str(training.config_file)]
     for module in imported:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmt.atomic import write_whole
 from mmt.errors import MMTError
-from mmt.lines import write_whole
 from mmt.normalization import normalize
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from fairseq2.gang import Gang, ReduceOperation, broadcast_flag
 from fairseq2.recipe import RecipeContext  # noqa: F401  # before fairseq2.trainer, which imports it in a circle
 from fairseq2.trainer import Trainer, _TrainerState
 
+from mmt.atomic import write_whole
 from mmt.checkpoints import checkpoint_folder, checkpoint_steps, damaged, score_of
 from mmt.errors import MMTError
-from mmt.lines import parse_json, write_whole
+from mmt.lines import parse_json
 from mmt.stopping import StopSwitch
 from mmt.streaming import StreamReader
 

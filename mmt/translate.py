@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mmt.command import Command
+from mmt.atomic import check_file
+from mmt.command import Command, write_alone
 from mmt.errors import MMTError
 from mmt.kinds import writes_json
-from mmt.lines import check_file
 from mmt.plugins import import_option
 from mmt.shards import Parts, Shard, shard_option
 
@@ -188,6 +188,11 @@ def translate_command(
             f"--draws {draws}: expected --image-control wrong, an input that can be read again (--input FILE "
             "or --data), and an output for each draw, such as --output wrong.{draw}.de."
         )
+    paths = [output] * draws
+    if image_control == "wrong" and "{draw}" in output.name:
+        paths = [output.with_name(output.name.replace("{draw}", str(draw + 1))) for draw in range(draws)]
+    if share is None and str(output) != "-":
+        write_alone(*dict.fromkeys(paths))
     card, where, store = _opened(model, images)
 
     given = _given(card, input_file, kind, data, split, where)
@@ -197,7 +202,7 @@ def translate_command(
         "options": [beam_size, length_penalty, guidance, n_best, max_tokens, precision, runtime],
         "reading": [kind, missing_images, image_control],
     }
-    for draw in range(draws):
+    for draw, path in enumerate(paths):
         if draw:
             given = _given(card, input_file, kind, data, split, where)
         work = FileTranslator(translator, given, missing_images, share)
@@ -212,9 +217,6 @@ def translate_command(
             max_tokens=max_tokens,
             show_progress=not quiet,
         )
-        path = output
-        if image_control == "wrong" and "{draw}" in output.name:
-            path = output.with_name(output.name.replace("{draw}", str(draw + 1)))
         settings["seed"] = control_seed + draw
         with _parts(path, share, (data, split, input_file), model, where, **settings) or nullcontext() as parts:
             became = write_output(results, None if str(path) == "-" else path, n_best, parts)
@@ -282,6 +284,8 @@ def predict_command(
 
     share = Shard.of(shard)
     _check_given(input_file, kind, data, split, output, share)
+    if share is None and str(output) != "-":
+        write_alone(output)
     card, where, store = _opened(model, images)
     given = _given(card, input_file, kind, data, split, where)
     translator = _translator(model, store, "float32", "torch", threads)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from data_prep.pictures import SIZES, prepare
-from mmt.command import Command
+from mmt.atomic import holder_of, write_whole
+from mmt.command import Command, write_alone_in
 from mmt.controls import other_readings
 from mmt.errors import MMTError
 from mmt.screen import console, print_table
@@ -32,6 +33,7 @@ out = console()
 @click.argument("folder", type=click.Path(path_type=Path))
 def main(folder: Path) -> None:
     """Fills FOLDER; what an earlier, interrupted run finished there is not done again."""
+    write_alone_in(folder)
     data, store = folder / "data", folder / "features"
     started = time.monotonic()
     if not (data / "dataset.json").exists():
@@ -46,7 +48,7 @@ def main(folder: Path) -> None:
     _train(folder, data, store)
     out.print("4/4 translate with the right picture, with a wrong one and with none", style="bold")
     _report(folder, data, store)
-    (folder / "try.tsv").write_text("".join(f"{row['source']}\t{row['image']}\n" for row in _pair(data)))
+    write_whole(folder / "try.tsv", "".join(f"{row['source']}\t{row['image']}\n" for row in _pair(data)))
     out.print(f"{time.monotonic() - started:.0f} seconds. One sentence with either picture, from the shell:")
     out.print(
         f"  {sys.executable} -m mmt.cli translate --model {folder}/gated/model --input {folder}/try.tsv "
@@ -79,7 +81,8 @@ def _train(folder: Path, data: Path, store: Path) -> None:
         steps = read_config(config, settings).regime.num_steps
         trainings.append(Training(name, folder / fusion, config, settings, steps))
     if elsewhere := train_all(trainings, len(trainings), out):
-        raise MMTError(f"{elsewhere[0].output}: another process is training there. Wait for it to end.")
+        place = elsewhere[0].output
+        raise MMTError(f"{place}: {holder_of(place)} is training there. Wait for it to end.")
 
 
 def _report(folder: Path, data: Path, store: Path) -> None:

@@ -16,10 +16,10 @@ from PIL import Image
 from test_recipe import settings
 
 import mmt.index
+from mmt.atomic import disk_error, write_together, writing
 from mmt.errors import MMTError
 from mmt.folder import TOKENIZER, WEIGHTS
 from mmt.index import open_index, write_index
-from mmt.lines import disk_error, write_together, writing
 from mmt.prepared import DatasetInfo, read_split, write_dataset
 
 LIMIT = 20_000  # bytes of a file: a disk that is full for whoever wants more

@@ -221,7 +221,7 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("mine")
     with pytest.raises(MMTError, match="found 'data'"):
         write_dataset(tmp_path / "data", INFO, {"train": _rows()})
-    with pytest.raises(MMTError, match="cannot be written"):
+    with pytest.raises(MMTError, match="cannot be made a folder"):
         write_dataset(tmp_path / "data" / "below", INFO, {"train": _rows()})
     assert (tmp_path / "data").read_text() == "mine"
 

@@ -179,7 +179,7 @@ def test_a_killed_change_of_a_checkpoint_is_taken_back(alone: Path, tmp_path: Pa
     output = tmp_path / "run"
     shutil.copytree(alone / "checkpoints", output / "checkpoints")
     folder = output / "checkpoints" / "step_12"
-    folder.rename(folder.with_name("step_12.old"))
+    folder.rename(folder.with_name(".step_12.replaced"))
     fit_last_checkpoint(output, processes=1, shards=1)
     assert checkpoint_steps(output)[-1] == 12
 
@@ -216,14 +216,14 @@ def test_what_is_no_checkpoint_is_passed_over(world: Path, alone: Path, tmp_path
     checkpoints = output / "checkpoints"
     (checkpoints / "step_99").write_text("a file")
     (checkpoints / "step_²").mkdir()
-    shutil.copytree(checkpoints / "step_12", checkpoints / "step_12.old")
-    (checkpoints / "step_9.writing").mkdir()
+    shutil.copytree(checkpoints / "step_12", checkpoints / ".step_12.replaced")
+    (checkpoints / "step_9.123-0123abcd.writing").mkdir()
     score = checkpoints / "scores" / "step_12.txt"
     before = score.read_text()
     score.write_text("abc\n")
     train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=15"))
     assert checkpoint_steps(output)[-1] == 15
-    assert not list(checkpoints.glob("step_*.*"))
+    assert not [*checkpoints.glob("step_*.*"), *checkpoints.glob(".step_*")]
     assert score.read_text() == before  # validated again
 
 

@@ -12,8 +12,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from mmt.atomic import replacing
 from mmt.command import Command
-from mmt.lines import replacing
 from mmt.stopping import Stopped, StopSwitch, stopping_at_once
 
 
