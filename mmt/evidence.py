@@ -149,7 +149,10 @@ class SenseRow:
 
 @dataclass(frozen=True)
 class Gates:
-    """Wu et al.'s gate statistics over the split; ``mean`` and the shares are None for a fusion without a gate."""
+    """Wu et al.'s gate statistics over the split; ``mean`` and the shares are None for a fusion without a gate.
+
+    norm_ratio: of mean absolute values, see ``mmt.inside.GateNumbers``.
+    """
 
     mean: float | None
     share_over_1e5: float | None

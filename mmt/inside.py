@@ -40,7 +40,7 @@ _PICTURES = 16  # pictures in one forward pass of the backbone
 
 @dataclass(frozen=True)
 class TokenGate:
-    """One source token: its piece, its gate's mean (None without a gate), and |gated image| / |text|."""
+    """One source token: its piece, its gate's mean (None without a gate), and ``norm_ratio`` (see GateNumbers)."""
 
     piece: str
     gate: float | None
@@ -53,7 +53,8 @@ class GateNumbers:
 
     mean: of the gate; this and the shares are None where the fusion has no gate.
     over_1e5, over_1e10: share of the entries over 1e-5 and over 1e-10, in [0, 1].
-    norm_ratio: mean |gated image| / mean |text|, the text as it stands before the fusion.
+    norm_ratio: mean absolute value of the gated image's entries, divided by that of the text's as they stand before
+        the fusion; no Euclidean norms.
     """
 
     mean: float | None

@@ -9,6 +9,7 @@ import torch
 from conftest import DIM, tiny_model
 from fairseq2.data.tokenizers import VocabularyInfo
 from fairseq2.generation.beam_search import BeamSearchSeq2SeqGenerator
+from fairseq2.generation.step_processor import BannedSequenceProcessor
 from fairseq2.models.transformer import TransformerModel
 from fairseq2.nn import BatchLayout
 
@@ -171,18 +172,29 @@ def test_behind_the_stack_s_interface_it_is_the_same_search() -> None:
         generator(batch.source, batch.source_layout(), prompt + 1, BatchLayout.of(prompt))
 
 
-def test_a_text_model_is_searched_as_by_the_stack_s_generator() -> None:
-    """fairseq2 ends a search otherwise, so the best hypotheses of greedy search are compared."""
-    model, batch = tiny_model(V, seed=2), collate(EXAMPLES)
+@pytest.mark.parametrize("beams", [1, 2, 4])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_text_model_is_searched_as_by_the_stack_s_generator(beams: int, seed: int) -> None:
+    """The complete n-best lists agree, once bos is barred in fairseq2, too: it may be any token there."""
+    model, batch = tiny_model(V, seed=seed), collate(EXAMPLES)
     info = VocabularyInfo(V, unk_idx=1, bos_idx=BOS, eos_idx=EOS, pad_idx=PAD)
     parts = (model.frontend, model.encoder, model.frontend, model.decoder, model.final_proj)
     plain = TransformerModel(DIM, *parts, PAD, 64, 64).eval()
-    theirs = BeamSearchSeq2SeqGenerator(plain, info, beam_size=1, max_gen_len=(0.0, 8))
+    theirs = BeamSearchSeq2SeqGenerator(
+        plain,
+        info,
+        beam_size=beams,
+        max_gen_len=(0.0, 8),
+        len_penalty=0.8,
+        step_processors=[BannedSequenceProcessor([torch.tensor([BOS])])],
+    )
     prompt = torch.full((4, 1), BOS)
     with torch.inference_mode():
         output = theirs(batch.source, batch.source_layout(), prompt, BatchLayout.of(prompt))
-    ours = beam_search(model, batch, beam_size=1, max_length=(0.0, 8))
-    assert [[*h[0].ids, EOS][:7] for h in ours] == [h[0].seq.tolist()[:7] for h in output.hypotheses]
+    ours = beam_search(model, batch, beam_size=beams, length_penalty=0.8, max_length=(0.0, 8))
+    for found, expected in zip(ours, output.hypotheses, strict=True):
+        assert [[*h.ids, EOS] for h in found] == [h.seq.tolist() for h in expected]
+        assert [h.score for h in found] == pytest.approx([float(h.score) for h in expected], abs=1e-5)
 
 
 @pytest.mark.parametrize("guidance", [0.0, 0.5, 2.5])
