@@ -53,8 +53,8 @@ class GateNumbers:
 
     mean: of the gate; this and the shares are None where the fusion has no gate.
     over_1e5, over_1e10: share of the entries over 1e-5 and over 1e-10, in [0, 1].
-    norm_ratio: mean absolute value of the gated image's entries, divided by that of the text's as they stand before
-        the fusion; no Euclidean norms.
+    norm_ratio: mean absolute value of the gated image's entries, divided by that of the text's as they stand
+        before the fusion; no Euclidean norms.
     """
 
     mean: float | None
