@@ -20,29 +20,33 @@ LANGUAGES = ("de", "fr")
 # A shade and a colour are one word in German ("light [MASK_C]" is hellblau), and it is the colour that was masked.
 _SHADES = (
     "", "hell", "dunkel", "knall", "neon", "tief", "blass", "zart", "mittel", "marine", "himmel", "baby", "lind",
-    "oliv", "zitronen", "kastanien", "wein", "burgunder", "purpur", "bordeaux",
+    "oliv", "olive", "zitronen", "kastanien", "wein", "burgunder", "purpur", "bordeaux", "klar", "sanft", "leucht",
+    "quietsch", "gras", "jade", "erbsen", "rost", "feuer", "scharlach", "erdbeer", "eis", "wasser", "indigo",
+    "eierschalen", "asch",
 )  # fmt: skip
+# Two colours are one word, too: schwarz-weiß-er names black and white, and restores either. Rosarot is pink.
+_MIXED = ("schwarz", "weiß", "rot", "blau", "grün", "gelb", "orange", "braun", "grau", "silber", "gold")
 _ENDINGS = ("", "e", "em", "en", "er", "es")
 
 # Stems; each takes every shade and ending, and farben before the ending: hell-blau-en, orange-farben-er.
 _GERMAN_COLOURS = {
     "black": "schwarz",
-    "white": "weiß",
-    "red": "rot",
-    "blue": "blau",
-    "green": "grün",
-    "yellow": "gelb",
+    "white": "weiß weißlich",
+    "red": "rot rötlich",
+    "blue": "blau bläulich",
+    "green": "grün grünlich",
+    "yellow": "gelb gelblich",
     "orange": "orange orang orangen",
-    "brown": "braun",
+    "brown": "braun bräunlich gelblich",
     "pink": "rosa rosan pink rosarot",
-    "purple": "lila lilan violett",
-    "gray": "grau",
-    "grey": "grau",
-    "tan": "braun bräunlich gelbbraun beige beig lohfarben gebräunt",
+    "purple": "lila lilan violett purpur purpurn flieder purpurrot",
+    "gray": "grau gräulich",
+    "grey": "grau gräulich",
+    "tan": "braun bräunlich gelblich beige beig lohfarben gebräunt",
     "gold": "gold golden",
     "silver": "silber silbern silbrig",
     "beige": "beige beig",
-    "violet": "violett lila lilan",
+    "violet": "violett lila lilan purpur purpurn",
 }
 _GERMAN_CHARACTERS = {
     "man": "Mann Mannes Manns",
@@ -57,9 +61,9 @@ _GERMAN_CHARACTERS = {
 _FRENCH = {
     "black": "noir noire noirs noires",
     "white": "blanc blanche blancs blanches",
-    "red": "rouge rouges",
+    "red": "rouge rouges roux",
     "blue": "bleu bleue bleus bleues",
-    "green": "vert verte verts vertes",
+    "green": "vert verte verts vertes verdoyant verdoyante verdoyants verdoyantes",
     "yellow": "jaune jaunes",
     "orange": "orange oranges orangé orangée orangés orangées",
     "brown": "brun brune bruns brunes marron marrons châtain châtaine châtains châtaines",
@@ -67,7 +71,7 @@ _FRENCH = {
     "purple": "violet violette violets violettes pourpre pourpres mauve mauves",
     "gray": "gris grise grises",
     "grey": "gris grise grises",
-    "tan": "beige beiges brun brune bruns brunes fauve fauves ocre ocres",
+    "tan": "beige beiges brun brune bruns brunes marron marrons fauve fauves ocre ocres bronzé bronzés",
     "gold": "or doré dorée dorés dorées",
     "silver": "argent argenté argentée argentés argentées",
     "beige": "beige beiges",
@@ -98,5 +102,11 @@ def translations(lang: str) -> dict[str, frozenset[str]]:
             for stem in stems.split()
             for tail in ("", "farben")
             for ending in _ENDINGS
-        )
+        ) | {
+            one + other + ending
+            for stem in stems.split()
+            for mixed in _MIXED
+            for one, other in ((stem, mixed), (mixed, stem))
+            for ending in _ENDINGS
+        }
     return forms

@@ -274,6 +274,8 @@ def _matched(wanted: Sequence[Set[str]], tokens: Sequence[str]) -> list[str | No
     forms = [[_form(token, allowed) for token in tokens] for allowed in wanted]
     fits = np.array([[form is not None for form in row] for row in forms], float).reshape(len(wanted), len(tokens))
     earlier = 1 - np.linspace(0, 1, len(tokens)) / (len(tokens) + 1) / 2  # less, all together, than one match
+    places = [np.linspace(0, 1, size, endpoint=False) for size in (len(wanted), len(tokens))]
+    fits *= 1 - 1e-7 * (places[0][:, None] - places[1]) ** 2  # of equal choices the one in the order of the words
     found: list[str | None] = [None] * len(wanted)
     for item, token in zip(*linear_sum_assignment(fits * earlier, maximize=True), strict=True):
         found[item] = forms[item][token]

@@ -241,6 +241,12 @@ def test_a_tokenizer_of_masked_text_keeps_the_symbol_whole(kennel: Path, world: 
         ("de", "red", "rot rote rotem roten roter rotes hellrot dunkelroten Rot", "Brot rosarot blau"),
         ("de", "orange", "orange oranges oranger orangefarbenen", "Orangensaft"),
         ("de", "pink", "rosa pinkes rosafarbener rosarot", "roter"),
+        ("de", "purple", "purpurner purpurn purpurfarben purpurroten fliederfarbene lila", "rosa roten"),
+        ("de", "yellow", "gelblich gelblichem quietschgelben gelbgrün goldgelbe", "golden"),
+        ("de", "white", "weißlichen grauweiße schwarzweißer rotweiß", "schweißen weißt rosarot"),
+        ("de", "gray", "grauweißen weißgrau gräulichem blaugraues", "weißen"),
+        ("de", "black", "schwarzweißes braunschwarzer", "braunweiß"),
+        ("de", "tan", "gelblichen bräunlich rotbraune beige", "gelben rot"),
         ("de", "gold", "goldenen goldfarben Gold", "Goldschmuck"),
         ("de", "boy", "Junge Jungen", "junge jungen"),
         ("de", "man", "Mann Mannes", "Männer man"),
@@ -248,6 +254,9 @@ def test_a_tokenizer_of_masked_text_keeps_the_symbol_whole(kennel: Path, world: 
         ("de", "people", "Leute Menschen Personen", "Person Menschenmenge"),
         ("fr", "white", "blanc blanche blancs blanches", "blanchi"),
         ("fr", "brown", "brun brunes marron marrons", "bruit"),
+        ("fr", "tan", "marron marrons bronzé beiges brune", "bronze jaune"),
+        ("fr", "green", "vert verdoyante verdoyants", "verdure"),
+        ("fr", "red", "rouges roux", "rousse rousseur"),
         ("fr", "girl", "fille Fille", "filles garçon"),
     ],
 )
@@ -281,6 +290,12 @@ def test_references_translate_nearly_every_masked_word(lang: str, kind: str) -> 
 def test_each_token_of_a_text_is_used_once() -> None:
     assert set(gold_items(["Red", "red"], "rotes Boot, roter Hut", "de")) == {"rotes", "roter"}
     assert gold_items(["red"], "rotes Boot, roter Hut, rote Uhr", "de") == ["rotes"]
+    for reference in (
+        "un animal brun frappé par un taureau marron",
+        "un animal marron frappé par un taureau brun",
+    ):
+        words = reference.split()
+        assert gold_items(["tan", "brown"], reference, "fr") == [words[2], words[-1]]  # in the order of the words
     assert gold_items(["red", "red", "blue"], "ein roter Hut, ein blauer", "de").count(None) == 1
     score = probe_accuracy([["red", "red"]], ["roter roter"], ["ein roter"], "colour", "de")
     assert (score.restricted, score.relaxed) == (0.5, 0.5)
