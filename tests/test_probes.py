@@ -545,7 +545,7 @@ def test_models_and_data_that_do_not_fit_are_refused(kennel: Path, world: Path, 
             {"models": [elsewhere]},
             "data masked alike .probe 'colour'., found one trained on probe 'noun' k 2, seed 1",
         ),
-        ({"images": [tmp_path / "few"]}, "1 of 8 images are missing or cannot be read, such as 'test-11.png'"),
+        ({"images": [tmp_path / "few"]}, "1 of 8 images are missing or cannot be read: 'test-11.png'"),
     ):
         with pytest.raises(MMTError, match=complaint):
             evaluate(kennel, tmp_path / "out", **changes)
