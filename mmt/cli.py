@@ -129,6 +129,11 @@ def train_command(
     from mmt import config as configuration
     from mmt.config_file import settings_of
 
+    if output is not None and (output.is_file() or output.suffix.lower() in (".yaml", ".yml")):
+        raise MMTError(
+            f"{output}: expected the folder that the run is to fill, found a file. Give its settings with "
+            f"--config-file: mmt train OUTPUT --config-file {output}."
+        )
     settings_of(overrides, "--config")  # refuses two values for one key
     config = configuration.read_config(config_file, overrides)
     if dump_config:

@@ -126,7 +126,8 @@ def _setting(setting: str, where: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     key, equals, text = setting.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
-        raise MMTError(f"{where}: expected KEY=VALUE, e.g. regime.num_steps=100.")
+        hint = " A file is --config-file." if setting.lower().endswith((".yaml", ".yml")) else ""
+        raise MMTError(f"{where}: expected KEY=VALUE, e.g. regime.num_steps=100.{hint}")
     return _leaves((*names,), _value(text, where))
 
 

@@ -35,6 +35,7 @@ from fairseq2.recipe.config import (
     RegimeSection,
     TrainerSection,
 )
+from fairseq2.recipe.error import WandbInitializationError
 from fairseq2.recipe.run import run as run_recipe
 from fairseq2.runtime.dependency import DependencyContainer
 from fairseq2.task import Task, TaskStopException
@@ -95,6 +96,8 @@ def _train(output: Path, config: TrainConfig) -> Path:
     runtime.start()
     run = Run.prepare(output, config)
     stack = _stack_config(run)
+    if stack.common.metric_recorders.wandb.enabled:
+        _help_wandb()
     if rank() == 0:  # the others wait for it when they meet
         cut_off_halves(output)
         fit_last_checkpoint(output, processes=num_processes(), shards=_num_shards(stack))
@@ -111,12 +114,39 @@ def _train(output: Path, config: TrainConfig) -> Path:
                     ) from None
                 _check_still_there(output, error)
                 raise
+            except Exception as error:
+                _check_settings(error)
+                raise
     if switch.asked:
         step = max(checkpoint_steps(output), default=0)
         raise Stopped(switch.asked, f"{output} holds update {step:,}, and the same command goes on from there.")
     if rank() == 0:
         _export(run)
     return output / "model"
+
+
+def _check_settings(error: Exception) -> None:
+    """Raises MMTError if ``error`` is that fairseq2's own settings, or a service that they name, cannot be had."""
+    from wandb.errors import Error as WandbError
+
+    cause = error.__cause__ or error
+    if isinstance(error, WandbInitializationError | WandbError):
+        reason = " ".join(str(cause).split()) or type(cause).__name__
+        raise MMTError(
+            f"stack.common.metric_recorders.wandb: {reason} Log in with 'wandb login', set WANDB_MODE=offline, or "
+            "leave the recorder out: OUTPUT/metrics and OUTPUT/tb have the same figures."
+        ) from None
+    if type(error).__module__ == "fairseq2.recipe.error":
+        raise MMTError(f"stack: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def _help_wandb() -> None:
+    """Gives wandb back a function that fairseq2 0.8.1 takes from where it was before wandb 0.19."""
+    import wandb.util
+    from wandb.sdk.lib.runid import generate_id
+
+    if not hasattr(wandb.util, "generate_id"):
+        wandb.util.generate_id = generate_id  # type: ignore[attr-defined]
 
 
 def _check_still_there(output: Path, error: Exception) -> None:

@@ -21,7 +21,7 @@ from mmt.features import FeatureStore
 from mmt.folder import TOKENIZER, ModelCard, load_model, read_card
 from mmt.image_names import Names
 from mmt.labels import label_names, with_labels
-from mmt.lines import parse_json
+from mmt.lines import make_folder, parse_json
 from mmt.model import MMTModel
 from mmt.parallel import num_processes, rank
 from mmt.prepared import DatasetInfo, open_split, read_info, read_rows, read_split
@@ -360,7 +360,7 @@ def _claim(
                 soft_wrap=True,
             )
     if rank() == 0:
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         write_whole(path, json.dumps(now, indent=2) + "\n")
         write_whole(output / "config.mmt.yaml", dump_config(config))
 

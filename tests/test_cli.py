@@ -96,6 +96,18 @@ def test_training_without_its_features_is_refused(world: Path, tmp_path: Path) -
     assert "expected a feature store" in message
 
 
+def test_a_file_where_a_runs_folder_belongs_is_refused(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(f"data: {{path: {world / 'data'}}}\n")
+    (tmp_path / "file").write_text("x")
+    for output in ("run.yaml", "none.yml", "file"):
+        message = refused("train", tmp_path / output, "--config", f"data.path={world / 'data'}")
+        assert "expected the folder that the run is to fill, found a file. Give its settings with" in message
+        assert f"--config-file {tmp_path / output}" in message
+    below = refused("train", tmp_path / "file" / "run", "--config-file", tmp_path / "run.yaml")
+    assert "cannot be made a folder" in below
+    assert "A file is --config-file" in refused("train", tmp_path / "run", "--config", tmp_path / "run.yaml")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

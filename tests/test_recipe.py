@@ -361,3 +361,26 @@ def test_images_that_are_not_used_are_named(
     assert "not used" not in capsys.readouterr().err
     with pytest.raises(MMTError, match=r"images\.features is set, but with model\.fusion 'none' no image"):
         config(world, f"images.features={world / 'features'}", fusion="none")
+
+
+def test_the_recorder_of_wandb_records_or_says_why_not(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setattr("sys.stdin", None)
+    recorder = ("stack.common.metric_recorders.wandb.enabled=true", "regime.num_steps=3")
+    with pytest.raises(MMTError, match=r"wandb: .*Log in with 'wandb login', set WANDB_MODE=offline"):
+        train(tmp_path / "run", config(world, *recorder, fusion="none"))
+    wandb.teardown()  # it reads the environment once
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(tmp_path / "run", config(world, *recorder, fusion="none"))
+    wandb.teardown()
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+    with pytest.raises(MMTError, match=r"stack: `gang\.tensor_parallel_size` must be a factor"):
+        train(tmp_path / "other", config(world, "stack.gang.tensor_parallel_size=2", fusion="none"))
