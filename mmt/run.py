@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from fairseq2.gang import Gangs
 
-from mmt.atomic import write_whole
+from mmt.atomic import make_folder, write_whole
 from mmt.config import BesideSection, TrainConfig, dump_config
 from mmt.data import ROW_COLUMNS, Example, check_images, encode_rows, missing_images, read_examples
 from mmt.errors import MMTError, nearest
@@ -21,7 +21,7 @@ from mmt.features import FeatureStore
 from mmt.folder import TOKENIZER, ModelCard, load_model, read_card
 from mmt.image_names import Names
 from mmt.labels import label_names, with_labels
-from mmt.lines import make_folder, parse_json
+from mmt.lines import parse_json
 from mmt.model import MMTModel
 from mmt.parallel import num_processes, rank
 from mmt.prepared import DatasetInfo, open_split, read_info, read_rows, read_split
