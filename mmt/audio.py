@@ -37,7 +37,7 @@ _SCALE = float(2**15)  # Kaldi's too: the converter's own floor lies then far be
 _FLOOR = 0.0  # log energy; at this scale the rounding to 16 bits alone has more, only digital silence has less
 _MEAN, _DEVIATION = 16.0, 5.0  # about those of speech at this scale
 _LOUDEST = 4.0  # full scale is 1: beyond clipping, these are float samples on the scale of integers
-_INTEGERS = {2**15: "16-bit", 2**23: "24-bit", 2**31: "32-bit"}
+_INTEGERS = range(33, 2**15 + 1)  # peaks of 16-bit ones that are not silent
 _SILENCE = 1e-4  # root mean square, -80 dB of full scale
 _CANCELLED = 0.2  # of the loudest channel, divided by the channels; where one alone sounds, 1 is left of it
 _MAX_SECONDS, _MAX_CHANNELS, _RATES = 600.0, 32, range(4_000, 384_001)
@@ -54,7 +54,8 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
     """Decodes a recording to 16 kHz mono.
 
     Several channels are averaged; another sampling rate is resampled by a polyphase filter (scipy's
-    ``resample_poly``). No more than the first ``seconds`` are read, so that memory is bounded.
+    ``resample_poly``); float samples on the scale of 16-bit integers are divided by 32,768. No more than the first
+    ``seconds`` are read, so that memory is bounded.
 
     Args:
         source: a file (wav, flac, ogg, mp3), or a file's bytes.
@@ -64,8 +65,8 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
         them, e.g. ``resampled from 22,050 Hz``.
     Raises:
         AudioError: (an MMTError) naming the file: missing, empty, not audio, damaged or cut off (as far as its
-            format tells; an MP3 without a count of its frames does not), samples that are not numbers or on the
-            scale of integers, silent (under -80 dB of full scale), of channels that cancel each other in the mix,
+            format tells; an MP3 without a count of its frames does not), samples that are not numbers or far
+            over full scale, silent (under -80 dB of full scale), of channels that cancel each other in the mix,
             or shorter than one frame of 25 ms.
     """
     import soundfile
@@ -92,9 +93,17 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
     if lacking:
         raise AudioError(name, lacking)
     peak = float(np.abs(samples).max(initial=0))
-    if not peak <= _LOUDEST:
-        raise AudioError(name, _too_loud(peak))
+    of_integers = peak > _LOUDEST and math.isfinite(peak) and math.ceil(peak) in _INTEGERS
+    if of_integers:
+        samples /= 2**15
+    elif not peak <= _LOUDEST:
+        reason = "has samples that are not numbers (NaN or infinite)"
+        if peak <= 2**31:
+            reason = f"is far over full scale (up to {peak:,.0f}, full scale is 1). Divide its samples by theirs"
+        raise AudioError(name, reason)
     done = [f"cut to {seconds:g} s"] if total > most else []
+    if of_integers:
+        done.append("divided by 32,768 (float samples on the scale of 16-bit integers)")
     if channels > 1:
         done.append(f"mixed to mono from {channels} channels")
     mono = samples.mean(1)
@@ -118,16 +127,6 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
     if float(mono.std(dtype=np.float64)) < _SILENCE:
         raise AudioError(name, "is silent (under -80 dB of full scale)")
     return torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32)), done
-
-
-def _too_loud(peak: float) -> str:
-    scale = next((scale for scale in _INTEGERS if peak <= scale), None)
-    if scale is None:
-        return f"has samples that are not numbers (NaN, infinite or over {max(_INTEGERS):,})"
-    return (
-        f"has float samples of up to {peak:,.0f}, where full scale is 1: they look like {_INTEGERS[scale]} "
-        f"integers. Divide them by {scale:,}, or save the recording with integer samples"
-    )
 
 
 def _lacks(data: bytes, got: int, expected: int, total: int, header: str) -> str:

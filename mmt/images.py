@@ -27,6 +27,7 @@ Key = TypeVar("Key")
 
 _MAX_ASPECT = 100  # a thinner image would be resized to a strip of gigabytes
 _MAX_BYTES = 1 << 30  # of a file
+_NAMED = 5  # of files that are not taken
 # Those of IMAGE_SUFFIXES. PIL knows dozens more; to read EPS it runs another program.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _TURNS = {
@@ -199,20 +200,26 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
     else:
         if not source.is_dir():
             raise MMTError(f"{source}: expected a folder of images or a prepared data set, found no such folder.")
-        folder, what = source, f"files ({', '.join(suffixes)})"
+        folder, endings = source, ", ".join(suffixes)
+        what = f"files ({endings})"
         names, left_out = files_below(folder)
         names += left_out  # a link that is called like an image is an image that cannot be read
-        ids = {
-            name
-            for name in names
-            if os.path.splitext(name)[1].lower() in suffixes and not os.path.basename(name).startswith(".")
-        }
+        ids = {name for name in names if os.path.splitext(name)[1].lower() in suffixes and not _is_hidden(name)}
         for name, reason in left_out.items():
             if name not in ids:
                 print(f"{source}: left out: {name} ({reason})", file=sys.stderr)
+        others = [name for name in names if name not in ids and name not in left_out and not _is_hidden(name)]
+        if ids and others:
+            more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+            listed = ", ".join(others[:_NAMED]) + more
+            print(f"{source}: not taken, as they do not end in {endings}: {listed}", file=sys.stderr)
     if not ids:
         raise MMTError(f"{source}: expected {what}, found none.")
     return {image_id: image_file(folder, image_id) for image_id in sorted(ids)}
+
+
+def _is_hidden(name: str) -> bool:
+    return os.path.basename(name).startswith(".")
 
 
 def image_file(folder: Path, image_id: str) -> Path:

@@ -16,6 +16,7 @@ from typing import IO, Any, Protocol
 from mmt.errors import MMTError
 from mmt.normalization import is_blank
 
+_GZIP = b"\x1f\x8b"
 _LONGEST = 1 << 24  # bytes: no sentence, but a file of another kind
 _UNPACKED, _PACKED = 1 << 27, 200  # bytes of text that are fine, and times its size that more may be
 
@@ -44,6 +45,8 @@ def decode_lines(stream: LineStream, name: str) -> Iterator[str]:
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
+            if number == 1 and raw.startswith(_GZIP):  # files are unpacked before
+                raise MMTError(f"{name}: is packed by gzip. Unpack it first, for example with zcat.") from None
             raise MMTError(
                 f"{name}: line {number}, byte {error.start + 1}: expected UTF-8 text, found "
                 f"0x{raw[error.start]:02x} ({error.reason}). Convert the file to UTF-8, for example with iconv."
@@ -60,7 +63,7 @@ def open_text(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """
     try:
         with path.open("rb") as file:
-            if path.suffix.lower() == ".gz" or file.peek(2)[:2] == b"\x1f\x8b":
+            if path.suffix.lower() == ".gz" or file.peek(2)[:2] == _GZIP:
                 with gzip.open(file) as stream:
                     yield stream
             else:

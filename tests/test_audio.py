@@ -124,12 +124,20 @@ def test_what_is_no_speech_is_refused_by_name(kind: str, reason: str, tmp_path: 
     assert error.value.reason in str(error.value)
 
 
-@pytest.mark.parametrize(("bits", "level"), [(16, 1.0), (16, 0.001), (24, 0.5), (32, 0.9)])
-def test_float_samples_on_the_scale_of_integers_are_refused(bits: int, level: float) -> None:
-    samples = level * tone() / 0.4 * 2 ** (bits - 1)
-    with pytest.raises(AudioError, match=r"full scale is 1: they look like \d+-bit integers. Divide them by"):
-        decode_audio(encoded(samples, subtype="FLOAT"))
-    assert decode_audio(encoded(samples / 2 ** (bits - 1), subtype="FLOAT"))[1] == []
+@pytest.mark.parametrize("level", [1.0, 0.01])
+def test_float_samples_on_the_scale_of_16_bit_integers_are_scaled_and_said(level: float) -> None:
+    samples = level * tone() / 0.4
+    heard, done = decode_audio(encoded(samples * 2**15, subtype="FLOAT"))
+    assert done == ["divided by 32,768 (float samples on the scale of 16-bit integers)"]
+    whole, nothing = decode_audio(encoded(samples, subtype="FLOAT"))
+    assert nothing == []
+    torch.testing.assert_close(heard, whole)
+
+
+@pytest.mark.parametrize("scale", [12.0, 2**23, 2**31 / 2])
+def test_samples_far_over_full_scale_are_refused(scale: float) -> None:
+    with pytest.raises(AudioError, match=r"far over full scale \(up to .*Divide its samples"):
+        decode_audio(encoded(tone() / 0.4 * scale, subtype="FLOAT"))
 
 
 def test_clipped_float_samples_are_taken() -> None:

@@ -317,6 +317,15 @@ def test_images_are_found_by_their_names_in_the_folder(tmp_path: Path) -> None:
     assert found == {name: tmp_path / name for name in ("b.JPG", "sub/a.png", "sub/deep/ü x.webp")}
 
 
+def test_files_that_are_not_taken_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.jpg", "b.heic", "0007", ".hidden", *(f"{number}.txt" for number in range(6))):
+        (tmp_path / name).write_bytes(b"x")
+    find_images(tmp_path)
+    said = capsys.readouterr().err
+    assert "not taken, as they do not end in .bmp" in said
+    assert said.endswith(": 0.txt, 0007, 1.txt, 2.txt, 3.txt and 3 more\n")
+
+
 def test_prepared_data_names_its_images(tmp_path: Path) -> None:
     from mmt.prepared import DatasetInfo, write_dataset
 

@@ -74,6 +74,15 @@ def test_packed_input_is_unpacked_whatever_its_name(tmp_path: Path, kind: str) -
         lines_of(tmp_path / f"plain{ending}.gz")
 
 
+def test_packed_standard_input_is_refused_with_the_remedy(tmp_path: Path, world: Path) -> None:
+    command = ["translate", "--model", str(tiny_folder(tmp_path / "model", world))]
+    result = CliRunner().invoke(main, command, input=gzip.compress(b"A dog.\n"))
+    assert (result.exit_code, "packed by gzip. Unpack it first, for example with zcat" in result.stderr) == (
+        2,
+        True,
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
