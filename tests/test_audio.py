@@ -361,4 +361,4 @@ def test_one_command_makes_a_store_of_recordings(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     assert "logmel80:1/grid (98 x 80, 16 kHz mono" in done.output
-    assert "left out 2 recordings, which have no features" in done.output
+    assert "left out 2 recordings, without features" in done.output
