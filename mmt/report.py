@@ -47,7 +47,7 @@ _USE_MEANS = {
         "may be clear.",
     ),
 }
-_TRAINED_ONCE = "Each model was trained once, and another random seed can change a score by as much."
+_TRAINED_ONCE = "Each model was trained once, and another random seed changes the scores, too."
 _COMPARISON_MEANS = {
     "yes": (
         "With the images the translations of these sentences are better, by more than chance explains.",
@@ -252,8 +252,14 @@ def _spread_text(row: ControlRow, score: str, decimals: int) -> str:
     if score not in row.scores:
         return "–"
     spread = row.scores[score]
-    more = "" if spread.std is None else f" ± {_number(spread.std, decimals)}"
-    return _number(spread.mean, decimals) + more
+    return _number(spread.mean, decimals) + _deviation(spread.std, decimals)
+
+
+def _deviation(std: float | None, decimals: int) -> str:
+    """As " ± 0.2"; nothing where there is none; of one that would be rounded to 0, what it is below."""
+    if std is None:
+        return ""
+    return f" ± {_number(std, decimals)}" if not 0 < std < 0.5 * 10**-decimals else f" ± <\u00a0{10**-decimals:g}"
 
 
 # --- words and numbers ------------------------------------------------------------------------------------
@@ -277,6 +283,7 @@ def _environment() -> Environment:
         "piece": _piece,
         "percent": _percent,
         "significant": _significant,
+        "deviation": _deviation,
         "signed_significant": _signed_significant,
         "facts": _facts,
         "masks": _masks,

@@ -37,17 +37,19 @@ def main(folder: Path) -> None:
     data, store = folder / "data", folder / "features"
     started = time.monotonic()
     if not (data / "dataset.json").exists():
-        out.print("1/4 draw pictures with sentences whose meaning only the picture settles", style="bold")
+        out.print("1/5 draw pictures with sentences whose meaning only the picture settles", style="bold")
         prepare(data, 1, SIZES)
     if not (store / "meta.json").exists():
         from mmt.extraction import extract_folder
 
-        out.print("2/4 turn the pictures into features (EfficientNet-Lite0, ImageNet weights)", style="bold")
+        out.print("2/5 turn the pictures into features (EfficientNet-Lite0, ImageNet weights)", style="bold")
         extract_folder(data, store)
-    out.print("3/4 train two models, one on text only, one with the pictures (gated fusion)", style="bold")
+    out.print("3/5 train two models, one on text only, one with the pictures (gated fusion)", style="bold")
     _train(folder, data, store)
-    out.print("4/4 translate with the right picture, with a wrong one and with none", style="bold")
+    out.print("4/5 translate with the right picture, with a wrong one and with none", style="bold")
     _report(folder, data, store)
+    out.print("5/5 write the evidence page", style="bold")
+    _page(folder, data, store)
     write_whole(folder / "try.tsv", "".join(f"{row['source']}\t{row['image']}\n" for row in _pair(data)))
     out.print(f"{time.monotonic() - started:.0f} seconds. One sentence with either picture, from the shell:")
     out.print(
@@ -55,12 +57,8 @@ def main(folder: Path) -> None:
         f"--images {data}/images",
         soft_wrap=True,
     )
-    out.print("All the evidence on one page, in half a minute:")
-    out.print(
-        f"  {sys.executable} -m mmt.cli evidence --model {folder}/gated/model --against {folder}/none/model "
-        f"--data {data} --images {store} --output {folder}/evidence",
-        soft_wrap=True,
-    )
+    out.print("The evidence on one page (of two draws of wrong images; mmt evidence makes five):")
+    out.print(f"  {folder}/evidence/evidence.html", soft_wrap=True)
 
 
 def _pair(data: Path) -> list[dict[str, str]]:
@@ -124,6 +122,19 @@ def _report(folder: Path, data: Path, store: Path) -> None:
         f"{accuracy['gated, right image']:.1f} % with the right picture and "
         f"{accuracy['gated, wrong image']:.1f} % with the picture of the other meaning: {verdict}.",
     )
+
+
+def _page(folder: Path, data: Path, store: Path) -> None:
+    """What ``mmt evidence --draws 2 --gallery 6`` writes of both models."""
+    from mmt.collect import Inputs, collect
+    from mmt.lines import make_folder
+    from mmt.report import summary, write_report
+
+    make_folder(folder / "evidence")
+    models = folder / "gated" / "model", folder / "none" / "model"
+    evidence, pictures = collect(Inputs(models[0], data, "test", (store,), models[1], draws=2, gallery=6))
+    write_report(evidence, folder / "evidence", pictures)
+    out.print(summary(evidence, min(out.width, 80)), soft_wrap=True)
 
 
 def _columns(rows: Dataset) -> list[list[str]]:

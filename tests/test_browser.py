@@ -181,6 +181,12 @@ def test_print_shows_the_first_words_map_and_cuts_no_card(browser: Browser, repo
         page.locator(".card").evaluate_all("cards => cards.map(card => getComputedStyle(card).breakInside)")
     ) == {"avoid"}
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    gaps = page.evaluate(
+        """[...document.querySelectorAll('.words')].flatMap(words => [...words.children].slice(1).map(word => {
+            const [one, two] = [word.previousElementSibling, word].map(box => box.getBoundingClientRect());
+            return two.left > one.left ? two.left - one.right : 9 }))"""
+    )
+    assert min(gaps) > 2  # words that stand apart
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
     assert watched.complaints == []
     page.close()
