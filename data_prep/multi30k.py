@@ -34,7 +34,7 @@ from typing import Any, Literal, NamedTuple
 import click
 
 from mmt.command import Command, write_alone
-from mmt.errors import MMTError, nearest
+from mmt.errors import MMTError, is_url, nearest
 from mmt.image_names import Names, files_below, files_in
 from mmt.lines import read_lines
 from mmt.moses import looks_tokenized, unescape
@@ -189,6 +189,12 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
 
     if name == "pandas":  # no data set, but the one reader of the library that reads pickles, which may run code
         raise MMTError("--hub pandas: is no data set. Name one, such as bentrevett/multi30k.")
+    if is_url(name):
+        known = re.fullmatch(
+            r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/datasets/([\w.-]+(?:/[\w.-]+)?)/?", name
+        )
+        hint = f" Give --hub {known[1]}." if known else ""
+        raise MMTError(f"--hub {name}: expected a data set's name, or a folder, found a URL.{hint}")
     # What the hub sends is kept where its libraries keep it; of a local folder there is nothing to keep.
     cache = TemporaryDirectory() if Path(name).exists() else nullcontext()
     try:

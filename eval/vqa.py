@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mmt.atomic import make_folder, write_whole
 from mmt.command import Command, write_alone_in
-from mmt.errors import MMTError
+from mmt.errors import MMTError, local_path
 from mmt.inputs import read_texts
 from mmt.kinds import TRANSLATIONS
 from mmt.moses import unescape
@@ -59,7 +59,7 @@ def main(data: Path, split: str, out: Path, given: tuple[str, ...], seed: int) -
             raise MMTError(
                 f"--system {text}: expected NAME=FILE, such as gated=answers.txt, with a NAME of its own."
             )
-        systems.setdefault(name, []).append(Path(file))
+        systems.setdefault(name, []).append(local_path(file))
     write_alone_in(out)
     print_result(evaluate(data, split, out, systems, seed))
 

@@ -12,13 +12,13 @@ from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
 
 from mmt.config_checks import check_values
-from mmt.config_file import dump, local_path, override, read_tree, validated
+from mmt.config_file import check_path, dump, override, read_tree, validated
 from mmt.sizes import Count, CountOrNone, ModelSizes, Share, ShareBelowOne
 
 STRICT = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
 
 Text = Annotated[str, MinLen(1)]
-Folder = Annotated[Path, BeforeValidator(local_path)]
+Folder = Annotated[Path, BeforeValidator(check_path)]
 Seed = Annotated[int, Interval(ge=0, lt=2**32)]
 Weight = Annotated[float, Ge(0)]
 

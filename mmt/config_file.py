@@ -232,7 +232,7 @@ def validated(kls: type[_Config], tree: Mapping[str, Any], where: str) -> _Confi
         raise MMTError(f"{where}: {key}: expected {expected}, found {said}.{quotes}") from None
 
 
-def local_path(value: Any) -> Any:
+def check_path(value: Any) -> Any:
     """Refuses, as a pydantic validator, what is a path to ``pathlib`` and no place on this machine."""
     if not isinstance(value, str | Path) or not str(value).strip():
         raise PydanticCustomError("no_path", "a path")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 # What would end a line, move a terminal's cursor, turn the direction of what follows, or cannot be written.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -35,3 +36,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def is_url(text: str) -> bool:
     """Whether ``text`` is an address such as ``https://host/name``, of which ``pathlib`` would cut a slash out."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
+
+
+def local_path(name: str | Path) -> Path:
+    """The path of a file or folder of this machine. Raises MMTError for a URL."""
+    if isinstance(name, str) and is_url(name):
+        raise MMTError(f"{name} is a URL; expected a path on this machine. Download it first.")
+    return Path(name)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt import runtime
-from mmt.errors import MMTError
+from mmt.errors import MMTError, local_path
 from mmt.folder import TOKENIZER, WEIGHTS, ModelCard, check_files, read_card
 from mmt.parallel import in_threads
 from mmt.search import MAX_LENGTH, Candidates, Hypothesis, Numbers, Places, Steps, lengths_allowed, search
@@ -74,7 +74,7 @@ class ExportedTranslator(BaseTranslator):
             MMTError: no exported model, not in this precision, a damaged one, features of another backbone, or
                 ONNX Runtime is not installed.
         """
-        folder = Path(folder)
+        folder = local_path(folder)
         card = read_card(folder)
         graphs = Graphs(folder, card, precision)
         tokenizer = Tokenizer(folder / TOKENIZER)

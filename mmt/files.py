@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmt.atomic import replacing
 from mmt.controls import Control, wrong_images
-from mmt.errors import MMTError
+from mmt.errors import MMTError, local_path
 from mmt.image_names import Names, files_below, names_in
 from mmt.inputs import Input, Line
 from mmt.kinds import packing, writes_json
@@ -207,7 +207,7 @@ class FileTranslator:
         from mmt.images import image_file
 
         folder = self.given.images.folder
-        path = image_file(folder, name) if folder is not None else self.given.base / name
+        path = image_file(folder, name) if folder is not None else self.given.base / local_path(name)
         if not os.path.isfile(path):
             raise MMTError(f"image {path}: no such file{self._names(name).hint(name)}.")
         if self._skips:

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from mmt.errors import MMTError
+from mmt.errors import MMTError, local_path
 from mmt.image_metadata import without_metadata
 from mmt.image_names import files_below
 
@@ -228,8 +228,9 @@ def image_file(folder: Path, image_id: str) -> Path:
     Links in the folder are followed: whoever put them there decides where they lead.
 
     Raises:
-        MMTError: a name that leads out.
+        MMTError: a name that leads out, or a URL.
     """
+    local_path(image_id)
     parts = PurePosixPath(image_id)
     if parts.is_absolute() or ".." in parts.parts or "\n" in image_id or "\0" in image_id:
         raise MMTError(

@@ -20,7 +20,7 @@ from torch import Tensor
 from mmt.boxes import Box, boxes_between, region_boxes
 from mmt.buckets import length_batches
 from mmt.data import Batch
-from mmt.errors import MMTError
+from mmt.errors import MMTError, local_path
 from mmt.images import decode_image
 from mmt.model import MMTModel
 from mmt.text import EOS
@@ -237,7 +237,7 @@ def patch_importance(
             "patches: expected a model with one set of features, as each set cuts the picture its own way."
         )
     backbone = translator.backbones[0]
-    pixels = decode_image(Path(picture) if isinstance(picture, str) else picture)
+    pixels = decode_image(local_path(picture) if isinstance(picture, str) else picture)
     whole: Tensor = backbone.transform(pixels)  # (3, C, C)
     edges = [i * whole.size(-1) // num_patches for i in range(num_patches + 1)]
     grey = whole.float().mean((1, 2), keepdim=True).round().to(whole.dtype)  # (3, 1, 1)
@@ -291,7 +291,7 @@ def image_importance(
         found = region_importance(translator, source, target, image)
         if picture is None:
             return found
-        _, height, width = decode_image(Path(picture) if isinstance(picture, str) else picture).shape
+        _, height, width = decode_image(local_path(picture) if isinstance(picture, str) else picture).shape
         return replace(found, boxes=region_boxes(signature, width, height))
     return None if picture is None else patch_importance(translator, source, target, picture)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmt import runtime
 from mmt.buckets import length_batches
 from mmt.controls import Control, controlled_images, image_key
-from mmt.errors import MMTError
+from mmt.errors import MMTError, local_path
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard
@@ -55,7 +55,9 @@ def opened(features: Features) -> FeatureStore | None:
     """Raises MMTError as ``open_features``."""
     if features is None or isinstance(features, FeatureStore):
         return features
-    return open_features([Path(one) for one in ([features] if isinstance(features, str | Path) else features)])
+    return open_features(
+        [local_path(one) for one in ([features] if isinstance(features, str | Path) else features)]
+    )
 
 
 class Work(NamedTuple):
@@ -258,6 +260,6 @@ class BaseTranslator(ABC):
         if self.features is not None:
             rows = self.features.get([str(image) for image in first.values()])
         else:
-            rows = self._read([Path(image) if isinstance(image, str) else image for image in first.values()])
+            rows = self._read([local_path(image) if isinstance(image, str) else image for image in first.values()])
         by_key = dict(zip(first, rows, strict=True))
         return [by_key.get(key) for key in keys]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmt.data import Batch, Example, collate
 from mmt.decoding import beam_search
+from mmt.errors import local_path
 from mmt.feature_sets import open_features, side_by_side
 from mmt.features import FeatureStore
 from mmt.folder import ModelCard, load_model
@@ -66,7 +67,7 @@ class Translator(BaseTranslator):
         Raises:
             MMTError: no model folder, a damaged one, or features of another backbone (named).
         """
-        return cls(*load_model(Path(folder)), opened(features), precision)
+        return cls(*load_model(local_path(folder)), opened(features), precision)
 
     def with_features_of(self, images: Mapping[str, Path], folder: Path) -> Translator:
         """This translator with a feature store of image files: for work that shows them again and again.

@@ -12,12 +12,19 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from annotated_types import Interval
 from click.testing import CliRunner
+from conftest import tiny_folder
 
+from data_prep.multi30k import read_hub
 from mmt.cli import main
 from mmt.compare import CompareConfig
 from mmt.config import TrainConfig, dump_config
 from mmt.config_file import parse_yaml, read_tree, settings_of, validated
 from mmt.errors import MMTError
+from mmt.features import FeatureStore
+from mmt.files import FileTranslator
+from mmt.images import image_file
+from mmt.inputs import Images, open_file
+from mmt.translator import Translator
 
 
 def leaves(kls: type, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
@@ -212,6 +219,27 @@ def test_settings_of_the_command_line_are_refused_in_one_line(settings: list[str
     result = CliRunner().invoke(main, ["train", "--dump-config", *more])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert message in result.stderr
+
+
+def test_a_url_is_refused_whole_where_a_path_is_wanted(world: Path, tmp_path: Path) -> None:
+    url = "https://host/a.jpg"
+    refused = rf"{url} is a URL; expected a path on this machine\. Download it first"
+    features = FeatureStore.open(world / "features").signature
+    translator = Translator.from_dir(tiny_folder(tmp_path / "model", world, "gated"))
+    assert translator.card.features == features
+    (tmp_path / "in.tsv").write_text(f"A dog.\t{url}\n")
+    given = open_file(tmp_path / "in.tsv", "tsv", Images())
+    for call in (
+        lambda: Translator.from_dir(url),
+        lambda: Translator.from_dir(tmp_path / "model", url),
+        lambda: translator.translate(["A dog."], images=[url]),
+        lambda: image_file(tmp_path, url),
+        lambda: list(FileTranslator(translator, given).translate(show_progress=False)),
+    ):
+        with pytest.raises(MMTError, match=refused):
+            call()
+    with pytest.raises(MMTError, match=r"found a URL\. Give --hub bentrevett/multi30k\."):
+        read_hub("https://huggingface.co/datasets/bentrevett/multi30k", source="en", target="de")
 
 
 def test_a_path_of_the_command_line_is_no_url() -> None:
