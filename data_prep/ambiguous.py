@@ -23,13 +23,21 @@ _TOP = 20
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("data", type=_PATH)
 @click.argument("out", type=_PATH)
-@click.option("--min-count", type=click.IntRange(min=1), default=10, help="Aligned occurrences of a translation.")
 @click.option(
-    "--min-share", type=click.FloatRange(0, 1), default=0.05, help="Of its word's aligned occurrences, a share."
+    "--min-count",
+    type=click.IntRange(min=1),
+    default=10,
+    help="Minimum number of aligned occurrences of a translation.",
 )
-@click.option("--seed", type=int, default=1, help="Of the aligner.")
+@click.option(
+    "--min-share",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    help="Minimum share of its word's aligned occurrences.",
+)
+@click.option("--seed", type=int, default=1, help="Random seed of the aligner.")
 def main(data: Path, out: Path, min_count: int, min_share: float, seed: int) -> None:
-    """Finds the ambiguous words of the prepared data set DATA and writes them to OUT (JSON)."""
+    """Find the ambiguous words of the prepared dataset DATA, and write them to OUT (JSON)."""
     write_alone(out)
     info = read_info(data)
     rows = read_split(data, "train")

@@ -34,11 +34,11 @@ _PATH = click.Path(path_type=Path)
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("out", type=_PATH)
 @click.option("--multi30k", type=_PATH, required=True, help="Folder with raw/, image_splits/ and images/.")
-@click.option("--five", is_flag=True, help="Take task 2's five descriptions an image.")
+@click.option("--five", is_flag=True, help="Use the five descriptions of each image (task 2).")
 @click.option("--language", "languages", type=click.Choice(LANGUAGES), multiple=True, default=["en"],
-              help="Of the captions; repeat it for several.")  # fmt: skip
+              help="Language of the captions; repeatable.")  # fmt: skip
 def main(out: Path, multi30k: Path, five: bool, languages: tuple[str, ...]) -> None:
-    """Prepares the captions of Multi30K's images as the data set OUT."""
+    """Prepare the captions of Multi30K's images as the dataset OUT."""
     write_alone(out)
     info = prepare(out, multi30k, languages, five=five)
     print_splits(info)

@@ -36,7 +36,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Prepares a data set for image and text classification."""
+    """Prepare a dataset for image and text classification."""
 
 
 def match(data: Path, out: Path, seed: int) -> DatasetInfo:
@@ -106,8 +106,8 @@ def topic(drawing: str) -> str:
 
 @main.command("match", cls=Command, context_settings={"show_default": True})
 @click.argument("out", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="A prepared data set with images.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Draws the images that do not match.")
+@click.option("--data", type=_PATH, required=True, help="Prepared dataset with images.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Random seed of the images that do not match.")
 def match_command(out: Path, data: Path, seed: int) -> None:
     """Does the sentence match the image? Each stands once with its own and once with another's."""
     write_alone(out)
@@ -116,10 +116,10 @@ def match_command(out: Path, data: Path, seed: int) -> None:
 
 @main.command("topics", cls=Command, context_settings={"show_default": True})
 @click.argument("out", type=_PATH)
-@click.option("--seed", default=1, help="Another seed draws other sentences and pictures.")
-@click.option("--train", type=click.IntRange(min=16), default=SIZES["train"], help="Pictures to train on.")
-@click.option("--val", type=click.IntRange(min=16), default=SIZES["val"], help="Pictures to validate on.")
-@click.option("--test", type=click.IntRange(min=16), default=SIZES["test"], help="Pictures to test on.")
+@click.option("--seed", default=1, help="Random seed of sentences and pictures.")
+@click.option("--train", type=click.IntRange(min=16), default=SIZES["train"], help="Number of training pictures.")
+@click.option("--val", type=click.IntRange(min=16), default=SIZES["val"], help="Number of validation pictures.")
+@click.option("--test", type=click.IntRange(min=16), default=SIZES["test"], help="Number of test pictures.")
 def topics_command(out: Path, seed: int, train: int, val: int, test: int) -> None:
     """What are the built-in pictures about: something living, a place, or a thing?"""
     write_alone(out)

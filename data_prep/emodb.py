@@ -103,8 +103,10 @@ def prepare(out: Path, emodb: Path, fold: int) -> DatasetInfo:
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--emodb", type=click.Path(path_type=Path), required=True, help="EmoDB's folder.")
-@click.option("--fold", type=click.IntRange(0, NUM_FOLDS - 1), required=True, help="Whose speakers are tested.")
+@click.option("--emodb", type=click.Path(path_type=Path), required=True, help="Folder of EmoDB.")
+@click.option(
+    "--fold", type=click.IntRange(0, NUM_FOLDS - 1), required=True, help="Fold whose speakers are the test set."
+)
 def main(out: Path, emodb: Path, fold: int) -> None:
     """Prepare a fold of the Berlin Database of Emotional Speech in the folder OUT."""
     write_alone(out)

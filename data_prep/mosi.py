@@ -215,12 +215,17 @@ def _find_sound(mosi: Path, video: str, clip: str) -> str:
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--mosi", type=click.Path(path_type=Path), required=True, help="CMU-MOSI's folder.")
+@click.option("--mosi", type=click.Path(path_type=Path), required=True, help="Folder of CMU-MOSI.")
 @click.option(
-    "--labels", type=click.Path(path_type=Path), help="CSV table.  [default: label.csv or labels.csv in it]"
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="CSV table of labels.  [default: label.csv or labels.csv in it]",
 )
 @click.option(
-    "--missing", type=click.Choice(["refuse", "skip"]), default="refuse", help="A clip without transcript."
+    "--missing",
+    type=click.Choice(["refuse", "skip"]),
+    default="refuse",
+    help="Clip without transcript: refuse (exit) or skip.",
 )
 def main(out: Path, mosi: Path, labels: Path | None, missing: Missing) -> None:
     """Prepare CMU-MOSI, sentiment of text and speech, in the folder OUT."""

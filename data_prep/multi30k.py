@@ -263,18 +263,22 @@ def find_layout(folder: Path) -> tuple[Path, Path, Path]:
 @click.option("--raw", type=click.Path(path_type=Path), help="Folder of SPLIT.LANGUAGE[.gz].")
 @click.option("--image-splits", type=click.Path(path_type=Path), help="Folder of SPLIT.txt: image names.")
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of the images.")
-@click.option("--no-images", is_flag=True, help="Text alone: no sentence gets an image.")
+@click.option("--no-images", is_flag=True, help="Use the text alone.")
 @click.option("--hub", metavar="NAME", help="Text from the Hugging Face hub, such as bentrevett/multi30k.")
-@click.option("--source", type=click.Choice(LANGUAGES), default="en")
-@click.option("--target", type=click.Choice(LANGUAGES), default="de")
+@click.option("--source", type=click.Choice(LANGUAGES), default="en", help="Source language.")
+@click.option("--target", type=click.Choice(LANGUAGES), default="de", help="Target language.")
 @click.option(
-    "--split", "wanted", multiple=True, metavar="NAME[=NEW]", help="Take only this split (repeat), as NEW."
+    "--split",
+    "wanted",
+    multiple=True,
+    metavar="NAME[=NEW]",
+    help="Split to prepare, renamed to NEW; repeatable.  [default: all]",
 )
 @click.option(
     "--unreadable",
     type=click.Choice(["refuse", "skip"]),
     default="refuse",
-    help="What to do with an image that does not decode; skip counts it as missing.",
+    help="Image that does not decode: refuse (exit) or skip (count as missing).",
 )
 @click.option("--lowercase", is_flag=True, help="Lowercase both sides, as most papers on Multi30K do.")
 @shard_option
@@ -293,7 +297,7 @@ def main(
     lowercase: bool,
     shard: str | None,
 ) -> None:
-    """Prepares Multi30K, or data in its format, as the data set OUT."""
+    """Prepare Multi30K, or data in its format, as the dataset OUT."""
     if source == target:
         raise MMTError(f"--source and --target: expected two languages, both are '{source}'.")
     if no_images and (images or image_splits):

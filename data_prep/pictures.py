@@ -326,20 +326,20 @@ def _draw_one(job: tuple[Path, Scene]) -> None:
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("out", required=False, type=click.Path(path_type=Path))
-@click.option("--seed", default=1, help="Another seed draws other sentences and pictures.")
-@click.option("--train", default=SIZES["train"], help="Sentences to train on, each with its picture.")
-@click.option("--val", default=SIZES["val"], help="Sentences to validate on.")
-@click.option("--test", default=SIZES["test"], help="Sentences to test on.")
+@click.option("--seed", default=1, help="Random seed of sentences and pictures.")
+@click.option("--train", default=SIZES["train"], help="Number of training sentences, each with its picture.")
+@click.option("--val", default=SIZES["val"], help="Number of validation sentences.")
+@click.option("--test", default=SIZES["test"], help="Number of test sentences.")
 @click.option(
     "--contrastive",
     default=SIZES["contrastive"],
-    help="Rows of pairs: one source, two pictures, two translations.",
+    help="Number of contrastive rows: each source has two pictures and two translations.",
 )
 @click.option("--contact-sheet", type=click.Path(path_type=Path), help="Draw an overview to this PNG file.")
 def main(
     out: Path | None, seed: int, train: int, val: int, test: int, contrastive: int, contact_sheet: Path | None
 ) -> None:
-    """Draw the built-in English-German data set into the folder OUT."""
+    """Draw the built-in English-German dataset into the folder OUT."""
     if out is None and contact_sheet is None:
         raise MMTError("OUT: expected a folder to draw into, found none. See --help.")
     if contact_sheet is not None:

@@ -25,14 +25,17 @@ _PATH = click.Path(path_type=Path)
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("data", type=_PATH)
 @click.argument("out", type=_PATH)
-@click.option("--probe", "kind", type=click.Choice(list(SYMBOLS)), required=True, help="Which words to mask.")
+@click.option("--probe", "kind", type=click.Choice(list(SYMBOLS)), required=True, help="Kind of words to mask.")
 @click.option(
-    "--k", type=click.IntRange(min=0), default=1, help="noun: mask up to K; progressive: keep the first K."
+    "--k",
+    type=click.IntRange(min=0),
+    default=1,
+    help="Nouns to mask in each sentence (noun), or words to keep (progressive).",
 )
-@click.option("--seed", type=int, default=1, help="noun: which ones of more than K.")
+@click.option("--seed", type=int, default=1, help="Random seed of the choice among more than K nouns.")
 @click.option("--only-images", is_flag=True, help="Keep only sentences that have an image.")
 def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool) -> None:
-    """Masks the English sources of the prepared data set DATA and writes the data set OUT."""
+    """Mask words in the English sources of the prepared dataset DATA, and write the dataset OUT."""
     write_alone(out)
     info = prepare(data, out, Probe(kind, k if kind in ("noun", "progressive") else 0, seed), only_images)
     print_splits(info)

@@ -1,4 +1,4 @@
-"""Speaks the built-in data set of sentiment: sentences whose words, whose voice, or only both together decide.
+"""Speaks the built-in dataset of sentiment: sentences whose words, whose voice, or only both together decide.
 
     python -m data_prep.spoken data/spoken
 
@@ -280,12 +280,12 @@ def _speak_one(job: tuple[Path, Utterance]) -> None:
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--seed", default=1, help="Another seed makes other sentences and voices.")
-@click.option("--train", default=SIZES["train"], help=f"Recordings to train on, a multiple of {BLOCK}.")
-@click.option("--val", default=SIZES["val"], help="Recordings to validate on.")
-@click.option("--test", default=SIZES["test"], help="Recordings to test on.")
+@click.option("--seed", default=1, help="Random seed of sentences and voices.")
+@click.option("--train", default=SIZES["train"], help=f"Number of training recordings, a multiple of {BLOCK}.")
+@click.option("--val", default=SIZES["val"], help="Number of validation recordings.")
+@click.option("--test", default=SIZES["test"], help="Number of test recordings.")
 def main(out: Path, seed: int, train: int, val: int, test: int) -> None:
-    """Speak the built-in data set of sentiment into the folder OUT, with espeak-ng."""
+    """Speak the built-in dataset of sentiment into the folder OUT, with espeak-ng."""
     write_alone(out)
     print_splits(prepare(out, seed, {"train": train, "val": val, "test": test}))
 

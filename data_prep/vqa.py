@@ -49,14 +49,14 @@ _Rows = dict[str, list[dict[str, Any]]]
 
 @click.group()
 def main() -> None:
-    """Prepares a data set of questions about pictures."""
+    """Prepare a dataset of questions about pictures."""
 
 
 @main.command("multi30k-vqa", cls=Command)
 @click.argument("out", type=_PATH)
-@click.option("--pairs", type=_PATH, required=True, help="pairs.tsv.gz: line, image, question, answer.")
+@click.option("--pairs", type=_PATH, required=True, help="File File pairs.tsv.gz: line, image, question, answer.")
 @click.option("--images", type=_PATH, required=True, help="Folder of the Flickr30k images.")
-@click.option("--keep-missing", is_flag=True, help="Keep the questions whose image is not there.")
+@click.option("--keep-missing", is_flag=True, help="Keep the questions whose image is missing.")
 def multi30k_vqa_command(out: Path, pairs: Path, images: Path, keep_missing: bool) -> None:
     """Multi30K-VQA: questions that a language model made of Multi30K's English sentences.
 
@@ -69,13 +69,13 @@ def multi30k_vqa_command(out: Path, pairs: Path, images: Path, keep_missing: boo
 @main.command("vqa2", cls=Command)
 @click.argument("out", type=_PATH)
 @click.option("--questions", type=_PATH, multiple=True, required=True,
-              help="v2_OpenEnded_mscoco_{train,val}2014_questions.json; once for each file.")  # fmt: skip
+              help="File v2_OpenEnded_mscoco_{train,val}2014_questions.json; repeatable.")  # fmt: skip
 @click.option("--annotations", type=_PATH, multiple=True, required=True,
-              help="v2_mscoco_{train,val}2014_annotations.json; once for each file.")  # fmt: skip
+              help="File v2_mscoco_{train,val}2014_annotations.json; repeatable.")  # fmt: skip
 @click.option(
     "--images", type=_PATH, required=True, help="Folder with COCO_*.jpg, or with train2014/ and val2014/."
 )
-@click.option("--keep-missing", is_flag=True, help="Keep the questions whose image is not there.")
+@click.option("--keep-missing", is_flag=True, help="Keep the questions whose image is missing.")
 def vqa2_command(
     out: Path, questions: tuple[Path, ...], annotations: tuple[Path, ...], images: Path, keep_missing: bool
 ) -> None:
@@ -90,9 +90,9 @@ def vqa2_command(
 @main.command("gqa", cls=Command)
 @click.argument("out", type=_PATH)
 @click.option("--questions", type=_PATH, multiple=True, required=True,
-              help="{train,val,testdev}_balanced_questions.json; once for each file.")  # fmt: skip
+              help="File {train,val,testdev}_balanced_questions.json; repeatable.")  # fmt: skip
 @click.option("--images", type=_PATH, required=True, help="Folder of the images.")
-@click.option("--keep-missing", is_flag=True, help="Keep the questions whose image is not there.")
+@click.option("--keep-missing", is_flag=True, help="Keep the questions whose image is missing.")
 def gqa_command(out: Path, questions: tuple[Path, ...], images: Path, keep_missing: bool) -> None:
     """GQA. The answers of its test split are secret, so testdev becomes test, as is usual."""
     write_alone(out)
@@ -101,12 +101,14 @@ def gqa_command(out: Path, questions: tuple[Path, ...], images: Path, keep_missi
 
 @main.command("pictures", cls=Command, context_settings={"show_default": True})
 @click.argument("out", type=_PATH)
-@click.option("--seed", default=1, help="Another seed draws other pictures and questions.")
-@click.option("--train", default=vqa_pictures.SIZES["train"], help="Questions to train on, three a picture.")
-@click.option("--val", default=vqa_pictures.SIZES["val"], help="Questions to validate on.")
-@click.option("--test", default=vqa_pictures.SIZES["test"], help="Questions to test on.")
+@click.option("--seed", default=1, help="Random seed of pictures and questions.")
+@click.option(
+    "--train", default=vqa_pictures.SIZES["train"], help="Number of training questions, three a picture."
+)
+@click.option("--val", default=vqa_pictures.SIZES["val"], help="Number of validation questions.")
+@click.option("--test", default=vqa_pictures.SIZES["test"], help="Number of test questions.")
 def pictures_command(out: Path, seed: int, train: int, val: int, test: int) -> None:
-    """Draws the built-in pictures and asks about them."""
+    """Draw the built-in pictures, with questions about them."""
     write_alone(out)
     print_splits(vqa_pictures.prepare(out, seed, {"train": train, "val": val, "test": test}))
 

@@ -1,4 +1,4 @@
-"""Scores translations on the words that have several translations: see ``mmt.ambiguity``.
+"""Score translations on the words that have several translations: see ``mmt.ambiguity``.
 
 python -m eval.ambiguous data/ambiguous_en_de.json data/multi30k_en_de test_2016_flickr text_only.de gated.de
 """
@@ -18,6 +18,7 @@ from mmt.inputs import read_texts
 from mmt.kinds import TRANSLATIONS
 from mmt.metrics import McNemar, mcnemar
 from mmt.moses import unescape
+from mmt.options import format_option
 from mmt.prepared import read_info, read_split
 from mmt.screen import console, print_json, print_table
 
@@ -29,9 +30,9 @@ _PATH = click.Path(path_type=Path)
 @click.argument("data", type=_PATH)
 @click.argument("split")
 @click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=_PATH)
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table")
+@format_option
 def main(lexicon: Path, data: Path, split: str, hypotheses: tuple[Path, ...], output: str) -> None:
-    """Scores translations of SPLIT of the prepared data set DATA on the ambiguous words of LEXICON.
+    """Score translations of SPLIT of the prepared data set DATA on the ambiguous words of LEXICON.
 
     Each HYP is one system's translations, one a line, plain or .gz. The others are compared with the first by
     McNemar's test.

@@ -28,7 +28,9 @@ from mmt.commute import (
 )
 from mmt.errors import MMTError
 from mmt.metrics import McNemar, mcnemar
+from mmt.options import threads_option
 from mmt.plugins import import_option
+from mmt.runtime import use_threads
 from mmt.screen import console, counted, print_table
 
 if TYPE_CHECKING:
@@ -42,14 +44,15 @@ _PATH = click.Path(path_type=Path)
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("model", type=_PATH)
 @click.argument("data", metavar="COMMUTE_DIR", type=_PATH)
-@click.option("--split", help="COMMUTE_DIR is a prepared data set: which split, such as contrastive.")
+@click.option("--split", help="Split of COMMUTE_DIR, if that is a prepared dataset, such as contrastive.")
 @click.option("--images", type=_PATH, multiple=True,
-              help="A folder of images or a feature store (of each set of features).  [default with --split: the "
-              "data set's]")  # fmt: skip
+              help="Folder of images, or feature store; repeat it for several feature sets.  [default with "
+              "--split: the dataset's]")  # fmt: skip
 @click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
-              help="An image that cannot be had: stop, or leave its items out and say how many.")  # fmt: skip
-@click.option("--against", type=_PATH, help="Another model, to compare with on the same items.")
-@click.option("--output", type=_PATH, help="A JSON file for the figures and each item's perplexities.")
+              help="Missing image: refuse (exit) or skip (leave its items out).")  # fmt: skip
+@click.option("--against", type=_PATH, help="Another model to compare with, on the same items.")
+@click.option("--output", type=_PATH, help="Output file (JSON): the scores and each item's perplexities.")
+@threads_option
 @import_option
 def main(
     model: Path,
@@ -59,13 +62,15 @@ def main(
     missing_images: Missing,
     against: Path | None,
     output: Path | None,
+    threads: int | None,
 ) -> None:
-    """Lets MODEL choose between two translations of each item of COMMUTE_DIR.
+    """Let MODEL choose between two translations of each item of COMMUTE_DIR.
 
     COMMUTE_DIR is en-de or en-fr of CoMMuTE, with src.en, correct.de, incorrect.de and img.order; or, with
     --split, a prepared data set with wrong translations, such as the built-in pictures. A text-only model, which
     gets half of mirrored items right by construction, needs no images.
     """
+    use_threads(threads)
     from mmt.folder import read_card
 
     check_file(output)

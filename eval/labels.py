@@ -26,8 +26,10 @@ from mmt.errors import MMTError
 from mmt.folder import read_card
 from mmt.label_metrics import draw_confusion, label_scores, sentiment_scores
 from mmt.labels import read_column, read_labels
+from mmt.options import threads_option
 from mmt.plugins import import_option
 from mmt.prepared import read_info, read_split
+from mmt.runtime import use_threads
 from mmt.screen import counted, print_table
 
 _PATH = click.Path(path_type=Path)
@@ -63,12 +65,19 @@ class _Items:
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("out", type=_PATH)
 @click.option("--system", "systems", type=(str, _PATH, _PATH), multiple=True, required=True,
-              metavar="NAME MODEL DATA", help="A model and its data set; repeatable.")  # fmt: skip
-@click.option("--split", default="test", help="Of the data sets.")
-@click.option("--images", type=_PATH, multiple=True,
-              help="The feature store (one a set of features), for models with images or recordings.")  # fmt: skip
-@click.option("--draws", type=click.IntRange(min=1), default=5, help="Of wrong images or recordings.")
-@click.option("--task", default="", help="Named in result.json.")
+              metavar="NAME MODEL DATA", help="A model and its dataset; repeatable.")  # fmt: skip
+@click.option("--split", default="test", help="Split of the datasets.")
+@click.option(
+    "--images",
+    type=_PATH,
+    multiple=True,
+    help="Feature store, for models with images or recordings; repeat it for several feature sets.",
+)
+@click.option(
+    "--draws", type=click.IntRange(min=1), default=5, help="Number of random draws of wrong images or recordings."
+)
+@click.option("--task", default="", help="Name of the task in result.json.")
+@threads_option
 @import_option
 def main(
     out: Path,
@@ -77,8 +86,10 @@ def main(
     images: tuple[Path, ...],
     draws: int,
     task: str,
+    threads: int | None,
 ) -> None:
-    """Labels and scores SPLIT with every model, with right, wrong and no images; the result goes into OUT."""
+    """Label and score SPLIT with every model, with right, wrong and no images; write the result into OUT."""
+    use_threads(threads)
     write_alone_in(out)
     found = evaluate(systems, split, images, draws)
     controls = next(iter(found["systems"].values()))

@@ -26,6 +26,7 @@ from mmt.command import Command, write_alone_in
 from mmt.errors import MMTError
 from mmt.image_names import Names, files_below
 from mmt.metrics import leading_metric, normalized, signed_rank
+from mmt.options import draws_option, draws_seed_option, threads_option
 from mmt.plugins import import_option
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.probes import (
@@ -37,6 +38,7 @@ from mmt.probes import (
     probe_accuracy,
     read_probe,
 )
+from mmt.runtime import use_threads
 from mmt.screen import console, counted, print_table
 
 if TYPE_CHECKING:
@@ -58,13 +60,25 @@ _Values = dict[str, dict[str, list[Any]]]  # by system and seed: one of each dra
 @click.argument("split")
 @click.argument("out", type=_PATH)
 @click.option(
-    "--text-only", type=_PATH, multiple=True, required=True, help="A text-only model; once for each seed."
+    "--text-only", type=_PATH, multiple=True, required=True, help="Text-only model; repeat it for several seeds."
 )
-@click.option("--model", "models", type=_PATH, multiple=True, required=True, help="A model with images; likewise.")
-@click.option("--images", type=_PATH, multiple=True,
-              help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
-@click.option("--draws", type=click.IntRange(min=1), default=5, help="How often to draw wrong images.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
+@click.option(
+    "--model",
+    "models",
+    type=_PATH,
+    multiple=True,
+    required=True,
+    help="Model with images; repeat it for several seeds.",
+)
+@click.option(
+    "--images",
+    type=_PATH,
+    multiple=True,
+    help="Feature store; repeat it for several feature sets.  [default: the dataset's image files]",
+)
+@draws_option
+@draws_seed_option
+@threads_option
 @import_option
 def main(
     data: Path,
@@ -75,11 +89,13 @@ def main(
     images: tuple[Path, ...],
     draws: int,
     seed: int,
+    threads: int | None,
 ) -> None:
-    """Scores models trained on masked sentences: SPLIT of the masked data set DATA; the results go into OUT.
+    """Score models trained on masked sentences on SPLIT of the masked dataset DATA; write the results into OUT.
 
     All models of an option are the same but for their seed, and all are trained on sentences masked as DATA's are.
     """
+    use_threads(threads)
     write_alone_in(out)
     print_result(evaluate(data, split, out, text_only, models, images, draws, seed))
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 
 from mmt.command import Command, write_alone_in
+from mmt.options import threads_option
 from mmt.plugins import import_option
+from mmt.runtime import use_threads
 
 _PATH = click.Path(path_type=Path)
 
@@ -20,11 +22,17 @@ _PATH = click.Path(path_type=Path)
 @click.argument("data", type=_PATH)
 @click.argument("split")
 @click.argument("out", type=_PATH)
-@click.option("--images", type=_PATH, multiple=True,
-              help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
+@click.option(
+    "--images",
+    type=_PATH,
+    multiple=True,
+    help="Feature store; repeat it for several feature sets.  [default: the dataset's image files]",
+)
+@threads_option
 @import_option
-def main(model: Path, data: Path, split: str, out: Path, images: tuple[Path, ...]) -> None:
-    """Translates SPLIT of the prepared data set DATA with MODEL, scores it, and writes both into OUT."""
+def main(model: Path, data: Path, split: str, out: Path, images: tuple[Path, ...], threads: int | None) -> None:
+    """Translate SPLIT of the prepared dataset DATA with MODEL, score it, and write both into OUT."""
+    use_threads(threads)
     write_alone_in(out)
     from mmt.prepared import read_info
     from mmt.result import write_result

@@ -25,9 +25,11 @@ from mmt.command import Command, write_alone_in
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
 from mmt.image_names import Names, files_below
+from mmt.options import draws_option, draws_seed_option, threads_option
 from mmt.plugins import import_option
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.ranks import FIGURES, chance, figures, ranks
+from mmt.runtime import use_threads
 from mmt.screen import console, counted, print_table
 
 if TYPE_CHECKING:
@@ -44,10 +46,15 @@ _PATH = click.Path(path_type=Path)
 @click.argument("data", type=_PATH)
 @click.argument("split")
 @click.argument("out", type=_PATH)
-@click.option("--images", type=_PATH, multiple=True,
-              help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
-@click.option("--draws", type=click.IntRange(min=1), default=5, help="How often to draw wrong images (control).")
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
+@click.option(
+    "--images",
+    type=_PATH,
+    multiple=True,
+    help="Feature store; repeat it for several feature sets.  [default: the dataset's image files]",
+)
+@draws_option
+@draws_seed_option
+@threads_option
 @import_option
 def main(
     models: tuple[Path, ...],
@@ -57,11 +64,13 @@ def main(
     images: tuple[Path, ...],
     draws: int,
     seed: int,
+    threads: int | None,
 ) -> None:
-    """Retrieves SPLIT of the prepared data set DATA with MODELS, seeds of one model; the result goes into OUT.
+    """Retrieve on SPLIT of the prepared dataset DATA with MODELS, seeds of one model; write the result into OUT.
 
     Candidates are all images of SPLIT, or all its captions; with a column lang, also those of each language alone.
     """
+    use_threads(threads)
     write_alone_in(out)
     print_result(evaluate(models, data, split, out, images, draws, seed))
 

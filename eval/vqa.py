@@ -44,11 +44,17 @@ _PATH = click.Path(path_type=Path)
 @click.argument("data", type=_PATH)
 @click.argument("split")
 @click.argument("out", type=_PATH)
-@click.option("--system", "given", multiple=True, required=True, metavar="NAME=FILE",
-              help="Answers, one a line; repeat a NAME for its seeds, other NAMEs for other systems.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the bootstrap.")
+@click.option(
+    "--system",
+    "given",
+    multiple=True,
+    required=True,
+    metavar="NAME=FILE",
+    help="File of answers, one a line; repeat it with the same NAME for seeds, with others for other systems.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, help="Random seed of the bootstrap.")
 def main(data: Path, split: str, out: Path, given: tuple[str, ...], seed: int) -> None:
-    """Scores the answers of systems to the questions of SPLIT of the data set DATA; the result goes into OUT.
+    """Score systems' answers to the questions of SPLIT of the dataset DATA; write the result into OUT.
 
     The first system is the one that the others are compared with.
     """

@@ -13,9 +13,11 @@ import click
 from mmt import __version__
 from mmt.command import Command, write_alone, write_alone_in
 from mmt.errors import MMTError
+from mmt.options import draws_option, draws_seed_option, threads_option
 from mmt.parallel import rank
 from mmt.plugins import import_option
 from mmt.retrieve import retrieve_command
+from mmt.runtime import use_threads
 from mmt.score import score_command
 from mmt.score_pairs import score_pairs_command
 from mmt.screen import counted
@@ -50,25 +52,25 @@ main.add_command(predict_command)
     "--images",
     "source",
     type=_PATH,
-    help="A prepared data set, or a folder of images (or recordings).",
+    help="Prepared dataset, or folder of images or recordings.",
 )
-@click.option("--out", type=_PATH, help="The feature store; a half-written one is taken up.")
-@click.option(
-    "--check", type=_PATH, help="Instead: reads a whole feature store, to see that it is as it was written."
-)
+@click.option("--out", type=_PATH, help="Output feature store; resumes a partial one.")
+@click.option("--check", type=_PATH, help="Verify an existing feature store's checksum, and do nothing else.")
 @click.option(
     "--backbone",
     default="efficientnet_lite0",
-    help="efficientnet_lite0, resnet50, vgg16, vit_b_16, timm:NAME or clip:NAME_OR_FOLDER; logmel80[:SECONDS] of "
-    "recordings.",
+    help="Backbone: efficientnet_lite0, resnet50, vgg16, vit_b_16, timm:NAME or clip:NAME_OR_FOLDER; "
+    "logmel80[:SECONDS] for recordings.",
 )
-@click.option("--layer", type=click.Choice(["pool", "grid"]), help="One vector, or one a region; of a "
-              "recording, one a frame.  [default: pool; grid for recordings]")  # fmt: skip
-@click.option("--weights", type=_PATH, help="The backbone's weights from a file instead of the network.")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32)
-@click.option("--workers", type=click.IntRange(min=1), help="Decoding threads.  [default: one a core]")
-@click.option("--device", default="cpu", help="Where the backbone runs.")
+@click.option("--layer", type=click.Choice(["pool", "grid"]), help="One vector (pool), or one for each region or "
+              "frame (grid).  [default: pool; grid for recordings]")  # fmt: skip
+@click.option("--weights", type=_PATH, help="File with the backbone's weights, instead of a download.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16",
+              help="Precision of the stored features.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, help="Images in a batch.")
+@click.option("--workers", type=click.IntRange(min=1), help="Number of decoding threads.  [default: as --threads]")
+@click.option("--device", default="cpu", help="Device of the backbone, such as cuda.")
+@threads_option
 @shard_option
 def features_command(
     source: Path | None,
@@ -81,9 +83,10 @@ def features_command(
     batch_size: int,
     workers: int | None,
     device: str,
+    threads: int | None,
     shard: str | None,
 ) -> None:
-    """Turns images or recordings into features, once, for training and translating."""
+    """Extract features from images or recordings, for training and translating."""
     if check is not None:
         from mmt.features import FeatureStore
 
@@ -101,6 +104,7 @@ def features_command(
 
     from mmt.extraction import extract_folder, print_report
 
+    use_threads(threads)
     report = extract_folder(
         source,
         out,
@@ -109,7 +113,7 @@ def features_command(
         weights=weights,
         dtype="float32" if dtype == "float32" else "float16",
         batch_size=batch_size,
-        num_workers=workers,
+        num_workers=workers or threads,
         device=device,
         shard=share,
     )
@@ -118,14 +122,14 @@ def features_command(
 
 @_command("train", when_stopped="The same command goes on from the last checkpoint.")
 @click.argument("output", type=_PATH, required=False)
-@click.option("--config-file", type=_PATH, help="YAML file with the run's settings.")
-@click.option("--config", "overrides", multiple=True, metavar="KEY=VALUE", help="Changes one setting; repeatable.")
-@click.option("--dump-config", is_flag=True, help="Prints all settings, defaults included, and stops.")
+@click.option("--config-file", type=_PATH, help="YAML file with the run's configuration.")
+@click.option("--config", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; repeatable.")
+@click.option("--dump-config", is_flag=True, help="Print all settings, defaults included, and exit.")
 @import_option
 def train_command(
     output: Path | None, config_file: Path | None, overrides: tuple[str, ...], dump_config: bool
 ) -> None:
-    """Trains a model into OUTPUT/model, or goes on where an earlier run was interrupted."""
+    """Train a model into OUTPUT/model, or resume an interrupted run."""
     from mmt import config as configuration
     from mmt.config_file import settings_of
 
@@ -151,12 +155,12 @@ def train_command(
 @_command("reproduce", when_stopped="The same command goes on.")
 @click.argument("result", type=_PATH)
 @click.argument("out", type=_PATH)
-@click.option("--data", type=_PATH, help="The prepared data set.  [default: as the result names it]")
+@click.option("--data", type=_PATH, help="Prepared dataset.  [default: the result's]")
 @click.option("--images", type=_PATH, multiple=True,
-              help="A feature store (one a set of features).  [default: as the result names it]")  # fmt: skip
+              help="Feature store; repeat it for several feature sets.  [default: the result's]")  # fmt: skip
 @import_option
 def reproduce_command(result: Path, out: Path, data: Path | None, images: tuple[Path, ...]) -> None:
-    """Trains and scores again what RESULT, a result.json, tells of, and says whether it agrees.
+    """Retrain and rescore the experiment described in RESULT (result.json), and check that the scores match.
 
     OUT gets the run and its scores. Exit code 1 if the translations are not the same, byte for byte.
     """
@@ -178,14 +182,14 @@ def reproduce_command(result: Path, out: Path, data: Path | None, images: tuple[
 @click.argument("config_file", type=_PATH)
 @click.argument("out", type=_PATH)
 @click.option("--jobs", type=click.IntRange(min=1), default=1,
-              help="Trainings at a time, each on its part of the cores.")  # fmt: skip
-@click.option("--only-table", is_flag=True, help="Train nothing: score what is there.")
+              help="Number of concurrent trainings, which share the cores.")  # fmt: skip
+@click.option("--only-table", is_flag=True, help="Train nothing; only score and compare the finished runs.")
 @import_option
 def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool) -> None:
-    """Trains every fusion with every set of features and every seed that CONFIG_FILE names, and compares them.
+    """Train and compare every fusion, feature set and seed in CONFIG_FILE.
 
-    OUT gets the runs, compare.json, compare.md and compare.png. The same command again goes on where it was
-    interrupted; given at the same time on other machines that share OUT, it shares the work with them.
+    OUT gets the runs, compare.json, compare.md and compare.png. Rerun the same command to
+    resume. Run it at the same time on other machines that share OUT to divide the work.
     """
     from mmt.compare import compare
 
@@ -193,14 +197,14 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool) -
 
 
 @_command("export")
-@click.option("--model", type=_PATH, required=True, help="The model folder, OUTPUT/model of mmt train.")
-@click.option("--out", type=_PATH, required=True, help="The folder of the exported model.")
-@click.option("--to", type=click.Choice(["onnx"]), default="onnx", help="The format.")
+@click.option("--model", type=_PATH, required=True, help="Model folder: OUTPUT/model of mmt train.")
+@click.option("--out", type=_PATH, required=True, help="Output folder of the exported model.")
+@click.option("--to", type=click.Choice(["onnx"]), default="onnx", help="Export format.")
 @click.option("--precision", "precisions", type=click.Choice(["float32", "int8"]), multiple=True,
-              default=("float32", "int8"), help="Of the weights; repeatable.")  # fmt: skip
+              default=("float32", "int8"), help="Precision of the weights; repeatable.")  # fmt: skip
 @import_option
 def export_command(model: Path, out: Path, to: str, precisions: tuple[ExportPrecision, ...]) -> None:
-    """Exports a model for mmt translate --runtime onnx, which needs no torch: the same translations, faster."""
+    """Export a model to ONNX, for translating without torch: same output, faster."""
     write_alone(out)
     from mmt.export import export_model
 
@@ -209,21 +213,28 @@ def export_command(model: Path, out: Path, to: str, precisions: tuple[ExportPrec
 
 
 @_command("evidence")
-@click.option("--model", type=_PATH, required=True, help="The model folder in question.")
-@click.option("--data", type=_PATH, required=True, help="A prepared data set with images.")
-@click.option("--split", help="Which split.  [default: the first whose name begins with test]")
+@click.option("--model", type=_PATH, required=True, help="Model folder: OUTPUT/model of mmt train.")
+@click.option("--data", type=_PATH, required=True, help="Prepared dataset with images.")
+@click.option("--split", help="Split of --data.  [default: the first whose name begins with test]")
 @click.option("--against", type=_PATH, help="The text-only model, or another one, to compare with.")
-@click.option("--images", "stores", type=_PATH, multiple=True,
-              help="A feature store (one a set of features).  [default: the data set's image files]")  # fmt: skip
-@click.option("--commute", type=_PATH, help="A folder of CoMMuTE, such as en-de, to judge as well.")
-@click.option("--commute-images", type=_PATH, help="Its photographs.  [default: images/ beside it]")
-@click.option("--draws", type=click.IntRange(min=1), default=5, help="Draws of wrong images.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, help="Of the first draw.")
+@click.option(
+    "--images",
+    "stores",
+    type=_PATH,
+    multiple=True,
+    help="Feature store; repeat it for several feature sets.  [default: the dataset's image files]",
+)
+@click.option("--commute", type=_PATH, help="Folder of CoMMuTE, such as en-de, to evaluate too.")
+@click.option("--commute-images", type=_PATH, help="Folder of CoMMuTE's images.  [default: images/ beside it]")
+@draws_option
+@draws_seed_option
 @click.option("--gallery", type=click.IntRange(min=0), default=12,
-              help="Examples to show: half that the image helped, half that it hurt.")  # fmt: skip
-@click.option("--no-pictures", is_flag=True, help="Leave the photographs out of the page.")
-@click.option("--output", type=_PATH, default="evidence", help="Folder for evidence.html and evidence.json.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+              help="Number of examples: half that the image helped, half that it hurt.")  # fmt: skip
+@click.option("--no-pictures", is_flag=True, help="Omit the photos, so that you can share the page.")
+@click.option(
+    "--output", type=_PATH, default="evidence", help="Output folder for evidence.html and evidence.json."
+)
+@threads_option
 @import_option
 def evidence_command(
     model: Path,
@@ -248,16 +259,13 @@ def evidence_command(
     split = split or first_test_split(data)
     write_alone_in(output)
 
-    import torch
-
     from mmt.collect import Inputs, collect
     from mmt.feature_sets import open_features
     from mmt.image_names import Names, files_below
     from mmt.prepared import image_folder
     from mmt.report import summary, wrapped, write_report
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     inputs = Inputs(model, data, split, stores, against, commute, commute_images, draws, seed, gallery)
     found, files = collect(inputs)
     write_report(found, output, None if no_pictures else files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -47,6 +48,8 @@ class Command(click.Command):
     def __init__(self, *args: Any, when_stopped: str = "The same command begins anew.", **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._when_stopped = when_stopped
+        if self.help and not self.short_help:  # else click cuts it to one line
+            self.short_help = re.split(r"(?<=[.?])\s|\n\n", self.help.strip(), maxsplit=1)[0]
 
         for param in self.params:
             if isinstance(param.type, click.Path):

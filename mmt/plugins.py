@@ -34,7 +34,7 @@ def import_option(command: _Command) -> _Command:
         metavar="MODULE",
         expose_value=False,
         callback=keep,
-        help="A module or .py file of your own that adds a fusion to mmt.fusion.FUSIONS; repeatable.",
+        help="Module or .py file that adds a fusion to mmt.fusion.FUSIONS; repeatable.",
     )(command)
 
 

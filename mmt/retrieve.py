@@ -21,7 +21,9 @@ from mmt.image_names import Names, names_in
 from mmt.inputs import read_texts
 from mmt.kinds import SOURCES, packing, writes_json
 from mmt.normalization import is_blank, normalize
+from mmt.options import quiet_option, threads_option
 from mmt.plugins import import_option
+from mmt.runtime import use_threads
 from mmt.screen import counted, print_table
 
 if TYPE_CHECKING:
@@ -58,23 +60,21 @@ class Query:
 
 @click.command("retrieve", cls=Command, context_settings={"show_default": True})
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
-@click.option("--model", type=_PATH, required=True, help="The folder of a model trained for retrieval.")
+@click.option("--model", type=_PATH, required=True, help="Model folder of a model trained for retrieval.")
 @click.option("--index", "folder", type=_PATH, required=True,
-              help="The index: built if --images or --sentences is given, else asked.")  # fmt: skip
+              help="Index folder: built if --images or --sentences is given, else searched.")  # fmt: skip
 @click.option("--images", type=_PATH, multiple=True,
               help="Build from images: a folder, a prepared data set, or a feature store (one a set of features); "
               "a store with one of the others takes those images, with features from the store.")  # fmt: skip
 @click.option("--sentences", type=_PATH, help="Build from sentences: a text file, or a prepared data set's.")
-@click.option(
-    "--split", help="With --sentences DATA: which split.  [default: the first whose name begins with test]"
-)
-@click.option("--image", "pictures", type=_PATH, multiple=True, help="An image file to ask with; repeatable.")
-@click.option("--input", "input_file", type=_PATH, help="A file with texts to ask with, one a line.")
-@click.option("--top", type=click.IntRange(min=1), default=5, help="Answers to each query.")
-@click.option("--html", type=_PATH, help="Answers as one page that needs nothing else, with the pictures.")
-@click.option("--output", type=_PATH, help="Answers as JSON lines.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
-@click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
+@click.option("--split", help="Split of --sentences DATA.  [default: the first whose name begins with test]")
+@click.option("--image", "pictures", type=_PATH, multiple=True, help="Image file to search with; repeatable.")
+@click.option("--input", "input_file", type=_PATH, help="File of texts to search with, one a line.")
+@click.option("--top", type=click.IntRange(min=1), default=5, help="Number of results for each query.")
+@click.option("--html", type=_PATH, help="Write the results as a self-contained HTML page with the pictures.")
+@click.option("--output", type=_PATH, help="Write the results as JSON lines.")
+@threads_option
+@quiet_option
 @import_option
 def retrieve_command(
     texts: tuple[str, ...],
@@ -91,7 +91,7 @@ def retrieve_command(
     threads: int | None,
     quiet: bool,
 ) -> None:
-    """Builds an index of images or sentences, and finds in it what is nearest to each TEXT or image.
+    """Index images or sentences, and search them by TEXT or image.
 
     Answers go to the terminal, unless --html or --output is given.
     """
@@ -127,14 +127,12 @@ def retrieve_command(
     write_alone(html, output, folder if index is None else None)
 
     import numpy as np
-    import torch
 
     from mmt.embedding import embed_images
     from mmt.index import write_index
     from mmt.translator import Translator
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     translator = Translator.from_dir(model)
     started = time.monotonic()
     asked = [

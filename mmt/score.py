@@ -25,6 +25,7 @@ from mmt.metrics import (
     tokenize_as_papers,
 )
 from mmt.moses import looks_tokenized, unescape
+from mmt.options import bootstrap_seed_option, format_option
 from mmt.screen import console, counted, print_json, print_table
 
 _HEADINGS = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER ↓", "bleu_lc_tok": "BLEU-lc-tok *"}
@@ -162,11 +163,18 @@ def explain_omitted(omitted: Mapping[str, str]) -> list[str]:
 @click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--lang", help="Target language, such as de or zh: chooses the tokenizer, adds the papers' BLEU.")
 @click.option(
-    "--tokenized/--raw", default=None, help="All files are Moses-tokenised, or none.  [default: as they look]"
+    "--tokenized/--raw",
+    default=None,
+    help="Whether all files are Moses-tokenised, or none.  [default: as they look]",
 )
-@click.option("--format", "output", type=click.Choice(["table", "json"]), default="table")
-@click.option("--bootstrap", type=click.IntRange(min=0), default=1000, help="Resamples; 0: no comparison.")
-@click.option("--seed", type=click.IntRange(min=1), default=12345, help="Of the bootstrap.")
+@format_option
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=1000,
+    help="Number of bootstrap resamples; 0 makes no comparison.",
+)
+@bootstrap_seed_option
 def score_command(
     reference: Path,
     hypotheses: tuple[Path, ...],
@@ -176,7 +184,7 @@ def score_command(
     bootstrap: int,
     seed: int,
 ) -> None:
-    """Scores translations: BLEU, chrF2, TER and the BLEU of the papers.
+    """Score translations: BLEU, chrF2, TER and the BLEU of the papers.
 
     Each HYP is one system's translations, one a line, plain or .gz. The first is the baseline: the others are
     compared with it by paired bootstrap resampling.

@@ -14,7 +14,9 @@ from mmt.atomic import check_file, replacing
 from mmt.command import Command, write_alone
 from mmt.errors import MMTError
 from mmt.kinds import TRANSLATIONS, packing, writes_json
+from mmt.options import model_option, quiet_option, threads_option
 from mmt.plugins import import_option
+from mmt.runtime import use_threads
 from mmt.screen import counted
 
 if TYPE_CHECKING:
@@ -26,28 +28,38 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command("score-pairs", cls=Command, context_settings={"show_default": True})
-@click.option("--model", type=_PATH, required=True, help="The model folder, OUTPUT/model of mmt train.")
+@model_option
 @click.option("--source", type=_PATH, help="Sentences: text, .tsv (source, image), .csv or .jsonl.")
-@click.option("--target", type=_PATH, help="Their translations, one a line.")
-@click.option("--data", type=_PATH, help="Instead of --source: a prepared data set, with its images and, without "
-              "--target, its translations.")  # fmt: skip
-@click.option("--split", help="With --data: which split.  [default: the first whose name begins with test]")
-@click.option("--n-best", type=_PATH, help="Instead of --target: a list of mmt translate --n-best, to rank anew.")
+@click.option("--target", type=_PATH, help="Translations to score, one a line.")
+@click.option(
+    "--data",
+    type=_PATH,
+    help="Prepared dataset to read instead of --source, with its images and, without --target, its translations.",
+)
+@click.option("--split", help="Split of --data.  [default: the first whose name begins with test]")
+@click.option("--n-best", type=_PATH, help="List of mmt translate --n-best to rerank instead of --target.")
 @click.option("--old-weight", type=click.FloatRange(0, 1), default=0.0,
-              help="With --n-best: what share of the new score is the old one.")  # fmt: skip
-@click.option("--keep", type=click.IntRange(min=1),
-              help="With --n-best: how many of each; 1 writes translations alone.  [default: all]")  # fmt: skip
+              help="With --n-best: weight of the old score in the new one.")  # fmt: skip
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    help="With --n-best: translations to keep of each sentence; 1 writes plain text.  [default: all]",
+)
 @click.option("--images", type=_PATH, multiple=True,
               help="A list with one image a line, a folder of images, or a feature store (one a set of features); "
               "a list and one of the others together.")  # fmt: skip
 @click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
-              help="An image that cannot be had: stop, or score without it and count.")  # fmt: skip
-@click.option("--also-blank", is_flag=True, help="Score each pair without its image too: columns ..._blank.")
+              help="Missing image: refuse (exit) or skip (score as text).")  # fmt: skip
+@click.option(
+    "--also-blank", is_flag=True, help="Score each pair also without its image, in columns that end in _blank."
+)
 @click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
-              help="Where scores go, tab-separated; .jsonl gets JSON lines, .gz is packed.")  # fmt: skip
-@click.option("--max-tokens", type=click.IntRange(min=1), default=8192, help="Of a batch.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
-@click.option("--quiet", is_flag=True, help="No progress bar and no counts.")
+              help="Output file, tab-separated; .jsonl writes JSON lines, .gz compresses.")  # fmt: skip
+@click.option(
+    "--max-tokens", type=click.IntRange(min=1), default=8192, help="Maximum number of tokens in a batch."
+)
+@threads_option
+@quiet_option
 @import_option
 def score_pairs_command(
     model: Path,
@@ -66,9 +78,9 @@ def score_pairs_command(
     threads: int | None,
     quiet: bool,
 ) -> None:
-    """Scores given translations: the model's log-probability and perplexity of each, with its image or without.
+    """Score given translations: the model's log-probability and perplexity of each, with its image or without.
 
-    With --n-best it ranks another system's translations anew instead.
+    With --n-best it reranks another system's translations instead.
     """
     from mmt.feature_sets import open_features
     from mmt.files import FileTranslator, write_output
@@ -101,15 +113,13 @@ def score_pairs_command(
     lines = list(given.lines)
     targets = _read_targets(lines, source, target, data, split) if n_best is None else []
 
-    import torch
     from tqdm import tqdm
 
     from mmt.scoring import read_n_best, rescore, score_pairs
     from mmt.translator import Translator
 
     candidates = read_n_best(n_best, len(lines)) if n_best is not None else []
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     translator = Translator.from_dir(model, store)
     files = FileTranslator(translator, given, missing_images)
     looked_up = [files._image(line) for line in lines]

@@ -34,7 +34,7 @@ _LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
 shard_option = click.option(
     "--shard",
     metavar="K/N",
-    help="Do the K-th of N shares, and join all when they are done.  [default: by torchrun or srun]",
+    help="Process shard K of N; the last one merges the results.  [default: by torchrun or srun]",
 )
 """For the commands that can."""
 

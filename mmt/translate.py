@@ -14,7 +14,9 @@ from mmt.atomic import check_file
 from mmt.command import Command, write_alone
 from mmt.errors import MMTError
 from mmt.kinds import writes_json
+from mmt.options import model_option, quiet_option, threads_option
 from mmt.plugins import import_option
+from mmt.runtime import use_threads
 from mmt.shards import Parts, Shard, shard_option
 
 if TYPE_CHECKING:
@@ -35,20 +37,21 @@ def _reads_sentences(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--input", "input_file", type=click.Path(path_type=Path, allow_dash=True), default="-",
                      help="Sentences: text, .tsv (source, image), .csv or .jsonl, also .gz; - is standard input."),
         click.option("--format", "kind", type=click.Choice(["text", "tsv", "csv", "jsonl"]),
-                     help="Of the input.  [default: by its name]"),
-        click.option("--data", type=_PATH, help="Instead of --input: a prepared data set, with its images."),
-        click.option("--split", help="Of --data: which split.  [default: the first whose name begins with test]"),
+                     help="Format of the input.  [default: by its name]"),
+        click.option("--data", type=_PATH, help="Prepared dataset to read instead of --input, with its images."),
+        click.option("--split", help="Split of --data.  [default: the first whose name begins with test]"),
         click.option("--images", type=_PATH, multiple=True,
                      help="A list with one image a line, a folder of images, or a feature store (one a set of "
                      "features); a list and one of the others together."),
         click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
-                     help="An image that cannot be had: stop, or do without it and count."),
+                     help="Missing image: refuse (exit) or skip (use the text alone)."),
         click.option("--image-control", type=click.Choice(["right", "wrong", "blank"]), default="right",
-                     help="wrong: each sentence gets another's image; blank: none gets any."),
-        click.option("--control-seed", type=click.IntRange(min=0), default=1, help="Draws the wrong images."),
-        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]"),
+                     help="Control: wrong shows each sentence another's image, blank shows none."),
+        click.option("--control-seed", type=click.IntRange(min=0), default=1,
+                     help="Random seed of the wrong images."),
+        threads_option,
         shard_option,
-        click.option("--quiet", is_flag=True, help="No progress bar and no counts."),
+        quiet_option,
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -135,22 +138,47 @@ def _parts(
 
 
 @click.command("translate", cls=Command, context_settings={"show_default": True})
-@click.option("--model", type=_PATH, required=True, help="The model folder, OUTPUT/model of mmt train.")
+@model_option
 @_reads_sentences
 @click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
-              help="Where translations go, one a line; .jsonl gets JSON lines, .gz is packed.")  # fmt: skip
-@click.option("--beam-size", type=click.IntRange(min=1), help="[default: the model's]")
-@click.option("--length-penalty", type=float, help="Over 1 favours longer translations.  [default: the model's]")
-@click.option("--n-best", type=click.IntRange(min=1), default=1, help="Translations of each sentence.")
-@click.option("--draws", type=click.IntRange(min=1), default=1,
-              help="Several draws of wrong images, with the next seeds; put {draw} into --output.")  # fmt: skip
-@click.option("--guidance", type=click.FloatRange(min=0), default=1.0, metavar="GAMMA",
-              help="Over 1 exaggerates what the image changes, 0 leaves it out.")  # fmt: skip
-@click.option("--max-tokens", type=click.IntRange(min=1), default=8192, help="Of a batch, beams included.")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16", "int8"]), default="float32",
-              help="Of the decoder's matrices; the others are faster and less exact.")  # fmt: skip
-@click.option("--runtime", type=click.Choice(["torch", "onnx"]),
-              help="onnx: what mmt export wrote, without torch.  [default: by the folder]")  # fmt: skip
+              help="Output file, one translation a line; .jsonl writes JSON lines, .gz compresses.")  # fmt: skip
+@click.option("--beam-size", type=click.IntRange(min=1), help="Beam size.  [default: the model's]")
+@click.option(
+    "--length-penalty",
+    type=float,
+    help="Length penalty; over 1 favours longer translations.  [default: the model's]",
+)
+@click.option("--n-best", type=click.IntRange(min=1), default=1, help="Number of translations of each sentence.")
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Number of draws of wrong images, with consecutive seeds; put {draw} into --output.",
+)
+@click.option(
+    "--guidance",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    metavar="GAMMA",
+    help="Classifier-free guidance: over 1 amplifies the image's effect, 0 drops it.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=8192,
+    help="Maximum number of tokens in a batch, beams included.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "int8"]),
+    default="float32",
+    help="Precision of the decoder's matrices; bfloat16 and int8 are faster and less exact.",
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(["torch", "onnx"]),
+    help="Runtime: onnx runs what mmt export wrote, without torch.  [default: by the folder]",
+)
 @import_option
 def translate_command(
     model: Path,
@@ -175,7 +203,7 @@ def translate_command(
     shard: str | None,
     quiet: bool,
 ) -> None:
-    """Translates a file, each sentence with its image or without; one line out for each line in."""
+    """Translate sentences, with their images or without. Every input line yields one output line."""
     from mmt.files import FileTranslator, write_output
 
     # What can be wrong is looked at before torch is loaded.
@@ -249,20 +277,21 @@ def _translator(
             raise MMTError("--precision bfloat16: an exported model has float32 and int8.")
         return ExportedTranslator.from_dir(model, store, precision, threads)
 
-    import torch
-
     from mmt.translator import Translator
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     return Translator.from_dir(model, store, precision)
 
 
 @click.command("predict", cls=Command, context_settings={"show_default": True})
-@click.option("--model", type=_PATH, required=True, help="A model folder, trained for labels or scores.")
+@click.option("--model", type=_PATH, required=True, help="Model folder of a model trained for labels or scores.")
 @_reads_sentences
-@click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
-              help="Label, probability and score, tab-separated; .jsonl: JSON lines, .gz: packed.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True),
+    default="-",
+    help="Output file: label, probability and score, tab-separated; .jsonl writes JSON lines, .gz compresses.",
+)
 @import_option
 def predict_command(
     model: Path,
@@ -279,7 +308,7 @@ def predict_command(
     shard: str | None,
     quiet: bool,
 ) -> None:
-    """Labels and scores sentences, each with its image or recording or without; one line out for each line in."""
+    """Predict labels and scores of sentences. Every input line yields one output line."""
     from mmt.files import FileTranslator, write_predictions
 
     share = Shard.of(shard)

@@ -32,7 +32,7 @@ out = console()
 @click.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 def main(folder: Path) -> None:
-    """Fills FOLDER; what an earlier, interrupted run finished there is not done again."""
+    """Train and compare a text-only and a multimodal model in FOLDER; resumes an interrupted run."""
     write_alone_in(folder)
     data, store = folder / "data", folder / "features"
     started = time.monotonic()

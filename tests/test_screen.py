@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -9,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
+from test_runtime import commands_of, scripts
 
+import mmt.cli
 from mmt.cli import main
 from mmt.compare_table import Row, Spread, table_of
 from mmt.screen import counted, print_table
@@ -103,3 +107,53 @@ def test_a_name_that_is_no_text_is_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("count", "said"), [(0, "0 queries"), (1, "1 query"), (2_000, "2,000 queries")])
 def test_one_of_a_thing_is_singular(count: int, said: str) -> None:
     assert counted(count, "query", "queries") == said
+
+
+COMMANDS = [(module, leaf) for module in (mmt.cli, *scripts()) for leaf in commands_of(module)]
+BENCHMARKS = ("eval.bench_", "recipes.train", "eval.score")
+
+
+def options() -> list[tuple[str, click.Option]]:
+    return [
+        (f"{module.__name__} {leaf.name}", option)
+        for module, leaf in COMMANDS
+        if not module.__name__.startswith(BENCHMARKS)
+        for option in leaf.params
+        if isinstance(option, click.Option) and not option.hidden
+    ]
+
+
+def test_every_option_says_what_it_is() -> None:
+    assert [f"{where} {option.name}" for where, option in options() if not option.help] == []
+    fragments = re.compile(r"(Of|Its|Their|Whose|With|Instead|Where|How|Which|Draws|\[)\b")
+    unclear = [f"{where} --{option.name}: {option.help}" for where, option in options() if option.help]
+    assert [line for line in unclear if fragments.match(line.partition(": ")[2]) and "With --" not in line] == []
+
+
+@pytest.mark.parametrize("name", ["--threads", "--quiet", "--shard", "--import", "--draws"])
+def test_an_option_of_one_name_has_one_meaning(name: str) -> None:
+    told = {option.help for where, option in options() if name in option.opts and "labels" not in where}
+    assert len(told - {_SEVERAL_DRAWS}) == 1
+
+
+_SEVERAL_DRAWS = "Number of draws of wrong images, with consecutive seeds; put {draw} into --output."
+
+
+def test_every_command_that_runs_a_model_takes_threads() -> None:
+    runs_a_model = {"--model", "--models", "--backbone", "--system"}
+    given = [
+        (f"{module.__name__} {leaf.name}", {name for option in leaf.params for name in option.opts})
+        for module, leaf in COMMANDS
+        if not module.__name__.startswith((*BENCHMARKS, "eval.vqa"))
+    ]
+    without = [where for where, names in given if names & runs_a_model and "--threads" not in names]
+    assert without == ["mmt.cli export"]  # which computes nothing
+
+
+@pytest.mark.parametrize("width", ["40", "80"])
+@pytest.mark.parametrize("module", ["mmt.cli", "data_prep.vqa", "data_prep.classes"])
+def test_the_list_of_commands_is_not_cut(module: str, width: str) -> None:
+    given = importlib.import_module(module).main
+    done = CliRunner().invoke(given, ["--help"], terminal_width=int(width))
+    assert "Commands:" in done.stdout
+    assert "..." not in done.stdout.partition("Commands:")[2]

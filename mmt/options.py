@@ -1,0 +1,27 @@
+"""Options that several commands share: one name has one meaning and one text everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+model_option = click.option("--model", type=_PATH, required=True, help="Model folder: OUTPUT/model of mmt train.")
+draws_option = click.option(
+    "--draws", type=click.IntRange(min=1), default=5, help="Number of random draws of wrong images."
+)
+draws_seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=1, help="Random seed of the first draw."
+)
+bootstrap_seed_option = click.option(
+    "--seed", type=click.IntRange(min=1), default=12345, help="Random seed of the bootstrap."
+)
+format_option = click.option(
+    "--format", "output", type=click.Choice(["table", "json"]), default="table", help="Format of the output."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Number of CPU threads.  [default: all cores]"
+)
+quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bar and no summary.")
