@@ -126,8 +126,8 @@ def _report(folder: Path, data: Path, store: Path) -> None:
 
 def _page(folder: Path, data: Path, store: Path) -> None:
     """What ``mmt evidence --draws 2 --gallery 6`` writes of both models."""
+    from mmt.atomic import make_folder
     from mmt.collect import Inputs, collect
-    from mmt.lines import make_folder
     from mmt.report import summary, write_report
 
     make_folder(folder / "evidence")
