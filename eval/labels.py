@@ -24,6 +24,7 @@ from mmt.atomic import write_whole
 from mmt.command import Command, write_alone_in
 from mmt.errors import MMTError
 from mmt.folder import read_card
+from mmt.image_names import Names
 from mmt.label_metrics import draw_confusion, label_scores, sentiment_scores
 from mmt.labels import read_column, read_labels
 from mmt.options import threads_option
@@ -175,11 +176,19 @@ def evaluate(
 
 
 def _images(translator: Any, rows: Any) -> list[Any]:
-    """Of each row its image, as the translator takes it; None where there is none, or the store lacks it."""
+    """Of each row its image, as the translator takes it; None where there is none, or the store lacks it.
+
+    Images that the store lacks are named on standard error.
+    """
     if translator.card.features is None:
         return [None] * len(rows)
     names = [name if has else None for name, has in zip(rows["image"], rows["has_image"], strict=True)]
     if translator.features is not None:
+        missing = dict.fromkeys(name for name in names if name is not None and name not in translator.features)
+        if missing:
+            said = Names(translator.features.ids).listed(missing)
+            where = translator.features.folder
+            click.echo(f"{counted(len(missing), 'image')} without features in {where}: {said}", err=True)
         return [name if name is not None and name in translator.features else None for name in names]
     raise MMTError("--images is missing: name the feature store that the models were trained with.")
 

@@ -14,6 +14,7 @@ import numpy as np
 from mmt.controls import Control, wrong_images
 from mmt.errors import MMTError
 from mmt.evidence import SMALLEST_GAIN, Awareness, Comparison, ControlRow, Spread, Verdict
+from mmt.image_names import Names
 from mmt.metrics import FEWEST_SENTENCES, corpus_scores, normalized, paired_bootstrap, signed_rank, word_hits
 from mmt.probes import can_be_scored, gold_items, probe_accuracy
 from mmt.screen import counted
@@ -62,7 +63,7 @@ def read_sentences(data: Path, split: str, known: Callable[[str], bool]) -> Sent
         else:
             missing.append(row["image"])
     if len(kept) < 2:
-        lost = f", and {counted(len(missing), 'image')} missing, such as '{missing[0]}'" if missing else ""
+        lost = f", and {counted(len(missing), 'image')} missing: {Names(()).listed(missing)}" if missing else ""
         raise MMTError(
             f"{data}: split '{split}' has {counted(len(kept), 'sentence')} with an image{lost}; evidence needs "
             "two or more. Name another split, or the images with --images."

@@ -18,11 +18,11 @@ from mmt.cli import main
 from mmt.config import read_config
 from mmt.errors import MMTError
 from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureSignature
+from mmt.features import FeatureSignature, FeatureStore
 from mmt.folder import read_card
 from mmt.labels import label_names, read_column, with_labels
 from mmt.predictions import predict
-from mmt.prepared import DatasetInfo, write_dataset
+from mmt.prepared import DatasetInfo, read_split, write_dataset
 from mmt.recipe import train
 from mmt.scoring import score_pairs
 from mmt.translator import Translator
@@ -204,6 +204,19 @@ def test_the_scores_of_a_split_come_with_controls_and_the_prior(
     assert late["right"]["by_kind"]["both"]["items"] == 20
     assert sum(map(sum, late["right"]["pooled"]["confusion"])) == 30
     assert (tmp_path / "confusion.png").exists()
+
+
+def test_images_without_features_are_named(trained: Path, spoken: Path, tmp_path: Path) -> None:
+    store = FeatureStore.open(spoken / "features")
+    gone = next(row["image"] for row in read_split(spoken / "data", "test") if row["has_image"])
+    ids = [name for name in store.ids if name != gone]
+    with FeatureWriter(tmp_path / "fewer", store.signature, "float32") as writer:
+        writer.append(ids, store.get(ids))
+        writer.finish()
+    args = [str(tmp_path / "out"), "--system", "x", str(trained / "model"), str(spoken / "data"), "--draws", "1"]
+    result = CliRunner().invoke(eval_labels.main, [*args, "--images", str(tmp_path / "fewer")])
+    assert result.exit_code == 0, result.output
+    assert f"1 image without features in {tmp_path / 'fewer'}: '{gone}'" in result.stderr
 
 
 def test_unknown_labels_are_refused_or_count_as_wrong(spoken: Path) -> None:
