@@ -314,7 +314,8 @@ def signed_rank(
 ) -> float | None:
     """p value of Wilcoxon's signed-rank test that paired differences are symmetric around 0, by scipy.
 
-    Wilcoxon (1945), https://doi.org/10.2307/3001968. Differences of 0 are left out; None if all are.
+    Wilcoxon (1945), https://doi.org/10.2307/3001968. Differences of 0 are left out; None if all are. Exact for up to
+    50 differences without ties, else by the normal approximation without continuity correction.
     """
     from scipy.stats import wilcoxon
 

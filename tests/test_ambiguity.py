@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from conftest import make_features, tiny_folder
+from sklearn.metrics import f1_score
 
 from data_prep.ambiguous import main as find_command
 from eval.ambiguous import main as score_command
@@ -210,6 +211,17 @@ def test_f1_is_what_its_definition_says() -> None:
     assert score.accuracy == 50
     assert score.micro_f1 == pytest.approx(100 * 2 * (2 / 3) * (2 / 4) / (2 / 3 + 2 / 4))
     assert score.macro_f1 == pytest.approx(100 * (2 * 1 * (2 / 3) / (1 + 2 / 3) + 0) / 2)
+
+
+def test_f1_is_scikit_learns() -> None:
+    says = {"bank": "Eine Bank.", "ufer": "Ein Ufer.", "": "nichts"}
+    draw = random.Random(4)
+    gold = draw.choices(["bank", "ufer"], [3, 1], k=60)
+    predicted = [one if draw.random() < 0.6 else draw.choice([*says]) for one in gold]
+    score = sense_accuracy(BANK, ["A bank."] * 60, [says[one] for one in gold], [says[one] for one in predicted])
+    for average, value in (("micro", score.micro_f1), ("macro", score.macro_f1)):
+        expected = f1_score(gold, predicted, labels=["bank", "ufer"], average=average)
+        assert value == pytest.approx(100 * expected)
 
 
 def test_the_baseline_is_the_system_that_always_takes_the_usual_translation() -> None:

@@ -444,3 +444,15 @@ def test_signed_rank_agrees_with_the_textbook() -> None:
     assert signed_rank([0.0, 0.0]) is None
     assert signed_rank([1.0, 2.0, 3.0, 4.0, 5.0], "greater") == pytest.approx(1 / 32)
     assert signed_rank([1e-12, 0.0]) is None  # rounding is no difference
+
+
+# The example of R's wilcox.test: depression of nine patients before and after treatment (Hollander and Wolfe 1973).
+BEFORE = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30]
+AFTER = [0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29]
+
+
+def test_signed_rank_is_that_of_r() -> None:
+    """V = 40 of 45, and of 512 ways to give signs to nine ranks 10 give as much."""
+    differences = [before - after for before, after in zip(BEFORE, AFTER, strict=True)]
+    assert signed_rank(differences, "greater") == pytest.approx(0.01953, abs=5e-6)
+    assert signed_rank(differences) == pytest.approx(0.03906, abs=5e-6)
