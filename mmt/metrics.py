@@ -314,8 +314,8 @@ def signed_rank(
 ) -> float | None:
     """p value of Wilcoxon's signed-rank test that paired differences are symmetric around 0, by scipy.
 
-    Wilcoxon (1945), https://doi.org/10.2307/3001968. Differences of 0 are left out; None if all are. Exact for up to
-    50 differences without ties, else by the normal approximation without continuity correction.
+    Wilcoxon (1945), https://doi.org/10.2307/3001968. Differences of 0 are left out; None if all are. How p is
+    computed, exactly for few differences and by the normal approximation for many, is scipy's choice.
     """
     from scipy.stats import wilcoxon
 

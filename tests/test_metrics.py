@@ -446,7 +446,7 @@ def test_signed_rank_agrees_with_the_textbook() -> None:
     assert signed_rank([1e-12, 0.0]) is None  # rounding is no difference
 
 
-# The example of R's wilcox.test: depression of nine patients before and after treatment (Hollander and Wolfe 1973).
+# The example of R's wilcox.test: depression of nine patients before and after (Hollander and Wolfe 1973).
 BEFORE = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30]
 AFTER = [0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29]
 
