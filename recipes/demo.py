@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from data_prep.pictures import SIZES, prepare
-from mmt.atomic import holder_of, write_whole
+from mmt.atomic import holder_of, make_folder, write_whole
 from mmt.command import Command, write_alone_in
 from mmt.controls import other_readings
 from mmt.errors import MMTError
