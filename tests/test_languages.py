@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from mmt.errors import MMTError
@@ -44,6 +47,26 @@ def test_the_references_are_perfect_by_every_metric_that_is_shown(lang: str, tag
     assert {*scores, *omitted} == set(METRICS)
     assert all(omitted.values())
     assert list(paired_bootstrap(lines, [lines], lines, target_lang=target_lang, samples=2)[0]) == list(scores)
+
+
+def test_a_tokenizer_that_is_on_the_machine_is_used_and_none_is_downloaded(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any SentencePiece model stands for flores200's here."""
+    from sacrebleu.tokenizers import tokenizer_spm
+
+    def download(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(tokenizer_spm, "download_file", download)
+    monkeypatch.setattr("sacrebleu.utils.SACREBLEU_DIR", str(tmp_path))
+    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+    assert "flores200" in metrics_for([TEXTS["th"]], target_lang="th")[1]["bleu"]
+    (tmp_path / "models").mkdir()
+    shutil.copy(world / "tokenizer.model", tmp_path / "models" / "flores200sacrebleuspm")
+    score = corpus_scores([TEXTS["th"]], [TEXTS["th"]], target_lang="th")["bleu"]
+    assert score.value == pytest.approx(100)
+    assert "tok:flores200" in score.signature
 
 
 @pytest.mark.parametrize(("lang", "keys"), EXPECTED.items())
