@@ -263,14 +263,14 @@ def evidence_command(
     from mmt.feature_sets import open_features
     from mmt.image_names import Names, files_below
     from mmt.prepared import image_folder
-    from mmt.report import summary, wrapped, write_report
+    from mmt.report import print_summary, wrapped, write_report
 
     use_threads(threads)
     inputs = Inputs(model, data, split, stores, against, commute, commute_images, draws, seed, gallery)
     found, files = collect(inputs)
     write_report(found, output, None if no_pictures else files)
+    print_summary(found)
     width = min(shutil.get_terminal_size().columns, 100)
-    click.echo(summary(found, width))
     for what, why in found.not_run:
         click.echo(f"Not run: {what}\n{wrapped(why, width)}", err=True)
     if missing := found.data["images_missing"]:

@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from mmt import __version__, charts
 from mmt.atomic import write_together
 from mmt.evidence import FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
@@ -210,49 +212,40 @@ def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
     return verdicts if evidence.comparison.answer != "not compared" else verdicts[::-1]
 
 
-def summary(evidence: Evidence, width: int = 80) -> str:
-    """Both verdicts and the scores as text for a terminal; no line is wider than ``width`` columns."""
-    from rich import box
-    from rich.table import Table
+def print_summary(evidence: Evidence) -> None:
+    """Prints both verdicts and the scores, in lines no wider than the terminal."""
+    from mmt.screen import console, print_table
 
-    parts = [
-        f"{verdict['question']} {verdict['answer'].capitalize()}\n{wrapped(verdict['sentence'], width)}"
-        for verdict in _verdicts(evidence)
-    ]
+    for verdict in _verdicts(evidence):
+        click.echo(f"{verdict['question']} {verdict['answer'].capitalize()}")
+        click.echo(wrapped(verdict["sentence"], min(console().width, 100)) + "\n")
     rows = ordered(evidence.controls)
     scores = list(dict.fromkeys(name for row in rows for name in row.scores))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("system", overflow="fold")
-    for name in scores:
-        table.add_column(name, justify="right", overflow="fold")
-    for row in rows:
-        values = [_spread_text(row, name, _decimals(rows, name)) for name in scores]
-        table.add_row(row_name(row, evidence.comparison), *values)
-    return "\n\n".join([*parts, *([_printed(table, width)] if rows else [])])
+    cells = [
+        [row_name(row, evidence.comparison), *(_spread_text(row, name, _decimals(rows, name)) for name in scores)]
+        for row in rows
+    ]
+    if rows:
+        print_table(["system", *scores], cells)
 
 
 def wrapped(text: str, width: int = 80) -> str:
     """Text for a terminal in lines of at most ``width`` columns, indented by two."""
+    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
-    return _printed(Padding(Text(visible(text).replace("\u00a0", " ")), (0, 0, 0, 2)), width)
-
-
-def _printed(shown: Any, width: int) -> str:
-    from rich.console import Console
-
-    console = Console(width=width, color_system=None, markup=False, emoji=False)
-    with console.capture() as text:
-        console.print(shown)
-    return "\n".join(line.rstrip() for line in text.get().strip("\n").splitlines())
+    console = Console(width=width, color_system=None)
+    with console.capture() as lines:
+        console.print(Padding(Text(visible(text).replace("\u00a0", " ")), (0, 0, 0, 2)))
+    return "\n".join(line.rstrip() for line in lines.get().splitlines())
 
 
 def _spread_text(row: ControlRow, score: str, decimals: int) -> str:
     if score not in row.scores:
         return "–"
     spread = row.scores[score]
-    return _number(spread.mean, decimals) + _deviation(spread.std, decimals)
+    return _number(spread.mean, decimals) + _deviation(spread.std, decimals).replace("\u00a0", "")
 
 
 def _deviation(std: float | None, decimals: int) -> str:

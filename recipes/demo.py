@@ -126,15 +126,14 @@ def _report(folder: Path, data: Path, store: Path) -> None:
 
 def _page(folder: Path, data: Path, store: Path) -> None:
     """What ``mmt evidence --draws 2 --gallery 6`` writes of both models."""
-    from mmt.atomic import make_folder
     from mmt.collect import Inputs, collect
-    from mmt.report import summary, write_report
+    from mmt.report import print_summary, write_report
 
     make_folder(folder / "evidence")
     models = folder / "gated" / "model", folder / "none" / "model"
     evidence, pictures = collect(Inputs(models[0], data, "test", (store,), models[1], draws=2, gallery=6))
     write_report(evidence, folder / "evidence", pictures)
-    out.print(summary(evidence, min(out.width, 80)), soft_wrap=True)
+    print_summary(evidence)
 
 
 def _columns(rows: Dataset) -> list[list[str]]:

@@ -35,7 +35,7 @@ from mmt.evidence import (
     Verdict,
 )
 from mmt.gallery import make_card
-from mmt.report import render, summary, to_json, visible, write_report
+from mmt.report import print_summary, render, to_json, visible, write_report
 
 HOSTILE = (
     "<script>document.title='hacked'</script>\"'><img src=x onerror=alert(1)></style>{{ 7*7 }}&amp;"
@@ -388,12 +388,13 @@ def test_text_only_model_has_a_page() -> None:
     assert "difference" not in Page(html.partition('id="comparison"')[2].partition("</section>")[0]).text
 
 
-def test_the_comparison_leads_and_is_asked_for_where_it_is_missing() -> None:
+def test_the_comparison_leads_and_is_asked_for_where_it_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     evidence = make_evidence()
     missing = Comparison("Better than text-only?", "not compared", "Not compared: name a model with --against.")
     for comparison, leads in ((evidence.comparison, True), (missing, False)):
         compared = replace(evidence, comparison=comparison)
-        for text in (Page(render(compared, None)).text, summary(compared)):
+        print_summary(compared)
+        for text in (Page(render(compared, None)).text, capsys.readouterr().out):
             assert (text.index("Better than text-only?") < text.index("Does it use the image?")) == leads
             assert comparison.answer.capitalize() in text
             assert ("--against" in text) == (not leads)
@@ -401,14 +402,18 @@ def test_the_comparison_leads_and_is_asked_for_where_it_is_missing() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80])
-def test_no_line_of_the_summary_is_wider_than_the_terminal(width: int) -> None:
+def test_no_line_of_the_summary_is_wider_than_the_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from rich.cells import cell_len
 
     evidence = make_evidence()
     scores = {f"progressive, {kind} {n}": Spread(12.3, 4.5, 5) for n, kind in enumerate(["restricted", "relaxed"])}
     rows = [replace(row, scores=row.scores | scores) for row in evidence.controls]
     long = replace(evidence.verdict, sentence="Yes: " + "it uses 5 images [bold] 日本語 " * 30)
-    text = summary(replace(evidence, controls=rows, verdict=long), width)
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_summary(replace(evidence, controls=rows, verdict=long))
+    text = capsys.readouterr().out
     assert max(map(cell_len, text.splitlines())) <= width
     assert "…" not in text
     assert "[bold]" in text
