@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from mmt import runtime
 from mmt.atomic import make_folder, only_writer, replacing_folder, write_whole
+from mmt.domain import PIECES
 from mmt.errors import MMTError
 from mmt.exported import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
 from mmt.folder import CARD, TOKENIZER, load_model
@@ -31,7 +32,7 @@ from mmt.stepping import StepDecoder
 from mmt.text import BOS, EOS, PAD, Tokenizer
 
 _OPSET = 20
-_FILES = {CARD, TOKENIZER, *(file_of(name, one) for name in (ENCODER, DECODER) for one in PRECISIONS)}
+_FILES = {CARD, TOKENIZER, PIECES, *(file_of(name, one) for name in (ENCODER, DECODER) for one in PRECISIONS)}
 
 
 def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] = PRECISIONS) -> None:
@@ -64,6 +65,8 @@ def _fill(
     beside: Path, folder: Path, model: MMTModel, tokenizer: Tokenizer, precisions: Sequence[ExportPrecision]
 ) -> None:
     shutil.copyfile(tokenizer.path, beside / TOKENIZER)
+    if tokenizer.training is not None:
+        (beside / PIECES).write_text(tokenizer.training.to_json(), encoding="utf-8")
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():
         for name, graph in tqdm(_graphs(model), total=2, unit=" graphs", disable=None):
             path = Path(temporary, name)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from mmt import runtime
 from mmt.errors import MMTError, local_path
-from mmt.folder import TOKENIZER, WEIGHTS, ModelCard, check_files, read_card
+from mmt.folder import TOKENIZER, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
 from mmt.parallel import in_threads
 from mmt.search import MAX_LENGTH, Candidates, Hypothesis, Numbers, Places, Steps, lengths_allowed, search
-from mmt.text import EOS, PAD, Tokenizer
+from mmt.text import EOS, PAD
 from mmt.translating import BaseTranslator, Features, Work, opened
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ExportedTranslator(BaseTranslator):
         folder = local_path(folder)
         card = read_card(folder)
         graphs = Graphs(folder, card, precision)
-        tokenizer = Tokenizer(folder / TOKENIZER)
+        tokenizer = load_tokenizer(folder, card)
         if tokenizer.vocab_size != card.config["vocab_size"]:
             raise MMTError(f"{folder}: {TOKENIZER} is another model's. Export the model again.")
         translator = cls(tokenizer, card, opened(features))

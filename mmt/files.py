@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mmt.atomic import replacing
 from mmt.controls import Control, wrong_images
+from mmt.domain import PIECES
 from mmt.errors import MMTError, local_path
 from mmt.image_names import Names, files_below, names_in
 from mmt.inputs import Input, Line
@@ -35,18 +36,34 @@ _CHUNK = 2048  # lines sorted by length and held in memory, with their images' f
 
 @dataclass
 class Counts:
-    """What was translated: sentences, those with an image, and the images that were named but not to be had."""
+    """What was translated: sentences, those with an image, and the images that were named but not to be had.
+
+    ``out_of_domain``: sentences unlike the training text (``mmt.domain``), ``first`` the number of the first one's
+    line; ``by_bytes`` where the model folder does not know its training text, so that bytes alone tell.
+    """
 
     sentences: int = 0
     with_image: int = 0
     missing_images: list[str] = field(default_factory=list)
     """Their names as the lines have them, one for each line."""
+    out_of_domain: int = 0
+    first: int = 0
+    by_bytes: bool = False
 
     def summary(self, shown: str = "with image") -> str:
         """In words; ``shown`` says what was shown to those that have an image."""
 
         missing = f", {counted(len(self.missing_images), 'image')} missing" if self.missing_images else ""
-        return f"{counted(self.sentences, 'sentence')}, {self.with_image:,} {shown}{missing}"
+        about = f"{counted(self.sentences, 'sentence')}, {self.with_image:,} {shown}{missing}"
+        return about + out_of_domain(self.out_of_domain, self.first, by_bytes=self.by_bytes)
+
+
+def out_of_domain(count: int, first: int = 0, *, by_bytes: bool) -> str:
+    """What a summary says of lines out of domain; see ``Counts``."""
+    said = f", {count:,} out of domain (unlike the training text; the first is line {first:,})" if count else ""
+    if by_bytes:
+        said += f", out of domain by bytes alone (no {PIECES} in the model folder)"
+    return said
 
 
 class FileTranslator:
@@ -66,7 +83,7 @@ class FileTranslator:
     ) -> None:
         self.translator, self.given, self.shard = translator, given, shard
         self._skips = missing == "skip"
-        self.counts = Counts()
+        self.counts = Counts(by_bytes=translator.tokenizer.training is None)
 
     def translate(
         self,
@@ -93,7 +110,9 @@ class FileTranslator:
             n_best=n_best,
             max_tokens=max_tokens,
         )
-        yield from self._in_chunks(work, image_control, control_seed, show_progress)
+        yield from self._in_chunks(
+            work, lambda found: found[0].out_of_domain, image_control, control_seed, show_progress
+        )
 
     def predict(
         self,
@@ -109,7 +128,9 @@ class FileTranslator:
 
         assert isinstance(self.translator, Translator)  # noqa: S101  # an exported model only translates
         work = partial(predict, self.translator, max_tokens=max_tokens)
-        yield from self._in_chunks(work, image_control, control_seed, show_progress)
+        yield from self._in_chunks(
+            work, lambda found: found.out_of_domain, image_control, control_seed, show_progress
+        )
 
     def notes(self) -> list[str]:
         """What had to be done to files on the way, such as ``resampled from 44,100 Hz``."""
@@ -132,9 +153,17 @@ class FileTranslator:
         return Names(names_in(beside, os.path.dirname(first)))
 
     def _in_chunks(
-        self, work: Callable[..., Sequence[Found]], control: Control, seed: int, show_progress: bool
+        self,
+        work: Callable[..., Sequence[Found]],
+        is_strange: Callable[[Found], bool],
+        control: Control,
+        seed: int,
+        show_progress: bool,
     ) -> Iterator[tuple[Line, Found]]:
-        """Yields each line with what ``work`` makes of sentences and images, and counts them."""
+        """Yields each line with what ``work`` makes of sentences and images, and counts them.
+
+        ``is_strange`` tells from it whether the line is out of domain.
+        """
         from tqdm import tqdm
 
         stream = self._shown(control, seed)
@@ -149,6 +178,10 @@ class FileTranslator:
                 found = work([line.source for line, _ in chunk], images if any(has) else None, progress=bar.update)
                 self.counts.sentences += len(chunk)
                 self.counts.with_image += sum(has)
+                for (line, _), one in zip(chunk, found, strict=True):
+                    if is_strange(one):
+                        self.counts.out_of_domain += 1
+                        self.counts.first = self.counts.first or line.number
                 yield from zip((line for line, _ in chunk), found, strict=True)
 
     def _there(self, stream: Iterator[tuple[Line, str | Path | None]]) -> Iterator[tuple[Line, str | Path | None]]:
@@ -294,7 +327,8 @@ def _said(line: Line, said: Prediction, as_json: bool) -> str:
         if value is not None
     }
     if as_json:
-        return json.dumps({"source": line.source, "image": line.image, **values}, ensure_ascii=False)
+        about = {"source": line.source, "image": line.image, **values, "out_of_domain": said.out_of_domain}
+        return json.dumps(about, ensure_ascii=False)
     # A label out of a data set may be any text: here it is one cell of one line.
     return "\t".join(" ".join(str(value).split()) for value in values.values())
 
@@ -305,6 +339,7 @@ def _formatted(line: Line, translations: list[Translation], n_best: int, as_json
             "source": line.source,
             "image": line.image,
             "with_image": translations[0].with_image,
+            "out_of_domain": translations[0].out_of_domain,
             "translations": [{"text": t.text, "score": round(t.score, 6)} for t in translations],
         }
         return json.dumps(value, ensure_ascii=False)

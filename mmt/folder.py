@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.atomic import replacing_folder
+from mmt.domain import PIECES, TrainingPieces, read_pieces
 from mmt.errors import MMTError
 from mmt.feature_sets import signature_from
 from mmt.features import FeatureSignature
@@ -73,24 +74,31 @@ class ModelCard:
             )
 
 
-def save_model(folder: Path, weights: dict[str, Any], tokenizer: Path, card: ModelCard) -> None:
+def save_model(
+    folder: Path, weights: dict[str, Any], tokenizer: Path, card: ModelCard, pieces: TrainingPieces | None = None
+) -> None:
     """Writes a model folder beside ``folder`` and renames it into place; an older one there is replaced.
 
     Args:
         weights: the model's state dict (tensors by name).
         tokenizer: the SentencePiece model to copy.
+        pieces: how often each of its pieces occurs in the training text.
     """
     with replacing_folder(folder) as beside:
-        _fill(beside, weights, tokenizer, card)
+        _fill(beside, weights, tokenizer, card, pieces)
 
 
-def _fill(beside: Path, weights: dict[str, Any], tokenizer: Path, card: ModelCard) -> None:
+def _fill(
+    beside: Path, weights: dict[str, Any], tokenizer: Path, card: ModelCard, pieces: TrainingPieces | None
+) -> None:
     from safetensors.torch import save_file
 
     save_file({name: t.contiguous() for name, t in weights.items() if name != _TIED}, beside / WEIGHTS)
     shutil.copyfile(tokenizer, beside / TOKENIZER)
     raw = asdict(card) | {"features": card.features.to_dict() if card.features else None}
-    raw["sha256"] = {name: file_checksum(beside / name) for name in (WEIGHTS, TOKENIZER)}
+    if pieces is not None:
+        (beside / PIECES).write_text(pieces.to_json(), encoding="utf-8")
+    raw["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
     (beside / CARD).write_text(json.dumps(raw, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -149,6 +157,20 @@ def check_files(folder: Path, card: ModelCard, names: Iterable[str]) -> None:
             )
 
 
+def load_tokenizer(folder: Path, card: ModelCard) -> Tokenizer:
+    """The tokenizer of a model folder, or of an exported model, with what it knows of the training text.
+
+    Raises:
+        MMTError: a file is missing or damaged.
+    """
+    from mmt.text import Tokenizer
+
+    check_files(folder, card, (TOKENIZER, PIECES))
+    tokenizer = Tokenizer(folder / TOKENIZER)
+    tokenizer.training = read_pieces(folder, tokenizer.vocab_size)
+    return tokenizer
+
+
 def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     """Loads a model folder on the CPU, ready to translate.
 
@@ -159,12 +181,11 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
 
     from mmt.model import MMTModel
     from mmt.sizes import MMTConfig
-    from mmt.text import Tokenizer
 
     card = read_card(folder)
     _check_fusion(folder, card)
-    check_files(folder, card, (WEIGHTS, TOKENIZER))
-    tokenizer = Tokenizer(folder / TOKENIZER)
+    check_files(folder, card, (WEIGHTS,))
+    tokenizer = load_tokenizer(folder, card)
     try:
         weights = load_file(folder / WEIGHTS)
         model = MMTModel(_fitting(MMTConfig(**card.config), card, weights))

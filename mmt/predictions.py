@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmt.buckets import length_batches
+from mmt.domain import is_out_of_domain
 from mmt.errors import MMTError
 from mmt.translator import Translator
 
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The most probable label with its probability, and the score; None where the model has no such head."""
+    """The most probable label with its probability, and the score; None where the model has no such head.
+
+    ``out_of_domain``: the sentence is unlike the text that the model was trained on (``mmt.domain``).
+    """
 
     label: str | None
     probability: float | None
     score: float | None
+    out_of_domain: bool = False
 
 
 @torch.inference_mode()
@@ -68,6 +73,7 @@ def predict(
                 labels[int(best.indices[row])] if best is not None else None,
                 float(best.values[row]) if best is not None else None,
                 float(said["regression"][row, 0]) if "regression" in said else None,
+                is_out_of_domain(translator.tokenizer, sources[place]),
             )
         if progress is not None:
             progress(len(places))

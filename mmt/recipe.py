@@ -424,7 +424,7 @@ def _export(run: Run) -> None:
             **totals(run.output),
         },
     )
-    save_model(run.output / "model", weights, run.output / "tokenizer.model", card)
+    save_model(run.output / "model", weights, run.output / "tokenizer.model", card, run.training_pieces())
     out.print(f"model: {run.output / 'model'}  ({winner})", soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from fairseq2.gang import Gangs
 from mmt.atomic import make_folder, write_whole
 from mmt.config import BesideSection, TrainConfig, dump_config
 from mmt.data import ROW_COLUMNS, Example, check_images, encode_rows, missing_images, read_examples
+from mmt.domain import TrainingPieces
 from mmt.errors import MMTError, nearest
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
@@ -159,6 +161,15 @@ class Run:
         if isinstance(self.train_set, Streamed):
             return self.train_set.num_with_image if self.features is not None else 0
         return sum(example.image is not None for example in self.train_set)
+
+    def training_pieces(self) -> TrainingPieces:
+        """How often each piece occurs in the source text, that of data learnt beside included.
+
+        Of a streamed split a sample is counted, see ``Streamed.sample``.
+        """
+        own = self.train_set if isinstance(self.train_set, list) else self.train_set.sample()
+        examples = itertools.chain(own, *self.beside)
+        return TrainingPieces.of((example.source for example in examples), self.tokenizer)
 
     def model_config(self) -> MMTConfig:
         sizes = asdict(self.config.model)

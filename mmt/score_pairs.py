@@ -82,8 +82,9 @@ def score_pairs_command(
 
     With --n-best it reranks another system's translations instead.
     """
+    from mmt.domain import is_out_of_domain
     from mmt.feature_sets import open_features
-    from mmt.files import FileTranslator, write_output
+    from mmt.files import FileTranslator, out_of_domain, write_output
     from mmt.folder import read_card
     from mmt.inputs import Images
     from mmt.prepared import first_test_split
@@ -124,6 +125,7 @@ def score_pairs_command(
     files = FileTranslator(translator, given, missing_images)
     looked_up = [files._image(line) for line in lines]
     sources = [line.source for line in lines]
+    tokenizer = translator.tokenizer
     started = time.monotonic()
     total = sum(map(len, candidates)) if n_best is not None else len(lines) * (1 + also_blank)
     with tqdm(total=total, unit=" pairs", disable=True if quiet else None) as bar:
@@ -150,6 +152,8 @@ def score_pairs_command(
             )
     num_missing = len(files.counts.missing_images)
     missing = f", {counted(num_missing, 'image')} missing" if num_missing else ""
+    strange = [n for n, line in enumerate(sources, 1) if is_out_of_domain(tokenizer, tokenizer.encode(line))]
+    missing += out_of_domain(len(strange), *strange[:1], by_bytes=tokenizer.training is None)
     seconds = time.monotonic() - started
     if n_best is not None:
         changed = sum(new[0].text != old[0][0] for new, old in zip(ranked, candidates, strict=True))

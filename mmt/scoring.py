@@ -14,6 +14,7 @@ from torch import Tensor
 from mmt.buckets import length_batches
 from mmt.controls import image_key
 from mmt.data import Batch
+from mmt.domain import is_out_of_domain
 from mmt.errors import MMTError
 from mmt.lines import read_lines
 from mmt.model import MMTModel
@@ -196,14 +197,14 @@ def rescore(
     following = iter(scores)
     ranked = []
     for row, found in enumerate(candidates):
-        translations = []
+        translations, strange = [], is_out_of_domain(translator.tokenizer, source_ids[row])
         for text, old in found:
             if source_ids[row]:
                 score = next(following)
                 new = (1 - old_weight) * score.mean_log_prob + old_weight * old
-                translations.append(Translation(text, new, score.with_image))
+                translations.append(Translation(text, new, score.with_image, strange))
             else:
-                translations.append(Translation(text, old, images[row] is not None))
+                translations.append(Translation(text, old, images[row] is not None, strange))
         ranked.append(sorted(translations, key=lambda t: -t.score) if source_ids[row] else translations)
     return ranked
 

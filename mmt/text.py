@@ -8,12 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mmt.atomic import write_whole
 from mmt.errors import MMTError
 from mmt.normalization import normalize
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mmt.domain import TrainingPieces
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 
@@ -124,6 +128,10 @@ class Tokenizer:
     without case, lowercases what it encodes (``lowercases``): its model has never seen the bytes by which it would
     spell a capital.
 
+    ``strange`` (V,) bool: bytes and the unknown piece; ``lengths`` (V,) int: characters of each piece, 1 of a
+    byte; ``training``: how often each piece occurs in its model's training text, None where that is unknown
+    (``mmt.domain``).
+
     Raises:
         MMTError: ``path`` is missing or holds no SentencePiece model.
     """
@@ -145,6 +153,10 @@ class Tokenizer:
         self.vocab_size: int = model.vocab_size()
         self._model = model
         pieces = [model.id_to_piece(i) for i in range(EOS + 1, self.vocab_size) if not model.is_byte(i)]
+        is_byte = np.array([model.is_byte(i) for i in range(self.vocab_size)])
+        self.strange = is_byte | (np.arange(self.vocab_size) == UNK)
+        self.lengths = np.where(is_byte, 1, [len(model.id_to_piece(i)) for i in range(self.vocab_size)])
+        self.training: TrainingPieces | None = None
         self._masks = {piece for piece in pieces if MASK.fullmatch(piece)}
         self.lowercases = all(piece == piece.lower() for piece in pieces if piece not in self._masks)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mmt import runtime
 from mmt.buckets import length_batches
 from mmt.controls import Control, controlled_images, image_key
+from mmt.domain import is_out_of_domain
 from mmt.errors import MMTError, local_path
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
@@ -40,11 +41,14 @@ class Translation:
     """One translation: its text, its length-normalised log-probability, and whether an image was looked at.
 
     ``score`` is the mean over the parts where a long line was translated in parts, and 0 for an empty line.
+    ``out_of_domain``: the source is unlike the text that the model was trained on (``mmt.domain``), so that the
+    translation may have nothing to do with it.
     """
 
     text: str
     score: float
     with_image: bool
+    out_of_domain: bool = False
 
 
 Features = str | Path | Sequence[str | Path] | FeatureStore | None
@@ -215,20 +219,25 @@ class BaseTranslator(ABC):
                 progress(len({parts[i][0] for i in batch if left[parts[i][0]] == 0}))
 
         of_sentence: list[list[list[Hypothesis]]] = [[] for _ in sentences]
-        for (number, _), result in zip(parts, found, strict=True):
+        source_ids: list[list[int]] = [[] for _ in sentences]
+        for (number, ids), result in zip(parts, found, strict=True):
             of_sentence[number].append(result)
+            source_ids[number] += ids
         return [
-            self._join(results, n_best, row is not None)
-            for results, row in zip(of_sentence, looked_up, strict=True)
+            self._join(results, n_best, row is not None, is_out_of_domain(self.tokenizer, ids))
+            for results, row, ids in zip(of_sentence, looked_up, source_ids, strict=True)
         ]
 
-    def _join(self, parts: list[list[Hypothesis]], n_best: int, with_image: bool) -> list[Translation]:
+    def _join(
+        self, parts: list[list[Hypothesis]], n_best: int, with_image: bool, out_of_domain: bool
+    ) -> list[Translation]:
         if not parts:
             return [Translation("", 0.0, with_image)]
+        about = (with_image, out_of_domain)
         if len(parts) == 1:
-            return [Translation(self.tokenizer.decode(h.ids), h.score, with_image) for h in parts[0][:n_best]]
+            return [Translation(self.tokenizer.decode(h.ids), h.score, *about) for h in parts[0][:n_best]]
         text = " ".join(self.tokenizer.decode(part[0].ids) for part in parts)
-        return [Translation(text, sum(part[0].score for part in parts) / len(parts), with_image)]
+        return [Translation(text, sum(part[0].score for part in parts) / len(parts), *about)]
 
     def _parts(self, sentence: str) -> list[list[int]]:
         """Source ids of the sentence: one list, several for a long sentence, none for an empty one."""

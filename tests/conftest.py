@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mmt.domain import TrainingPieces
 from mmt.feature_writer import FeatureWriter
 from mmt.features import FeatureSignature, FeatureStore
 from mmt.folder import ModelCard, save_model
@@ -102,5 +103,6 @@ def tiny_folder(folder: Path, world: Path, fusion: str = "none", target_lang: st
     features = FeatureStore.open(world / "features").signature if fusion != "none" else None
     config = vars(model.config)
     card = ModelCard(config, "en", target_lang, features, {"beam_size": 2, "length_penalty": 1.0})
-    save_model(folder, model.state_dict(), tokenizer.path, card)
+    pieces = TrainingPieces.of((tokenizer.encode(source) for source, _ in sentences(60, 0)), tokenizer)
+    save_model(folder, model.state_dict(), tokenizer.path, card, pieces)
     return folder

@@ -121,6 +121,13 @@ def test_a_translation_loads_neither_torch_nor_fairseq2(text_only: Path, tmp_pat
     assert (tmp_path / "out.txt").read_text().splitlines() == expected
 
 
+def test_an_exported_model_knows_its_training_text(text_only: Path) -> None:
+    exported = ExportedTranslator.from_dir(text_only)
+    assert exported.tokenizer.training is not None
+    found = exported.hypotheses(["A dog sees the boat.", "Stainless steel bottle"], beam_size=1)
+    assert [best[0].out_of_domain for best in found] == [False, True]
+
+
 def test_what_is_typed_is_answered_line_by_line(text_only: Path) -> None:
     expected = Translator.from_dir(text_only.parent / "model").translate(["A dog sees the cat.", "A boat."])
     ours, theirs = pty.openpty()

@@ -35,7 +35,7 @@ def test_no_more_lines_are_read_than_a_chunk_ahead_of_what_is_written(monkeypatc
     def hypotheses(sentences: list[str], *_: Any, **__: Any) -> list[list[Translation]]:
         return [[Translation(sentence, 0.0, False)] for sentence in sentences]
 
-    translator: Any = SimpleNamespace(hypotheses=hypotheses)
+    translator: Any = SimpleNamespace(hypotheses=hypotheses, tokenizer=SimpleNamespace(training=None))
     work = FileTranslator(translator, Input(endless(), None, Images(), Path()))
     for written, (line, best) in enumerate(work.translate(show_progress=False), 1):
         assert (line.number, best[0].text) == (written, str(written))

@@ -141,7 +141,7 @@ def test_predict_writes_one_line_a_sentence(trained: Path, spoken: Path, tmp_pat
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(lines) == 30
-    assert list(lines[0]) == ["source", "image", "label", "probability", "score"]
+    assert list(lines[0]) == ["source", "image", "label", "probability", "score", "out_of_domain"]
     result = CliRunner().invoke(main, [*common, "--image-control", "blank"])
     rows = [line.split("\t") for line in result.output.splitlines()]
     assert len(rows) == 30

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from mmt.checkpoints import checkpoint_steps
 from mmt.config import TrainConfig, read_config
+from mmt.domain import read_pieces
 from mmt.errors import MMTError
 from mmt.folder import read_card
 from mmt.model import MMTModel
@@ -88,6 +89,9 @@ def test_training_learns_and_writes_a_model_folder(undisturbed: Path) -> None:
     assert card.training["images_in_use"] == 30
     assert card.training["target_tokens"] > 0
     assert load_file(undisturbed / "model" / "model.safetensors")
+    counted = read_pieces(undisturbed / "model", card.config["vocab_size"])
+    assert counted is not None
+    assert counted.counts.sum() > 0
 
 
 def test_the_model_is_in_the_gangs_of_its_run(
