@@ -100,6 +100,8 @@ def check_text(first: str, name: str, remedy: str) -> None:
         found = "a table (.tsv)"
     elif any(mark in first and header_of(first.split(mark)) for mark in ",;"):
         found = "a table (.csv)"
+    elif first.strip() in (*SOURCES[:4], "target", "translation"):
+        found = "a table of one column (.csv or .tsv)"
     elif first.startswith("{"):
         try:
             value = parse_json(first)

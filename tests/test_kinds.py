@@ -55,7 +55,7 @@ def test_a_sentence_is_not_taken_for_a_header(tmp_path: Path, first: str) -> Non
     (tmp_path / "in.tsv").write_text(f"{first}\nA cat.\n")
     number = 1 if first in ("Text", "Image\tText") else 2  # one word, or two names of columns: a header
     assert len(lines_of(tmp_path / "in.tsv")) == number
-    (tmp_path / "in.txt").write_text("Text\nA cat, a dog.\n{A cat.}\n")
+    (tmp_path / "in.txt").write_text("Text\nA cat, a dog.\n{A cat.}\n")  # as a sentence is written
     assert len(lines_of(tmp_path / "in.txt")) == 3
 
 
@@ -94,6 +94,7 @@ def test_packed_standard_input_is_refused_with_the_remedy(tmp_path: Path, world:
         ("in.csv", "target,image\nEin Hund.,a.jpg\n", "expected a column named source or src or sentence or text"),
         ("in.tsv", "source\timage\nA dog.\ta.jpg\tx\n", "line 2: expected 2 columns, as in line 1, found 3"),
         ("in.txt", "source,image\nA dog.,a.jpg\n", "its first line is that of a table"),
+        ("in.txt", "source\nA dog.\n", "its first line is that of a table of one column"),
         ("in.en", "source\timage\nA dog.\ta.jpg\n", "its first line is that of a table"),
         ("in.txt", '{"source": "A dog."}\n', "its first line is that of JSON lines"),
         *(
