@@ -160,7 +160,7 @@ def test_every_run_has_the_same_settings_but_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fusions": ["gatd"]}, r"unknown 'gatd'\. Did you mean 'gated'"),
+        ({"fusions": ["gatd"]}, r"unknown fusion 'gatd'\. Did you mean 'gated'"),
         ({"fusions": {"gated": ["pol"]}}, r"gated: no features 'pol'\. Did you mean 'pool'"),
         ({"fusions": ["none"]}, "at least one fusion with features"),
         ({"seeds": []}, "and one seed"),

@@ -64,7 +64,7 @@ def test_a_dump_reads_back_the_same(tmp_path: Path) -> None:
         (["regimee.num_steps=1"], r"unknown key 'regimee'. Did you mean 'regime'\?"),
         (["beside=[{dta: x}]"], r"unknown key 'beside\.0\.dta'. Did you mean 'data'"),
         (["images.dropout_p=0.5"], "there is no image to leave out"),
-        (["model.fusion=gatd"], r"model.fusion: unknown 'gatd'. Did you mean 'gated'"),
+        (["model.fusion=gatd"], r"model.fusion: unknown fusion 'gatd'. Did you mean 'gated'"),
         (["regime.num_steps=many"], "regime.num_steps: expected a whole number, found 'many'"),
         (["regime.num_steps=0"], "regime.num_steps: expected at least 1, found 0"),
         (["regime.validate_every=150"], "multiple of"),

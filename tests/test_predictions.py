@@ -265,7 +265,7 @@ def test_a_column_of_another_kind_is_refused(spoken: Path, column: str, kind: ty
         (["model.num_decoder_layers=0", "model.fusion=gated"], "translating wants a decoder"),
         ([*BOTH, "model.num_decoder_layers=0", "model.readout=mean"], "its decoder looks at the image"),
         ([*BOTH, "model.fusion=early", "model.text_encoder=lstm"], "which an LSTM"),
-        ([*BOTH, "model.fusion=none", "model.reads_text=false"], "nothing else to go by"),
+        ([*BOTH, "model.fusion=none", "images.features=null", "model.reads_text=false"], "nothing else to go by"),
         ([*BOTH, "regime.score=recall"], "regime.score is 'recall', but objectives.contrastive"),
         ([*BOTH, "regime.score=bleu"], "learns no translation"),
         ([*BOTH, "data.num_labels=1"], "expected at least 2"),
