@@ -16,7 +16,7 @@ from mmt.atomic import disk_error, only_writer, only_writer_in, remedy
 from mmt.errors import MMTError, is_url
 from mmt.plugins import import_given
 from mmt.screen import any_encoding
-from mmt.stopping import Stopped, stopping_at_once
+from mmt.stopping import Stopped, outlive_terminal, stopping_at_once
 
 
 class _LocalPath(click.Path):
@@ -58,6 +58,7 @@ class Command(click.Command):
                 param.type = local
 
     def invoke(self, ctx: click.Context) -> Any:
+        outlive_terminal()
         runtime.start()
         any_encoding()
         try:
@@ -72,7 +73,7 @@ class Command(click.Command):
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
         except BrokenPipeError:  # the reader, head for instance, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(141)
         except Exception as error:
             if (said := disk_error(error)) is None:

@@ -217,6 +217,8 @@ def _json_line(number: int, text: str, name: str) -> Line:
 
 def _decoded(path: Path | None, name: str, arriving: Arriving | None = None) -> Iterator[str]:
     if path is None:
+        if arriving is None and sys.stdin is None:
+            raise MMTError("standard input is closed. Name a file with --input.")
         yield from decode_lines(arriving or sys.stdin.buffer, name)
         return
     with open_text(path) as stream:

@@ -63,7 +63,7 @@ from mmt.schedule import InverseSquareRoot, ScheduleConfig
 from mmt.screen import console
 from mmt.selection import choose, totals
 from mmt.sizes import MMTConfig
-from mmt.stopping import Stopped, StopSwitch
+from mmt.stopping import Stopped, StopSwitch, stop_with_launcher
 from mmt.streaming import Streamed, StreamReader
 from mmt.tasks import LabelValidation, Training, TranslationValidation
 from mmt.trainer import Patience, report_epoch_of, stop_when_asked, validate_when_cut_off
@@ -85,7 +85,7 @@ def train(output: Path, config: TrainConfig) -> Path:
     Raises:
         MMTError: the data, features or settings do not fit, ``output`` holds a run with other settings, or another
             process trains there.
-        Stopped: by SIGINT or SIGTERM, after the update of that moment, whose state was saved.
+        Stopped: by a signal (see ``mmt.stopping``), after the update of that moment, whose state was saved.
     """
     # Of several processes, the first one stands for all.
     with only_writer_in(output) if rank() == 0 else contextlib.nullcontext():
@@ -94,6 +94,7 @@ def train(output: Path, config: TrainConfig) -> Path:
 
 def _train(output: Path, config: TrainConfig) -> Path:
     runtime.start()
+    stop_with_launcher()
     run = Run.prepare(output, config)
     stack = _stack_config(run)
     if stack.common.metric_recorders.wandb.enabled:

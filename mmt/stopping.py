@@ -1,14 +1,25 @@
-"""Stopping when asked to, by Ctrl+C (SIGINT) or SIGTERM: with a state from which the same command goes on."""
+"""Stopping when asked to, with a state from which the same command resumes.
+
+By Ctrl+C (SIGINT), SIGTERM, a hangup (SIGHUP), and SIGUSR1 and SIGUSR2, of which SLURM and others send one before
+the time is up. A signal that is ignored stays so: SIGHUP under nohup, SIGINT in a script's background jobs.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import io
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType
 from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What stops a command, as far as it is not ignored."""
+_PR_SET_PDEATHSIG = 1  # of Linux
 
 
 class Stopped(BaseException):  # as KeyboardInterrupt: no ``except Exception`` on the way may swallow it
@@ -20,15 +31,12 @@ class Stopped(BaseException):  # as KeyboardInterrupt: no ``except Exception`` o
 
 
 class _Handlers:
-    """In the main thread, within a ``with``, handles both signals; elsewhere Python does not allow it.
-
-    A signal that is ignored, as a shell's script tells its background jobs to, stays so.
-    """
+    """In the main thread, within a ``with``, handles the signals; elsewhere Python does not allow it."""
 
     def __enter__(self) -> Self:
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in SIGNALS:
                 if signal.getsignal(signum) not in (signal.SIG_IGN, None):
                     self._before[signum] = signal.signal(signum, self._received)
         return self
@@ -46,7 +54,7 @@ class _Handlers:
 
 def _end_as_usual() -> None:
     """In a forked worker: a signal that is noted just before it waits for a lock would be acted on after that."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in SIGNALS:
         if isinstance(getattr(signal.getsignal(signum), "__self__", None), _Handlers):
             signal.signal(signum, signal.SIG_DFL)
 
@@ -65,6 +73,11 @@ class StopSwitch(_Handlers):
     """The signal, 0 while there is none."""
     _since: float = 0.0
 
+    def ask(self, signum: int) -> None:
+        """What a signal does, for who takes it for himself; nothing if it was ignored."""
+        if signum in self._before:
+            self._handle(signum)
+
     def _handle(self, signum: int) -> None:
         now = time.monotonic()
         if self.asked == signum:
@@ -75,3 +88,58 @@ class StopSwitch(_Handlers):
         said = f"{signal.Signals(signum).name}: stopping after this update.\n"
         with contextlib.suppress(OSError):  # whoever read it may be gone, by the same Ctrl+C
             os.write(2, said.encode())  # not print, which may be at work just now
+
+
+def stop_with_launcher() -> None:
+    """Under torchrun, asks for SIGTERM when the launcher is gone, however it ended.
+
+    It passes SIGINT, SIGTERM and SIGHUP on, but SIGUSR1 and SIGUSR2 end it and would leave its processes behind.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+# --- terminals that vanish --------------------------------------------------------------------------------
+
+
+class _Lasting(io.FileIO):
+    """Standard error, whose reader may vanish: what is written then is lost, and the work goes on."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), self.fileno())
+            return len(data)
+
+
+def outlive_terminal() -> None:
+    """Prepares the standard streams for being closed, from the beginning or from some time on.
+
+    A closed one becomes the null device, or the next file opened would take its place and get the messages.
+    ``sys.stdin`` and ``sys.stdout`` stay None then, which those that need them refuse.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which is the lowest number that is free
+    before = sys.stderr
+    if before is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # to the end
+        return
+    try:
+        buffer = before.buffer
+        own = before.fileno() != 2 or isinstance(getattr(buffer, "raw", buffer), _Lasting)
+    except (AttributeError, OSError, ValueError):  # something in memory
+        return
+    if not own:
+        before.flush()
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Lasting(2, "w", closefd=False)),
+            encoding=before.encoding,
+            errors=before.errors,
+            line_buffering=True,
+            write_through=True,
+        )

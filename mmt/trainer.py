@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import torch
@@ -56,6 +57,8 @@ def stop_when_asked(trainer: Trainer, switch: StopSwitch, gang: Gang) -> None:
         return _TrainerState.EARLY_STOP if state == _TrainerState.DATA_LOAD and validates and is_asked() else state
 
     trainer._run_post_step = then_stop  # type: ignore[method-assign]
+    # fairseq2 takes SIGUSR1 for itself, and calls this.
+    trainer.request_stop = lambda: switch.ask(signal.SIGUSR1)  # type: ignore[method-assign]
 
 
 def validate_when_cut_off(trainer: Trainer, output: Path, gang: Gang) -> None:

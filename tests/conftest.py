@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from mmt.folder import ModelCard, save_model
 from mmt.model import MMTModel
 from mmt.prepared import DatasetInfo, write_dataset
 from mmt.sizes import MMTConfig
+from mmt.stopping import SIGNALS
 from mmt.text import Tokenizer, train_tokenizer
 
 NOUNS = {"dog": "Hund", "cat": "Katze", "house": "Haus", "tree": "Baum", "ball": "Ball", "boat": "Boot"}
@@ -24,6 +27,22 @@ VERBS = {"sees": "sieht", "finds": "findet", "paints": "malt"}
 DIM = 6
 
 torch.set_num_threads(1)
+
+
+def usual_signals() -> None:
+    """For ``preexec_fn``: a child gets the signals, whatever its parent ignores (nohup, a script's ``&``)."""
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_DFL)
+
+
+@pytest.fixture
+def _signals() -> Iterator[None]:
+    """This process gets the signals, too, while a test sends them to it."""
+    usual = dict.fromkeys(SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
+    before = {signum: signal.signal(signum, handler) for signum, handler in usual.items()}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 def data_root() -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from conftest import usual_signals
 
 from mmt.parallel import each_on_a_core
 
@@ -61,7 +62,9 @@ def with_processes(code: str) -> subprocess.Popen[str]:
         "import os, signal, sys, time; from mmt.parallel import in_processes; from mmt.errors import MMTError\n"
     )
     command = [sys.executable, "-c", start + code]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=usual_signals
+    )
 
 
 @pytest.mark.parametrize("processes", [1, 2])

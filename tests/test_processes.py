@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import usual_signals
 from test_recipe import assert_same_weights, config, reports, settings
 
 import mmt.run
@@ -40,6 +41,7 @@ def begin(world: Path, output: Path, *more: str, processes: int = 2) -> subproce
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=usual_signals,
     )
 
 

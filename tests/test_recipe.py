@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import make_features
+from conftest import make_features, usual_signals
 from fairseq2.recipe import RecipeContext
 from fairseq2.task import Task
 from fairseq2.trainer import Trainer
@@ -27,7 +29,7 @@ from mmt.folder import read_card
 from mmt.model import MMTModel
 from mmt.prepared import read_info
 from mmt.recipe import train
-from mmt.stopping import Stopped
+from mmt.stopping import SIGNALS, Stopped
 from mmt.trainer import Patience
 
 SETTINGS = [
@@ -94,6 +96,16 @@ def test_training_learns_and_writes_a_model_folder(undisturbed: Path) -> None:
     assert counted.counts.sum() > 0
 
 
+def test_all_files_of_a_run_honour_the_umask(undisturbed: Path) -> None:
+    before = os.umask(0)
+    os.umask(before)
+    files = [path for path in undisturbed.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert {str(path): oct(path.stat().st_mode & 0o777) for path in files} == {
+        str(path): oct(0o666 & ~before) for path in files
+    }
+
+
 def test_the_model_is_in_the_gangs_of_its_run(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +150,9 @@ def disturb(world: Path, output: Path, signum: signal.Signals, file: str) -> tup
     command = [sys.executable, "-m", "mmt.cli", "train", str(output)]
     for setting in settings(world):
         command += ["--config", setting]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=usual_signals
+    )
     try:
         deadline = time.monotonic() + 300
         while not (output / file).exists():
@@ -213,21 +227,54 @@ def test_a_run_asked_to_stop_keeps_its_last_update(
     assert (output / model).read_bytes() == (undisturbed / model).read_bytes()
 
 
+def test_a_training_whose_terminal_closes_saves_a_checkpoint(
+    undisturbed: Path, world: Path, tmp_path: Path
+) -> None:
+    """The kernel sends SIGHUP, and whatever is printed from then on is an error."""
+    output = tmp_path / "run"
+    command = [sys.executable, "-m", "mmt.cli", "train", str(output)]
+    for setting in settings(world, "regime.num_steps=100000", "regime.validate_every=30000"):
+        command += ["--config", setting]
+    ours, theirs = os.openpty()
+
+    def on_terminal() -> None:
+        usual_signals()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=on_terminal
+    )
+    os.close(theirs)
+    said = b""
+    while b" 3/100,000" not in said:
+        said += os.read(ours, 1000)
+    os.close(ours)
+    assert process.wait(120) == 128 + signal.SIGHUP
+    step = max(checkpoint_steps(output))
+    assert f"Stopping training at step {step}" in (output / "logs" / "rank_0.log").read_text()
+    assert [path.name for path in output.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.usefixtures("_signals")
+@pytest.mark.parametrize("signum", SIGNALS)
 def test_a_stop_does_not_wait_for_a_validation(
-    undisturbed: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    signum: signal.Signals, undisturbed: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, update = tmp_path / "run", Trainer._do_run_step
 
     def then_signal(self: Any, progress_task: Any) -> Any:
         state = update(self, progress_task)
         if self._step_nr == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signum)
         return state
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_do_run_step", then_signal)
-        with pytest.raises(Stopped, match="holds update 6"):
+        with pytest.raises(Stopped, match="holds update 6") as stopped:
             train(output, config(world))
+    assert stopped.value.signum == signum
+    if signum != signal.SIGTERM:
+        return
     score = output / "checkpoints" / "scores" / "step_6.txt"
     assert not score.exists()
     train(output, config(world))

@@ -7,24 +7,44 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
+from conftest import usual_signals
 
-from mmt.atomic import replacing
-from mmt.command import Command
-from mmt.stopping import Stopped, StopSwitch, stopping_at_once
+from mmt.atomic import replacing, replacing_folder
+from mmt.command import Command, write_alone
+from mmt.stopping import SIGNALS, Stopped, StopSwitch, stopping_at_once
+
+pytestmark = pytest.mark.usefixtures("_signals")
 
 
-def test_a_command_says_what_becomes_of_the_work() -> None:
+def python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=usual_signals,
+        **more,
+    )
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_command_says_what_becomes_of_the_work_and_cleans_up(signum: signal.Signals, tmp_path: Path) -> None:
     @click.command(cls=Command, when_stopped="It goes on.")
     def work() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        write_alone(tmp_path / "out", tmp_path / "folder")
+        with replacing(tmp_path / "out") as stream, replacing_folder(tmp_path / "folder"):
+            stream.write(b"half")
+            os.kill(os.getpid(), signum)
 
     done = CliRunner().invoke(work)
-    assert done.exit_code == 128 + signal.SIGTERM
-    assert done.output == "stopped by SIGTERM. It goes on.\n"
+    assert done.exit_code == 128 + signum
+    assert done.output == f"stopped by {signum.name}. It goes on.\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_switch_notes_the_first_signal_and_the_same_again_stops() -> None:
@@ -46,17 +66,26 @@ def test_a_signal_is_noted_though_nobody_reads_what_is_said() -> None:
         "r, w = os.pipe(); os.dup2(w, 2); os.close(w); os.close(r)\n"
         "with StopSwitch() as switch: os.kill(os.getpid(), signal.SIGINT); print(switch.asked)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "2\n"
+    assert python(code).stdout == "2\n"
 
 
-def test_an_ignored_signal_stays_ignored() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with stopping_at_once():
-            os.kill(os.getpid(), signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_switch_notes_every_signal(signum: signal.Signals) -> None:
+    with StopSwitch() as switch:
+        os.kill(os.getpid(), signum)
+        assert switch.asked == signum
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_an_ignored_signal_stays_ignored(signum: signal.Signals) -> None:
+    """As SIGHUP under nohup."""
+    signal.signal(signum, signal.SIG_IGN)
+    with stopping_at_once():
+        os.kill(os.getpid(), signum)
+        with StopSwitch() as switch:
+            os.kill(os.getpid(), signum)
+            switch.ask(signum)  # of fairseq2, which takes SIGUSR1 for itself
+            assert not switch.asked
 
 
 def test_a_forked_worker_ends_as_it_would_have() -> None:
@@ -67,7 +96,7 @@ def test_a_forked_worker_ends_as_it_would_have() -> None:
         "    worker.start(); time.sleep(0.3); worker.terminate(); worker.join(20)\n"
         "print(worker.exitcode)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code)
     assert (done.stdout, done.stderr) == (f"{-signal.SIGTERM}\n", "")
 
 
@@ -90,3 +119,71 @@ def test_links_and_devices_stay_what_they_are(tmp_path: Path) -> None:
     with replacing(tmp_path / "null") as stream:
         stream.write(b"new")
     assert Path("/dev/null").is_char_device()
+
+
+# --- streams that are closed, terminals that vanish -------------------------------------------------------
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_no_file_takes_the_place_of_a_closed_stream(closed: tuple[int, ...], tmp_path: Path) -> None:
+    code = (
+        "import os, sys, click, pathlib; from mmt.command import Command; from mmt.atomic import replacing\n"
+        "@click.command(cls=Command)\n"
+        "def work():\n"
+        "    with replacing(pathlib.Path('out')) as stream:\n"
+        "        print('said'); click.echo('said', err=True); os.write(1, b'said'); os.write(2, b'said')\n"
+        "        stream.write(b'whole')\n"
+        "work()"
+    )
+
+    def close() -> None:
+        usual_signals()
+        for descriptor in closed:
+            os.close(descriptor)
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, preexec_fn=close)
+    assert done.returncode == 0
+    assert (tmp_path / "out").read_text() == "whole"
+
+
+@pytest.mark.parametrize("descriptor", [0, 1])
+def test_a_closed_stream_that_is_needed_is_named(descriptor: int) -> None:
+    wanted = ("sys.stdin.buffer if 0 else list(_decoded(None, '-'))", "next(iter([replacing(None).__enter__()]))")
+    code = (
+        "import sys, click; from mmt.command import Command; from mmt.atomic import replacing\n"
+        "from mmt.inputs import _decoded\n"
+        "@click.command(cls=Command)\n"
+        f"def work(): {wanted[descriptor]}\n"
+        "work()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stderr=subprocess.PIPE, text=True, check=False, preexec_fn=lambda: os.close(descriptor),
+    )  # fmt: skip
+    name = ("input", "output")[descriptor]
+    assert (done.returncode, done.stderr) == (2, f"error: standard {name} is closed. Name a file with --{name}.\n")
+
+
+def test_work_goes_on_when_its_terminal_vanishes(tmp_path: Path) -> None:
+    """A job that was disowned gets no signal, but its messages go nowhere."""
+    code = (
+        "import sys, time, click, pathlib; from mmt.command import Command\n"
+        "@click.command(cls=Command)\n"
+        "def work():\n"
+        "    click.echo('begun', err=True)\n"
+        "    while not pathlib.Path('gone').exists(): time.sleep(0.01)\n"
+        "    for _ in range(3): click.echo('more', err=True); print('more', file=sys.stderr)\n"
+        "    pathlib.Path('done').touch()\n"
+        "work()"
+    )
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    assert b"begun" in os.read(ours, 100)
+    os.close(ours)
+    (tmp_path / "gone").touch()
+    assert process.wait(60) == 0
+    assert (tmp_path / "done").exists()
