@@ -28,9 +28,11 @@ from mmt.backbones import load_backbone
 from mmt.command import Command
 from mmt.compare import read_compare, runs_of, training_of
 from mmt.config import read_config
+from mmt.extraction import compute_features
 from mmt.folder import ModelCard, save_model
 from mmt.recipe import train
 from mmt.text import Tokenizer
+from mmt.translator import Translator
 
 _OURS = re.compile("^(ORT_|HF_|DISABLE_|WANDB_|XDG_|MPLCONFIGDIR|TORCHINDUCTOR)")
 _CI = re.compile("^(CI$|.*_CI$|GITHUB_|BUILD_|JENKINS|TF_BUILD)")  # where ONNX Runtime reports nothing anyway
@@ -219,3 +221,15 @@ def test_a_user_without_home_or_name_trains_and_leaves_nothing(world: Path, tmp_
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "model" / "mmt.json").is_file()
     assert not list((tmp_path / "temporary").glob("mmt-*"))
+
+
+def test_freed_memory_is_kept_in_python_too(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the kernel zeroes every page anew: 1.9 million page faults for 320 images, instead of 0.16."""
+    kept: list[str] = []
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: kept.append("kept"))
+    Translator.from_dir(tiny_folder(tmp_path / "model", world))
+    assert len(kept) == 1
+    backbone = load_backbone()
+    assert len(kept) == 2
+    compute_features([], backbone)
+    assert len(kept) == 3
