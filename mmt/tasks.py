@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmt.data import Batch
 from mmt.decoding import beam_search
+from mmt.languages import is_unspaced
 from mmt.model import MMTModel
 from mmt.objectives import (
     classification,
@@ -168,12 +169,10 @@ class TranslationValidation(EvalUnit[Batch]):
         # Counts, not scores, are summed over the processes: BLEU is not a mean.
         if not self._hypotheses:
             return
-        from sacrebleu import corpus_bleu
-
         metric_bag.get("exact", Mean).update(
             exact_match(self._hypotheses, self._references), weight=len(self._references)
         )
-        score = corpus_bleu(self._hypotheses, [self._references])
+        score = validation_bleu(self._hypotheses, self._references)
         counts = [*score.counts, *score.totals, score.sys_len, score.ref_len]
         for name, count in zip(_BLEU_COUNTS, counts, strict=True):
             metric_bag.get(name, Sum).update(count)
@@ -285,13 +284,11 @@ def validation_score(
 ) -> float:
     """What a finished model is worth on ``batches``, as its run goes by ``score``.
 
-    Of a model that writes, sacreBLEU (13a, cased, in [0, 100]) of beam search against the batches' own targets, or
+    Of a model that writes, ``validation_bleu`` of beam search against the batches' own targets, or
     ``exact_match``; else see ``head_scores``.
     """
     if not model.config.writes:
         return head_scores([head_outputs(model, batch) for batch in batches])[score]
-    from sacrebleu import corpus_bleu
-
     hypotheses: list[str] = []
     truth: list[str] = []
     decoder = StepDecoder(model)
@@ -301,7 +298,14 @@ def validation_score(
         truth += references(batch, tokenizer)
     if score == "exact":
         return exact_match(hypotheses, truth)
-    return float(corpus_bleu(hypotheses, [truth]).score)
+    return float(validation_bleu(hypotheses, truth).score)
+
+
+def validation_bleu(hypotheses: Sequence[str], truth: Sequence[str]) -> Any:
+    """sacreBLEU (13a, cased, in [0, 100]); of characters where no spaces part the words of the references."""
+    from sacrebleu import corpus_bleu
+
+    return corpus_bleu(hypotheses, [truth], tokenize="char" if is_unspaced(truth) else "13a", force=True)
 
 
 def exact_match(hypotheses: Sequence[str], truth: Sequence[str]) -> float:

@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sacrebleu import corpus_bleu
 
 from mmt.errors import MMTError
 from mmt.languages import UNSPACED, is_unspaced, primary_language
 from mmt.metrics import METRICS, corpus_scores, metrics_for, paired_bootstrap
+from mmt.tasks import validation_bleu
 
 TEXTS = {
     "en": "Two dogs are running through the deep snow.", "de": "Zwei Hunde laufen durch den tiefen Schnee.",
@@ -88,6 +90,23 @@ def test_text_without_spaces_is_seen_whatever_its_language_is_called(lang: str |
     metrics, omitted = metrics_for([TEXTS[text]], target_lang=lang)
     assert set(metrics) == {"chrf"}
     assert "no spaces between words" in omitted["bleu"]
+
+
+def test_validation_tells_translations_apart_in_every_script() -> None:
+    """By 13a a Chinese sentence is one word: every checkpoint would have BLEU 0, and the first be the best."""
+    for lang, worse, better in (
+        ("zh", "一只猫在家里睡觉。", "两只狗在雪中奔跑。"),
+        ("th", "แมวกำลังนอนอยู่ในบ้าน", "สุนัขสองตัวกำลังวิ่งในหิมะ"),
+        ("de", "Eine Katze schläft im Haus.", "Zwei Hunde laufen durch den Schnee."),
+    ):
+        scores = [validation_bleu([line], [TEXTS[lang]]).score for line in (worse, better, TEXTS[lang])]
+        assert scores == sorted(scores)
+        assert scores[1] > scores[0] + 10
+        assert scores[2] == pytest.approx(100)
+    assert (
+        validation_bleu(["Zwei Hunde ."], [TEXTS["de"]]).score
+        == corpus_bleu(["Zwei Hunde ."], [[TEXTS["de"]]]).score
+    )
 
 
 def test_references_too_short_for_bleu_have_none() -> None:

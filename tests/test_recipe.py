@@ -367,7 +367,8 @@ def test_a_masked_data_set_keeps_its_mask_whole(world: Path, tmp_path: Path) -> 
     from mmt.run import _tokenizer
 
     rows = [
-        {**row, "source": row["source"].replace("A ", "A red ")} for row in read_split(world / "data", "train")
+        {**row, "source": row["source"].replace("A ", "A red "), "target": f"Roter {row['target']}"}
+        for row in read_split(world / "data", "train")
     ]
     info = read_info(world / "data")
     write_dataset(tmp_path / "red", info, {"train": rows, "val": rows[:10]})
