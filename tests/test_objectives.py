@@ -272,7 +272,10 @@ def test_what_is_beside_comes_with_every_batch_and_goes_on_where_it_stopped(feat
 
 def masked_data(world: Path, folder: Path) -> Path:
     """The training sentences of the tiny world, with a colour that is masked."""
-    rows = [{**r, "source": r["source"].replace("A ", "A red ")} for r in read_split(world / "data", "train")]
+    rows = [
+        {**r, "source": r["source"].replace("A ", "A red "), "target": f"Roter {r['target']}"}
+        for r in read_split(world / "data", "train")
+    ]
     write_dataset(folder / "red", read_info(world / "data"), {"train": rows})
     prepare(folder / "red", folder / "masked", Probe("colour"))
     return folder / "masked"
