@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeGuard
@@ -66,6 +66,22 @@ def _check_kind(folder: Path, there: tuple[FeatureSignature, str], asked: tuple[
         )
 
 
+_open: set[str] = set()
+
+
+@contextlib.contextmanager
+def _only_one_of_this_process(folder: Path) -> Iterator[None]:
+    """The lock of a folder may be nested, so it does not keep two writers of one thread apart."""
+    key = os.path.realpath(folder)
+    if key in _open:
+        raise MMTError(f"{folder}: another FeatureWriter of this process is writing it. Close that one first.")
+    _open.add(key)
+    try:
+        yield
+    finally:
+        _open.discard(key)
+
+
 class FeatureWriter:
     """Adds rows to a store, batch by batch, so that a kill loses at most the batch being written.
 
@@ -93,6 +109,7 @@ class FeatureWriter:
         self._journal: IO[bytes] | None = None
         self._num_finished = 0
         self._alone = contextlib.ExitStack()
+        self._alone.enter_context(_only_one_of_this_process(folder))
         self._alone.enter_context(only_writer_in(folder))
         try:
             meta = read_meta(folder)

@@ -113,7 +113,7 @@ def test_what_is_wrong_is_found_before_anything_is_trained(compared: tuple[Path,
     make_features(tmp_path / "few", ["test-0.png"])
     for changes, message in (
         ({"features": {"pool": [str(tmp_path / "none")]}}, "expected a feature store, found no such folder"),
-        ({"features": {"pool": [str(tmp_path / "few")]}}, "lacks 3 images of 'test', such as 'test-2.png'"),
+        ({"features": {"pool": [str(tmp_path / "few")]}}, "lacks 3 images of 'test': 'test-2.png'"),
         ({"split": "tset"}, "Did you mean 'test'"),
     ):
         (tmp_path / "broken.yaml").write_text(json.dumps(given | changes))

@@ -221,7 +221,7 @@ def test_mended_image_is_no_longer_left_out(tmp_path: Path) -> None:
 def test_second_writer_is_refused(tmp_path: Path) -> None:
     with (
         FeatureWriter(tmp_path / "s", SIGNATURE, "float32"),
-        pytest.raises(MMTError, match="another mmt features is writing"),
+        pytest.raises(MMTError, match="another FeatureWriter of this process is writing"),
     ):
         FeatureWriter(tmp_path / "s", SIGNATURE, "float32")
 

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -471,6 +472,7 @@ class Names(Reader):
 
             class _Looking:
                 features = None
+    tokenizer = SimpleNamespace(training=None)
                 backbones = ()
 
                 def refuse_images(self, what: str) -> None:
