@@ -472,7 +472,7 @@ class Names(Reader):
 
             class _Looking:
                 features = None
-    tokenizer = SimpleNamespace(training=None)
+                tokenizer = SimpleNamespace(training=None)
                 backbones = ()
 
                 def refuse_images(self, what: str) -> None:
