@@ -49,6 +49,8 @@ _SPLIT_WORDS = {"train": "train", "training": "train"} | dict.fromkeys(
     ("val", "valid", "validation", "dev"), "val"
 )
 """What splits are called elsewhere -> what they are called here."""
+_STEPS = ("lc", "norm", "tok", "clean", "bpe", "spm")
+"""How the text was prepared, at the end of a split's name: Multi30K has ``train.lc.norm.tok.en``."""
 _CAPTION = re.compile(r"#\d+$")  # COCO's split names the caption too: COCO_val2014_000000398076.jpg#657409
 _ORDER = ("train", "val", "test")
 
@@ -449,14 +451,16 @@ def _image_split(folder: Path, split: str, new_name: str) -> Path:
 def split_name(name: str) -> str:
     """A split's name in the prepared data set: letters, digits and ``_``; ``train`` and ``val`` where it is one.
 
-    >>> [split_name(name) for name in ("train", "valid", "test.2016", "test-mscoco", "flickr30k.train.en-de")]
-    ['train', 'val', 'test_2016', 'test_mscoco', 'train']
+    >>> [split_name(name) for name in ("valid", "test.2016", "flickr30k.train.en-de", "val.lc.norm.tok")]
+    ['val', 'test_2016', 'train', 'val']
     """
     if re.fullmatch(r"\w+", name):
         return _SPLIT_WORDS.get(name.lower(), name)
     words = [word for word in re.split(r"[\W_]+", name) if word and word not in LANGUAGES]
     first = next((n for n, word in enumerate(words) if word in _SPLIT_WORDS or word.startswith("test")), 0)
     words = words[first:] or ["split"]
+    while len(words) > 1 and words[-1] in _STEPS:
+        words.pop()
     return "_".join([_SPLIT_WORDS.get(words[0], words[0]), *words[1:]])
 
 

@@ -340,21 +340,24 @@ def _short(name: str) -> str:
 def replacing(path: Path | None) -> Iterator[IO[bytes]]:
     """A binary stream into a file that takes the place of ``path`` when it is whole; standard output for None.
 
+    ``/dev/stdout`` is standard output, too, where it was directed to a file, to be added to it. Into a device or a
+    pipe, such as the shell's ``>(gzip)``, is written as it comes.
+
     Raises:
         MMTError: it cannot be written there, or another process is writing it.
     """
-    if path is None:
+    if path is None or str(path) == "/dev/stdout":
         if sys.stdout is None:
             raise MMTError("standard output is closed. Name a file with --output.")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     check_file(path)
-    path = path.resolve()  # a link's file is replaced, and not the link
-    if path.exists() and not path.is_file():  # a device or a pipe
+    if path.exists() and not path.is_file():  # a device or a pipe; what such a link leads to may have no name
         with path.open("wb") as stream:
             yield stream
         return
+    path = path.resolve()  # a link's file is replaced, and not the link
     with _alone(_lock_beside(path), path, patience=_SHORT, warn=False) as alone:
         if alone:
             _sweep(path)

@@ -4,7 +4,8 @@ A model folder knows how often each piece of the vocabulary occurs on the source
 is out of domain if more than half of its pieces are bytes, unknown, or missing in that text; or if it carries more
 bits a character, by the frequencies of the pieces, than all but a few training lines. The second catches words
 that are spelled in letters, each of which is frequent ("Stainless steel" with a vocabulary of 1,000 pieces): they
-take more pieces for as many characters. ``python -m eval.out_of_domain`` measures how often it is right.
+take more pieces for as many characters. A few bits are granted to every line, which matters to short ones: one word
+may be rare. ``python -m eval.out_of_domain`` measures how often it is right.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ PIECES = "pieces.json"
 
 LEVEL = 99.6
 """Percentile of the training lines' bits a character above which a line is out of domain; by measurement."""
+
+_GRANTED = 6.0
+"""Bits, about what a rare piece of the training text carries more than a usual one; by measurement, as LEVEL."""
 
 _SAMPLE = 1 << 17  # lines that are enough for a percentile
 
@@ -56,8 +60,10 @@ class TrainingPieces:
                 sample.append((pieces, often))
         characters, total = tokenizer.lengths, counts.sum()
         bits = [
-            (often * _bits(counts[pieces] - often, total - often.sum(), vocab_size)).sum()
-            / (often * characters[pieces]).sum()
+            _a_character(
+                (often * _bits(counts[pieces] - often, total - often.sum(), vocab_size)).sum(),
+                (often * characters[pieces]).sum(),
+            )
             for pieces, often in sample
         ]
         return cls(counts, float(np.percentile(bits, LEVEL)) if bits else 0.0)
@@ -65,7 +71,7 @@ class TrainingPieces:
     def is_unlike(self, line: NDArray[np.int64], characters: NDArray[np.int64]) -> bool:
         """Whether the line carries too many bits a character; ``characters`` (V,) of the pieces."""
         bits = _bits(self.counts[line], self.counts.sum(), len(self.counts)).sum()
-        return bool(bits / characters[line].sum() > self.most_bits)
+        return _a_character(bits, characters[line].sum()) > self.most_bits
 
     def to_json(self) -> str:
         value = {"about": "how often each piece occurs in the source side of the training text; mmt/domain.py",
@@ -108,6 +114,10 @@ def is_out_of_domain(tokenizer: Tokenizer, ids: Sequence[int]) -> bool:
     if 2 * int(strange.sum()) > len(line):
         return True
     return training is not None and training.is_unlike(line, tokenizer.lengths)
+
+
+def _a_character(bits: float, characters: int) -> float:
+    return float((bits - _GRANTED) / characters)
 
 
 def _bits(counts: NDArray[np.int64], total: int, vocab_size: int) -> NDArray[np.float64]:

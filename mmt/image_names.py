@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
+
+from mmt.normalization import normalize
 
 _MOST_LINKS = 8  # that a path may lead through: more go round in circles by different ways
 _SHOWN = 5
@@ -73,8 +74,8 @@ class Names:
         """The name that there is instead of ``name``, or None.
 
         Names are alike that differ in nothing but the ending (.jpg, .jpeg, .png), the case, zeros before a number,
-        percent-encoding, the Unicode normal form, and the folders before them; then those that share their longest
-        number, of four digits or more.
+        percent-encoding, invisible characters, the Unicode normal form, and the folders before them; then those
+        that share their longest number, of four digits or more.
         """
         if self._keys is None:
             self._keys = {}
@@ -90,7 +91,10 @@ class Names:
     def hint(self, name: str) -> str:
         """`` (there is 'x')`` for the nearest name, or an empty string."""
         found = self.nearest(name)
-        return f" (there is '{found}')" if found is not None else ""
+        if found is None:
+            return ""
+        looks_alike = normalize(found) == normalize(name)  # nobody could see the difference
+        return f" (there is '{found}'{', in other characters that look alike' if looks_alike else ''})"
 
     def listed(self, missing: Iterable[str]) -> str:
         """The first five of ``missing``, each once, with their hints, and how many more there are."""
@@ -113,9 +117,9 @@ def names_in(folder: Path, before: str) -> Callable[[], Sequence[str]]:
 
 def _keys(name: str) -> list[str]:
     """By what names are alike, the surest first."""
-    plain = unicodedata.normalize("NFC", unquote(name, errors="replace")).casefold()
+    plain = normalize(unquote(name, errors="replace")).casefold()
     last = PurePosixPath(plain.replace("\\", "/")).name
     stem = last[: last.rindex(".")] if re.search(r"[^.]\.[a-z0-9]{1,5}$", last) else last
-    stem = _ZEROS.sub("", unicodedata.normalize("NFC", stem))
+    stem = _ZEROS.sub("", normalize(stem))
     numbers = sorted((found.lstrip("0") for found in _NUMBER.findall(stem)), key=len)
     return [stem, *(f"number {number}" for number in numbers[-1:])]

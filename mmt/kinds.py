@@ -87,7 +87,7 @@ class Header:
 
 def header_of(cells: Sequence[str]) -> Header | None:
     """``cells`` as a header: they name a column of sentences, and another that is known if there are several."""
-    names = [cell.strip().lower() for cell in cells]
+    names = [_name(cell) for cell in cells]
     known = [name for name in names if name in _KNOWN]
     sentences = any(name in SOURCES or name in TRANSLATIONS for name in names)
     return Header(names) if sentences and len(known) >= min(2, len(names)) else None
@@ -98,16 +98,21 @@ def check_text(first: str, name: str, remedy: str) -> None:
     found = ""
     if "\t" in first and header_of(first.split("\t")):
         found = "a table (.tsv)"
-    elif any(mark in first and header_of(first.split(mark)) for mark in ",;"):
+    elif any(mark in first and header_of(first.split(mark)) for mark in ",;|"):
         found = "a table (.csv)"
-    elif first.strip() in (*SOURCES[:4], "target", "translation"):
+    elif first.strip().strip('"') in (*SOURCES[:4], "target", "translation"):
         found = "a table of one column (.csv or .tsv)"
-    elif first.startswith("{"):
+    elif first.startswith(("{", "[")):
         try:
             value = parse_json(first)
         except ValueError:
             value = None
-        found = "JSON lines (.jsonl)" if isinstance(value, dict) and _KNOWN.intersection(value) else ""
+        if isinstance(value, dict) and _KNOWN.intersection(value):
+            found = "JSON lines (.jsonl)"
+        elif first.strip() in ("{", "[", "[{") or (
+            isinstance(value, list) and value and isinstance(value[0], dict)
+        ):
+            found = "JSON, which is read with one object a line (.jsonl)"
     if found:
         raise MMTError(f"{name}: expected one sentence a line, but its first line is that of {found}. {remedy}")
 
@@ -115,19 +120,23 @@ def check_text(first: str, name: str, remedy: str) -> None:
 def table_rows(lines: Iterator[str], kind: Kind, name: str) -> tuple[Header | None, Iterator[list[str]]]:
     """The header of a table and its rows; of a ``.tsv`` without header, None and all rows.
 
-    A CSV is separated by commas, semicolons or tabs, as its first line is; empty lines in it are no rows.
+    A CSV is separated by commas, semicolons, tabs or bars, as its first line is; empty lines in it are no rows. In
+    a ``.tsv`` quotes are text, unless they stand around the names in the header.
 
     Raises:
         MMTError: a CSV without header, a row of more cells than the header, or of fewer in a CSV.
     """
     first = next(lines, None)
+    marks = ",;\t|"
     if kind == "tsv":
         header = header_of(first.split("\t")) if first is not None else None
         if first is not None and header is None:
             return None, _tsv_rows([first], lines, None, name)
-        return header, _tsv_rows([], lines, header, name)
-    for mark in ",;\t":
-        header = Header([cell.strip().lower() for cell in next(csv.reader([first or ""], delimiter=mark), [])])
+        if first is None or not first.startswith('"'):
+            return header, _tsv_rows([], lines, header, name)
+        marks = "\t"
+    for mark in marks:
+        header = Header([_name(cell) for cell in _first_cells(first or "", mark)])
         if header.find((*SOURCES, *TRANSLATIONS)) is not None:
             break
     else:
@@ -162,6 +171,17 @@ def _csv_rows(lines: Iterator[str], mark: str, header: Header, name: str) -> Ite
                 yield cells
     except csv.Error as error:
         raise MMTError(f"{name}: line {reader.line_num + 1}: not CSV ({error}). Mend its quotes.") from None
+
+
+def _first_cells(line: str, mark: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=mark), [])
+    except csv.Error:  # no line of names
+        return []
+
+
+def _name(cell: str) -> str:
+    return cell.strip().strip('"').strip().lower()
 
 
 def _suffix(path: Path) -> str:

@@ -35,13 +35,16 @@ def decode_lines(stream: LineStream, name: str) -> Iterator[str]:
     marks at its start: of files that were concatenated, they stand in the middle.
 
     Raises:
-        MMTError: not UTF-8, with ``name``, the line and the byte; or a line of over 16 MiB.
+        MMTError: not UTF-8, with ``name``, the line and the byte; a line of over 16 MiB; or ``\r`` at the end of
+            every line, as old spreadsheets write it.
     """
     for number, raw in enumerate(iter(partial(stream.readline, _LONGEST + 1), b""), 1):
         if len(raw) > _LONGEST:
             raise MMTError(
                 f"{name}: line {number} is over {_LONGEST:,} bytes. Expected text, one sentence a line."
             )
+        if number == 1:
+            _check_first(raw, name)
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -52,6 +55,21 @@ def decode_lines(stream: LineStream, name: str) -> Iterator[str]:
                 f"0x{raw[error.start]:02x} ({error.reason}). Convert the file to UTF-8, for example with iconv."
             ) from None
         yield text.lstrip("\ufeff").removesuffix("\n").removesuffix("\r")
+
+
+def _check_first(raw: bytes, name: str) -> None:
+    """Refuses what would pass for text: UTF-16 without a byte order mark, and lines that no line feed ends."""
+    text = raw.rstrip(b"\n")
+    if len(text) >= 4 and any(text) and not (any(text[::2]) and any(text[1::2])):
+        raise MMTError(
+            f"{name}: every second byte of line 1 is 0: expected UTF-8 text, found UTF-16. Convert the file to "
+            "UTF-8, for example with iconv."
+        )
+    if text == raw and b"\r" in raw[:-1]:
+        raise MMTError(
+            f"{name}: its lines end in CR alone: expected LF or CR LF. Save it again, or convert it, for example "
+            r"with tr '\r' '\n'."
+        )
 
 
 @contextmanager

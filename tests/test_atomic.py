@@ -329,3 +329,24 @@ def test_all_outputs_honour_the_umask(umask: int, world: Path, tmp_path: Path) -
         if mode != (0o777 if (tmp_path / name).is_dir() else 0o666) & ~umask
     }
     assert wrong == {}
+
+
+def test_into_a_pipe_that_a_descriptor_names_is_written(tmp_path: Path) -> None:
+    reading, writing_end = os.pipe()
+    with os.fdopen(reading, "rb") as read:
+        with replacing(Path(f"/dev/fd/{writing_end}")) as stream:
+            stream.write(b"whole")
+        os.close(writing_end)
+        assert read.read() == b"whole"
+
+
+def test_dev_stdout_is_standard_output_also_where_it_is_added_to_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("before\n")
+    code = (
+        "from mmt.atomic import write_whole; from pathlib import Path; write_whole(Path('/dev/stdout'), 'more\\n')"
+    )
+    for _ in range(2):
+        with (tmp_path / "out").open("ab") as out:
+            subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "before\nmore\nmore\n"
+    assert os.listdir(tmp_path) == ["out"]

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import data_root, sentences, tiny_model
 
+from data_prep.pictures import plan
 from eval.out_of_domain import ENGLISH, OTHERS, measure
 from mmt.cli import main
 from mmt.domain import PIECES, TrainingPieces, is_out_of_domain, read_pieces
@@ -47,6 +48,19 @@ def test_lines_like_the_training_text_are_in_the_domain_and_others_are_not(folde
     assert sum(strange(tokenizer, new)) <= 5
     assert strange(tokenizer, FOREIGN) == [True] * len(FOREIGN)
     assert strange(tokenizer, ["", " \u200b "]) == [False, False]
+
+
+def test_short_lines_of_known_words_are_in_the_domain() -> None:
+    rows = plan(1, {"train": 1200, "test": 100})
+    words = [row.source.rstrip(".").split() for row in rows["test"]]
+    known, strange = {}, {}
+    for count in (1, 2, 3):
+        known[f"known {count}"] = [" ".join(w[at : at + count]) for w in words for at in range(len(w) - count + 1)]
+        strange[f"strange {count}"] = [" ".join(line.split()[:count]) for line in ENGLISH]
+    train = rows["train"]
+    found = measure([row.source for row in train], [row.target for row in train], known | strange, 1000)
+    assert all(count <= 0.02 * lines for name, (count, lines) in found.items() if name in known), found
+    assert all(count >= 0.7 * lines for name, (count, lines) in found.items() if name in strange), found
 
 
 def test_without_the_counts_bytes_alone_tell(folder: Path) -> None:

@@ -24,7 +24,7 @@ from mmt.prepared import DatasetInfo, read_split, write_dataset
     [
         ("1.jpg", "1.jpeg"), ("1.jpeg", "1.JPG"), ("A dog.jpg", "a DOG.jpg"), ("0007.jpg", "7.jpg"),
         ("7", "0007.jpg"), ("a%20dog.jpg", "a dog.jpg"), ("a dog.jpg", "a%20dog.jpg"),
-        ("e\u0301.jpg", "\u00e9.jpg"), ("\u00e9.jpg", "e\u0301.jpg"), ("1.jpg", "images/1.jpg"),
+        ("e\u0301.JPG", "\u00e9.jpg"), ("\u00e9.jpg", "e\u0301.png"), ("1.jpg", "images/1.jpg"),
         ("train/1.jpg", "1.jpg"), ("a/1.jpg", "b/1.jpg"), ("E%CC%81/007.JPG", "x/\u00c9/7.jpeg/7.png"),
         ("1.jpg", "./1.png"), ("stra\u00dfe.jpg", "STRASSE.jpg"),
         ("COCO_val2014_000000398076.jpg", "398076.jpg"), ("1000092795.jpg", "1000092795_m.jpg"),
@@ -34,6 +34,14 @@ def test_the_nearest_name_is_found(missing: str, there: str) -> None:
     names = Names(["other.jpg", "12.jpg", there, "photo.png"])
     assert names.nearest(missing) == there
     assert names.hint(missing) == f" (there is '{there}')"
+
+
+@pytest.mark.parametrize(
+    "there", ["\u00e9 1.jpg", "e\u0301\u00a01.jpg", "e\u0301 1\u200b.jpg", "\ufeff\u00e9 1.jpg\u200e"]
+)
+def test_of_names_that_look_alike_this_is_said(there: str) -> None:
+    said = Names(["1.jpg", there]).hint("e\u0301 1.jpg")
+    assert said == f" (there is '{there}', in other characters that look alike)"
 
 
 @pytest.mark.parametrize("missing", ["2.jpg", "a cat.jpg", "", "..", "x" * 5000, "\ud800", "%", "1000.jpg"])

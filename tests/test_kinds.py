@@ -21,6 +21,8 @@ TABLES = {
     "csv": 'source,image\n"A dog, red.",a.jpg\nnull,\n"A ""cat""\nruns.",0007\n',
     "semicolons": 'sentence;image\n"A dog, red.";a.jpg\nnull;\n"A ""cat""\nruns.";0007\n',
     "other columns": 'id,Image,TEXT\n1,a.jpg,"A dog, red."\n2,,null\n3,0007,"A ""cat""\nruns."\n',
+    "bars": 'source|image\n"A dog, red."|a.jpg\nnull|\n"A ""cat""\nruns."|0007\n',
+    "quoted names": '\ufeff"Source", "Image"\n"A dog, red.",a.jpg\nnull,\n"A ""cat""\nruns.",0007\n',
     "mark, windows": '\ufeffsource,image\r\n"A dog, red.",a.jpg\r\nnull,\r\n\r\n"A ""cat""\nruns.",0007\r\n',
 }
 ROWS = [("A dog, red.", "a.jpg"), ("null", None), ('A "cat"\nruns.', "0007")]
@@ -48,6 +50,38 @@ def test_a_tsv_may_have_a_header(tmp_path: Path, header: str) -> None:
     row = "\t".join(cells[name.lower()] for name in header.split("\t"))
     (tmp_path / "in.tsv").write_text(f"{header}\n{row}\n")
     assert lines_of(tmp_path / "in.tsv") == [Line(1, "A dog.", "a.jpg")]
+
+
+def test_quotes_in_a_tsv_are_text_unless_its_header_has_them(tmp_path: Path) -> None:
+    (tmp_path / "in.tsv").write_text('source\timage\nThe 5" pipe\t"a".jpg\n')
+    assert lines_of(tmp_path / "in.tsv") == [Line(1, 'The 5" pipe', '"a".jpg')]
+    (tmp_path / "in.tsv").write_text('"source"\t"image"\n"The 5"" pipe"\t"a.jpg"\n')
+    assert lines_of(tmp_path / "in.tsv") == [Line(1, 'The 5" pipe', "a.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"A dog.\rA cat.\r", "its lines end in CR alone"),
+        (b"source,image\rA dog.,a.jpg", "its lines end in CR alone"),
+        ("A dog.\nA cat.\n".encode("utf-16-le"), "found UTF-16"),
+        ("A dog.\nA cat.\n".encode("utf-16-be"), "found UTF-16"),
+        ("A dog.\n".encode("utf-16"), "byte 1: expected UTF-8 text, found 0x"),
+        ("A dög.\n".encode("latin-1"), "line 1, byte 4: expected UTF-8 text, found 0xf6"),
+    ],
+)
+@pytest.mark.parametrize("name", ["in.txt", "in.csv", "in.tsv", "in.jsonl", "in.gz"])
+def test_what_is_not_lines_of_utf_8_is_refused(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for read in (lines_of, lambda path: read_texts(path, TRANSLATIONS)):
+        with pytest.raises(MMTError, match=said):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"A dog.\rA cat.\r\nA bird.\n", b"A\x00dog.\r", b"\x00\x00\x00\x00\n"])
+def test_stray_control_characters_are_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "in.txt").write_bytes(content)
+    assert len(lines_of(tmp_path / "in.txt")) == content.count(b"\n") or 1
 
 
 @pytest.mark.parametrize("first", ["Text", "A dog.\ta.jpg", "Image\tText", "A source\tof light"])
@@ -88,6 +122,7 @@ def test_packed_standard_input_is_refused_with_the_remedy(tmp_path: Path, world:
     [
         ("in.csv", "A dog.,a.jpg\nA cat.,b.jpg\n", "line 1: expected the names of the columns"),
         ("in.csv", "", "line 1: expected the names of the columns"),
+        ("in.csv", "x" * 200_000, "line 1: expected the names of the columns"),
         ("in.csv", "source,image\nA dog, red.,a.jpg\n", "line 2: expected 2 cells, as in line 1, found 3"),
         ("in.csv", "source,image\nA dog.\n", "line 2: expected 2 cells, as in line 1, found 1"),
         ("in.csv", 'source,image\n"A dog.,a.jpg\nA cat.,b.jpg\n', "not CSV"),
@@ -95,6 +130,12 @@ def test_packed_standard_input_is_refused_with_the_remedy(tmp_path: Path, world:
         ("in.tsv", "source\timage\nA dog.\ta.jpg\tx\n", "line 2: expected 2 columns, as in line 1, found 3"),
         ("in.txt", "source,image\nA dog.,a.jpg\n", "its first line is that of a table"),
         ("in.txt", "source\nA dog.\n", "its first line is that of a table of one column"),
+        ("in.txt", '"source","image"\nA dog.,a.jpg\n', "its first line is that of a table"),
+        ("in.txt", '"Source"\t"Image"\nA dog.\ta.jpg\n', "its first line is that of a table"),
+        ("in.txt", "source|image\nA dog.|a.jpg\n", "its first line is that of a table"),
+        ("in.txt", '"source"\n"A dog."\n', "its first line is that of a table of one column"),
+        ("in.txt", '[{"source": "A dog."}]\n', "its first line is that of JSON"),
+        ("in.txt", '{\n  "source": ["A dog."]\n}\n', "its first line is that of JSON"),
         ("in.en", "source\timage\nA dog.\ta.jpg\n", "its first line is that of a table"),
         ("in.txt", '{"source": "A dog."}\n', "its first line is that of JSON lines"),
         *(

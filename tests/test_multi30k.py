@@ -146,6 +146,7 @@ def test_splits_can_be_chosen_and_renamed(base: Path, tmp_path: Path, run: Run) 
         ("train", "train"), ("test_2016_flickr", "test_2016_flickr"), ("valid", "val"), ("dev", "val"),
         ("validation", "val"), ("test.2016", "test_2016"), ("test-mscoco", "test_mscoco"), ("training", "train"),
         ("flickr30k.train", "train"), ("multi30k-valid", "val"), ("train.en-de", "train"), ("a.b", "a_b"),
+        ("train.lc.norm.tok", "train"), ("test_2016_flickr.lc.norm.tok", "test_2016_flickr"), ("tok", "tok"),
         ("flickr30k.test.2017", "test_2017"), ("my_dev", "my_dev"),
     ],
 )  # fmt: skip
