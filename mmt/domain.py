@@ -4,7 +4,7 @@ A model folder knows how often each piece of the vocabulary occurs on the source
 is out of domain if more than half of its pieces are bytes, unknown, or missing in that text; or if it carries more
 bits a character, by the frequencies of the pieces, than all but a few training lines. The second catches words
 that are spelled in letters, each of which is frequent ("Stainless steel" with a vocabulary of 1,000 pieces): they
-take more pieces for as many characters. A few bits are granted to every line, which matters to short ones: one word
+take more pieces for as many characters. A few bits are granted to every line, which matters to short ones: a word
 may be rare. ``python -m eval.out_of_domain`` measures how often it is right.
 """
 
