@@ -33,6 +33,7 @@ _LOCK = ".lock"
 _TEMPORARY = re.compile(r"\.[0-9]+-[0-9a-f]{8}\.writing")
 _LONGEST_NAME = 220  # bytes, of the 255 that file systems allow
 _SHORT = 10.0  # seconds that one short write waits for another
+_NOTED = 0.5  # seconds from a lock to the note of who has it, at most
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 
 _PERMISSION = "Permission is missing: check owner and mode with ls -ld, or name another place."
@@ -235,11 +236,15 @@ def _self() -> dict[str, Any]:
 
 def holder(path: Path) -> str:
     """Who holds a lock, in words, as far as its file says."""
-    try:
-        about = json.loads(path.read_bytes())
-        return f"process {about['pid']} on {about['host']}, since {about['since']} ({about['command']})"
-    except (OSError, ValueError, LookupError, TypeError):
-        return "another process"
+    until = time.monotonic() + _NOTED
+    while True:
+        try:
+            about = json.loads(path.read_bytes())
+            return f"process {about['pid']} on {about['host']}, since {about['since']} ({about['command']})"
+        except (OSError, ValueError, LookupError, TypeError):
+            if time.monotonic() >= until:
+                return "another process"
+            time.sleep(0.01)  # of two that start together, the first one is just about to note it
 
 
 @contextmanager
@@ -285,7 +290,7 @@ _of_thread = threading.local()
 def _alone(path: Path, output: Path, *, patience: float = 0.0, warn: bool = True) -> Iterator[bool]:
     """Holds the lock ``path`` of ``output``; False where there are none."""
     held: set[str] = _of_thread.__dict__.setdefault("held", set())
-    key = os.path.abspath(path)
+    key = os.path.realpath(path)
     if key in held:
         yield True
         return
@@ -422,9 +427,13 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             yield beside
             _allow_as_usual(beside)
             old = replaced(folder)
-            if folder.exists():
-                folder.rename(old)
-            beside.rename(folder)
+            try:
+                if folder.exists():
+                    folder.rename(old)
+                beside.rename(folder)
+            except BaseException:  # stopped by a signal, too
+                restore(folder)
+                raise
             if old.exists():
                 old.rename(beside)  # so that what bears a name that is read is always whole
 

@@ -63,8 +63,11 @@ class Command(click.Command):
         any_encoding()
         try:
             with stopping_at_once():
-                import_given(ctx)
-                return super().invoke(ctx)
+                try:
+                    import_given(ctx)
+                    return super().invoke(ctx)
+                finally:
+                    ctx.close()  # the locks, while a second signal does not end the process
         except Stopped as stop:
             name = signal.Signals(stop.signum).name
             click.echo(f"stopped by {name}. {str(stop) or self._when_stopped}", err=True)

@@ -63,7 +63,18 @@ os.register_at_fork(after_in_child=_end_as_usual)
 
 
 class stopping_at_once(_Handlers):  # noqa: N801  # reads as a statement: with stopping_at_once()
-    """Raises ``Stopped`` where the work is."""
+    """Raises ``Stopped`` where the work is; for a second after that, no other signal cuts the cleaning up off.
+
+    A terminal that is closed sends SIGHUP itself and by its shell; ``timeout`` and systemd send two signals, too.
+    """
+
+    _since: float = -1.0
+
+    def _handle(self, signum: int) -> None:
+        now = time.monotonic()
+        if self._since < 0 or now - self._since >= 1:
+            self._since = now
+            super()._handle(signum)
 
 
 class StopSwitch(_Handlers):

@@ -50,6 +50,7 @@ from mmt.atomic import (
 from mmt.errors import MMTError
 from mmt.index import write_index
 from mmt.prepared import DatasetInfo, write_dataset
+from mmt.stopping import Stopped
 
 ROWS = [{"id": "1", "image": "", "source": "a", "target": "b", "has_image": False}]
 
@@ -117,6 +118,33 @@ def test_a_folder_made_for_the_lock_alone_goes_with_it(tmp_path: Path) -> None:
     with only_writer_in(tmp_path / "run"):
         assert names(tmp_path / "run") == [".lock"]
     assert names(tmp_path) == []
+
+
+def test_a_folder_under_another_name_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    for one, other in (("link", "run"), ("run", str(tmp_path / "link")), ("./run", "link/../run")):
+        with only_writer_in(Path(one)), only_writer(Path(one)):
+            with only_writer_in(Path(other)), only_writer(Path(other)):
+                pass
+            for kind in ("only_writer", "only_writer_in"):
+                done = python(
+                    f"from pathlib import Path; from mmt.atomic import *\nwith {kind}(Path('{other}')): 1"
+                )
+                assert f"another process is writing it: process {os.getpid()} on " in done.stderr
+
+
+def test_the_first_of_two_that_start_together_is_named(tmp_path: Path) -> None:
+    """Between taking the lock and noting who has it, some time passes."""
+    held = hold(tmp_path / ".out.lock", remove=True)
+    assert held is not None
+    note = '{"pid": 12, "host": "here", "since": "now", "command": "mmt"}'
+    noting = threading.Timer(0.1, (tmp_path / ".out.lock").write_text, [note])
+    noting.start()
+    with held, pytest.raises(MMTError, match="process 12 on here"), only_writer(tmp_path / "out"):
+        pass
+    noting.join()
 
 
 COMMANDS: dict[str, tuple[click.Command, str]] = {
@@ -244,6 +272,23 @@ def test_what_a_live_writer_makes_stays(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert names(tmp_path) == before
     assert out.read_text() == "new"
+
+
+def test_a_stop_between_two_renames_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.rename
+
+    def stopped(path: Path, target: Path) -> Path:
+        if target == tmp_path / "out" and path.name.endswith(".writing"):
+            raise Stopped(signal.SIGTERM)
+        return rename(path, target)
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises(Stopped), replacing_folder(tmp_path / "out"):
+        pass
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["old"]
 
 
 def test_a_worker_that_outlives_its_parent_holds_nothing(tmp_path: Path) -> None:

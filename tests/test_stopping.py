@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from conftest import usual_signals
 
 from mmt.atomic import replacing, replacing_folder
-from mmt.command import Command, write_alone
+from mmt.command import Command, write_alone, write_alone_in
 from mmt.stopping import SIGNALS, Stopped, StopSwitch, stopping_at_once
 
 pytestmark = pytest.mark.usefixtures("_signals")
@@ -45,6 +45,25 @@ def test_a_command_says_what_becomes_of_the_work_and_cleans_up(signum: signal.Si
     assert done.exit_code == 128 + signum
     assert done.output == f"stopped by {signum.name}. It goes on.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("second", SIGNALS)
+def test_a_second_signal_does_not_cut_off_the_cleaning_up(second: signal.Signals, tmp_path: Path) -> None:
+    """SIGHUP comes from the terminal and from its shell."""
+
+    @click.command(cls=Command)
+    def work() -> None:
+        write_alone_in(tmp_path / "folder")
+        click.get_current_context().call_on_close(lambda: os.kill(os.getpid(), second))
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+        finally:
+            os.kill(os.getpid(), second)
+            (tmp_path / "cleaned").touch()
+
+    done = CliRunner().invoke(work)
+    assert (done.exit_code, done.output) == (129, "stopped by SIGHUP. The same command begins anew.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["cleaned"]
 
 
 def test_a_switch_notes_the_first_signal_and_the_same_again_stops() -> None:
