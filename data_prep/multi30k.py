@@ -213,8 +213,11 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
             "Check the network, or fetch the files elsewhere and give them with --raw."
         ) from None
     except Exception as error:  # the reader of a hub data set may fail in any way, none of them a bug of ours
-        reason = str(error).strip().split("\n")[0]
-        raise MMTError(f"--hub {name}: cannot be loaded ({type(error).__name__}: {reason}).") from None
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # which says more than "while generating the dataset"
+            cause = cause.__cause__
+        reason = str(cause).strip().split("\n")[0]
+        raise MMTError(f"--hub {name}: cannot be loaded ({type(cause).__name__}: {reason}).") from None
     splits = {}
     chosen = _chosen(wanted, sorted(loaded, key=_by_order), name)
     for split, new_name in chosen.items():

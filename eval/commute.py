@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmt.atomic import check_file, write_whole
+from mmt.atomic import check_file, replacing
 from mmt.command import Command, write_alone
 from mmt.commute import (
     Choices,
@@ -27,6 +27,7 @@ from mmt.commute import (
     read_contrastive,
 )
 from mmt.errors import MMTError
+from mmt.kinds import packing
 from mmt.metrics import McNemar, mcnemar
 from mmt.options import threads_option
 from mmt.plugins import import_option
@@ -101,7 +102,8 @@ def main(
             "systems": [_json(*system) for system in zip(models, cards, results, strict=True)],
             "mcnemar": asdict(compared) if compared is not None else None,
         }
-        write_whole(output, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        with replacing(output) as whole, packing(whole, output) as stream:
+            stream.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _read(data: Path, split: str | None) -> tuple[list[Item], tuple[str, str]]:

@@ -33,7 +33,7 @@ SYMBOLS = {"colour": "[MASK_C]", "character": "[MASK_P]", "noun": "[MASK_N]", "p
 
 # A word (group 1) and what hyphens and apostrophes join to it: in "a red-haired girl" no colour is masked. The 's
 # of a genitive is not part of it: "the man's hat" names a man.
-_WORD = re.compile(r"(\w+(?:[-'’]\w+)*?)(?:['’][sS])?(?![-'’]?\w)")
+_WORD = re.compile(r"(\w+(?:[-\u2010\u2011'’]\w+)*?)(?:['’][sS])?(?![-\u2010\u2011'’]?\w)")
 
 SCORED = {"colour": COLOURS, "character": CHARACTERS}
 """The kinds of probe whose words have known translations; of the others BLEU must tell."""

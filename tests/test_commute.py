@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -172,11 +173,11 @@ def test_items_whose_translations_are_the_same_are_counted_and_bound_the_accurac
 
 def test_the_command_lists_the_items_whose_translations_are_the_same(models: Path, tmp_path: Path) -> None:
     items = [*ITEMS, replace(ITEMS[0], incorrect=ITEMS[0].correct), replace(ITEMS[1], incorrect=ITEMS[1].correct)]
-    folder, output = write_commute(tmp_path / "en-de", items), tmp_path / "result.json"
+    folder, output = write_commute(tmp_path / "en-de", items), tmp_path / "result.json.gz"
     said = run(models / "none", folder, "--output", output)
     assert "no choice is right: item 9, 10." in said
     assert re.search(r"best reachable accuracy\W+80\.0", said)
-    value = json.loads(output.read_text())
+    value = json.loads(gzip.decompress(output.read_bytes()))
     assert value["items_with_the_same_translations"] == [9, 10]
     assert value["systems"][0]["best_accuracy"] == pytest.approx(80)
     assert "reachable" not in run(models / "none", write_commute(tmp_path / "plain", ITEMS))

@@ -413,6 +413,14 @@ def test_a_csv_of_the_hub_is_text_whatever_the_word(tmp_path: Path, run: Run, hu
     assert (train["image"][:], train["has_image"][:]) == (["0007", "0012"], [True, False])
 
 
+def test_why_a_data_set_cannot_be_loaded_is_said(tmp_path: Path, run: Run, hub: Path) -> None:
+    for path in hub.iterdir():
+        path.unlink()
+    (hub / "train.csv").write_text("en;de\nA dog.;Ein Hund.\nA cat, a dog.;Katze, Hund, Maus.\n")
+    said = _refused(run, tmp_path / "out", "--hub", hub, "--no-images")
+    assert "cannot be loaded (ParserError: Error tokenizing data." in said
+
+
 def test_image_names_of_the_hub_may_be_numbers_and_not_pictures(tmp_path: Path, run: Run, hub: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "images" / "7", "PNG")

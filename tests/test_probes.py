@@ -134,6 +134,7 @@ def test_the_masked_words_put_back_give_the_sentence(probe: Probe) -> None:
     ("probe", "sentence", "expected"),
     [
         (PROBES[0], "RED hat, Grey dog; red-haired, blackish", "[MASK_C] hat, [MASK_C] dog; red-haired, blackish"),
+        (PROBES[0], "a red\u2011haired, blue\u2010eyed girl", "a red\u2011haired, blue\u2010eyed girl"),
         (PROBES[1], "A man's dog; men and a woman’s", "A [MASK_P]'s dog; [MASK_P] and a [MASK_P]’s"),
         (PROBES[1], "A snowman in a man-made hole", "A snowman in a man-made hole"),
         (PROBES[2], "The dog", "The [MASK_N]"),
