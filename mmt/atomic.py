@@ -205,6 +205,8 @@ def hold(path: Path, *, wait: bool = False, note: bool = False, remove: bool = F
             os.close(descriptor)
             raise
     if note:
+        with suppress(OSError):  # whatever the umask: another user must be able to tell that this process is dead
+            os.fchmod(descriptor, 0o644)
         with suppress(OSError):  # a full disk, or another user's file
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(_self()).encode() + b"\n", 0)

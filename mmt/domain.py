@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.errors import MMTError
+from mmt.errors import MMTError, unreadable
 from mmt.lines import parse_json
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ def read_pieces(folder: Path, vocab_size: int) -> TrainingPieces | None:
         return TrainingPieces(np.asarray(counts, np.int64), float(most_bits))
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise unreadable(error) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MMTError(f"{path}: damaged ({error}). Copy the model folder again.") from None
 

@@ -27,6 +27,11 @@ class MMTError(Exception):
         super().__init__(_UNSEEN.sub(lambda found: ascii(found.group())[1:-1], said))
 
 
+def unreadable(error: OSError) -> MMTError:
+    """What to raise where permission is missing: the file is whole, and must not be made anew."""
+    return MMTError(f"{error.filename}: cannot be read ({error.strerror}). Check owner and mode with ls -ld.")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Returns `` Did you mean 'x'?`` for the known word closest to ``word``, or an empty string."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

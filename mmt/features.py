@@ -31,7 +31,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.errors import MMTError
+from mmt.errors import MMTError, unreadable
 from mmt.image_names import Names
 from mmt.lines import file_checksum, parse_json
 
@@ -259,6 +259,8 @@ def read_meta(folder: Path) -> tuple[FeatureSignature, DType, int, dict[str, str
         return signature, raw["dtype"], num_images, left_out, sums
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise unreadable(error) from None
     except (OSError, ValueError, KeyError, TypeError, MMTError) as error:
         raise MMTError(
             f"{path}: not a feature store's description ({error}). Remove the folder and run mmt features again."
@@ -271,6 +273,8 @@ def read_ids(folder: Path, num_images: int, sums: Mapping[str, str]) -> list[str
         text = (folder / IDS).read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return []
+    except PermissionError as error:
+        raise unreadable(error) from None
     except OSError as error:
         raise MMTError(f"{folder / IDS}: cannot be read ({error.strerror}). Run mmt features again.") from None
     ids = text.split("\n")[:-1][:num_images]  # not splitlines: an id may hold any other separator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmt.atomic import replacing_folder
 from mmt.domain import PIECES, TrainingPieces, read_pieces
-from mmt.errors import MMTError
+from mmt.errors import MMTError, unreadable
 from mmt.feature_sets import signature_from
 from mmt.features import FeatureSignature
 from mmt.lines import file_checksum, parse_json
@@ -120,6 +120,8 @@ def read_card(folder: Path) -> ModelCard:
         return _checked(ModelCard(features=signature_from(features) if features else None, **raw))
     except (FileNotFoundError, NotADirectoryError):
         raise MMTError(f"{folder}: no {CARD}, so no model folder. mmt train writes one to OUT/model.") from None
+    except PermissionError as error:
+        raise unreadable(error) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MMTError(f"{path}: damaged ({error}). Copy the model folder again.") from None
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.atomic import disk_error, replacing_folder, unwritable
-from mmt.errors import MMTError, nearest
+from mmt.errors import MMTError, nearest, unreadable
 from mmt.folder import TOKENIZER, WEIGHTS
 from mmt.lines import file_checksum, parse_json
 from mmt.screen import counted
@@ -192,5 +192,7 @@ def open_index(folder: Path, model: Path) -> Index:
         raise MMTError(f"{folder}: no {Path(error.filename).name}. Build the index again.") from None
     except MMTError:
         raise
+    except PermissionError as error:
+        raise unreadable(error) from None
     except Exception as error:  # NumPy reads a header as Python, faiss has errors of its own
         raise MMTError(f"{folder}: damaged ({str(error).splitlines()[0]}). Build the index again.") from None

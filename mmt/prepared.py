@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.atomic import only_writer, replaced, replacing_folder, restore, unwritable
-from mmt.errors import MMTError, nearest
+from mmt.errors import MMTError, nearest, unreadable
 from mmt.lines import parse_json
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def read_info(folder: Path) -> DatasetInfo:
             f"{folder}: expected a prepared data set, found no {_INFO_FILE}. "
             "Make one with python -m data_prep.multi30k or python -m data_prep.pictures."
         ) from None
+    except PermissionError as error:
+        raise unreadable(error) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MMTError(f"{path}: not a data set description ({error}). Prepare the data again.") from None
 
@@ -242,6 +244,8 @@ def read_split(folder: Path, split: str) -> Dataset:
 def _damage(path: Path) -> Iterator[None]:
     try:
         yield
+    except PermissionError as error:
+        raise unreadable(error) from None
     except Exception as error:  # datasets trusts its own files, and fails in many ways
         reason = str(error).strip().partition("\n")[0]
         raise MMTError(f"{path}: damaged ({type(error).__name__}: {reason}). Prepare the data again.") from None

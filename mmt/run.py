@@ -17,7 +17,7 @@ from mmt.atomic import make_folder, write_whole
 from mmt.config import BesideSection, TrainConfig, dump_config
 from mmt.data import ROW_COLUMNS, Example, check_images, encode_rows, missing_images, read_examples
 from mmt.domain import TrainingPieces
-from mmt.errors import MMTError, nearest
+from mmt.errors import MMTError, nearest, unreadable
 from mmt.feature_sets import open_features
 from mmt.features import FeatureStore
 from mmt.folder import TOKENIZER, ModelCard, load_model, read_card
@@ -336,6 +336,8 @@ def _claim(
         try:
             before = parse_json(path.read_text(encoding="utf-8"))
             old = dict(before["config"])
+        except PermissionError as error:
+            raise unreadable(error) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MMTError(f"{path}: damaged ({error}). Name another folder.") from None
         # How long to train and how to report may change; what is trained may not. Folders may have moved: the

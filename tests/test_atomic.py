@@ -306,6 +306,17 @@ def test_a_worker_that_outlives_its_parent_holds_nothing(tmp_path: Path) -> None
         os.kill(worker, signal.SIGKILL)
 
 
+def test_any_user_can_tell_that_a_holder_is_dead(tmp_path: Path) -> None:
+    """In a folder of a group, by the umask of one of them."""
+    before = os.umask(0o077)
+    try:
+        with only_writer(tmp_path / "out"), only_writer_in(tmp_path / "run"):
+            locks = (tmp_path / ".out.lock", tmp_path / "run" / ".lock")
+            assert [path.stat().st_mode & 0o777 for path in locks] == [0o644, 0o644]
+    finally:
+        os.umask(before)
+
+
 def test_a_lock_file_that_cannot_be_read_says_less(tmp_path: Path) -> None:
     held = hold(tmp_path / ".out.lock", remove=True)
     assert held is not None
