@@ -35,6 +35,7 @@ from mmt.tasks import Learnt
 from mmt.text import Tokenizer, train_tokenizer
 
 _RUN_FILE = "run.json"
+_TOKENIZER = "tokenizer.model"  # what is made first
 _LONGEST_WAIT = 1800.0  # seconds, for a tokenizer that another process makes
 _MOST_PAIRS = 1_000_000  # that a vocabulary of a streamed split is learnt from
 
@@ -332,7 +333,7 @@ def _claim(
         "batches_per_update": num_processes() * config.optimizer.num_accumulate,
     }
     path = output / _RUN_FILE
-    if path.exists():
+    if path.exists() and (output / _TOKENIZER).exists():  # else it failed before there was anything to keep
         try:
             before = parse_json(path.read_text(encoding="utf-8"))
             old = dict(before["config"])
@@ -389,7 +390,7 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def _tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
-    path = output / "tokenizer.model"
+    path = output / _TOKENIZER
     if not path.exists():
         if rank() == 0 and config.start.model is not None:
             write_whole(path, (config.start.model / TOKENIZER).read_bytes())

@@ -311,6 +311,13 @@ def test_a_folder_with_another_run_is_refused(
         train(undisturbed, config(world, *changes))
 
 
+def test_a_run_that_never_began_binds_to_nothing(world: Path, tmp_path: Path) -> None:
+    """The message says which size is possible; the folder must take it."""
+    with pytest.raises(MMTError, match=r"Set text\.vocab_size to at least"):
+        train(tmp_path / "run", config(world, "text.vocab_size=262"))
+    train(tmp_path / "run", config(world, "regime.num_steps=1"))
+
+
 def test_other_features_under_the_same_run_are_refused(undisturbed: Path, world: Path, tmp_path: Path) -> None:
     make_features(tmp_path / "other", ["train-0.png"], backbone="other")
     with pytest.raises(MMTError, match="other features"):
