@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -189,6 +190,8 @@ def score_command(
     Each HYP is one system's translations, one a line, plain or .gz. The first is the baseline: the others are
     compared with it by paired bootstrap resampling.
     """
+    if sys.stdout is None:
+        raise MMTError("standard output is closed, and the scores go there. Redirect it to a file.")
     systems = score_files(hypotheses, reference, lang=lang, samples=bootstrap, seed=seed, tokenized=tokenized)
     if output == "json":
         print_json(_json(systems, reference))

@@ -183,6 +183,16 @@ def test_a_closed_stream_that_is_needed_is_named(descriptor: int) -> None:
     assert (done.returncode, done.stderr) == (2, f"error: standard {name} is closed. Name a file with --{name}.\n")
 
 
+def test_scores_that_go_nowhere_are_no_success(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a dog\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mmt.cli", "score", "text", "--ref", "text"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False, preexec_fn=lambda: os.close(1),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: standard output is closed")
+
+
 def test_work_goes_on_when_its_terminal_vanishes(tmp_path: Path) -> None:
     """A job that was disowned gets no signal, but its messages go nowhere."""
     code = (
