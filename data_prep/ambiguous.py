@@ -1,4 +1,4 @@
-"""Lists the source words of a prepared data set that have several translations: see ``mmt.ambiguity``.
+"""Lists the source words of a prepared dataset that have several translations: see ``mmt.ambiguity``.
 
     python -m data_prep.ambiguous data/multi30k_en_de data/ambiguous_en_de.json
 

@@ -46,7 +46,7 @@ def main(out: Path, multi30k: Path, five: bool, languages: tuple[str, ...]) -> N
 
 
 def prepare(out: Path, multi30k: Path, languages: Sequence[str], *, five: bool) -> DatasetInfo:
-    """Writes the data set ``out``; its images stay where they are.
+    """Writes the dataset ``out``; its images stay where they are.
 
     A row is a caption: its ``source``, with an empty ``target``, ``lang``, and ``caption``, its number among the
     captions of its image, from 0; ``id`` is ``IMAGE#NUMBER``. Captions whose image is missing are left out, and

@@ -48,7 +48,7 @@ def match(data: Path, out: Path, seed: int) -> DatasetInfo:
     Args:
         seed: draws the other images, among those of the split.
     Raises:
-        MMTError: no prepared data set, or a split with too few images.
+        MMTError: no prepared dataset, or a split with too few images.
     """
     info = read_info(data)
     splits: dict[str, list[Mapping[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""An overview of the built-in data set's pictures, for the README."""
+"""An overview of the built-in dataset's pictures, for the README."""
 
 from __future__ import annotations
 

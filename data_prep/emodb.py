@@ -101,7 +101,7 @@ def prepare(out: Path, emodb: Path, fold: int) -> DatasetInfo:
     return write_dataset(out, DatasetInfo("emodb", "de", "de", str(folder.resolve())), splits)
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--emodb", type=click.Path(path_type=Path), required=True, help="Folder of EmoDB.")
 @click.option(

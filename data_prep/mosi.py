@@ -71,7 +71,7 @@ _NAME = re.compile(r"[\w-]+")  # of a video or clip: it becomes part of a path
 def prepare(
     out: Path, mosi: Path, labels: Path | None = None, missing: Missing = "refuse"
 ) -> tuple[DatasetInfo, int]:
-    """Writes the data set; a clip without sound is kept as text alone and counted in the table.
+    """Writes the dataset; a clip without sound is kept as text alone and counted in the table.
 
     Args:
         out: the folder to write, see ``mmt.prepared.write_dataset``.
@@ -213,7 +213,7 @@ def _find_sound(mosi: Path, video: str, clip: str) -> str:
     return ""
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--mosi", type=click.Path(path_type=Path), required=True, help="Folder of CMU-MOSI.")
 @click.option(

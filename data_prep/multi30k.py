@@ -74,7 +74,7 @@ def prepare(
     unreadable: Literal["refuse", "skip"] = "refuse",
     shard: Shard | None = None,
 ) -> DatasetInfo | str:
-    """Looks at every image, then writes the prepared data set.
+    """Looks at every image, then writes the prepared dataset.
 
     Args:
         out: the folder to write, see ``mmt.prepared.write_dataset``.
@@ -82,7 +82,7 @@ def prepare(
         images: the image folder, None for text alone.
         unreadable: what to do with an image that is there but does not decode: refuse the run, or count it
             as missing.
-        shard: this process's share of the images; the last process writes the data set.
+        shard: this process's share of the images; the last process writes the dataset.
     Returns:
         What was written; of a share, what became of it.
     Raises:
@@ -176,7 +176,7 @@ def read_raw(
 
 
 def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ()) -> dict[str, Pairs]:
-    """Reads a data set of the Hugging Face hub, or a local folder, with ``datasets.load_dataset``.
+    """Reads a dataset of the Hugging Face hub, or a local folder, with ``datasets.load_dataset``.
 
     It needs a text column for each language (``en``, ``de``) or one ``translation`` column that holds both;
     a column ``image``, if there is one, holds file names in the image folder.
@@ -189,14 +189,14 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
     """
     from datasets import load_dataset, load_dataset_builder
 
-    if name == "pandas":  # no data set, but the one reader of the library that reads pickles, which may run code
-        raise MMTError("--hub pandas: is no data set. Name one, such as bentrevett/multi30k.")
+    if name == "pandas":  # no dataset, but the one reader of the library that reads pickles, which may run code
+        raise MMTError("--hub pandas: is no dataset. Name one, such as bentrevett/multi30k.")
     if is_url(name):
         known = re.fullmatch(
             r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/datasets/([\w.-]+(?:/[\w.-]+)?)/?", name
         )
         hint = f" Give --hub {known[1]}." if known else ""
-        raise MMTError(f"--hub {name}: expected a data set's name, or a folder, found a URL.{hint}")
+        raise MMTError(f"--hub {name}: expected a dataset's name, or a folder, found a URL.{hint}")
     # What the hub sends is kept where its libraries keep it; of a local folder there is nothing to keep.
     cache = TemporaryDirectory() if Path(name).exists() else nullcontext()
     try:
@@ -212,7 +212,7 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
             f"--hub {name}: cannot be fetched, the Hugging Face hub does not answer (and it is not in the cache). "
             "Check the network, or fetch the files elsewhere and give them with --raw."
         ) from None
-    except Exception as error:  # the reader of a hub data set may fail in any way, none of them a bug of ours
+    except Exception as error:  # the reader of a hub dataset may fail in any way, none of them a bug of ours
         cause: BaseException = error
         while cause.__cause__ is not None:  # which says more than "while generating the dataset"
             cause = cause.__cause__
@@ -452,7 +452,7 @@ def _image_split(folder: Path, split: str, new_name: str) -> Path:
 
 
 def split_name(name: str) -> str:
-    """A split's name in the prepared data set: letters, digits and ``_``; ``train`` and ``val`` where it is one.
+    """A split's name in the prepared dataset: letters, digits and ``_``; ``train`` and ``val`` where it is one.
 
     >>> [split_name(name) for name in ("valid", "test.2016", "flickr30k.train.en-de", "val.lc.norm.tok")]
     ['val', 'test_2016', 'train', 'val']
@@ -468,7 +468,7 @@ def split_name(name: str) -> str:
 
 
 def _chosen(wanted: Sequence[str], known: Sequence[str], where: str) -> dict[str, str]:
-    """Maps each split to take to its name in the prepared data set."""
+    """Maps each split to take to its name in the prepared dataset."""
     names = {split: split_name(split) for split in known}
     names = {split: split if name != split and name in known else name for split, name in names.items()}
     chosen: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Draws the built-in data set: English-German sentences whose open word only the picture settles.
+"""Draws the built-in dataset: English-German sentences whose open word only the picture settles.
 
     python -m data_prep.pictures data/pictures
 
@@ -264,7 +264,7 @@ def _in_turn(rng: random.Random, nouns: tuple[Noun, ...], times: int) -> Iterato
 
 
 def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None = None) -> DatasetInfo:
-    """Draws the data set and writes it to ``out``; an older one there is replaced once the new one is whole.
+    """Draws the dataset and writes it to ``out``; an older one there is replaced once the new one is whole.
 
     Raises:
         MMTError: a size is too small, or ``out`` holds something else.
@@ -294,12 +294,12 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
 
 
 def refuse_foreign(out: Path, name: str) -> None:
-    """Raises MMTError where ``out`` is neither new nor an older data set called ``name``."""
+    """Raises MMTError where ``out`` is neither new nor an older dataset called ``name``."""
     if out.is_dir() and (out / "dataset.json").is_file():
         found = read_info(out).name
         if found == name:
             return
-        found = f"the data set '{found}'"
+        found = f"the dataset '{found}'"
     elif not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     else:
@@ -324,7 +324,7 @@ def _draw_one(job: tuple[Path, Scene]) -> None:
     draw_scene(scene).save(path, quality=90)
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option("--seed", default=1, help="Random seed of sentences and pictures.")
 @click.option("--train", default=SIZES["train"], help="Number of training sentences, each with its picture.")

@@ -1,4 +1,4 @@
-"""Masks words of a prepared data set, so that only the image can tell what they were: see ``mmt.probes``.
+"""Masks words of a prepared dataset, so that only the image can tell what they were: see ``mmt.probes``.
 
     python -m data_prep.probes data/multi30k_en_de data/multi30k_en_de_colour --probe colour
 
@@ -53,21 +53,21 @@ def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool)
 
 
 def prepare(data: Path, out: Path, probe: Probe, only_images: bool = False) -> DatasetInfo:
-    """Masks every split of ``data`` into the new data set ``out``.
+    """Masks every split of ``data`` into the new dataset ``out``.
 
     Raises:
-        MMTError: ``data`` is no prepared data set, is masked already, is not from English, or has no word to mask;
+        MMTError: ``data`` is no prepared dataset, is masked already, is not from English, or has no word to mask;
             none of the words could be scored.
     """
     from tqdm import tqdm
 
     info = read_info(data)
     if info.probe:
-        raise MMTError(f"{data}: is masked already ({info.probe['kind']}). Mask the data set it was made from.")
+        raise MMTError(f"{data}: is masked already ({info.probe['kind']}). Mask the dataset it was made from.")
     if info.source_lang != "en":
         raise MMTError(f"{data}: the words to mask are English, but the source language is '{info.source_lang}'.")
     if out.resolve() == data.resolve():
-        raise MMTError(f"{out}: the masked data set needs a folder of its own.")
+        raise MMTError(f"{out}: the masked dataset needs a folder of its own.")
     splits = {}
     for split in info.splits:
         rows = []

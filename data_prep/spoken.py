@@ -232,14 +232,14 @@ def speak(utterance: Utterance) -> NDArray[np.float32]:
 
 
 def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None = None) -> DatasetInfo:
-    """Speaks the data set and writes it to ``out``; an older one there is replaced once the new one is whole.
+    """Speaks the dataset and writes it to ``out``; an older one there is replaced once the new one is whole.
 
     Raises:
         MMTError: a size is no multiple of ``BLOCK``, ``out`` holds something else, or espeak-ng is not there.
     """
     splits = plan(seed, sizes)
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and read_info(out).name != NAME:
-        raise MMTError(f"{out}: expected a new folder or an older {NAME}, found another data set. Name another.")
+        raise MMTError(f"{out}: expected a new folder or an older {NAME}, found another dataset. Name another.")
     if shutil.which("espeak-ng") is None:
         speak(splits["train"][0])
     with made_beside(out) as beside:
@@ -278,7 +278,7 @@ def _speak_one(job: tuple[Path, Utterance]) -> None:
     path.write_bytes(recording.getvalue())
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--seed", default=1, help="Random seed of sentences and voices.")
 @click.option("--train", default=SIZES["train"], help=f"Number of training recordings, a multiple of {BLOCK}.")

@@ -5,7 +5,7 @@
     python -m data_prep.vqa vqa2 data/vqa2 --questions ...train2014_questions.json --annotations ... --images coco
     python -m data_prep.vqa gqa data/gqa --questions train_balanced_questions.json --images gqa/images
 
-Beside the columns of every prepared data set there are ``kind`` (of the question), ``answers`` (of all annotators;
+Beside the columns of every prepared dataset there are ``kind`` (of the question), ``answers`` (of all annotators;
 a list of one where there is one) and ``label`` (the target in VQA's normal form, ``mmt.vqa``: a class to predict).
 """
 
@@ -47,7 +47,7 @@ _PATH = click.Path(path_type=Path)
 _Rows = dict[str, list[dict[str, Any]]]
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Prepare a dataset of questions about pictures."""
 
@@ -261,7 +261,7 @@ def _row(number: str, image: str, question: str, answer: str, kind: str, answers
 
 
 def _write(out: Path, name: str, images: Path, rows: _Rows, keep_missing: bool) -> None:
-    """Writes and prints the data set, without the questions whose image is missing unless ``keep_missing``."""
+    """Writes and prints the dataset, without the questions whose image is missing unless ``keep_missing``."""
     there = set(files_below(images)[0])
     if not any(name.lower().endswith((".jpg", ".jpeg", ".png")) for name in there):
         raise MMTError(f"--images {images}: expected a folder of .jpg files, found none.")

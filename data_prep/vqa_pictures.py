@@ -198,7 +198,7 @@ def _is_counted(rng: random.Random, scene: Scene, thing: str, yes: bool) -> Ques
 
 
 def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None = None) -> DatasetInfo:
-    """Draws the pictures and writes the data set to ``out``; an older one there is replaced once this is whole.
+    """Draws the pictures and writes the dataset to ``out``; an older one there is replaced once this is whole.
 
     Raises:
         MMTError: a size is wrong (see ``plan``), or ``out`` holds something else.

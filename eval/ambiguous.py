@@ -32,7 +32,7 @@ _PATH = click.Path(path_type=Path)
 @click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=_PATH)
 @format_option
 def main(lexicon: Path, data: Path, split: str, hypotheses: tuple[Path, ...], output: str) -> None:
-    """Score translations of SPLIT of the prepared data set DATA on the ambiguous words of LEXICON.
+    """Score translations of SPLIT of the prepared dataset DATA on the ambiguous words of LEXICON.
 
     Each HYP is one system's translations, one a line, plain or .gz. The others are compared with the first by
     McNemar's test.

@@ -133,7 +133,7 @@ class Joey:
 
     Args:
         python: that has JoeyNMT.
-        data: a prepared data set.
+        data: a prepared dataset.
         updates: in training, of each turn; None: it translates instead.
         max_tokens: see ``_config``; of training.
         steps, sentences: of translating, tokens of each translation and how many are made in a turn, about.

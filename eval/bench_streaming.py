@@ -34,7 +34,7 @@ _SECONDS = 20.0
 
 
 def make(data: Path, out: Path, num_rows: int) -> None:
-    """Writes a data set of so many rows, without the checks and checksums of ``mmt.prepared.write_dataset``."""
+    """Writes a dataset of so many rows, without the checks and checksums of ``mmt.prepared.write_dataset``."""
     from datasets import Dataset, DatasetDict, Features, Value, disable_progress_bars
 
     from mmt.prepared import DatasetInfo, SplitInfo, read_info, read_split

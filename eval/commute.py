@@ -68,7 +68,7 @@ def main(
     """Let MODEL choose between two translations of each item of COMMUTE_DIR.
 
     COMMUTE_DIR is en-de or en-fr of CoMMuTE, with src.en, correct.de, incorrect.de and img.order; or, with
-    --split, a prepared data set with wrong translations, such as the built-in pictures. A text-only model, which
+    --split, a prepared dataset with wrong translations, such as the built-in pictures. A text-only model, which
     gets half of mirrored items right by construction, needs no images.
     """
     use_threads(threads)
@@ -113,7 +113,7 @@ def _read(data: Path, split: str | None) -> tuple[list[Item], tuple[str, str]]:
         info = read_info(data)
         return read_contrastive(data, split), (info.source_lang, info.target_lang)
     if (data / "dataset.json").is_file():
-        raise MMTError(f"{data}: a prepared data set. Say which split has the pairs, such as --split contrastive.")
+        raise MMTError(f"{data}: a prepared dataset. Say which split has the pairs, such as --split contrastive.")
     return read_commute(data), commute_languages(data)
 
 

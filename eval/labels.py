@@ -3,7 +3,7 @@
     python -m eval.labels OUT --system gated runs/1/model data/x --system gated runs/2/model data/x \\
         --system "text only" runs/text/model data/x --images features/x
 
-Models under one name are seeds, or, where each comes with a data set of its own, folds, whose items are pooled.
+Models under one name are seeds, or, where each comes with a dataset of its own, folds, whose items are pooled.
 OUT gets ``result.json``, and where there are labels ``confusion.png`` of the first system.
 """
 
@@ -117,7 +117,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """
     Args:
-        systems: name, model folder and data set of each model.
+        systems: name, model folder and dataset of each model.
         images: feature stores, for models that see images or hear recordings.
     Returns:
         ``data``, ``prior`` (what the training split's most frequent label and median score get) and ``systems``:

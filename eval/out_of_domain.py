@@ -1,4 +1,4 @@
-"""Measures how many lines are called out of domain (``mmt.domain``): of a data set's own splits, and of others.
+"""Measures how many lines are called out of domain (``mmt.domain``): of a dataset's own splits, and of others.
 
     python -m eval.out_of_domain data/multi30k_en_de
     python -m eval.out_of_domain data/pictures --vocab-size 1000 other.en
@@ -102,7 +102,7 @@ Zwei Hunde spielen im Schnee.
 @click.argument("files", nargs=-1, type=_PATH)
 @click.option("--vocab-size", type=click.IntRange(min=261), default=10_000, help="Pieces of the tokenizer.")
 def main(data: Path, files: tuple[Path, ...], vocab_size: int) -> None:
-    """Says how many lines of each split of the prepared data set DATA, and of FILES, are out of domain."""
+    """Says how many lines of each split of the prepared dataset DATA, and of FILES, are out of domain."""
     groups = {split: list(read_split(data, split)["source"]) for split in read_info(data).splits}
     groups |= {
         "other English": ENGLISH,

@@ -106,7 +106,7 @@ class Sentences:
 
     sources: list[str]
     images: list[str]
-    """Names: ids of a feature store, files in the data set's image folder."""
+    """Names: ids of a feature store, files in the dataset's image folder."""
     masked: list[list[str]]
     references: list[str]
     probe: Probe
@@ -352,7 +352,7 @@ def _store(
     from mmt.translator import Translator
 
     if images:
-        store, remedy = open_features(images), "Run mmt features for the data set."
+        store, remedy = open_features(images), "Run mmt features for the dataset."
     else:
         files = {name: folder / name for name in sentences.images}
         made = Translator.from_dir(model).with_features_of(files, temporary / "features").features

@@ -261,7 +261,7 @@ def _store(
     from mmt.translator import Translator
 
     if images:
-        store, remedy = open_features(images), "Run mmt features for the data set."
+        store, remedy = open_features(images), "Run mmt features for the dataset."
     else:
         files = {name: folder / name for name in names}
         made = Translator.from_dir(model).with_features_of(files, temporary / "features").features

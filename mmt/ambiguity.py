@@ -219,7 +219,7 @@ def find_ambiguous(
     if len(pairs) < FEWEST_PAIRS:
         raise MMTError(
             f"found {len(pairs):,} sentence pairs, but it takes at least {FEWEST_PAIRS:,} to align words. "
-            "Take the training split of a larger data set."
+            "Take the training split of a larger dataset."
         )
     lemmas = [([source_lemma(w) for w in source], [target_lemma(w) for w in target]) for source, target in pairs]
     counts: dict[str, Counter[str]] = defaultdict(Counter)

@@ -173,7 +173,7 @@ def damaged(path: Path, error: Exception) -> MMTError:
     step = next((one for one in (path, *path.parents) if one.name.startswith("step_")), path)
     return MMTError(  # without torch's words, which advise to run what stands in the file
         f"{path}: not a checkpoint, or damaged, or of an earlier version ({type(error).__name__}). Remove {step}; "
-        "training goes on from the one before."
+        "training resumes from the one before."
     )
 
 
@@ -195,7 +195,7 @@ def _files(folder: Path, name: str, other: str) -> list[Path]:
     if numbers != list(wanted):
         raise MMTError(
             f"{folder / name}: expected files numbered 0 to {wanted[-1]}, found {numbers or 'none'}. Remove "
-            f"{folder}; training goes on from the one before."
+            f"{folder}; training resumes from the one before."
         )
     return files
 

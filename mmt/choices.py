@@ -37,7 +37,7 @@ class Choice:
 
 
 def check_commute(commute: Path, info: DatasetInfo) -> None:
-    """Raises MMTError where the folder is none of CoMMuTE's, or not in the data set's languages."""
+    """Raises MMTError where the folder is none of CoMMuTE's, or not in the dataset's languages."""
     languages = commute_languages(commute)
     if languages != (info.source_lang, info.target_lang):
         raise MMTError(
@@ -58,7 +58,7 @@ def find_choices(
     Args:
         commute: a folder such as ``CoMMuTE/en-de``, or None; its images are in ``commute_images``, or else in
             ``CoMMuTE/images``.
-        contrastive: items of the data set's own, whose images are in the translators' feature store.
+        contrastive: items of the dataset's own, whose images are in the translators' feature store.
         not_run: gets what does not apply, and why.
     Raises:
         MMTError: CoMMuTE was asked for and cannot be judged, or an item cannot be scored.

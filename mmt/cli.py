@@ -47,7 +47,7 @@ main.add_command(translate_command)
 main.add_command(predict_command)
 
 
-@_command("features", when_stopped="What is done is kept: the same command goes on.")
+@_command("features", when_stopped="Progress saved; rerun the same command to resume.")
 @click.option(
     "--images",
     "source",
@@ -120,7 +120,7 @@ def features_command(
     print_report(report)
 
 
-@_command("train", when_stopped="The same command goes on from the last checkpoint.")
+@_command("train", when_stopped="Rerun the same command to resume from the last checkpoint.")
 @click.argument("output", type=_PATH, required=False)
 @click.option("--config-file", type=_PATH, help="YAML file with the run's configuration.")
 @click.option("--config", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; repeatable.")
@@ -152,7 +152,7 @@ def train_command(
     train(output, config)
 
 
-@_command("reproduce", when_stopped="The same command goes on.")
+@_command("reproduce", when_stopped="Rerun the same command to resume.")
 @click.argument("result", type=_PATH)
 @click.argument("out", type=_PATH)
 @click.option("--data", type=_PATH, help="Prepared dataset.  [default: the result's]")
@@ -178,7 +178,7 @@ def reproduce_command(result: Path, out: Path, data: Path | None, images: tuple[
     sys.exit(not found.exact)
 
 
-@_command("compare", when_stopped="The same command goes on.")
+@_command("compare", when_stopped="Rerun the same command to resume.")
 @click.argument("config_file", type=_PATH)
 @click.argument("out", type=_PATH)
 @click.option("--jobs", type=click.IntRange(min=1), default=1,
@@ -255,7 +255,7 @@ def evidence_command(
     from mmt.prepared import first_test_split
 
     if commute is None and commute_images is not None:
-        raise MMTError(f"--commute-images {commute_images}: of which CoMMuTE? Name its folder with --commute.")
+        raise MMTError(f"--commute-images {commute_images}: expected --commute, the folder of CoMMuTE, too.")
     split = split or first_test_split(data)
     write_alone_in(output)
 
@@ -275,7 +275,7 @@ def evidence_command(
         click.echo(f"Not run: {what}\n{wrapped(why, width)}", err=True)
     if missing := found.data["images_missing"]:
         there = Names(open_features(stores).ids if stores else lambda: files_below(image_folder(data))[0])
-        click.echo(f"left out, {len(missing):,} images are missing: {there.listed(missing)}", err=True)
+        click.echo(f"skipped, {len(missing):,} images are missing: {there.listed(missing)}", err=True)
     click.echo(f"{output / 'evidence.html'} ({found.settings['seconds']:.0f} s)", err=True)
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 class Inputs:
     """Where ``collect`` finds everything; what is None is left out.
 
-    store: features by image id; without it the models read the data set's image files.
+    store: features by image id; without it the models read the dataset's image files.
     commute: a CoMMuTE folder such as ``CoMMuTE/en-de``; its images are in ``commute_images``, or else in
         ``CoMMuTE/images``.
     """
@@ -230,7 +230,7 @@ def _check_lines(sentences: Sentences, translators: Mapping[str, Translator]) ->
     """Raises MMTError for a line that cannot be scored, with the id of its row."""
     for row, answer in zip(sentences.ids, sentences.answers or [], strict=False):
         if answer and not re.search(r"\w", answer):
-            raise MMTError(f"row '{row}': expected a word as its answer, found {answer!r}. Mend the row.")
+            raise MMTError(f"row '{row}': expected a word as its answer, found {answer!r}. Correct the row.")
     for translator in translators.values():
         most = translator.model.config.max_length - 1
         for side, lines in (("source", sentences.sources), ("target", sentences.references)):
@@ -254,7 +254,7 @@ def _senses(
     from mmt.prepared import read_split
 
     if "train" not in info.splits:
-        not_run.append(("ambiguous words", "the data set has no split 'train' to learn them from"))
+        not_run.append(("ambiguous words", "the dataset has no split 'train' to learn them from"))
         return []
     train = read_split(inputs.data, "train")
     sources = train["unmasked" if "unmasked" in train.column_names else "source"]

@@ -45,7 +45,12 @@ class Command(click.Command):
         when_stopped: what becomes of the work then.
     """
 
-    def __init__(self, *args: Any, when_stopped: str = "The same command begins anew.", **settings: Any) -> None:
+    def __init__(
+        self, *args: Any, when_stopped: str = "Rerun the same command to start again.", **settings: Any
+    ) -> None:
+        settings["context_settings"] = {"help_option_names": ["-h", "--help"]} | (
+            settings.get("context_settings") or {}
+        )
         super().__init__(*args, **settings)
         self._when_stopped = when_stopped
         if self.help and not self.short_help:  # else click cuts it to one line

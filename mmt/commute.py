@@ -1,6 +1,6 @@
 """Contrastive pairs: of two translations of an open sentence, does the model find the image's one more probable?
 
-CoMMuTE, Futeral et al. (2023), https://aclanthology.org/2023.acl-long.295, and data sets of the same kind.
+CoMMuTE, Futeral et al. (2023), https://aclanthology.org/2023.acl-long.295, and datasets of the same kind.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def read_commute(folder: Path) -> list[Item]:
 
 
 def read_contrastive(data: Path, split: str) -> list[Item]:
-    """Reads a split of a prepared data set whose column ``contrast`` holds the translation that is wrong.
+    """Reads a split of a prepared dataset whose column ``contrast`` holds the translation that is wrong.
 
     Raises:
         MMTError: there is no such split or column, or a row with nothing in it.

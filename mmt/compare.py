@@ -99,7 +99,7 @@ def read_compare(path: Path) -> tuple[CompareConfig, TrainConfig]:
         key = min(varied)
         raise MMTError(f"{path}: settings: {key} is the comparison's own. {_VARIED[key]}.")
     if any(not name or "." in name or "/" in name for name in config.features):
-        raise MMTError(f"{path}: features: names of folders are made of theirs: use letters, without '.' and '/'.")
+        raise MMTError(f"{path}: features: their names become folder names: use letters, without '.' and '/'.")
     recipes = [read_config(config.recipe, training_of(run, config)) for run in runs_of(config)]
     return config, recipes[0]
 

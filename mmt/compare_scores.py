@@ -77,7 +77,7 @@ def check_images(config: CompareConfig, recipe: TrainConfig) -> dict[str, Any]:
         if missing:
             raise MMTError(
                 f"features '{name}': {store.folder} lacks {counted(len(set(missing)), 'image')} of "
-                f"'{config.split}': {Names(store.ids).listed(missing)}. Run mmt features for the data set."
+                f"'{config.split}': {Names(store.ids).listed(missing)}. Run mmt features for the dataset."
             )
         signatures[name] = store.signature.to_dict()
     return signatures

@@ -26,7 +26,7 @@ Weight = Annotated[float, Ge(0)]
 @dataclass(kw_only=True, config=STRICT)
 class DataSection:
     path: Folder | None = None
-    """The prepared data set. Required."""
+    """The prepared dataset. Required."""
 
     train_split: Text = "train"
     valid_split: Text = "val"
@@ -124,7 +124,7 @@ class StartSection:
 
 @dataclass(kw_only=True, config=STRICT)
 class BesideSection:
-    """Another prepared data set, a batch of which is learnt beside each batch of ``data``."""
+    """Another prepared dataset, a batch of which is learnt beside each batch of ``data``."""
 
     data: Folder
     task: Literal["translation", "retrieval"] = "translation"

@@ -19,7 +19,7 @@ def check_values(config: TrainConfig, where: str) -> None:
     except MMTError as error:
         raise MMTError(f"{where}: model.fusion: {error}") from None
     if config.data.path is None:
-        raise MMTError(f"{where}: data.path is missing. Name the prepared data set, e.g. --config data.path=DIR.")
+        raise MMTError(f"{where}: data.path is missing. Name the prepared dataset, e.g. --config data.path=DIR.")
     if config.needs_features and config.images.features is None:
         raise MMTError(
             f"{where}: model.fusion is '{config.model.fusion}', but images.features is missing. "

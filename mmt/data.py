@@ -52,9 +52,9 @@ class Batch(SupportsDeviceTransfer):
     image_pad: Tensor | None = None
     num_images: int = 0
     beside: list[Batch] = field(default_factory=list)
-    """Of each data set that is learnt beside this one, a batch."""
+    """Of each dataset that is learnt beside this one, a batch."""
     image_ids: list[str] = field(default_factory=list)
-    """Of the sentences that have an image, in their order; of a batch that was read from a data set."""
+    """Of the sentences that have an image, in their order; of a batch that was read from a dataset."""
     label: Tensor | None = None
     score: Tensor | None = None
 
@@ -116,11 +116,11 @@ def collate(examples: Sequence[Example], features: FeatureStore | None = None) -
 def read_examples(
     folder: Path, split: str, tokenizer: Tokenizer, features: FeatureStore | None, missing: str = "skip"
 ) -> list[Example]:
-    """Encodes one split of a prepared data set.
+    """Encodes one split of a prepared dataset.
 
     Args:
         features: where the images' features are; None reads text only.
-        missing: what becomes of a sentence whose image the data set has but ``features`` lacks: ``skip`` keeps
+        missing: what becomes of a sentence whose image the dataset has but ``features`` lacks: ``skip`` keeps
             the sentence without image, ``refuse`` raises.
     Raises:
         MMTError: an image is missing and ``missing`` is ``refuse``, or no image of the split has features.

@@ -92,7 +92,7 @@ class ExportedTranslator(BaseTranslator):
         self, batches: Sequence[Work], beam_size: int, length_penalty: float, guidance: float
     ) -> Iterator[list[list[Hypothesis]]]:
         if guidance != 1.0:
-            raise MMTError(f"guidance {guidance}: an exported model knows only 1. Take the model it was made of.")
+            raise MMTError(f"guidance {guidance}: an exported model supports only 1. Use the original model.")
         room, vocab_size = self.card.config["max_length"], self.card.config["vocab_size"]
         widest = vocab_size // block_of(vocab_size) // 2 - 1  # the first step has one beam for 2 B candidates
         if beam_size > widest:

@@ -55,7 +55,7 @@ class JoinedStore(FeatureStore):
         if not ids:
             raise MMTError(
                 f"{' and '.join(str(store.folder) for store in stores)}: expected features of the same images, "
-                "but no image is in all of them. Run mmt features on the same data set for each."
+                "but no image is in all of them. Run mmt features on the same dataset for each."
             )
         left_out = {name: why for store in stores for name, why in store.left_out.items()}
         folder = Path(" + ".join(str(store.folder) for store in stores))  # as messages name it

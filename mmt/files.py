@@ -62,7 +62,7 @@ def out_of_domain(count: int, first: int = 0, *, by_bytes: bool) -> str:
     """What a summary says of lines out of domain; see ``Counts``."""
     said = f", {count:,} out of domain (unlike the training text; the first is line {first:,})" if count else ""
     if by_bytes:
-        said += f", out of domain by bytes alone (no {PIECES} in the model folder)"
+        said += f", out-of-domain check on byte pieces only (no {PIECES} in the model folder)"
     return said
 
 
@@ -329,7 +329,7 @@ def _said(line: Line, said: Prediction, as_json: bool) -> str:
     if as_json:
         about = {"source": line.source, "image": line.image, **values, "out_of_domain": said.out_of_domain}
         return json.dumps(about, ensure_ascii=False)
-    # A label out of a data set may be any text: here it is one cell of one line.
+    # A label out of a dataset may be any text: here it is one cell of one line.
     return "\t".join(" ".join(str(value).split()) for value in values.values())
 
 

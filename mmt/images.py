@@ -175,10 +175,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[str, Path]:
-    """Lists the images of a prepared data set or of a folder, in a fixed order.
+    """Lists the images of a prepared dataset or of a folder, in a fixed order.
 
     Args:
-        source: a prepared data set (``mmt.prepared``): the ``image`` column of its sentences that have an
+        source: a prepared dataset (``mmt.prepared``): the ``image`` column of its sentences that have an
             image, all splits; or a folder of image files, searched through all its subfolders. Links are followed;
             those that lead nowhere or in a circle are named on standard error.
         suffixes: of the files to look for in such a folder, lower case.
@@ -196,10 +196,10 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
             columns = read_split(source, split).select_columns(["image", "has_image"])
             for batch in columns.with_format(None).iter(batch_size=1000):
                 ids |= {i for i, there in zip(batch["image"], batch["has_image"], strict=True) if there}
-        what = "a prepared data set with images"
+        what = "a prepared dataset with images"
     else:
         if not source.is_dir():
-            raise MMTError(f"{source}: expected a folder of images or a prepared data set, found no such folder.")
+            raise MMTError(f"{source}: expected a folder of images or a prepared dataset, found no such folder.")
         folder, endings = source, ", ".join(suffixes)
         what = f"files ({endings})"
         names, left_out = files_below(folder)

@@ -1,4 +1,4 @@
-"""What is to be translated: lines of files, standard input or a prepared data set, and the images they name."""
+"""What is to be translated: lines of files, standard input or a prepared dataset, and the images they name."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def open_file(path: Path | None, kind: Format | None, images: Images) -> Input:
 
 
 def open_data(folder: Path, split: str, images: Images, *, with_images: bool) -> Input:
-    """One split of a prepared data set; ``with_images=False`` (a text-only model) leaves its images alone."""
+    """One split of a prepared dataset; ``with_images=False`` (a text-only model) leaves its images alone."""
     from mmt.prepared import image_folder, read_split
 
     if images.list_file is not None:

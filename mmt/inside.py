@@ -72,7 +72,7 @@ class SentenceGate(GateNumbers):
 
 @dataclass(frozen=True)
 class GateStatistics(GateNumbers):
-    """The numbers of a data set; ``sentences`` in its order, None for one that is empty or without an image."""
+    """The numbers of a dataset; ``sentences`` in its order, None for one that is empty or without an image."""
 
     num_sentences: int
     num_tokens: int

@@ -170,7 +170,7 @@ def _csv_rows(lines: Iterator[str], mark: str, header: Header, name: str) -> Ite
             if cells:
                 yield cells
     except csv.Error as error:
-        raise MMTError(f"{name}: line {reader.line_num + 1}: not CSV ({error}). Mend its quotes.") from None
+        raise MMTError(f"{name}: line {reader.line_num + 1}: not CSV ({error}). Correct its quotes.") from None
 
 
 def _first_cells(line: str, mark: str) -> list[str]:

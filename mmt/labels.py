@@ -1,4 +1,4 @@
-"""The labels and scores that a prepared data set gives its sentences, as training and validation want them."""
+"""The labels and scores that a prepared dataset gives its sentences, as training and validation want them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def with_labels(
         if unknown is not None and not rare_ones_left_out:
             raise MMTError(
                 f"{folder}: {split} row {unknown + 1}: the label '{found[unknown]}' is not among the training "
-                f"split's: {', '.join(list(names)[:20])}.{nearest(found[unknown], names)} Mend the label, or set "
+                f"split's: {', '.join(list(names)[:20])}.{nearest(found[unknown], names)} Correct it, or set "
                 "data.num_labels, with which others count as wrong."
             )
         examples = [replace(e, label=numbers.get(name, -1)) for e, name in zip(examples, found, strict=True)]

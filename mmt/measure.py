@@ -29,7 +29,7 @@ _NAMES = {"bleu": "BLEU", "chrf": "chrF2"}
 
 @dataclass(frozen=True)
 class Sentences:
-    """The sentences of a split that have an image; what a data set lacks (answers, masks) is None."""
+    """The sentences of a split that have an image; what a dataset lacks (answers, masks) is None."""
 
     ids: list[str]
     sources: list[str]
@@ -40,7 +40,7 @@ class Sentences:
     unmasked: list[str] | None
     without_image: int
     missing: list[str]
-    """Images that the data set names but that are not to be had; their sentences are left out."""
+    """Images that the dataset names but that are not to be had; their sentences are left out."""
 
 
 def read_sentences(data: Path, split: str, known: Callable[[str], bool]) -> Sentences:
@@ -153,7 +153,7 @@ def awareness(system: System) -> Awareness:
 def verdict(found: Awareness | None) -> Verdict:
     """The answer, decided by one test that was fixed beforehand: Wilcoxon's, on the awareness of each sentence."""
     if found is None:
-        return Verdict("no", "No: this is a text-only model, which has nowhere to put an image.")
+        return Verdict("no", "No: this is a text-only model; it reads no image.")
     num = len(found.per_sentence)
     if not any(found.per_sentence) and not found.changed:
         return Verdict(
@@ -226,10 +226,10 @@ def compare(
 
 def _beside(rows: Sequence[ControlRow], other: str) -> str:
     """What else tells the two systems apart: the words that the data marks, and how likely the references are."""
-    pairs = [row for row in rows if row.control == "right" or row.system == "against"][:2]
-    if len(pairs) < 2:
+    as_used = {row.system: row for row in rows if row.control in ("right", "text")}
+    if not as_used:
         return ""
-    ours, theirs = pairs
+    ours, theirs = as_used["model"], as_used["against"]
     said = ""
     for name, score in theirs.scores.items():
         if name in (*_NAMES.values(), _LOG_P) or name.endswith("relaxed") or name not in ours.scores:
@@ -262,7 +262,7 @@ def control_rows(
     """Scores of every system under every control, with their difference from the model with the right image.
 
     Args:
-        probe: the kind of word that the data set masks, "" for none.
+        probe: the kind of word that the dataset masks, "" for none.
     Returns:
         The rows, and how each score was computed.
     """

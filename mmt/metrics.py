@@ -371,7 +371,7 @@ def _bleu(given: _Given) -> TextMetric | str:
     from sacrebleu.metrics.bleu import BLEU
 
     if given.tokenized:
-        return "the text is tokenised, and sacreBLEU is of raw text"
+        return "the text is tokenised; sacreBLEU is defined on raw text"
     tokenize = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}.get(given.lang or "", "13a")
     if given.lang in UNSPACED and tokenize == "13a":
         tokenize = "flores200"
@@ -423,7 +423,7 @@ def _papers_bleu(given: _Given) -> TextMetric | str:
     if lang is None:
         return "no language is given (--lang)"
     if lang in UNSPACED or is_unspaced(given.references):
-        return "Moses does not part words that no spaces part"
+        return "Moses cannot split text that has no spaces between words"
     if lang not in _moses_languages():
         return f"Moses has no rules for '{lang}'"
 

@@ -1,4 +1,4 @@
-"""The prepared data set: one folder, written by ``data_prep/``, read by everything else.
+"""The prepared dataset: one folder, written by ``data_prep/``, read by everything else.
 
 ``FOLDER/`` is a ``datasets.DatasetDict`` on disk (Arrow, one split a set) with the columns
 ``id, image, source, target, has_image`` (more may follow), and ``dataset.json`` beside it: languages, image
@@ -41,9 +41,9 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a prepared data set says of itself.
+    """What a prepared dataset says of itself.
 
-    ``images`` is the image folder: relative to the data set's folder when it lies inside it (the folder can
+    ``images`` is the image folder: relative to the dataset's folder when it lies inside it (the folder can
     then be moved), absolute otherwise. ``probe`` says how its sources were masked (``mmt.probes``), if they were.
     """
 
@@ -62,19 +62,19 @@ def write_dataset(
     *,
     images_from: Path | None = None,
 ) -> DatasetInfo:
-    """Writes a prepared data set beside ``folder``, then renames it into place.
+    """Writes a prepared dataset beside ``folder``, then renames it into place.
 
-    A write that is killed leaves the old data set or the new one readable, never a mixture. Images that lie
+    A write that is killed leaves the old dataset or the new one readable, never a mixture. Images that lie
     inside ``folder`` already are kept, all of them, whether a row names them or not.
 
     Args:
-        folder: where it goes. An older prepared data set there is replaced; a folder that holds anything
+        folder: where it goes. An older prepared dataset there is replaced; a folder that holds anything
             else, except for the image folder that ``info.images`` names, is refused and left as it is.
         info: names and languages; its ``splits`` are filled in here.
         splits: rows of each split, with at least the columns of ``COLUMNS`` and all with the same ones;
             ``image`` is the image's file name in the image folder, or "" for a sentence that never had one.
         images_from: for a script that makes its images: the folder where it made them, on the same disk. They
-            become ``FOLDER/{info.images}``, in place of an older data set's; the folder itself is the caller's.
+            become ``FOLDER/{info.images}``, in place of an older dataset's; the folder itself is the caller's.
     Returns:
         ``info`` with the counts and checksums of what was written.
     Raises:
@@ -90,18 +90,18 @@ def write_dataset(
     inside = bool(info.images) and not os.path.isabs(info.images)
     if inside and (Path(info.images).name != info.images or info.images in {*splits, *_OWN_FILES, ".."}):
         raise MMTError(
-            f"images: an image folder inside the data set must be one folder name that no split has, "
+            f"images: an image folder inside the dataset must be one folder name that no split has, "
             f"but is '{info.images}'. Call it 'images', or give an absolute path."
         )
     if images_from and not inside:
-        raise MMTError(f"images: made images go inside the data set, but the folder is '{info.images}'.")
+        raise MMTError(f"images: made images go inside the dataset, but the folder is '{info.images}'.")
     try:
         with only_writer(folder):
             restore(folder)
             foreign = _foreign(folder, info.images if inside else "")
             if foreign:
                 raise MMTError(
-                    f"{folder}: expected a new folder or a prepared data set, found '{foreign}' in it. "
+                    f"{folder}: expected a new folder or a prepared dataset, found '{foreign}' in it. "
                     "Name another folder, or remove this one yourself."
                 )
             disable_progress_bars()
@@ -111,7 +111,7 @@ def write_dataset(
                     tables[name] = Dataset.from_list([dict(row) for row in rows])
                     counted[name] = _count(tables[name])
                 except (ValueError, TypeError) as error:  # Arrow's own are among them
-                    raise MMTError(f"split '{name}': cannot be stored ({error}). Mend the input.") from None
+                    raise MMTError(f"split '{name}': cannot be stored ({error}). Correct the input.") from None
             info = replace(info, splits=counted)
             with replacing_folder(folder) as beside:
                 DatasetDict(tables).save_to_disk(str(beside))
@@ -126,7 +126,7 @@ def write_dataset(
 
 
 def read_info(folder: Path) -> DatasetInfo:
-    """Reads ``dataset.json``. Raises MMTError where ``folder`` is no prepared data set."""
+    """Reads ``dataset.json``. Raises MMTError where ``folder`` is no prepared dataset."""
     path = _readable(folder) / _INFO_FILE
     try:
         raw = parse_json(path.read_text(encoding="utf-8"))
@@ -134,13 +134,13 @@ def read_info(folder: Path) -> DatasetInfo:
         return _checked(DatasetInfo(**raw))
     except (FileNotFoundError, NotADirectoryError):
         raise MMTError(
-            f"{folder}: expected a prepared data set, found no {_INFO_FILE}. "
+            f"{folder}: expected a prepared dataset, found no {_INFO_FILE}. "
             "Make one with python -m data_prep.multi30k or python -m data_prep.pictures."
         ) from None
     except PermissionError as error:
         raise unreadable(error) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MMTError(f"{path}: not a data set description ({error}). Prepare the data again.") from None
+        raise MMTError(f"{path}: not a dataset description ({error}). Prepare the data again.") from None
 
 
 def _checked(info: DatasetInfo) -> DatasetInfo:
@@ -166,7 +166,7 @@ def _checked(info: DatasetInfo) -> DatasetInfo:
 
 
 def image_folder(folder: Path, info: DatasetInfo | None = None) -> Path:
-    """The image folder of the prepared data set in ``folder``."""
+    """The image folder of the prepared dataset in ``folder``."""
     return _readable(folder) / (info or read_info(folder)).images  # an absolute path replaces the folder
 
 

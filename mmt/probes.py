@@ -94,19 +94,19 @@ class Probe:
         return [number for number, word in enumerate(words) if word.lower() in SCORED[self.kind]]
 
     def to_dict(self) -> dict[str, Any]:
-        """What a masked data set says of itself, in ``dataset.json``."""
+        """What a masked dataset says of itself, in ``dataset.json``."""
         return {"kind": self.kind, "symbol": self.symbol, "k": self.k, "seed": self.seed}
 
 
 def read_probe(raw: Mapping[str, Any], name: str) -> Probe:
-    """The probe of a masked data set, from what its ``dataset.json`` says (``DatasetInfo.probe``).
+    """The probe of a masked dataset, from what its ``dataset.json`` says (``DatasetInfo.probe``).
 
     Raises:
-        MMTError: the data set called ``name`` is not masked.
+        MMTError: the dataset called ``name`` is not masked.
     """
     if not raw:
         raise MMTError(
-            f"{name}: expected a masked data set, found a plain one. Mask it: python -m data_prep.probes."
+            f"{name}: expected a masked dataset, found a plain one. Mask it: python -m data_prep.probes."
         )
     return Probe(raw["kind"], raw["k"], raw["seed"])
 
@@ -131,7 +131,7 @@ def check_masked_alike(
     if probe.to_dict() not in (trained, *beside):
         raise MMTError(
             f"{model_name}: expected a model trained on data masked alike ({probe}), found one trained on "
-            f"{read_probe(trained, 'its data')}. Train one on such data, or name the data set of its own probe."
+            f"{read_probe(trained, 'its data')}. Train one on such data, or name the dataset of its own probe."
         )
 
 

@@ -120,7 +120,9 @@ def _train(output: Path, config: TrainConfig) -> Path:
                 raise
     if switch.asked:
         step = max(checkpoint_steps(output), default=0)
-        raise Stopped(switch.asked, f"{output} holds update {step:,}, and the same command goes on from there.")
+        raise Stopped(
+            switch.asked, f"{output} holds the checkpoint of update {step:,}. Rerun the same command to resume."
+        )
     if rank() == 0:
         _export(run)
     return output / "model"
@@ -161,7 +163,7 @@ def _check_still_there(output: Path, error: Exception) -> None:
         reason = str(said[-1]).strip().partition("\n")[0]
         raise MMTError(
             f"{output}: process {rank()} of {num_processes()} has lost the others ({reason}). See the message of "
-            "the one that ended first; the same command goes on from the last checkpoint."
+            "the one that ended first; rerun the same command to resume from the last checkpoint."
         ) from None
 
 
@@ -242,7 +244,7 @@ class _TranslationRecipe(Recipe):
         }
 
         def reader(examples: list[Example], *, shuffle: bool, stream: int = 0, **more: Any) -> BatchReader:
-            seed = config.seed + 10_000 * stream  # each data set in an order of its own
+            seed = config.seed + 10_000 * stream  # each dataset in an order of its own
             return BatchReader(examples, run.features, shuffle=shuffle, seed=seed, **shared, **more)
 
         training: dict[str, Any] = {

@@ -72,6 +72,21 @@ _COMPARISON_MEANS = {
         "",
     ),
 }
+# Of any pair but a model with images against a text-only one: the images need not be what differs.
+_OTHERWISE_MEANS = _COMPARISON_MEANS | {
+    "yes": (
+        "This model translates these sentences better than the other one, by more than chance explains.",
+        f"That the images are the reason. {_TRAINED_ONCE}",
+    ),
+    "no": (
+        f"This model gains less than {SMALLEST_GAIN:g} point of chrF2 over the other one, if anything.",
+        f"That the two models translate other sentences alike. {_TRAINED_ONCE}",
+    ),
+    "worse": (
+        "This model translates these sentences worse than the other one, by more than chance explains.",
+        f"That the images are the reason. {_TRAINED_ONCE}",
+    ),
+}
 
 _SCORES = {
     "BLEU": "Word sequences shared with the reference, 0 to 100. All words count alike, so the few words that an "
@@ -205,8 +220,13 @@ def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
         texts = {"question": question, "answer": found.answer, "sentence": sentence}
         return texts | {"means": means, "means_not": means_not}
 
+    by_images = evidence.awareness is not None and "text-only" in evidence.comparison.question
     verdicts = [
-        shown(evidence.comparison.question, evidence.comparison, _COMPARISON_MEANS),
+        shown(
+            evidence.comparison.question,
+            evidence.comparison,
+            _COMPARISON_MEANS if by_images else _OTHERWISE_MEANS,
+        ),
         shown(_USES, evidence.verdict, _USE_MEANS),
     ]
     return verdicts if evidence.comparison.answer != "not compared" else verdicts[::-1]

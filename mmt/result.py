@@ -26,7 +26,7 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
     """Translates a split, scores it, and writes ``SPLIT.hyp.LANG`` and ``result.json`` into ``out``.
 
     Args:
-        images: feature stores, one a set; none reads the data set's image files.
+        images: feature stores, one a set; none reads the dataset's image files.
     Returns:
         What ``result.json`` says: data and their checksums, scores with signatures, settings of model and
         training, versions.
@@ -100,7 +100,7 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
     Args:
         path: the ``result.json``.
         out: gets the run, ``run/``, and what it scores, ``result/``.
-        data, images: the data set and the feature stores; without them, those that the result names.
+        data, images: the dataset and the feature stores; without them, those that the result names.
     Raises:
         MMTError: no such result, or one without settings, or the data are others than those it was made of.
     """
@@ -148,7 +148,7 @@ def read_result(
     """What a ``result.json`` says, and the training that it describes.
 
     Args:
-        data, images: instead of the data set and the feature stores that it names.
+        data, images: instead of the dataset and the feature stores that it names.
     Raises:
         MMTError: no such result, or one without settings, or with others than those of its model.
     """
@@ -212,8 +212,8 @@ def _read(path: Path) -> dict[str, Any]:
         missing = [name for name in ("config", "data_checksum") if name not in told["training"]]
     if missing:
         raise MMTError(
-            f"{path}: cannot be repeated, as it does not say: {', '.join(missing)}. Expected {_WHAT}; results of "
-            "other tasks, and older ones, have no such thing."
+            f"{path}: cannot be reproduced: the file has no {', '.join(missing)}. Expected {_WHAT}; "
+            "results of other tasks, and older ones, cannot be reproduced."
         )
     found: dict[str, Any] = told
     return found

@@ -64,9 +64,9 @@ class Query:
 @click.option("--index", "folder", type=_PATH, required=True,
               help="Index folder: built if --images or --sentences is given, else searched.")  # fmt: skip
 @click.option("--images", type=_PATH, multiple=True,
-              help="Build from images: a folder, a prepared data set, or a feature store (one a set of features); "
-              "a store with one of the others takes those images, with features from the store.")  # fmt: skip
-@click.option("--sentences", type=_PATH, help="Build from sentences: a text file, or a prepared data set's.")
+              help="Build from images: folder, prepared dataset, or feature store, one for each feature set. "
+              "With a folder or dataset and stores, the features come from the stores.")  # fmt: skip
+@click.option("--sentences", type=_PATH, help="Build from sentences: a text file, or a prepared dataset.")
 @click.option("--split", help="Split of --sentences DATA.  [default: the first whose name begins with test]")
 @click.option("--image", "pictures", type=_PATH, multiple=True, help="Image file to search with; repeatable.")
 @click.option("--input", "input_file", type=_PATH, help="File of texts to search with, one a line.")
@@ -93,7 +93,7 @@ def retrieve_command(
 ) -> None:
     """Index images or sentences, and search them by TEXT or image.
 
-    Answers go to the terminal, unless --html or --output is given.
+    Results are printed, unless --html or --output is given.
     """
     from mmt.folder import read_card
     from mmt.index import check_place, open_index
@@ -102,7 +102,7 @@ def retrieve_command(
     if images and sentences is not None:
         raise MMTError("--images and --sentences: an index holds one of the two. Build two indices.")
     if split is not None and (sentences is None or not (sentences / "dataset.json").is_file()):
-        raise MMTError(f"--split {split}: of which data set? Name it with --sentences.")
+        raise MMTError(f"--split {split}: expected --sentences, the dataset, too.")
     queries = _queries(texts, input_file, pictures)
     if not queries and not images and sentences is None:
         raise MMTError(
@@ -294,7 +294,7 @@ def _read_images(paths: Sequence[Path], card: ModelCard) -> _Pictures:
 
     for path in paths:
         if not path.is_dir():
-            raise MMTError(f"--images {path}: expected a folder of images, a data set or a feature store.")
+            raise MMTError(f"--images {path}: expected a folder of images, a dataset or a feature store.")
     stores = [path for path in paths if (path / "meta.json").is_file()]
     others = [path for path in paths if path not in stores]
     if len(others) > 1:

@@ -254,7 +254,7 @@ def _streamed(
 
 
 def _check_beside(one: BesideSection, info: DatasetInfo, data: Path) -> DatasetInfo:
-    """Raises MMTError where the data set beside ``data`` has no such split, or is of other languages."""
+    """Raises MMTError where the dataset beside ``data`` has no such split, or is of other languages."""
     other = read_info(one.data)
     if one.split not in other.splits:
         raise MMTError(f"beside: {one.data}: no split '{one.split}'.{nearest(one.split, other.splits)}")
@@ -269,7 +269,7 @@ def _check_beside(one: BesideSection, info: DatasetInfo, data: Path) -> DatasetI
 def _read_beside(
     one: BesideSection, tokenizer: Tokenizer, features: FeatureStore | None, config: TrainConfig
 ) -> list[Example]:
-    """Raises MMTError where the data set has no sentence to learn the task from."""
+    """Raises MMTError where the dataset has no sentence to learn the task from."""
     examples = read_examples(one.data, one.split, tokenizer, features, config.images.missing)
     if one.task == "retrieval":
         examples = [replace(e, target=[]) for e in examples if e.image is not None]
@@ -369,7 +369,7 @@ def _claim(
         was, now_is = (one.get("batches_per_update") for one in (before, now))
         if was not in (None, now_is) and rank() == 0:
             console(err=True).print(
-                f"{output}: goes on with {now_is} batches an update instead of {was}: optimizer.num_accumulate "
+                f"{output}: resumes with {now_is} batches an update instead of {was}: optimizer.num_accumulate "
                 f"({config.optimizer.num_accumulate}) x processes ({num_processes()}).",
                 soft_wrap=True,
             )

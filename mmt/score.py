@@ -156,7 +156,7 @@ def print_scores(systems: Sequence[SystemScores]) -> None:
 def explain_omitted(omitted: Mapping[str, str]) -> list[str]:
     """A line for each score that is left out: which one, and why."""
     names = {"bleu_lc_tok": "The papers' BLEU", "ter": "TER"}
-    return [f"{names.get(key, _HEADINGS[key])} is left out: {reason}." for key, reason in omitted.items()]
+    return [f"{names.get(key, _HEADINGS[key])} is omitted: {reason}." for key, reason in omitted.items()]
 
 
 @click.command("score", cls=Command, context_settings={"show_default": True})

@@ -46,8 +46,8 @@ _PATH = click.Path(path_type=Path)
     help="With --n-best: translations to keep of each sentence; 1 writes plain text.  [default: all]",
 )
 @click.option("--images", type=_PATH, multiple=True,
-              help="A list with one image a line, a folder of images, or a feature store (one a set of features); "
-              "a list and one of the others together.")  # fmt: skip
+              help="List of images, one a line; folder of images; or feature store, one for each feature set. "
+              "A list may come with a folder or stores.")  # fmt: skip
 @click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
               help="Missing image: refuse (exit) or skip (score as text).")  # fmt: skip
 @click.option(
@@ -93,7 +93,7 @@ def score_pairs_command(
     if (source is None) == (data is None):
         raise MMTError("expected --source FILE or --data DIR, one of the two.")
     if data is None and split is not None:
-        raise MMTError(f"--split {split}: of which data set? Name it with --data.")
+        raise MMTError(f"--split {split}: expected --data, the dataset, too.")
     split = split or (first_test_split(data) if data is not None else "")
     if n_best is not None and (target is not None or also_blank):
         raise MMTError(f"--n-best {n_best}: it has its own translations. Leave --target and --also-blank out.")

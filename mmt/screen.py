@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _NARROWEST = 12  # columns that a name folds to
-_SIGNS = {"±": "+-", "−": "-", "–": "-", "—": "-", "…": "...", "’": "'", "‘": "'", "“": '"', "”": '"', "×": "x"}
+_SIGNS = {
+    "±": "+-", "−": "-", "–": "-", "—": "-", "…": "...", "’": "'", "‘": "'", "“": '"', "”": '"', "„": '"',
+    "×": "x", "↓": "v", "→": "->", "\u00a0": " ", "\u202f": " ",
+}  # fmt: skip
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:

@@ -66,7 +66,7 @@ class Shard:
                     if number >= count:
                         raise MMTError(
                             f"{names[0]}={number} with {names[1]}={count}: expected a number below {count}. "
-                            "Mend them, or give --shard K/N."
+                            "Correct them, or set --shard K/N."
                         )
                     break
             else:

@@ -33,7 +33,7 @@ class Streamed:
     Attributes:
         rows: memory-mapped.
         examples: what becomes of the rows from one number to another; those too long to be learnt are left out.
-        num_with_image: as the data set counts them.
+        num_with_image: as the dataset counts them.
     """
 
     rows: Dataset

@@ -1,4 +1,4 @@
-"""Text to ids and back: SentencePiece, trained per data set."""
+"""Text to ids and back: SentencePiece, trained per dataset."""
 
 from __future__ import annotations
 

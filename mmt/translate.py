@@ -41,8 +41,8 @@ def _reads_sentences(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--data", type=_PATH, help="Prepared dataset to read instead of --input, with its images."),
         click.option("--split", help="Split of --data.  [default: the first whose name begins with test]"),
         click.option("--images", type=_PATH, multiple=True,
-                     help="A list with one image a line, a folder of images, or a feature store (one a set of "
-                     "features); a list and one of the others together."),
+                     help="List of images, one a line; folder of images; or feature store, one for each feature "
+                     "set. A list may come with a folder or stores."),
         click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
                      help="Missing image: refuse (exit) or skip (use the text alone)."),
         click.option("--image-control", type=click.Choice(["right", "wrong", "blank"]), default="right",
@@ -76,7 +76,7 @@ def _check_given(
     if data is not None and (str(input_file) != "-" or kind is not None):
         raise MMTError(f"--data {data}: has its own sentences. Leave --input and --format out, or --data.")
     if data is None and split is not None:
-        raise MMTError(f"--split {split}: of which data set? Name it with --data.")
+        raise MMTError(f"--split {split}: expected --data, the dataset, too.")
     if _is_file(output):
         writes_json(output)  # or refuses its name
     if shard is not None:
@@ -115,7 +115,7 @@ def _parts(
     images: Images,
     **settings: object,
 ) -> Parts | None:
-    """Where the share goes; None for the whole. ``given``: data set and split, or the file."""
+    """Where the share goes; None for the whole. ``given``: dataset and split, or the file."""
     if shard is None:
         return None
     from mmt.features import META

@@ -1,4 +1,4 @@
-"""A tiny world for the tests: a prepared data set with pictures, a feature store, a tokenizer, models."""
+"""A tiny world for the tests: a prepared dataset with pictures, a feature store, a tokenizer, models."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sentences(num: int, seed: int) -> list[tuple[str, str]]:
 
 
 def make_dataset(folder: Path, sizes: dict[str, int]) -> Path:
-    """A prepared data set in which every second sentence has an image."""
+    """A prepared dataset in which every second sentence has an image."""
     splits = {}
     images = folder.with_name(folder.name + "_images")
     images.mkdir(parents=True)

@@ -120,7 +120,7 @@ def test_page_is_quiet_whole_and_as_wide_as_the_screen(
     assert overflow(page) == 0
     if width == WIDTHS["phone"]:
         assert hidden_sideways(page) == []
-    assert page.title().startswith("Does the model look?")
+    assert page.title().startswith("Does the model use the image?")
     assert watched.complaints == []
     page.close()
 
@@ -223,7 +223,7 @@ def test_hostile_data_does_nothing_with_or_without_the_policy(browser: Browser, 
         page.on("dialog", lambda dialog, dialogs=dialogs: (dialogs.append(dialog.message), dialog.dismiss()))
         watched = Watched(page, path.as_uri())
         page.wait_for_load_state("networkidle")
-        assert page.title().startswith(("Does the model look?", "What is nearest?")), path.name
+        assert page.title().startswith(("Does the model use the image?", "What is nearest?")), path.name
         assert "hacked" in page.inner_text("body"), f"{path.name}: the text is not to be seen"
         acting = (
             "script, iframe, object, embed, form, base, [src]:not([src^='data:']), [onerror], [onload], [onclick]"

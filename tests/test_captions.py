@@ -1,4 +1,4 @@
-"""Multi30K's captions -> a data set for retrieval: every caption keeps its image, and no image is guessed."""
+"""Multi30K's captions -> a dataset for retrieval: every caption keeps its image, and no image is guessed."""
 
 from __future__ import annotations
 

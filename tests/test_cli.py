@@ -41,7 +41,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("fusion", ["none", "late"])
 def test_translating_text_loads_only_what_translates(world: Path, tmp_path: Path, fusion: str) -> None:
-    """Neither what images and data sets need, nor fairseq2's families of models: seconds of a cold start."""
+    """Neither what images and datasets need, nor fairseq2's families of models: seconds of a cold start."""
     model = tiny_folder(tmp_path / "model", world, fusion)
     code = (
         "import sys; from mmt.cli import main\n"
@@ -113,11 +113,11 @@ def test_a_file_where_a_runs_folder_belongs_is_refused(world: Path, tmp_path: Pa
     [
         (["translate", "--data", "DATA", "--input", "in.txt"], "Leave --input and --format out"),
         (["translate", "--data", "DATA", "--format", "tsv"], "Leave --input and --format out"),
-        (["translate", "--split", "val"], "--split val: of which data set"),
+        (["translate", "--split", "val"], "--split val: expected --data, the dataset"),
         (["translate", "--data", "DATA", "--output", "."], "found a folder"),
         (["translate", "--data", "DATA", "--length-penalty", "nan"], "length penalty: expected a number from"),
-        (["score-pairs", "--source", "in.txt", "--target", "in.txt", "--split", "val"], "of which data set"),
-        (["evidence", "--data", "DATA", "--commute-images", "x"], "of which CoMMuTE"),
+        (["score-pairs", "--source", "in.txt", "--target", "in.txt", "--split", "val"], "expected --data"),
+        (["evidence", "--data", "DATA", "--commute-images", "x"], "expected --commute, the folder"),
     ],
 )
 def test_an_option_that_does_not_apply_is_not_left_aside(
@@ -165,7 +165,7 @@ def test_every_module_can_be_imported_first() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", ["recipes.train", "recipes.demo", "eval.score", "eval.result"])
+@pytest.mark.parametrize("module", ["recipes.train", "recipes.demo", "eval.score", "eval.result", "data_prep.vqa"])
 def test_every_script_says_how_it_is_used(module: str) -> None:
-    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"Usage: python -m {module}")

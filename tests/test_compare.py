@@ -204,7 +204,7 @@ def test_one_process_at_a_run(tmp_path: Path) -> None:
 
 
 def small(folder: Path) -> tuple[CompareConfig, TrainConfig]:
-    """A contrastive data set of four sentences, and a comparison of two seeds on it."""
+    """A contrastive dataset of four sentences, and a comparison of two seeds on it."""
     rows = []
     for n in range(4):
         row = {"id": str(n), "image": f"{n}.png", "has_image": True, "source": "A pet.", "answer": NOUNS[n % 2]}

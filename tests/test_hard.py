@@ -387,7 +387,7 @@ def test_a_data_description_of_another_form_is_refused(tmp_path: Path, change: d
     raw = json.loads((data / "dataset.json").read_text())
     for text in (json.dumps(raw | change), DEEP):
         (data / "dataset.json").write_text(text)
-        with pytest.raises(MMTError, match=r"dataset\.json: not a data set description"):
+        with pytest.raises(MMTError, match=r"dataset\.json: not a dataset description"):
             read_info(data)
 
 
@@ -544,7 +544,7 @@ def test_the_one_reader_of_pickles_is_no_data_set(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     with (tmp_path / "train.pkl").open("wb") as file:
         pickle.dump(Hostile(tmp_path / "was_run"), file)
-    with pytest.raises(MMTError, match="is no data set"):
+    with pytest.raises(MMTError, match="is no dataset"):
         read_hub("pandas", source="en", target="de")
     assert not (tmp_path / "was_run").exists()
 

@@ -475,6 +475,28 @@ def test_the_comparison_says_what_was_compared_with_what() -> None:
     assert "times as likely as with the text-only model" in said
 
 
+@pytest.mark.parametrize("ours", [None, "some"])
+@pytest.mark.parametrize("theirs", [None, "some"])
+def test_the_comparison_is_of_each_model_as_it_is_used(ours: str | None, theirs: str | None) -> None:
+    """With its right images or, text-only, with none: never of one model's controls with each other."""
+    sentences = some_sentences(40)
+    right, wrong = sentences.references, ["Er sieht nichts."] * 40
+
+    def system(features: str | None, says: list[str], log_p: float) -> System:
+        draws: dict[Control, list[list[str]]] = {"right": [says]}
+        probable: dict[Control, list[list[float]]] = {"right": [[log_p] * 40]}
+        if features is not None:
+            draws |= {"wrong": [wrong], "blank": [wrong]}
+            probable |= {"wrong": [[-3.0] * 40], "blank": [[-3.0] * 40]}
+        return by_hand(draws, probable, features=features)
+
+    model, against = system(ours, wrong, -2.0), system(theirs, right, -1.0)
+    comparison = compare(sentences, model, against, control_rows(sentences, model, against, "de", "")[0])
+    assert comparison.answer == "worse"
+    assert "The right word: 0 % against 100 % (p < 0.001)" in comparison.sentence
+    assert "on average 0.37 times as likely" in comparison.sentence
+
+
 def examples(says: dict[Control, list[str]], against: list[str], size: int) -> tuple[Effects, list[GalleryItem]]:
     sentences = some_sentences(len(against))
     draws: dict[Control, list[list[str]]] = {control: [texts] for control, texts in says.items()}
@@ -567,7 +589,7 @@ def refused(*arguments: object) -> str:
 def test_what_does_not_fit_is_refused(shown: Path, copying: Path, world: Path, tmp_path: Path) -> None:
     base = ["--model", copying, "--images", shown / "features", "--output", tmp_path / "out"]
     assert "no split 'tset'" in refused(*base, "--data", shown / "data", "--split", "tset")
-    assert "expected a prepared data set" in refused(*base, "--data", tmp_path)
+    assert "expected a prepared dataset" in refused(*base, "--data", tmp_path)
     rows = [{"id": "1", "image": "", "source": "a", "target": "b", "has_image": False}]
     write_dataset(tmp_path / "bare", DatasetInfo("bare", "en", "de", ""), {"test": rows})
     assert "has 0 sentences with an image" in refused(*base, "--data", tmp_path / "bare")

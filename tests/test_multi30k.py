@@ -1,4 +1,4 @@
-"""Multi30K's raw files -> a prepared data set: every sentence keeps its image, and nothing is guessed."""
+"""Multi30K's raw files -> a prepared dataset: every sentence keeps its image, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """A data set with the layout of Multi30K: three sentences a split; the third has no image file."""
+    """A dataset with the layout of Multi30K: three sentences a split; the third has no image file."""
     folder = tmp_path / "multi30k"
     for name in ("raw", "image_splits", "images"):
         (folder / name).mkdir(parents=True)

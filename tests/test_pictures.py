@@ -1,4 +1,4 @@
-"""The built-in data set: only the picture settles the open word, and the same seed draws the same data."""
+"""The built-in dataset: only the picture settles the open word, and the same seed draws the same data."""
 
 from __future__ import annotations
 

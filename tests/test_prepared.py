@@ -1,4 +1,4 @@
-"""The prepared data set: what was written comes back, and a killed write breaks nothing."""
+"""The prepared dataset: what was written comes back, and a killed write breaks nothing."""
 
 from __future__ import annotations
 
@@ -251,12 +251,12 @@ def test_bad_rows_are_refused(tmp_path: Path) -> None:
 
 def test_unreadable_data_sets_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    with pytest.raises(MMTError, match="expected a prepared data set"):
+    with pytest.raises(MMTError, match="expected a prepared dataset"):
         read_info(folder)
     write_dataset(folder, INFO, {"train": _rows()})
     with pytest.raises(MMTError, match="Did you mean 'train'"):
         read_split(folder, "trian")
-    with pytest.raises(MMTError, match="expected a prepared data set"):
+    with pytest.raises(MMTError, match="expected a prepared dataset"):
         read_info(folder / "dataset.json")
     for arrow in (folder / "train").glob("*.arrow"):
         arrow.write_bytes(b"nothing")
@@ -264,7 +264,7 @@ def test_unreadable_data_sets_are_refused(tmp_path: Path) -> None:
         read_split(folder, "train")
     for broken in ("{", "[]", json.dumps({"name": "x", "splits": {}}), '{"splits": {"a": {}}}'):
         (folder / "dataset.json").write_text(broken)
-        with pytest.raises(MMTError, match="not a data set description"):
+        with pytest.raises(MMTError, match="not a dataset description"):
             read_info(folder)
 
 

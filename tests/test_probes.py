@@ -195,7 +195,7 @@ def test_what_cannot_be_masked_is_refused(kennel: Path, tmp_path: Path) -> None:
         (kennel / "data", "is masked already .colour."),
         (tmp_path / "german", "source language is 'de'"),
         (tmp_path / "grey", "no word that the probe 'colour' masks"),
-        (tmp_path, "expected a prepared data set"),
+        (tmp_path, "expected a prepared dataset"),
     ):
         with pytest.raises(MMTError, match=complaint):
             masking.prepare(folder, tmp_path / "out", Probe("colour"))
@@ -534,7 +534,7 @@ def test_models_and_data_that_do_not_fit_are_refused(kennel: Path, world: Path, 
     elsewhere = model_folder(tmp_path / "elsewhere", kennel, "gated", seed=1, probe=Probe("noun", 2).to_dict())
     make_features(tmp_path / "few", [row["image"] for row in rows("test") if row["has_image"]][:-1])
     for changes, complaint in (
-        ({"data": kennel / "plain"}, "expected a masked data set, found a plain one"),
+        ({"data": kennel / "plain"}, "expected a masked dataset, found a plain one"),
         ({"data": noun}, "trained on data masked with .MASK_N."),
         ({"data": person}, "trained on data masked with .MASK_P."),
         ({"text_only": [plain]}, "trained on data masked with .MASK_C."),

@@ -208,7 +208,7 @@ def test_what_is_no_state_is_named(file: str, content: object, world: Path, alon
     output = tmp_path / "run"
     shutil.copytree(alone, output)
     torch.save(content, output / "checkpoints" / "step_12" / file)
-    with pytest.raises(MMTError, match=r"not a checkpoint, or damaged.* Remove .*step_12; training goes on"):
+    with pytest.raises(MMTError, match=r"not a checkpoint, or damaged.* Remove .*step_12; training resumes"):
         train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=15"))
 
 
@@ -265,7 +265,7 @@ def test_no_file_of_a_checkpoint_runs_code(
         torch.save({"epoch": Hostile()}, path)
     else:
         path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(MMTError, match=r"not a checkpoint, or damaged.* Remove .*step_12; training goes on"):
+    with pytest.raises(MMTError, match=r"not a checkpoint, or damaged.* Remove .*step_12; training resumes"):
         train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=15"))
     assert not sentinel.exists()
 

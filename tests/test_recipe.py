@@ -216,7 +216,7 @@ def test_a_run_asked_to_stop_keeps_its_last_update(
     output = tmp_path / "run"
     code, said = disturb(world, output, signum, file)
     step = max(checkpoint_steps(output))
-    assert f"stopped by {signum.name}. {output} holds update {step}, and the same command goes on" in said
+    assert f"stopped by {signum.name}. {output} holds the checkpoint of update {step}. Rerun the same" in said
     assert code == 128 + signum
     assert "Traceback" not in said
     log = (output / "logs" / "rank_0.log").read_text()
@@ -270,7 +270,7 @@ def test_a_stop_does_not_wait_for_a_validation(
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_do_run_step", then_signal)
-        with pytest.raises(Stopped, match="holds update 6") as stopped:
+        with pytest.raises(Stopped, match="holds the checkpoint of update 6") as stopped:
             train(output, config(world))
     assert stopped.value.signum == signum
     if signum != signal.SIGTERM:

@@ -401,6 +401,21 @@ def test_the_comparison_leads_and_is_asked_for_where_it_is_missing(capsys: pytes
         assert json.loads(to_json(compared))["comparison"]["answer"] == comparison.answer
 
 
+@pytest.mark.parametrize("answer", ["yes", "no", "worse"])
+@pytest.mark.parametrize(
+    ("question", "images"), [("text-only", True), ("text-only", False), ("the other model", True)]
+)
+def test_only_a_model_with_images_against_a_text_only_one_speaks_for_images(
+    answer: Any, question: str, images: bool
+) -> None:
+    evidence = make_evidence()
+    comparison = Comparison(f"Better than {question}?", answer, f"{answer.capitalize()}: so it is.")
+    aware = evidence.awareness if images else None
+    text = Page(render(replace(evidence, comparison=comparison, awareness=aware, gates=None), None)).text
+    speaks = "With the images the translations" in text or "The images gain nothing" in text
+    assert speaks == (question == "text-only" and images)
+
+
 @pytest.mark.parametrize("width", [40, 80])
 def test_no_line_of_the_summary_is_wider_than_the_terminal(
     width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -78,8 +78,8 @@ def test_a_repeated_run_agrees_to_the_byte(written: Path, world: Path, tmp_path:
     ("content", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "does not say: split"),
-        ('{"scores": {}}', "does not say: split, split_checksum, hypotheses_sha256"),
+        ("[]", "the file has no split"),
+        ('{"scores": {}}', "the file has no split, split_checksum, hypotheses_sha256"),
     ],
 )
 def test_what_is_no_result_is_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -109,7 +109,7 @@ def test_a_result_has_the_scores_that_the_language_and_the_text_allow(
     told = json.loads((tmp_path / "out" / "result.json").read_text())
     assert list(told["scores"]) == scores
     assert {*told["scores"], *told["scores_left_out"]} == {"bleu", "chrf", "ter", "bleu_lc_tok"}
-    assert done.output.count("left out: ") == 4 - len(scores)
+    assert done.output.count("omitted: ") == 4 - len(scores)
 
 
 def test_no_code_of_a_language_is_refused_before_anything_is_translated(world: Path, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_results_without_settings_and_other_data_are_refused(written: Path, tmp_
     told = json.loads(written.read_text())
     del told["training"]["config"]
     (tmp_path / "old.json").write_text(json.dumps(told))
-    assert "does not say: config" in reproduce(tmp_path / "old.json", tmp_path / "out").output
+    assert "the file has no config" in reproduce(tmp_path / "old.json", tmp_path / "out").output
     make_dataset(tmp_path / "data", {"test": 4, "val": 6, "train": 50})
     done = reproduce(written, tmp_path / "out", "--data", tmp_path / "data")
     assert done.exit_code == 2

@@ -176,7 +176,7 @@ def test_mistakes_are_named(here: Path, tmp_path: Path) -> None:
     )
     assert "expected a folder of images" in refused(here, index, "--images", here / "none")
     assert "already" in refused(here, index, "--images", here / "photos", "--images", here / "data")
-    assert "of which data set" in refused(here, index, "a", "--split", "test")
+    assert "expected --sentences, the dataset" in refused(here, index, "a", "--split", "test")
     assert "Did you mean 'test'?" in refused(here, index, "--sentences", here / "data", "--split", "tets")
     assert "something else" in refused(here, here / "photos", "--sentences", here / "data")
     assert not index.exists()

@@ -88,6 +88,7 @@ def test_any_encoding_of_the_terminal_will_do(encoding: str, tmp_path: Path) -> 
         assert done.returncode == 0, done.stderr
         text = done.stdout.decode(encoding)
         assert "100.0" in text
+        assert "TER ?" not in text
         if form == "json":
             assert json.loads(text)["baseline"] == name
 

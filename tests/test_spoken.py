@@ -1,4 +1,4 @@
-"""Laws of the spoken data set: what decides, balance, and what is unseen in a test."""
+"""Laws of the spoken dataset: what decides, balance, and what is unseen in a test."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_another_data_set_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(spoken, "_speak_all", lambda *_: pytest.fail("spoke before it looked"))
     row = {"id": "1", "image": "", "source": "a", "target": "b", "has_image": False}
     write_dataset(tmp_path / "other", DatasetInfo("other", "en", "de", ""), {"train": [row]})
-    with pytest.raises(MMTError, match="found another data set"):
+    with pytest.raises(MMTError, match="found another dataset"):
         prepare(tmp_path / "other", 1, SMALL)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/a.txt").write_text("mine")

@@ -1,4 +1,4 @@
-"""Questions about pictures -> data sets: by image apart, and about pictures that are there to answer them."""
+"""Questions about pictures -> datasets: by image apart, and about pictures that are there to answer them."""
 
 from __future__ import annotations
 

@@ -437,7 +437,7 @@ LINKS = ("out.png", "outside/secret.png", "sub/out.png")
 
 
 class Names(Reader):
-    """Image names out of sentences' files, data sets, indices and CoMMuTE: none leads out of the folder."""
+    """Image names out of sentences' files, datasets, indices and CoMMuTE: none leads out of the folder."""
 
     name = "names"
 
@@ -661,7 +661,7 @@ class Features(Reader):
 
 
 class Data(Reader):
-    """Prepared data sets: Arrow files, their descriptions, and ours."""
+    """Prepared datasets: Arrow files, their descriptions, and ours."""
 
     name = "data"
 
