@@ -241,7 +241,10 @@ def _stopped(checks: Checks, begin: Begun) -> None:
         seconds = training.wait(120)
         step = checkpoint_steps(training.output)[-1]
         log = (training.output / "logs" / "rank_0.log").read_text()  # says at which update it stopped
-        holds = f"Stopping training at step {step}." in log and f"holds update {step:,}," in training.said()
+        holds = (
+            f"Stopping training at step {step}." in log
+            and f"holds the checkpoint of update {step:,}." in training.said()
+        )
         holds = holds and f"stopped by {name}" in training.said() and seconds < 60
         checks.add(f"{name} to the launcher: a checkpoint, and an end", holds, f"{seconds:.1f} s, update {step}")
 
