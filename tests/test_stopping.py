@@ -62,7 +62,7 @@ def test_a_second_signal_does_not_cut_off_the_cleaning_up(second: signal.Signals
             (tmp_path / "cleaned").touch()
 
     done = CliRunner().invoke(work)
-    assert (done.exit_code, done.output) == (129, "stopped by SIGHUP. The same command begins anew.\n")
+    assert (done.exit_code, done.output) == (129, "stopped by SIGHUP. Rerun the same command to start again.\n")
     assert [path.name for path in tmp_path.iterdir()] == ["cleaned"]
 
 
