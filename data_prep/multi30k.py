@@ -24,6 +24,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -187,8 +188,12 @@ def read_hub(name: str, *, source: str, target: str, wanted: Sequence[str] = ())
     Raises:
         MMTError: it cannot be fetched, or its columns or splits are not those.
     """
-    from datasets import load_dataset, load_dataset_builder
+    from datasets import disable_progress_bars, load_dataset, load_dataset_builder
+    from datasets.utils.logging import CRITICAL, set_verbosity
 
+    set_verbosity(CRITICAL)  # what it would log is the error below
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     if name == "pandas":  # no dataset, but the one reader of the library that reads pickles, which may run code
         raise MMTError("--hub pandas: is no dataset. Name one, such as bentrevett/multi30k.")
     if is_url(name):
