@@ -165,7 +165,7 @@ def test_every_run_has_the_same_settings_but_its_own(tmp_path: Path) -> None:
         ({"fusions": ["none"]}, "at least one fusion with features"),
         ({"seeds": []}, "and one seed"),
         ({"seeds": [1, 1]}, "seeds: one stands twice"),
-        ({"features": {"a.b": ["x"]}}, "names of folders"),
+        ({"features": {"a.b": ["x"]}}, "folder names"),
         ({"features": {"pool": []}}, "a list of at least 1"),
         ({"draws": 0}, "draws: expected at least 1, found 0"),
         ({"splitt": "test"}, r"unknown key 'splitt'\. Did you mean 'split'"),
