@@ -26,7 +26,7 @@ from mmt.command import Command, write_alone_in
 from mmt.errors import MMTError
 from mmt.image_names import Names, files_below
 from mmt.metrics import leading_metric, normalized, signed_rank
-from mmt.options import draws_option, draws_seed_option, threads_option
+from mmt.options import draws_option, draws_seed_option, stores_option, threads_option
 from mmt.plugins import import_option
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.probes import (
@@ -70,12 +70,7 @@ _Values = dict[str, dict[str, list[Any]]]  # by system and seed: one of each dra
     required=True,
     help="Model with images; repeat it for several seeds.",
 )
-@click.option(
-    "--images",
-    type=_PATH,
-    multiple=True,
-    help="Feature store; repeat it for several feature sets.  [default: the dataset's image files]",
-)
+@stores_option
 @draws_option
 @draws_seed_option
 @threads_option

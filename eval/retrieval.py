@@ -25,7 +25,7 @@ from mmt.command import Command, write_alone_in
 from mmt.controls import wrong_images
 from mmt.errors import MMTError
 from mmt.image_names import Names, files_below
-from mmt.options import draws_option, draws_seed_option, threads_option
+from mmt.options import draws_option, draws_seed_option, stores_option, threads_option
 from mmt.plugins import import_option
 from mmt.prepared import image_folder, read_info, read_split
 from mmt.ranks import FIGURES, chance, figures, ranks
@@ -46,12 +46,7 @@ _PATH = click.Path(path_type=Path)
 @click.argument("data", type=_PATH)
 @click.argument("split")
 @click.argument("out", type=_PATH)
-@click.option(
-    "--images",
-    type=_PATH,
-    multiple=True,
-    help="Feature store; repeat it for several feature sets.  [default: the dataset's image files]",
-)
+@stores_option
 @draws_option
 @draws_seed_option
 @threads_option

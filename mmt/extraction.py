@@ -51,7 +51,7 @@ class ExtractReport:
         done: images whose features were made in this run.
         skipped: images that the store had already.
         left_out: image id -> why it has no features, for the images asked for.
-        nearest: image id -> in words, the file that there is instead, for some of those that are missing.
+        nearest: missing image id -> a hint that names the nearest existing file; for some of them.
         seconds: from the first image to the finished store; loading the backbone is not counted.
         things: what they were, ``images`` or ``recordings``.
         notes: what had to be done to some of them, e.g. ``resampled from 22,050 Hz``, and to how many.

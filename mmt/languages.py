@@ -9,7 +9,7 @@ from mmt.errors import MMTError
 
 _TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]{1,8})*")
 
-# ISO 639-3 and 639-2 codes, by which FLORES and NLLB name languages, of those that have rules here or in Moses.
+# The three-letter codes (ISO 639-3 and 639-2, as FLORES and NLLB use) of languages with rules here or in Moses.
 _SAME = {
     "zh": "zho chi cmn yue lzh wuu hak nan gan hsn cdo", "ja": "jpn", "ko": "kor", "th": "tha", "lo": "lao",
     "km": "khm", "my": "mya bur", "bo": "bod tib", "dz": "dzo",

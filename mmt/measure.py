@@ -40,7 +40,7 @@ class Sentences:
     unmasked: list[str] | None
     without_image: int
     missing: list[str]
-    """Images that the dataset names but that are not to be had; their sentences are left out."""
+    """Missing images that the dataset names; their sentences are left out."""
 
 
 def read_sentences(data: Path, split: str, known: Callable[[str], bool]) -> Sentences:

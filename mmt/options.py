@@ -21,6 +21,12 @@ bootstrap_seed_option = click.option(
 format_option = click.option(
     "--format", "output", type=click.Choice(["table", "json"]), default="table", help="Format of the output."
 )
+stores_option = click.option(
+    "--images",
+    type=_PATH,
+    multiple=True,
+    help="Feature store; repeat it for several feature sets.  [default: the dataset's image files]",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Number of CPU threads.  [default: all cores]"
 )

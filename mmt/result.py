@@ -31,7 +31,7 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
         What ``result.json`` says: data and their checksums, scores with signatures, settings of model and
         training, versions.
     Raises:
-        MMTError: the model, the data or the features are not to be had, or do not fit each other.
+        MMTError: the model, the data or the features are missing, or do not fit each other.
     """
     from mmt.files import FileTranslator, write_output
     from mmt.inputs import Images, open_data

@@ -272,7 +272,7 @@ def _queries(texts: Sequence[str], input_file: Path | None, pictures: Sequence[P
 
 
 def _read_sentences(path: Path, split: str | None) -> list[str]:
-    """Each sentence once, of those that are equal when normalised the first; blank ones are left out."""
+    """The distinct sentences: the first of each group that is equal after normalisation; no blank ones."""
     if (path / "dataset.json").is_file():
         from mmt.prepared import first_test_split, read_split
 

@@ -95,7 +95,7 @@ class Translator(BaseTranslator):
         """The networks that made the features the model was trained on, one a set.
 
         Raises:
-            MMTError: one is not to be had.
+            MMTError: one is missing.
         """
         # Loaded when first asked for, as in features_of: torchvision takes a second, and text needs none of it.
         from mmt.backbones import load_backbone
