@@ -1,4 +1,4 @@
-"""Lists the source words of a prepared dataset that have several translations: see ``mmt.ambiguity``.
+"""Lists the source words of a prepared dataset that have several translations: see ``mmt.metrics.ambiguity``.
 
     python -m data_prep.ambiguous data/multi30k_en_de data/ambiguous_en_de.json
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
-from mmt.ambiguity import Lexicon, find_ambiguous
-from mmt.command import Command, write_alone
-from mmt.prepared import read_info, read_split
-from mmt.screen import counted, print_table
+from mmt.cli.command import Command, write_alone
+from mmt.data.dataset import read_info, read_split
+from mmt.io.terminal import counted, print_table
+from mmt.metrics.ambiguity import Lexicon, find_ambiguous
 
 _PATH = click.Path(path_type=Path)
 _TOP = 20

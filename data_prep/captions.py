@@ -18,12 +18,12 @@ from pathlib import Path
 import click
 
 from data_prep.multi30k import LANGUAGES, find_layout, read_raw, say_missing
-from mmt.command import Command, write_alone
+from mmt.cli.command import Command, write_alone
+from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.image_names import Names, files_in
 from mmt.errors import MMTError
-from mmt.image_names import Names, files_in
-from mmt.lines import read_lines
-from mmt.moses import unescape
-from mmt.prepared import DatasetInfo, print_splits, write_dataset
+from mmt.io.text_files import read_lines
+from mmt.metrics.moses import unescape
 
 SPLITS = {"train": "train", "val": "val", "test_2016_flickr": "test_2016"}
 """The splits by their names in task 1 and in task 2."""

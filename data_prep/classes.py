@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
-from data_prep.pictures import SIZES, draw_all, plan, refuse_foreign
-from mmt.atomic import made_beside
-from mmt.command import Command, write_alone
-from mmt.controls import wrong_images
+from data_prep.pictures.scenes import SIZES, draw_all, plan, refuse_foreign
+from mmt.cli.command import Command, write_alone
+from mmt.data.dataset import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
+from mmt.inference.controls import wrong_images
+from mmt.io.atomic import made_beside
 
 TOPICS_NAME = "pictures_topics"
 _LIVING = (

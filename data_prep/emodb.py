@@ -18,11 +18,11 @@ from typing import Any
 
 import click
 
-from mmt.audio import AUDIO_SUFFIXES
-from mmt.command import Command, write_alone
+from mmt.cli.command import Command, write_alone
+from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.image_names import files_below
 from mmt.errors import MMTError
-from mmt.image_names import files_below
-from mmt.prepared import DatasetInfo, print_splits, write_dataset
+from mmt.features.speech import AUDIO_SUFFIXES
 
 MEN, WOMEN = ("03", "10", "11", "12", "15"), ("08", "09", "13", "14", "16")
 NUM_FOLDS = len(MEN)
@@ -75,7 +75,7 @@ def prepare(out: Path, emodb: Path, fold: int) -> DatasetInfo:
     """Writes one fold.
 
     Args:
-        out: the folder to write, see ``mmt.prepared.write_dataset``.
+        out: the folder to write, see ``mmt.data.dataset.write_dataset``.
         emodb: the folder of the recordings, or the one above it (``wav`` or ``audio``).
         fold: 0 to 4.
     Raises:

@@ -29,13 +29,13 @@ from typing import Any, Literal
 
 import click
 
-from mmt.audio import AUDIO_SUFFIXES
-from mmt.command import Command, write_alone
+from mmt.cli.command import Command, write_alone
+from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError, nearest
-from mmt.image_names import Names, files_below
-from mmt.lines import decode_lines, open_text, read_lines
-from mmt.normalization import is_blank
-from mmt.prepared import DatasetInfo, print_splits, write_dataset
+from mmt.features.speech import AUDIO_SUFFIXES
+from mmt.io.normalization import is_blank
+from mmt.io.text_files import decode_lines, open_text, read_lines
 
 Missing = Literal["refuse", "skip"]
 
@@ -74,7 +74,7 @@ def prepare(
     """Writes the dataset; a clip without sound is kept as text alone and counted in the table.
 
     Args:
-        out: the folder to write, see ``mmt.prepared.write_dataset``.
+        out: the folder to write, see ``mmt.data.dataset.write_dataset``.
         mosi: the folder with the sound, in one of the layouts above.
         labels: the table of labels; ``label.csv`` or ``labels.csv`` in ``mosi`` if None.
         missing: what to do with a clip that has no transcript: refuse, or leave it out.

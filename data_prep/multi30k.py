@@ -34,15 +34,15 @@ from typing import Any, Literal, NamedTuple
 
 import click
 
-from mmt.command import Command, write_alone
+from mmt.cli.command import Command, write_alone
+from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.image_names import Names, files_below, files_in
 from mmt.errors import MMTError, is_url, nearest
-from mmt.image_names import Names, files_below, files_in
-from mmt.lines import read_lines
-from mmt.moses import looks_tokenized, unescape
-from mmt.normalization import is_blank
-from mmt.prepared import DatasetInfo, print_splits, write_dataset
-from mmt.screen import counted
-from mmt.shards import Parts, Shard, shard_option
+from mmt.io.normalization import is_blank
+from mmt.io.shards import Parts, Shard, shard_option
+from mmt.io.terminal import counted
+from mmt.io.text_files import read_lines
+from mmt.metrics.moses import looks_tokenized, unescape
 
 LANGUAGES = ("en", "de", "fr", "cs")
 _RAW_NAME = re.compile(r"(?P<split>[\w.-]+?)\.(?P<language>[A-Za-z]{2})(\.gz)?")
@@ -78,7 +78,7 @@ def prepare(
     """Looks at every image, then writes the prepared dataset.
 
     Args:
-        out: the folder to write, see ``mmt.prepared.write_dataset``.
+        out: the folder to write, see ``mmt.data.dataset.write_dataset``.
         splits: what ``read_raw`` or ``read_hub`` returned.
         images: the image folder, None for text alone.
         unreadable: what to do with an image that is there but does not decode: refuse the run, or count it
@@ -415,7 +415,7 @@ def _without_bad(
 
 
 def _decodes(path: Path) -> bool:
-    from mmt.images import ImageError, decode_image  # as the features will be made
+    from mmt.features.images import ImageError, decode_image  # as the features will be made
 
     try:
         decode_image(path)

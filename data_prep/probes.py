@@ -1,4 +1,4 @@
-"""Masks words of a prepared dataset, so that only the image can tell what they were: see ``mmt.probes``.
+"""Masks words of a prepared dataset, so that only the image can tell what they were: see ``mmt.data.masking``.
 
     python -m data_prep.probes data/multi30k_en_de data/multi30k_en_de_colour --probe colour
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import click
 
-from mmt.command import Command, write_alone
+from mmt.cli.command import Command, write_alone
+from mmt.data.dataset import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
+from mmt.data.masking import SYMBOLS, Probe, can_be_scored, check_scorable
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
-from mmt.probes import SYMBOLS, Probe, can_be_scored, check_scorable
-from mmt.screen import counted
+from mmt.io.terminal import counted
 
 _PATH = click.Path(path_type=Path)
 

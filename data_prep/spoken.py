@@ -35,11 +35,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.atomic import made_beside
-from mmt.command import Command, write_alone
+from mmt.cli.command import Command, write_alone
+from mmt.data.dataset import DatasetInfo, print_splits, read_info, write_dataset
 from mmt.errors import MMTError
-from mmt.parallel import in_processes
-from mmt.prepared import DatasetInfo, print_splits, read_info, write_dataset
+from mmt.io.atomic import made_beside
+from mmt.io.processes import in_processes
 
 NAME = "spoken_en"
 RECORDINGS = "recordings"

@@ -6,7 +6,7 @@
     python -m data_prep.vqa gqa data/gqa --questions train_balanced_questions.json --images gqa/images
 
 Beside the columns of every prepared dataset there are ``kind`` (of the question), ``answers`` (of all annotators;
-a list of one where there is one) and ``label`` (the target in VQA's normal form, ``mmt.vqa``: a class to predict).
+a list of one where there is one) and ``label`` (the target in VQA's normal form, ``mmt.metrics.vqa``: a class to predict).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import click
 
 from data_prep import vqa_pictures
 from data_prep.multi30k import say_missing
-from mmt.command import Command, write_alone
+from mmt.cli.command import Command, write_alone
+from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
-from mmt.image_names import Names, files_below
-from mmt.lines import parse_json, read_lines
-from mmt.normalization import is_blank
-from mmt.prepared import DatasetInfo, print_splits, write_dataset
-from mmt.vqa import normalise_answer
+from mmt.io.normalization import is_blank
+from mmt.io.text_files import parse_json, read_lines
+from mmt.metrics.vqa import normalise_answer
 
 # The first that a question matches is its kind.
 KINDS = (

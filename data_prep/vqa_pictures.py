@@ -21,12 +21,12 @@ import random
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from data_prep.pictures import Scene, draw_all, refuse_foreign
-from data_prep.pictures_sentences import COLOURED, COLOURS, COUNTED, NUMBERS
-from mmt.atomic import made_beside
+from data_prep.pictures.scenes import Scene, draw_all, refuse_foreign
+from data_prep.pictures.sentences import COLOURED, COLOURS, COUNTED, NUMBERS
+from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.vqa import normalise_answer
+from mmt.io.atomic import made_beside
+from mmt.metrics.vqa import normalise_answer
 
 NAME = "pictures_vqa"
 SIZES = {"train": 15_000, "val": 501, "test": 1002}

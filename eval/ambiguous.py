@@ -1,4 +1,4 @@
-"""Score translations on the words that have several translations: see ``mmt.ambiguity``.
+"""Score translations on the words that have several translations: see ``mmt.metrics.ambiguity``.
 
 python -m eval.ambiguous data/ambiguous_en_de.json data/multi30k_en_de test_2016_flickr text_only.de gated.de
 """
@@ -11,16 +11,16 @@ from pathlib import Path
 
 import click
 
-from mmt.ambiguity import GROUPS, USUAL, Lexicon, SenseScore, sense_accuracy
-from mmt.command import Command
+from mmt.cli.command import Command
+from mmt.cli.options import format_option
+from mmt.data.dataset import read_info, read_split
+from mmt.data.inputs import read_texts
 from mmt.errors import MMTError
-from mmt.inputs import read_texts
-from mmt.kinds import TRANSLATIONS
-from mmt.metrics import McNemar, mcnemar
-from mmt.moses import unescape
-from mmt.options import format_option
-from mmt.prepared import read_info, read_split
-from mmt.screen import console, print_json, print_table
+from mmt.io.formats import TRANSLATIONS
+from mmt.io.terminal import console, print_json, print_table
+from mmt.metrics.ambiguity import GROUPS, USUAL, Lexicon, SenseScore, sense_accuracy
+from mmt.metrics.moses import unescape
+from mmt.metrics.translation import McNemar, mcnemar
 
 _PATH = click.Path(path_type=Path)
 

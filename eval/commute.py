@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmt.atomic import check_file, replacing
-from mmt.command import Command, write_alone
-from mmt.commute import (
+from mmt.cli.command import Command, write_alone
+from mmt.cli.options import threads_option
+from mmt.errors import MMTError
+from mmt.evidence.contrastive import (
     Choices,
     CommuteResult,
     FoundImages,
@@ -26,18 +27,17 @@ from mmt.commute import (
     read_commute,
     read_contrastive,
 )
-from mmt.errors import MMTError
-from mmt.kinds import packing
-from mmt.metrics import McNemar, mcnemar
-from mmt.options import threads_option
-from mmt.plugins import import_option
-from mmt.runtime import use_threads
-from mmt.screen import console, counted, print_table
+from mmt.io.atomic import check_file, replacing
+from mmt.io.formats import packing
+from mmt.io.plugins import import_option
+from mmt.io.runtime import use_threads
+from mmt.io.terminal import console, counted, print_table
+from mmt.metrics.translation import McNemar, mcnemar
 
 if TYPE_CHECKING:
-    from mmt.features import FeatureStore
-    from mmt.files import Missing
-    from mmt.folder import ModelCard
+    from mmt.data.feature_store import FeatureStore
+    from mmt.inference.files import Missing
+    from mmt.model.folder import ModelCard
 
 _PATH = click.Path(path_type=Path)
 
@@ -72,7 +72,7 @@ def main(
     gets half of mirrored items right by construction, needs no images.
     """
     use_threads(threads)
-    from mmt.folder import read_card
+    from mmt.model.folder import read_card
 
     check_file(output)
     write_alone(output)
@@ -107,7 +107,7 @@ def main(
 
 
 def _read(data: Path, split: str | None) -> tuple[list[Item], tuple[str, str]]:
-    from mmt.prepared import read_info
+    from mmt.data.dataset import read_info
 
     if split is not None:
         info = read_info(data)
@@ -120,9 +120,9 @@ def _read(data: Path, split: str | None) -> tuple[list[Item], tuple[str, str]]:
 def _find(
     items: Sequence[Item], data: Path, split: str | None, images: tuple[Path, ...], missing: Missing
 ) -> tuple[FoundImages, FeatureStore | None]:
-    from mmt.feature_sets import open_features
-    from mmt.inputs import Images
-    from mmt.prepared import image_folder
+    from mmt.data.dataset import image_folder
+    from mmt.data.feature_sets import open_features
+    from mmt.data.inputs import Images
 
     if not images:
         if split is None:
@@ -141,7 +141,7 @@ def _find(
 def _judge(path: Path, card: ModelCard, found: FoundImages, store: FeatureStore | None) -> CommuteResult:
     from tqdm import tqdm
 
-    from mmt.translator import Translator
+    from mmt.inference.torch_runtime import Translator
 
     looks = card.features is not None
     translator = Translator.from_dir(path, store if looks else None)

@@ -20,18 +20,18 @@ from typing import Any
 
 import click
 
-from mmt.atomic import write_whole
-from mmt.command import Command, write_alone_in
+from mmt.cli.command import Command, write_alone_in
+from mmt.cli.options import threads_option
+from mmt.data.dataset import read_info, read_split
+from mmt.data.image_names import Names
+from mmt.data.labels import read_column, read_labels
 from mmt.errors import MMTError
-from mmt.folder import read_card
-from mmt.image_names import Names
-from mmt.label_metrics import draw_confusion, label_scores, sentiment_scores
-from mmt.labels import read_column, read_labels
-from mmt.options import threads_option
-from mmt.plugins import import_option
-from mmt.prepared import read_info, read_split
-from mmt.runtime import use_threads
-from mmt.screen import counted, print_table
+from mmt.io.atomic import write_whole
+from mmt.io.plugins import import_option
+from mmt.io.runtime import use_threads
+from mmt.io.terminal import counted, print_table
+from mmt.metrics.labels import draw_confusion, label_scores, sentiment_scores
+from mmt.model.folder import read_card
 
 _PATH = click.Path(path_type=Path)
 _SHOWN = {
@@ -127,9 +127,9 @@ def evaluate(
     """
     from rich.progress import track
 
-    from mmt.controls import controlled_images
-    from mmt.predictions import predict
-    from mmt.translator import Translator
+    from mmt.inference.controls import controlled_images
+    from mmt.inference.labelling import predict
+    from mmt.inference.torch_runtime import Translator
 
     by_name: dict[str, dict[str, list[list[_Items]]]] = {}
     cards: dict[str, list[dict[str, Any]]] = {}

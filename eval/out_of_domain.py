@@ -1,4 +1,4 @@
-"""Measures how many lines are called out of domain (``mmt.domain``): of a dataset's own splits, and of others.
+"""Measures how many lines are called out of domain (``mmt.data.domain``): of a dataset's own splits, and of others.
 
     python -m eval.out_of_domain data/multi30k_en_de
     python -m eval.out_of_domain data/pictures --vocab-size 1000 other.en
@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from mmt.command import Command
-from mmt.domain import TrainingPieces, is_out_of_domain
-from mmt.lines import read_lines
-from mmt.prepared import read_info, read_split
-from mmt.text import Tokenizer, train_tokenizer
+from mmt.cli.command import Command
+from mmt.data.dataset import read_info, read_split
+from mmt.data.domain import TrainingPieces, is_out_of_domain
+from mmt.data.tokenizer import Tokenizer, train_tokenizer
+from mmt.io.text_files import read_lines
 
 _PATH = click.Path(path_type=Path)
 

@@ -21,15 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmt.atomic import make_folder, write_whole
-from mmt.command import Command, write_alone_in
-from mmt.errors import MMTError
-from mmt.image_names import Names, files_below
-from mmt.metrics import leading_metric, normalized, signed_rank
-from mmt.options import draws_option, draws_seed_option, stores_option, threads_option
-from mmt.plugins import import_option
-from mmt.prepared import image_folder, read_info, read_split
-from mmt.probes import (
+from mmt.cli.command import Command, write_alone_in
+from mmt.cli.options import draws_option, draws_seed_option, stores_option, threads_option
+from mmt.data.dataset import image_folder, read_info, read_split
+from mmt.data.image_names import Names, files_below
+from mmt.data.masking import (
     Probe,
     ProbeScore,
     can_be_scored,
@@ -38,15 +34,19 @@ from mmt.probes import (
     probe_accuracy,
     read_probe,
 )
-from mmt.runtime import use_threads
-from mmt.screen import console, counted, print_table
+from mmt.errors import MMTError
+from mmt.io.atomic import make_folder, write_whole
+from mmt.io.plugins import import_option
+from mmt.io.runtime import use_threads
+from mmt.io.terminal import console, counted, print_table
+from mmt.metrics.translation import leading_metric, normalized, signed_rank
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mmt.controls import Control
-    from mmt.features import FeatureStore
-    from mmt.translator import Translator
+    from mmt.data.feature_store import FeatureStore
+    from mmt.inference.controls import Control
+    from mmt.inference.torch_runtime import Translator
 
 SYSTEMS = ("text_only", "right", "wrong", "blank")
 TEST = "Wilcoxon signed-rank, two-sided, over sentences: {}, averaged over seeds and draws"
@@ -306,7 +306,7 @@ def print_result(result: dict[str, Any]) -> None:
 
 def _check_systems(folders: Sequence[Path], data: Path, languages: tuple[str, str], *, with_images: bool) -> None:
     """Raises MMTError unless the folders are seeds of one system for these languages, given for their option."""
-    from mmt.folder import read_card
+    from mmt.model.folder import read_card
 
     option, other = ("--model", "--text-only") if with_images else ("--text-only", "--model")
     first, seeds = read_card(folders[0]), set()
@@ -329,7 +329,7 @@ def _check_systems(folders: Sequence[Path], data: Path, languages: tuple[str, st
 
 
 def _load(folders: Sequence[Path], store: FeatureStore | None, probe: Probe) -> list[Translator]:
-    from mmt.translator import Translator
+    from mmt.inference.torch_runtime import Translator
 
     translators = []
     for folder in folders:
@@ -343,8 +343,8 @@ def _store(
     sentences: Sentences, model: Path, images: Sequence[Path], folder: Path, temporary: Path
 ) -> FeatureStore:
     """The features of all sentences' images: ``images``, or made here from the files in ``folder``."""
-    from mmt.feature_sets import open_features
-    from mmt.translator import Translator
+    from mmt.data.feature_sets import open_features
+    from mmt.inference.torch_runtime import Translator
 
     if images:
         store, remedy = open_features(images), "Run mmt features for the dataset."

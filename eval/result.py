@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from mmt.command import Command, write_alone_in
-from mmt.options import threads_option
-from mmt.plugins import import_option
-from mmt.runtime import use_threads
+from mmt.cli.command import Command, write_alone_in
+from mmt.cli.options import threads_option
+from mmt.io.plugins import import_option
+from mmt.io.runtime import use_threads
 
 _PATH = click.Path(path_type=Path)
 
@@ -34,9 +34,9 @@ def main(model: Path, data: Path, split: str, out: Path, images: tuple[Path, ...
     """Translate SPLIT of the prepared dataset DATA with MODEL, score it, and write both into OUT."""
     use_threads(threads)
     write_alone_in(out)
-    from mmt.prepared import read_info
-    from mmt.result import write_result
-    from mmt.score import explain_omitted
+    from mmt.cli.score import explain_omitted
+    from mmt.data.dataset import read_info
+    from mmt.experiments.reproduce import write_result
 
     result = write_result(model, data, split, out, images)
     if result["features"] is None and (left := read_info(data).splits[split].images_found):

@@ -20,20 +20,20 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.atomic import make_folder, write_whole
-from mmt.command import Command, write_alone_in
-from mmt.controls import wrong_images
+from mmt.cli.command import Command, write_alone_in
+from mmt.cli.options import draws_option, draws_seed_option, stores_option, threads_option
+from mmt.data.dataset import image_folder, read_info, read_split
+from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
-from mmt.image_names import Names, files_below
-from mmt.options import draws_option, draws_seed_option, stores_option, threads_option
-from mmt.plugins import import_option
-from mmt.prepared import image_folder, read_info, read_split
-from mmt.ranks import FIGURES, chance, figures, ranks
-from mmt.runtime import use_threads
-from mmt.screen import console, counted, print_table
+from mmt.inference.controls import wrong_images
+from mmt.io.atomic import make_folder, write_whole
+from mmt.io.plugins import import_option
+from mmt.io.runtime import use_threads
+from mmt.io.terminal import console, counted, print_table
+from mmt.metrics.retrieval import FIGURES, chance, figures, ranks
 
 if TYPE_CHECKING:
-    from mmt.features import FeatureStore
+    from mmt.data.feature_store import FeatureStore
 
 DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
 TIES = "a wrong candidate that scores as high as the right one stands before it"
@@ -85,15 +85,15 @@ def evaluate(
         What ``OUT/result.json`` holds: under ``retrieval``, for ``all`` and each language, and for each of
         ``DIRECTIONS``: ``queries``, ``candidates``, ``chance`` and each figure's mean over seeds, sample standard
         deviation (None for one seed) and values; under ``wrong_images`` the same figures when every caption is
-        given another's image (``mmt.controls.wrong_images``), the mean over draws and seeds.
+        given another's image (``mmt.inference.controls.wrong_images``), the mean over draws and seeds.
     Raises:
         MMTError: data without images, or with one; models without vectors, of another language, or that differ in
             more than their seed; images that cannot be had; a folder that cannot be written.
     """
     from tqdm import tqdm
 
-    from mmt.embedding import embed_images, embed_sentences
-    from mmt.translator import Translator
+    from mmt.inference.embedding import embed_images, embed_sentences
+    from mmt.inference.torch_runtime import Translator
 
     info = read_info(data)
     _check_models(models, info.source_lang, data)
@@ -228,7 +228,7 @@ def _spread(seeds: Sequence[float]) -> dict[str, Any]:
 
 def _check_models(folders: Sequence[Path], lang: str, data: Path) -> None:
     """Raises MMTError unless the folders are seeds of one model, which reads the language of the data."""
-    from mmt.folder import read_card
+    from mmt.model.folder import read_card
 
     first, seeds = read_card(folders[0]), set()
     for folder in folders:
@@ -252,8 +252,8 @@ def _store(
     names: Sequence[str], model: Path, images: Sequence[Path], folder: Path, temporary: Path
 ) -> FeatureStore:
     """The features of the images: ``images``, or made here from the files in ``folder``."""
-    from mmt.feature_sets import open_features
-    from mmt.translator import Translator
+    from mmt.data.feature_sets import open_features
+    from mmt.inference.torch_runtime import Translator
 
     if images:
         store, remedy = open_features(images), "Run mmt features for the dataset."

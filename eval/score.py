@@ -1,6 +1,6 @@
 """``python -m eval.score``: the same as ``mmt score``."""
 
-from mmt.score import score_command
+from mmt.cli.score import score_command
 
 if __name__ == "__main__":
     score_command(prog_name="python -m eval.score")

@@ -21,15 +21,15 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.atomic import make_folder, write_whole
-from mmt.command import Command, write_alone_in
+from mmt.cli.command import Command, write_alone_in
+from mmt.data.dataset import read_info, read_split
+from mmt.data.inputs import read_texts
 from mmt.errors import MMTError, local_path
-from mmt.inputs import read_texts
-from mmt.kinds import TRANSLATIONS
-from mmt.moses import unescape
-from mmt.prepared import read_info, read_split
-from mmt.screen import console, counted, print_table
-from mmt.vqa import answer_accuracy, normalise_answer, prior_answers
+from mmt.io.atomic import make_folder, write_whole
+from mmt.io.formats import TRANSLATIONS
+from mmt.io.terminal import console, counted, print_table
+from mmt.metrics.moses import unescape
+from mmt.metrics.vqa import answer_accuracy, normalise_answer, prior_answers
 
 COLUMNS = ("kind", "answers")
 PRIORS = ("prior by kind", "prior by question")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mmt.errors import MMTError
 
 if TYPE_CHECKING:
-    from mmt.translator import Translation, Translator
+    from mmt.inference.torch_runtime import Translation, Translator
 
 __all__ = ["MMTError", "Translation", "Translator", "__version__"]
 __version__ = "0.1.0"
@@ -25,7 +25,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     # Loaded when first asked for: torch takes seconds, and `mmt --help` needs none of it.
     if name in ("Translation", "Translator"):
-        from mmt import translator
+        from mmt.inference import torch_runtime as translator
 
         return getattr(translator, name)
     raise AttributeError(f"module 'mmt' has no attribute '{name}'")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from data_prep.pictures import SIZES, prepare
-from mmt.atomic import holder_of, make_folder, write_whole
-from mmt.command import Command, write_alone_in
-from mmt.controls import other_readings
+from data_prep.pictures.scenes import SIZES, prepare
+from mmt.cli.command import Command, write_alone_in
 from mmt.errors import MMTError
-from mmt.screen import console, print_table
-from mmt.side_by_side import Training, train_all
+from mmt.experiments.jobs import Training, train_all
+from mmt.inference.controls import other_readings
+from mmt.io.atomic import holder_of, make_folder, write_whole
+from mmt.io.terminal import console, print_table
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
         out.print("1/5 draw pictures with sentences whose meaning only the picture settles", style="bold")
         prepare(data, 1, SIZES)
     if not (store / "meta.json").exists():
-        from mmt.extraction import extract_folder
+        from mmt.features.extract import extract_folder
 
         out.print("2/5 turn the pictures into features (EfficientNet-Lite0, ImageNet weights)", style="bold")
         extract_folder(data, store)
@@ -63,14 +63,14 @@ def main(folder: Path) -> None:
 
 def _pair(data: Path) -> list[dict[str, str]]:
     """The first sentence of the contrastive split, with its two pictures."""
-    from mmt.prepared import read_split
+    from mmt.data.dataset import read_split
 
     return list(read_split(data, "contrastive").select(range(2)))
 
 
 def _train(folder: Path, data: Path, store: Path) -> None:
     """Trains both models at once, each on half the cores."""
-    from mmt.config import read_config
+    from mmt.training.config import read_config
 
     trainings = []
     for fusion, name in FUSIONS.items():
@@ -84,9 +84,9 @@ def _train(folder: Path, data: Path, store: Path) -> None:
 
 
 def _report(folder: Path, data: Path, store: Path) -> None:
-    from mmt.metrics import corpus_scores, word_accuracy
-    from mmt.prepared import read_split
-    from mmt.translator import Translator
+    from mmt.data.dataset import read_split
+    from mmt.inference.torch_runtime import Translator
+    from mmt.metrics.translation import corpus_scores, word_accuracy
 
     test, pairs = read_split(data, "test"), read_split(data, "contrastive")
     models = {"none": Translator.from_dir(folder / "none" / "model")}
@@ -126,8 +126,8 @@ def _report(folder: Path, data: Path, store: Path) -> None:
 
 def _page(folder: Path, data: Path, store: Path) -> None:
     """What ``mmt evidence --draws 2 --gallery 6`` writes of both models."""
-    from mmt.collect import Inputs, collect
-    from mmt.report import print_summary, write_report
+    from mmt.evidence.collect import Inputs, collect
+    from mmt.report.evidence import print_summary, write_report
 
     make_folder(folder / "evidence")
     models = folder / "gated" / "model", folder / "none" / "model"

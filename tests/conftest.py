@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from mmt.domain import TrainingPieces
-from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureSignature, FeatureStore
-from mmt.folder import ModelCard, save_model
-from mmt.model import MMTModel
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.sizes import MMTConfig
-from mmt.stopping import SIGNALS
-from mmt.text import Tokenizer, train_tokenizer
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.domain import TrainingPieces
+from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.tokenizer import Tokenizer, train_tokenizer
+from mmt.features.writer import FeatureWriter
+from mmt.io.signals import SIGNALS
+from mmt.model.config import MMTConfig
+from mmt.model.folder import ModelCard, save_model
+from mmt.model.model import MMTModel
 
 NOUNS = {"dog": "Hund", "cat": "Katze", "house": "Haus", "tree": "Baum", "ball": "Ball", "boat": "Boot"}
 VERBS = {"sees": "sieht", "finds": "findet", "paints": "malt"}

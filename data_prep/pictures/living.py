@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from data_prep.drawings import INK, Colour, Pen, bend, dark, light, smooth
+from data_prep.pictures.drawing import INK, Colour, Pen, bend, dark, light, smooth
 
 _SKIN: tuple[Colour, ...] = ((244, 204, 172), (226, 176, 138), (186, 130, 96), (146, 98, 72))
 _WHITE: Colour = (252, 252, 252)

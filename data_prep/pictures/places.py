@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from data_prep.drawings import INK, Colour, Pen, bend, dark, light, mix, ring
-from data_prep.drawings_plain import draw_car, draw_fish
+from data_prep.pictures.drawing import INK, Colour, Pen, bend, dark, light, mix, ring
+from data_prep.pictures.plain import draw_car, draw_fish
 
 _WHITE: Colour = (252, 252, 252)
 _GLASS: Colour = (190, 224, 240)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from data_prep.drawings import INK, Colour, Pen, bend, dark, light, ring
+from data_prep.pictures.drawing import INK, Colour, Pen, bend, dark, light, ring
 
 _WHITE: Colour = (252, 252, 252)
 _GLASS: Colour = (190, 224, 240)

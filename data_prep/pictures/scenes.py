@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
-import click
 from PIL import Image
 
-from data_prep import drawings_living, drawings_places, drawings_plain, drawings_things, drawings_tools
-from data_prep.drawings import (
+from data_prep.pictures import living, places, plain, things, tools
+from data_prep.pictures.drawing import (
     OUTDOORS,
     PLACES,
     SIDE,
@@ -31,7 +30,7 @@ from data_prep.drawings import (
     draw_background,
     draw_weather,
 )
-from data_prep.pictures_sentences import (
+from data_prep.pictures.sentences import (
     AMBIGUOUS,
     COLOURED,
     COLOURS,
@@ -45,17 +44,16 @@ from data_prep.pictures_sentences import (
     number_phrase,
     write,
 )
-from mmt.atomic import made_beside
-from mmt.command import Command, write_alone
+from mmt.data.dataset import DatasetInfo, read_info, write_dataset
 from mmt.errors import MMTError
-from mmt.parallel import in_processes
-from mmt.prepared import DatasetInfo, print_splits, read_info, write_dataset
+from mmt.io.atomic import made_beside
+from mmt.io.processes import in_processes
 
 NAME = "pictures_en_de"
 SIZES = {"train": 3600, "val": 300, "test": 500, "contrastive": 400}
 DRAWINGS: dict[str, Callable[[Pen], None]] = {
     name.removeprefix("draw_"): function
-    for module in (drawings_living, drawings_places, drawings_plain, drawings_things, drawings_tools)
+    for module in (living, places, plain, things, tools)
     for name, function in vars(module).items()
     if name.startswith("draw_") and function.__module__ == module.__name__
 }
@@ -322,35 +320,3 @@ def draw_all(jobs: list[tuple[Path, Scene]], processes: int) -> None:
 def _draw_one(job: tuple[Path, Scene]) -> None:
     path, scene = job
     draw_scene(scene).save(path, quality=90)
-
-
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("out", required=False, type=click.Path(path_type=Path))
-@click.option("--seed", default=1, help="Random seed of sentences and pictures.")
-@click.option("--train", default=SIZES["train"], help="Number of training sentences, each with its picture.")
-@click.option("--val", default=SIZES["val"], help="Number of validation sentences.")
-@click.option("--test", default=SIZES["test"], help="Number of test sentences.")
-@click.option(
-    "--contrastive",
-    default=SIZES["contrastive"],
-    help="Number of contrastive rows: each source has two pictures and two translations.",
-)
-@click.option("--contact-sheet", type=click.Path(path_type=Path), help="Draw an overview to this PNG file.")
-def main(
-    out: Path | None, seed: int, train: int, val: int, test: int, contrastive: int, contact_sheet: Path | None
-) -> None:
-    """Draw the built-in English-German dataset into the folder OUT."""
-    if out is None and contact_sheet is None:
-        raise MMTError("OUT: expected a folder to draw into, found none. See --help.")
-    if contact_sheet is not None:
-        from data_prep.drawings_sheet import draw_sheet
-
-        draw_sheet(contact_sheet)
-    if out is not None:
-        sizes = {"train": train, "val": val, "test": test, "contrastive": contrastive}
-        write_alone(out)
-        print_splits(prepare(out, seed, sizes))
-
-
-if __name__ == "__main__":
-    main()

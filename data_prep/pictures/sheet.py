@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from data_prep.pictures import Scene, draw_scene
-from data_prep.pictures_sentences import AMBIGUOUS, COLOURED, COLOURS, COUNTED, NUMBERS
-from mmt.atomic import write_whole
+from data_prep.pictures.scenes import Scene, draw_scene
+from data_prep.pictures.sentences import AMBIGUOUS, COLOURED, COLOURS, COUNTED, NUMBERS
+from mmt.io.atomic import write_whole
 
 _CELL, _GAP, _CAPTION, _TITLE = 138, 6, 24, 26
 _INK, _GREY = (40, 38, 50), (112, 110, 122)

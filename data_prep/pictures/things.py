@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from data_prep.drawings import Colour, Pen, bend, dark, draw_cloud, light, ring
+from data_prep.pictures.drawing import Colour, Pen, bend, dark, draw_cloud, light, ring
 
 _WHITE: Colour = (252, 252, 252)
 _STEEL: Colour = (176, 184, 194)

@@ -1,4 +1,4 @@
-"""CTranslate2 on a model of our size with random weights, for ``eval.bench_translating``; needs nothing of ours.
+"""CTranslate2 on a model of our size with random weights, for ``eval.bench.translating``; needs nothing of ours.
 
 Reads {"lengths": [source tokens with eos], "folder", "threads", "workers", "compute_type", "batch", "beam",
 "steps"} from

@@ -1,6 +1,6 @@
 """Measures the feature pipeline against its bare decoding and its backbone's bare forward pass, and its memory.
 
-    python -m eval.bench_features IMAGES_FOLDER [--threads 1] [--images 400] [--repeats 5]
+    python -m eval.bench.features IMAGES_FOLDER [--threads 1] [--images 400] [--repeats 5]
 
 In the same run, turn by turn: the bare network on ready batches, decoding alone (read, decode, resize, crop; on
 as many threads), and the whole pipeline (all of these, normalise, write) into a fresh store. Each figure is the
@@ -26,8 +26,8 @@ from typing import Any
 
 import click
 
-from mmt.command import Command
-from mmt.screen import print_table
+from mmt.cli.command import Command
+from mmt.io.terminal import print_table
 
 
 def measure_speed(
@@ -36,11 +36,11 @@ def measure_speed(
     """Images/s of the bare network, of decoding and of the pipeline; a dictionary for JSON."""
     import torch
 
-    from mmt.backbones import load_backbone
-    from mmt.extraction import extract_features
-    from mmt.images import find_images
-    from mmt.memory import keep_freed_memory
-    from mmt.parallel import in_threads
+    from mmt.features.backbones import load_backbone
+    from mmt.features.extract import extract_features
+    from mmt.features.images import find_images
+    from mmt.io.memory import keep_freed_memory
+    from mmt.io.processes import in_threads
 
     keep_freed_memory()  # for both sides alike
     backbone = load_backbone(backbone_name)
@@ -92,17 +92,17 @@ def measure_speed(
 
 def peak_of_run(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> int:
     """Bytes: the peak resident size of a process that makes features of ``num_images`` images."""
-    command = [sys.executable, "-m", "eval.bench_features", str(folder), "--backbone", backbone_name]
+    command = [sys.executable, "-m", "eval.bench.features", str(folder), "--backbone", backbone_name]
     command += ["--images", str(num_images), "--batch-size", str(batch_size), "--only-memory"]
     result = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own command)
     return int(result.stdout.split()[-1])
 
 
 def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> None:
-    from mmt.backbones import load_backbone
-    from mmt.extraction import extract_features
-    from mmt.images import find_images
-    from mmt.memory import peak_memory
+    from mmt.features.backbones import load_backbone
+    from mmt.features.extract import extract_features
+    from mmt.features.images import find_images
+    from mmt.io.memory import peak_memory
 
     images = list(find_images(folder).values())
     # a small folder is gone through several times, under other names

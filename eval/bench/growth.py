@@ -1,6 +1,6 @@
 """Measures how ``mmt translate`` behaves as its input grows: speed, memory, and whether it streams.
 
-    python -m eval.bench_growth MODEL DATA [--lines 1000 --lines 10000] [--repeats 3] [--stream LINES]
+    python -m eval.bench.growth MODEL DATA [--lines 1000 --lines 10000] [--repeats 3] [--stream LINES]
 
 The command itself, as a process, translates the sentences of DATA's first test split, gone through again and
 again in a new order each time. Turn by turn, one size after the other; each figure is the median of the turns,
@@ -30,7 +30,7 @@ from typing import Any
 
 import click
 
-from mmt.command import Command
+from mmt.cli.command import Command
 from mmt.errors import MMTError
 
 _PATH = click.Path(path_type=Path)
@@ -166,7 +166,7 @@ class Bench:
 
     def turn(self, count: int, seed: int, every: float = 0.0) -> dict[str, Any]:
         """One run on ``count`` lines, by standard input if it is sampled."""
-        from mmt.text import Tokenizer
+        from mmt.data.tokenizer import Tokenizer
 
         output, pipe = self.folder / "output", None
         command = [
@@ -275,7 +275,7 @@ def main(
     stream: int | None,
     every: float,
 ) -> None:
-    from mmt.prepared import first_test_split, read_split
+    from mmt.data.dataset import first_test_split, read_split
 
     sentences = list(read_split(data, first_test_split(data))["source"])
     with tempfile.TemporaryDirectory() as folder:
@@ -287,4 +287,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m eval.bench_growth")
+    main(prog_name="python -m eval.bench.growth")

@@ -1,4 +1,4 @@
-"""JoeyNMT 2.3 on a model of our size, for ``eval.bench_training`` and ``eval.bench_translating``.
+"""JoeyNMT 2.3 on a model of our size, for ``eval.bench.training`` and ``eval.bench.translating``.
 
 Both halves of it: ours writes JoeyNMT's data and configuration into a temporary folder and asks for one turn at a
 time; the other, run by the Python that has JoeyNMT, needs nothing of ours. Between turns JoeyNMT waits, so the two
@@ -24,7 +24,7 @@ from typing import Any
 _LAYERS, _HEADS, _DIM, _FFN = 4, 4, 128, 256
 _NEVER = 10**9
 
-# glibc keeps freed memory, as mmt.memory has it for our side.
+# glibc keeps freed memory, as mmt.io.memory has it for our side.
 _KEEP = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
@@ -97,9 +97,9 @@ def _config(folder: Path, max_tokens: int, steps: int) -> dict[str, Any]:
 def _prepare(folder: Path, data: Path, vocab_size: int, sentences: int) -> None:
     """Writes texts and vocabulary; of the test split about ``sentences``, of all lengths, the short
     ones first."""
-    from mmt.normalization import normalize
-    from mmt.prepared import first_test_split, read_split
-    from mmt.text import EOS, Tokenizer, train_tokenizer
+    from mmt.data.dataset import first_test_split, read_split
+    from mmt.data.tokenizer import EOS, Tokenizer, train_tokenizer
+    from mmt.io.normalization import normalize
 
     rows = {
         name: read_split(data, split) for name, split in (("train", "train"), ("test", first_test_split(data)))

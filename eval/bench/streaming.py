@@ -1,6 +1,6 @@
 """Measures the reading of training data in streams, as the data grow.
 
-    python -m eval.bench_streaming DATA [--rows 100000 --rows 1000000] [--streams 8] [--features STORE]
+    python -m eval.bench.streaming DATA [--rows 100000 --rows 1000000] [--streams 8] [--features STORE]
 
 Sentence pairs of DATA's training split, each with another number after it so that all differ, are written as data
 sets of so many rows. Each is read in a process of its own by one thread, without a model: pairs are tokenised,
@@ -26,7 +26,7 @@ from typing import Any
 
 import click
 
-from mmt.command import Command
+from mmt.cli.command import Command
 
 _PATH = click.Path(path_type=Path)
 _IN_MEMORY = 1_000_000  # rows, 2 GB
@@ -34,10 +34,10 @@ _SECONDS = 20.0
 
 
 def make(data: Path, out: Path, num_rows: int) -> None:
-    """Writes a dataset of so many rows, without the checks and checksums of ``mmt.prepared.write_dataset``."""
+    """Writes a dataset of so many rows, without the checks and checksums of ``mmt.data.dataset.write_dataset``."""
     from datasets import Dataset, DatasetDict, Features, Value, disable_progress_bars
 
-    from mmt.prepared import DatasetInfo, SplitInfo, read_info, read_split
+    from mmt.data.dataset import DatasetInfo, SplitInfo, read_info, read_split
 
     disable_progress_bars()
     rows = read_split(data, "train")
@@ -73,11 +73,11 @@ def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -
     import torch
 
     torch.set_num_threads(1)
-    from mmt.data import ROW_COLUMNS, BatchReader, Example, encode_rows
-    from mmt.feature_sets import open_features
-    from mmt.prepared import open_split, read_rows
-    from mmt.streaming import Streamed, StreamReader
-    from mmt.text import Tokenizer
+    from mmt.data.batch import ROW_COLUMNS, BatchReader, Example, encode_rows
+    from mmt.data.dataset import open_split, read_rows
+    from mmt.data.feature_sets import open_features
+    from mmt.data.reader import Streamed, StreamReader
+    from mmt.data.tokenizer import Tokenizer
 
     features = open_features([store]) if store is not None else None
     tokenizer = Tokenizer(tokenizer_path)
@@ -139,8 +139,8 @@ def main(
     if one is not None:
         click.echo(json.dumps(read(one[0], one[1], store, one[2])))
         return
-    from mmt.prepared import read_split
-    from mmt.text import train_tokenizer
+    from mmt.data.dataset import read_split
+    from mmt.data.tokenizer import train_tokenizer
 
     work.mkdir(parents=True)
     rows = read_split(data, "train")
@@ -155,7 +155,7 @@ def main(
         told = {"rows": size, "seconds_to_make": round(time.perf_counter() - begun), "bytes_a_row": on_disk / size}
         click.echo(json.dumps(told))
         for number in (streams, 0) if size <= _IN_MEMORY else (streams,):
-            command = [sys.executable, "-m", "eval.bench_streaming", str(data)]
+            command = [sys.executable, "-m", "eval.bench.streaming", str(data)]
             command += ["--read", str(folder), str(work / "tokenizer.model"), str(number)]
             command += ["--features", str(store)] if store is not None else []
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 (our own)
@@ -165,4 +165,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m eval.bench_streaming")
+    main(prog_name="python -m eval.bench.streaming")

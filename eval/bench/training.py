@@ -1,7 +1,7 @@
 """Measures training against a plain PyTorch loop of the same maths, and both against this machine.
 
-    python -m eval.bench_training DATA [--threads 2] [--steps 8] [--repeats 5] [--precision float32]
-    python -m eval.bench_training DATA --threads 1 --joey-python PYTHON
+    python -m eval.bench.training DATA [--threads 2] [--steps 8] [--repeats 5] [--precision float32]
+    python -m eval.bench.training DATA --threads 1 --joey-python PYTHON
 
 In the same process, turn by turn, on the same length buckets of DATA's training sentences: our step (model,
 loss, gradient clipping and AdamW as ``mmt train`` has them) and one of ``torch.nn.Transformer`` with a tied output
@@ -31,22 +31,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eval.bench_joey import Joey, pin
-from mmt.command import Command
+from eval.bench.joey import Joey, pin
+from mmt.cli.command import Command
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mmt.data import Batch
+    from mmt.data.batch import Batch
 
 _SMOOTHING = 0.1
 _SIDES = ("ours", "plain")
 
 
 def _batches(data: Path, vocab_size: int, max_tokens: int, steps: int) -> list[Batch]:
-    from mmt.data import BatchReader, read_examples
-    from mmt.prepared import read_split
-    from mmt.text import Tokenizer, train_tokenizer
+    from mmt.data.batch import BatchReader, read_examples
+    from mmt.data.dataset import read_split
+    from mmt.data.tokenizer import Tokenizer, train_tokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "tokenizer.model")
@@ -61,9 +61,9 @@ def _ours(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
     import torch
     from fairseq2.metrics import MetricBag
 
-    from mmt.model import MMTModel
-    from mmt.sizes import MMTConfig
-    from mmt.tasks import Learnt, Training
+    from mmt.model.config import MMTConfig
+    from mmt.model.model import MMTModel
+    from mmt.training.tasks import Learnt, Training
 
     torch.manual_seed(1)
     model = MMTModel(MMTConfig(vocab_size=vocab_size)).train()
@@ -88,8 +88,8 @@ def _plain(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
     from torch import nn
     from torch.nn.functional import cross_entropy, linear
 
-    from mmt.sizes import ModelSizes
-    from mmt.text import PAD
+    from mmt.data.tokenizer import PAD
+    from mmt.model.config import ModelSizes
 
     sizes = ModelSizes()
     torch.manual_seed(1)
@@ -151,7 +151,7 @@ def _peak_rate(bfloat16: bool) -> float:
 
 def _operations(batches: list[Batch], vocab_size: int) -> int:
     """Of the matrix products of a step's real tokens, forward and backward; attention itself left out."""
-    from mmt.sizes import ModelSizes
+    from mmt.model.config import ModelSizes
 
     sizes = ModelSizes()
     dim, ffn = sizes.model_dim, sizes.ffn_dim
@@ -168,7 +168,7 @@ def _measure(
 ) -> dict[str, Any]:
     import torch
 
-    from mmt.memory import keep_freed_memory
+    from mmt.io.memory import keep_freed_memory
 
     keep_freed_memory()  # for both sides alike
     batches = _batches(data, vocab_size, max_tokens, steps)
@@ -244,7 +244,7 @@ def main(
 
     import torch
 
-    from mmt.memory import peak_memory
+    from mmt.io.memory import peak_memory
 
     torch.set_num_threads(threads)
     bfloat16 = precision == "bfloat16"
@@ -264,7 +264,7 @@ def main(
     for name in _SIDES:
         options = ["--only", name, "--threads", str(threads), "--steps", str(steps), "--precision", precision]
         options += ["--vocab-size", str(vocab_size), "--max-tokens", str(max_tokens)]
-        command = [sys.executable, "-m", "eval.bench_training", str(data), *options]
+        command = [sys.executable, "-m", "eval.bench.training", str(data), *options]
         done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own command)
         result[f"peak_bytes_{name}"] = int(done.stdout.split()[-1])
     result["load"] = os.getloadavg()[0]
@@ -272,4 +272,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m eval.bench_training")
+    main(prog_name="python -m eval.bench.training")

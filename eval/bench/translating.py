@@ -1,7 +1,7 @@
 """Measures translating against fairseq2's generator and CTranslate2, and against this machine.
 
-    python -m eval.bench_translating DATA [--threads 2] [--repeats 5] [--beam 5] [--ct2-python PYTHON]
-    python -m eval.bench_translating DATA --threads 1 --joey-python PYTHON
+    python -m eval.bench.translating DATA [--threads 2] [--repeats 5] [--beam 5] [--ct2-python PYTHON]
+    python -m eval.bench.translating DATA --threads 1 --joey-python PYTHON
 
 A model of the papers' size with random weights translates the lengths of DATA's first test split into exactly 14
 tokens each, so that all do the same work: ours in three precisions, and exported to ONNX in two; fairseq2's
@@ -31,12 +31,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from eval.bench_joey import Joey, pin
-from mmt.command import Command
+from eval.bench.joey import Joey, pin
+from mmt.cli.command import Command
 
 if TYPE_CHECKING:
-    from mmt.data import Batch, Example
-    from mmt.model import MMTModel
+    from mmt.data.batch import Batch, Example
+    from mmt.model.model import MMTModel
 
 _STEPS = 14
 _VOCAB = 10_000
@@ -46,9 +46,9 @@ _PATH = click.Path(path_type=Path)
 
 def _examples(data: Path, path: Path) -> list[Example]:
     """Of the test split, shortest first, by a tokenizer that goes to ``path``."""
-    from mmt.data import read_examples
-    from mmt.prepared import first_test_split, read_split
-    from mmt.text import Tokenizer, train_tokenizer
+    from mmt.data.batch import read_examples
+    from mmt.data.dataset import first_test_split, read_split
+    from mmt.data.tokenizer import Tokenizer, train_tokenizer
 
     rows = read_split(data, "train")
     train_tokenizer([*rows["source"], *rows["target"]], _VOCAB, path)
@@ -57,8 +57,8 @@ def _examples(data: Path, path: Path) -> list[Example]:
 
 
 def _ours(model: MMTModel, precision: str, beam: int) -> Callable[[Batch], object]:
-    from mmt.decoding import beam_search
-    from mmt.stepping import StepDecoder
+    from mmt.inference.beam import beam_search
+    from mmt.model.stepping import StepDecoder
 
     decoder = StepDecoder(model, precision)  # type: ignore[arg-type]
     return lambda batch: beam_search(
@@ -67,11 +67,11 @@ def _ours(model: MMTModel, precision: str, beam: int) -> Callable[[Batch], objec
 
 
 def _exported(model: MMTModel, tokenizer: Path, beam: int) -> dict[str, Callable[[Batch], object]]:
-    from mmt.export import export_model
-    from mmt.exported import PRECISIONS, Graphs
-    from mmt.folder import ModelCard, save_model
-    from mmt.search import search
-    from mmt.translating import Work
+    from mmt.inference.onnx_export import export_model
+    from mmt.inference.onnx_runtime import PRECISIONS, Graphs
+    from mmt.inference.search import search
+    from mmt.inference.translator import Work
+    from mmt.model.folder import ModelCard, save_model
 
     card = ModelCard(vars(model.config), "en", "de")
     with tempfile.TemporaryDirectory() as folder:
@@ -106,8 +106,8 @@ def _fairseq2(model: MMTModel, beam: int) -> Callable[[Batch], object]:
     )
     from fairseq2.nn import BatchLayout
 
-    from mmt.attention import Attention
-    from mmt.text import BOS, EOS, PAD
+    from mmt.data.tokenizer import BOS, EOS, PAD
+    from mmt.model.attention import Attention
 
     model = copy.deepcopy(model)
     for module in model.modules():
@@ -131,7 +131,7 @@ def _fairseq2(model: MMTModel, beam: int) -> Callable[[Batch], object]:
 
 def _ct2(python: Path, folder: Path, lengths: list[int], **how: Any) -> dict[str, Any]:
     given = json.dumps({"lengths": lengths, "folder": str(folder), "steps": _STEPS, **how})
-    script = Path(__file__).with_name("bench_ct2.py")
+    script = Path(__file__).with_name("ct2.py")
     done = subprocess.run(  # noqa: S603 (the user's Python, our script)
         [str(python), str(script)], input=given, capture_output=True, text=True, check=True
     )
@@ -142,8 +142,8 @@ def _ct2(python: Path, folder: Path, lengths: list[int], **how: Any) -> dict[str
 def _random_model() -> MMTModel:
     import torch
 
-    from mmt.model import MMTModel
-    from mmt.sizes import MMTConfig
+    from mmt.model.config import MMTConfig
+    from mmt.model.model import MMTModel
 
     torch.manual_seed(1)
     return MMTModel(MMTConfig(vocab_size=_VOCAB, norm_order="pre")).eval()
@@ -154,9 +154,9 @@ def _measure(
 ) -> dict[str, Any]:
     import torch
 
-    from mmt.data import collate
-    from mmt.memory import keep_freed_memory
-    from mmt.parallel import each_on_a_core
+    from mmt.data.batch import collate
+    from mmt.io.memory import keep_freed_memory
+    from mmt.io.processes import each_on_a_core
 
     keep_freed_memory()  # for both sides alike
     model = _random_model()
@@ -255,9 +255,9 @@ def _of_joey(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _run_for_memory(data: Path, beam: int, batch: int) -> int:
     """Bytes: what this process has at most when it does nothing but translate by ours, in float32."""
-    from mmt.data import collate
-    from mmt.memory import keep_freed_memory, peak_memory
-    from mmt.parallel import each_on_a_core
+    from mmt.data.batch import collate
+    from mmt.io.memory import keep_freed_memory, peak_memory
+    from mmt.io.processes import each_on_a_core
 
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
@@ -299,7 +299,7 @@ def main(
         joey = stack.enter_context(Joey(joey_python, data, threads, steps=_STEPS)) if joey_python else None
         result = _measure(data, repeats, beam, list(batches), ct2_python, joey)
     if joey_python:
-        command = [sys.executable, "-m", "eval.bench_translating", str(data), "--only-memory"]
+        command = [sys.executable, "-m", "eval.bench.translating", str(data), "--only-memory"]
         command += ["--threads", str(threads), "--beam", str(beam), "--batch", str(max(batches))]
         done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own command)
         result["peak_bytes_float32"] = int(done.stdout.split()[-1])
@@ -307,4 +307,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m eval.bench_translating")
+    main(prog_name="python -m eval.bench.translating")

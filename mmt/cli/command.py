@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
-from mmt import runtime
-from mmt.atomic import disk_error, only_writer, only_writer_in, remedy
 from mmt.errors import MMTError, is_url
-from mmt.plugins import import_given
-from mmt.screen import any_encoding
-from mmt.stopping import Stopped, outlive_terminal, stopping_at_once
+from mmt.io import runtime
+from mmt.io.atomic import disk_error, only_writer, only_writer_in, remedy
+from mmt.io.plugins import import_given
+from mmt.io.signals import Stopped, outlive_terminal, stopping_at_once
+from mmt.io.terminal import any_encoding
 
 
 class _LocalPath(click.Path):
@@ -29,12 +29,12 @@ class _LocalPath(click.Path):
 
 
 def write_alone(*outputs: Path | None) -> None:
-    """Makes the running command the only writer of its outputs until it ends: see ``mmt.atomic.only_writer``."""
+    """Makes the running command the only writer of its outputs until it ends: see ``mmt.io.atomic.only_writer``."""
     click.get_current_context().with_resource(only_writer(*outputs))
 
 
 def write_alone_in(folder: Path) -> None:
-    """The same for a folder that the command fills: see ``mmt.atomic.only_writer_in``."""
+    """The same for a folder that the command fills: see ``mmt.io.atomic.only_writer_in``."""
     click.get_current_context().with_resource(only_writer_in(folder))
 
 

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt import __version__
-from mmt.command import Command, write_alone, write_alone_in
+from mmt.cli.command import Command, write_alone, write_alone_in
+from mmt.cli.options import draws_option, draws_seed_option, threads_option
+from mmt.cli.retrieve import retrieve_command
+from mmt.cli.score import score_command
+from mmt.cli.score_pairs import score_pairs_command
+from mmt.cli.translate import predict_command, translate_command
 from mmt.errors import MMTError
-from mmt.options import draws_option, draws_seed_option, threads_option
-from mmt.parallel import rank
-from mmt.plugins import import_option
-from mmt.retrieve import retrieve_command
-from mmt.runtime import use_threads
-from mmt.score import score_command
-from mmt.score_pairs import score_pairs_command
-from mmt.screen import counted
-from mmt.shards import Shard, shard_option
-from mmt.translate import predict_command, translate_command
+from mmt.io.plugins import import_option
+from mmt.io.processes import rank
+from mmt.io.runtime import use_threads
+from mmt.io.shards import Shard, shard_option
+from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
-    from mmt.exported import ExportPrecision
+    from mmt.inference.onnx_runtime import ExportPrecision
 
 _PATH = click.Path(path_type=Path)
 
@@ -88,7 +88,7 @@ def features_command(
 ) -> None:
     """Extract features from images or recordings, for training and translating."""
     if check is not None:
-        from mmt.features import FeatureStore
+        from mmt.data.feature_store import FeatureStore
 
         store = FeatureStore.open(check)
         store.verify()
@@ -102,7 +102,7 @@ def features_command(
     if share is None:
         write_alone_in(out)
 
-    from mmt.extraction import extract_folder, print_report
+    from mmt.features.extract import extract_folder, print_report
 
     use_threads(threads)
     report = extract_folder(
@@ -130,8 +130,8 @@ def train_command(
     output: Path | None, config_file: Path | None, overrides: tuple[str, ...], dump_config: bool
 ) -> None:
     """Train a model into OUTPUT/model, or resume an interrupted run."""
-    from mmt import config as configuration
-    from mmt.config_file import settings_of
+    from mmt.training import config as configuration
+    from mmt.training.config_file import settings_of
 
     if output is not None and (output.is_file() or output.suffix.lower() in (".yaml", ".yml")):
         raise MMTError(
@@ -147,7 +147,7 @@ def train_command(
         raise MMTError("OUTPUT is missing: name the folder that the run is to fill.")
     if rank() == 0:  # of several processes, the first one stands for all
         write_alone_in(output)  # now: loading torch takes a while
-    from mmt.recipe import train
+    from mmt.training.recipe import train
 
     train(output, config)
 
@@ -165,7 +165,7 @@ def reproduce_command(result: Path, out: Path, data: Path | None, images: tuple[
     OUT gets the run and its scores. Exit code 1 if the translations are not the same, byte for byte.
     """
     write_alone_in(out)
-    from mmt.result import reproduce
+    from mmt.experiments.reproduce import reproduce
 
     found = reproduce(result, out, data, images)
     for name, was, now in found.scores:
@@ -191,7 +191,7 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool) -
     OUT gets the runs, compare.json, compare.md and compare.png. Rerun the same command to
     resume. Run it at the same time on other machines that share OUT to divide the work.
     """
-    from mmt.compare import compare
+    from mmt.experiments.compare import compare
 
     compare(config_file, out, jobs, only_table=only_table)
 
@@ -206,7 +206,7 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool) -
 def export_command(model: Path, out: Path, to: str, precisions: tuple[ExportPrecision, ...]) -> None:
     """Export a model to ONNX, for translating without torch: same output, faster."""
     write_alone(out)
-    from mmt.export import export_model
+    from mmt.inference.onnx_export import export_model
 
     export_model(model, out, precisions)
     click.echo(f"{out}: {' and '.join(precisions)}. Translate with it: mmt translate --model {out}", err=True)
@@ -252,18 +252,18 @@ def evidence_command(
     threads: int | None,
 ) -> None:
     """Does the model use the image, and is it better than text-only? Run every control and write one page."""
-    from mmt.prepared import first_test_split
+    from mmt.data.dataset import first_test_split
 
     if commute is None and commute_images is not None:
         raise MMTError(f"--commute-images {commute_images}: expected --commute, the folder of CoMMuTE, too.")
     split = split or first_test_split(data)
     write_alone_in(output)
 
-    from mmt.collect import Inputs, collect
-    from mmt.feature_sets import open_features
-    from mmt.image_names import Names, files_below
-    from mmt.prepared import image_folder
-    from mmt.report import print_summary, wrapped, write_report
+    from mmt.data.dataset import image_folder
+    from mmt.data.feature_sets import open_features
+    from mmt.data.image_names import Names, files_below
+    from mmt.evidence.collect import Inputs, collect
+    from mmt.report.evidence import print_summary, wrapped, write_report
 
     use_threads(threads)
     inputs = Inputs(model, data, split, stores, against, commute, commute_images, draws, seed, gallery)

@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmt.atomic import check_file, write_together
-from mmt.command import Command, write_alone
+from mmt.cli.command import Command, write_alone
+from mmt.cli.options import quiet_option, threads_option
+from mmt.data.image_names import Names, names_in
+from mmt.data.inputs import read_texts
 from mmt.errors import MMTError, nearest
-from mmt.image_names import Names, names_in
-from mmt.inputs import read_texts
-from mmt.kinds import SOURCES, packing, writes_json
-from mmt.normalization import is_blank, normalize
-from mmt.options import quiet_option, threads_option
-from mmt.plugins import import_option
-from mmt.runtime import use_threads
-from mmt.screen import counted, print_table
+from mmt.io.atomic import check_file, write_together
+from mmt.io.formats import SOURCES, packing, writes_json
+from mmt.io.normalization import is_blank, normalize
+from mmt.io.plugins import import_option
+from mmt.io.runtime import use_threads
+from mmt.io.terminal import counted, print_table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mmt.features import FeatureStore
-    from mmt.folder import ModelCard
-    from mmt.index import Index
-    from mmt.translator import Translator
+    from mmt.data.feature_store import FeatureStore
+    from mmt.inference.index import Index
+    from mmt.inference.torch_runtime import Translator
+    from mmt.model.folder import ModelCard
 
 _PATH = click.Path(path_type=Path)
 
@@ -95,8 +95,8 @@ def retrieve_command(
 
     Results are printed, unless --html or --output is given.
     """
-    from mmt.folder import read_card
-    from mmt.index import check_place, open_index
+    from mmt.inference.index import check_place, open_index
+    from mmt.model.folder import read_card
 
     # What can be wrong is looked at before torch is loaded.
     if images and sentences is not None:
@@ -128,9 +128,9 @@ def retrieve_command(
 
     import numpy as np
 
-    from mmt.embedding import embed_images
-    from mmt.index import write_index
-    from mmt.translator import Translator
+    from mmt.inference.embedding import embed_images
+    from mmt.inference.index import write_index
+    from mmt.inference.torch_runtime import Translator
 
     use_threads(threads)
     translator = Translator.from_dir(model)
@@ -177,7 +177,7 @@ def retrieve_command(
 
 def print_answers(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index) -> None:
     """Prints one table a query."""
-    from mmt.report import visible
+    from mmt.report.evidence import visible
 
     columns = ("rank", "cosine", index.kind.removesuffix("s"))
     for query, found in zip(queries, answers, strict=True):
@@ -189,9 +189,9 @@ def print_answers(queries: Sequence[Query], answers: Sequence[Sequence[Answer]],
 def render(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index, model: Path) -> str:
     """One page with the answers, and the pictures in it whose files are still there."""
     from mmt import __version__
-    from mmt.gallery import _picture
-    from mmt.images import image_file
-    from mmt.report import _environment
+    from mmt.features.images import image_file
+    from mmt.report.cards import _picture
+    from mmt.report.evidence import _environment
 
     shown = {answer.item for found in answers for answer in found} if index.kind == "images" else set()
     files = {item: image_file(Path(index.images), item) for item in shown} if index.images else {}
@@ -274,7 +274,7 @@ def _queries(texts: Sequence[str], input_file: Path | None, pictures: Sequence[P
 def _read_sentences(path: Path, split: str | None) -> list[str]:
     """The distinct sentences: the first of each group that is equal after normalisation; no blank ones."""
     if (path / "dataset.json").is_file():
-        from mmt.prepared import first_test_split, read_split
+        from mmt.data.dataset import first_test_split, read_split
 
         lines = list(read_split(path, split or first_test_split(path))["source"])
     else:
@@ -287,10 +287,10 @@ def _read_sentences(path: Path, split: str | None) -> list[str]:
 
 
 def _read_images(paths: Sequence[Path], card: ModelCard) -> _Pictures:
-    from mmt.audio import AUDIO_SUFFIXES, is_speech
-    from mmt.feature_sets import open_features
-    from mmt.images import IMAGE_SUFFIXES, find_images
-    from mmt.prepared import image_folder
+    from mmt.data.dataset import image_folder
+    from mmt.data.feature_sets import open_features
+    from mmt.features.images import IMAGE_SUFFIXES, find_images
+    from mmt.features.speech import AUDIO_SUFFIXES, is_speech
 
     for path in paths:
         if not path.is_dir():
@@ -316,7 +316,7 @@ def _read_images(paths: Sequence[Path], card: ModelCard) -> _Pictures:
 def _embed_sentences(translator: Translator, sentences: Sequence[str], quiet: bool) -> NDArray[np.float32]:
     from tqdm import tqdm
 
-    from mmt.embedding import embed_sentences
+    from mmt.inference.embedding import embed_sentences
 
     with tqdm(total=len(sentences), unit=" sentences", disable=True if quiet else None) as bar:
         return embed_sentences(translator, sentences, progress=bar.update)
@@ -328,10 +328,10 @@ def _embed_images(
     """Ids, their vectors, and id -> reason of those that have none."""
     from tqdm import tqdm
 
-    from mmt.embedding import embed_images
-    from mmt.extraction import extract_features
-    from mmt.feature_sets import open_features
-    from mmt.translator import Translator
+    from mmt.data.feature_sets import open_features
+    from mmt.features.extract import extract_features
+    from mmt.inference.embedding import embed_images
+    from mmt.inference.torch_runtime import Translator
 
     with TemporaryDirectory(prefix="mmt-") as temporary:
         store = given.store

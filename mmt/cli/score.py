@@ -10,12 +10,15 @@ from typing import Any
 
 import click
 
-from mmt.command import Command
+from mmt.cli.command import Command
+from mmt.cli.options import bootstrap_seed_option, format_option
+from mmt.data.inputs import read_texts
 from mmt.errors import MMTError
-from mmt.inputs import read_texts
-from mmt.kinds import TRANSLATIONS
-from mmt.languages import primary_language
-from mmt.metrics import (
+from mmt.io.formats import TRANSLATIONS
+from mmt.io.terminal import console, counted, print_json, print_table
+from mmt.metrics.languages import primary_language
+from mmt.metrics.moses import looks_tokenized, unescape
+from mmt.metrics.translation import (
     FEWEST_SENTENCES,
     Difference,
     Score,
@@ -25,9 +28,6 @@ from mmt.metrics import (
     paired_bootstrap,
     tokenize_as_papers,
 )
-from mmt.moses import looks_tokenized, unescape
-from mmt.options import bootstrap_seed_option, format_option
-from mmt.screen import console, counted, print_json, print_table
 
 _HEADINGS = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER ↓", "bleu_lc_tok": "BLEU-lc-tok *"}
 
@@ -58,7 +58,7 @@ def score_files(
     """Scores files of translations against one reference.
 
     Args:
-        hypotheses: one file a system, see ``mmt.inputs.read_texts``; the first is the baseline of the others.
+        hypotheses: one file a system, see ``mmt.data.inputs.read_texts``; the first is the baseline of the others.
         reference: the reference translations, line by line.
         lang: the target language; None leaves out the papers' BLEU.
         samples: of the paired bootstrap; 0 for none.

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmt.atomic import check_file, replacing
-from mmt.command import Command, write_alone
+from mmt.cli.command import Command, write_alone
+from mmt.cli.options import model_option, quiet_option, threads_option
 from mmt.errors import MMTError
-from mmt.kinds import TRANSLATIONS, packing, writes_json
-from mmt.options import model_option, quiet_option, threads_option
-from mmt.plugins import import_option
-from mmt.runtime import use_threads
-from mmt.screen import counted
+from mmt.io.atomic import check_file, replacing
+from mmt.io.formats import TRANSLATIONS, packing, writes_json
+from mmt.io.plugins import import_option
+from mmt.io.runtime import use_threads
+from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
-    from mmt.files import Missing
-    from mmt.inputs import Images, Input, Line
-    from mmt.scoring import PairScore
+    from mmt.data.inputs import Images, Input, Line
+    from mmt.inference.files import Missing
+    from mmt.inference.scoring import PairScore
 
 _PATH = click.Path(path_type=Path)
 
@@ -82,12 +82,12 @@ def score_pairs_command(
 
     With --n-best it reranks another system's translations instead.
     """
-    from mmt.domain import is_out_of_domain
-    from mmt.feature_sets import open_features
-    from mmt.files import FileTranslator, out_of_domain, write_output
-    from mmt.folder import read_card
-    from mmt.inputs import Images
-    from mmt.prepared import first_test_split
+    from mmt.data.dataset import first_test_split
+    from mmt.data.domain import is_out_of_domain
+    from mmt.data.feature_sets import open_features
+    from mmt.data.inputs import Images
+    from mmt.inference.files import FileTranslator, out_of_domain, write_output
+    from mmt.model.folder import read_card
 
     # What can be wrong is looked at before torch is loaded.
     if (source is None) == (data is None):
@@ -116,8 +116,8 @@ def score_pairs_command(
 
     from tqdm import tqdm
 
-    from mmt.scoring import read_n_best, rescore, score_pairs
-    from mmt.translator import Translator
+    from mmt.inference.scoring import read_n_best, rescore, score_pairs
+    from mmt.inference.torch_runtime import Translator
 
     candidates = read_n_best(n_best, len(lines)) if n_best is not None else []
     use_threads(threads)
@@ -172,7 +172,7 @@ def score_pairs_command(
 
 
 def _open(source: Path | None, data: Path | None, split: str, where: Images, *, with_images: bool) -> Input:
-    from mmt.inputs import open_data, open_file
+    from mmt.data.inputs import open_data, open_file
 
     return open_data(data, split, where, with_images=with_images) if data else open_file(source, None, where)
 
@@ -183,10 +183,10 @@ def _read_targets(
     if target is None:
         if data is None:
             raise MMTError(f"--target is missing: the translations of {source}, one a line (or --n-best FILE).")
-        from mmt.prepared import read_split
+        from mmt.data.dataset import read_split
 
         return list(read_split(data, split)["target"])
-    from mmt.inputs import read_texts
+    from mmt.data.inputs import read_texts
 
     targets = read_texts(target, TRANSLATIONS)
     if len(targets) != len(lines):
@@ -224,7 +224,7 @@ def _row(score: PairScore, blank: PairScore | None) -> dict[str, float | int | b
 
 
 def _said(scores: Sequence[PairScore], num_pairs: int) -> str:
-    from mmt.scoring import corpus_perplexity
+    from mmt.inference.scoring import corpus_perplexity
 
     said = f"{counted(num_pairs, 'pair')}, corpus perplexity {corpus_perplexity(scores[:num_pairs]):.3f}"
     if len(scores) > num_pairs:

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mmt.atomic import check_file
-from mmt.command import Command, write_alone
+from mmt.cli.command import Command, write_alone
+from mmt.cli.options import model_option, quiet_option, threads_option
 from mmt.errors import MMTError
-from mmt.kinds import writes_json
-from mmt.options import model_option, quiet_option, threads_option
-from mmt.plugins import import_option
-from mmt.runtime import use_threads
-from mmt.shards import Parts, Shard, shard_option
+from mmt.io.atomic import check_file
+from mmt.io.formats import writes_json
+from mmt.io.plugins import import_option
+from mmt.io.runtime import use_threads
+from mmt.io.shards import Parts, Shard, shard_option
 
 if TYPE_CHECKING:
-    from mmt.controls import Control
-    from mmt.features import FeatureStore
-    from mmt.files import FileTranslator, Missing
-    from mmt.folder import ModelCard
-    from mmt.inputs import Format, Images, Input
-    from mmt.stepping import Precision
-    from mmt.translating import BaseTranslator
+    from mmt.data.feature_store import FeatureStore
+    from mmt.data.inputs import Format, Images, Input
+    from mmt.inference.controls import Control
+    from mmt.inference.files import FileTranslator, Missing
+    from mmt.inference.translator import BaseTranslator
+    from mmt.model.folder import ModelCard
+    from mmt.model.stepping import Precision
 
 _PATH = click.Path(path_type=Path)
 
@@ -62,8 +62,8 @@ def _given(
     card: ModelCard, input_file: Path, kind: Format | None, data: Path | None, split: str | None, where: Images
 ) -> Input:
     """What is to be read, by the options of ``_reads_sentences``."""
-    from mmt.inputs import open_data, open_file
-    from mmt.prepared import first_test_split
+    from mmt.data.dataset import first_test_split
+    from mmt.data.inputs import open_data, open_file
 
     if data is not None:
         return open_data(data, split or first_test_split(data), where, with_images=card.features is not None)
@@ -91,9 +91,9 @@ def _check_given(
 
 def _opened(model: Path, images: tuple[Path, ...]) -> tuple[ModelCard, Images, FeatureStore | None]:
     """The model's card, where images come from, and the feature stores among them."""
-    from mmt.feature_sets import open_features
-    from mmt.folder import read_card
-    from mmt.inputs import Images
+    from mmt.data.feature_sets import open_features
+    from mmt.data.inputs import Images
+    from mmt.model.folder import read_card
 
     card = read_card(model)
     if images:
@@ -118,10 +118,10 @@ def _parts(
     """Where the share goes; None for the whole. ``given``: dataset and split, or the file."""
     if shard is None:
         return None
-    from mmt.features import META
-    from mmt.folder import CARD
-    from mmt.lines import file_checksum
-    from mmt.prepared import first_test_split, read_info
+    from mmt.data.dataset import first_test_split, read_info
+    from mmt.data.feature_store import META
+    from mmt.io.text_files import file_checksum
+    from mmt.model.folder import CARD
 
     data, split, input_file = given
     text = (
@@ -204,7 +204,7 @@ def translate_command(
     quiet: bool,
 ) -> None:
     """Translate sentences, with their images or without. Every input line yields one output line."""
-    from mmt.files import FileTranslator, write_output
+    from mmt.inference.files import FileTranslator, write_output
 
     # What can be wrong is looked at before torch is loaded.
     share = Shard.of(shard)
@@ -270,14 +270,14 @@ def _translator(
     runtime: Literal["torch", "onnx"] | None,
     threads: int | None,
 ) -> BaseTranslator:
-    from mmt.exported import ExportedTranslator, is_exported
+    from mmt.inference.onnx_runtime import ExportedTranslator, is_exported
 
     if runtime == "onnx" or (runtime is None and is_exported(model)):
         if precision == "bfloat16":
             raise MMTError("--precision bfloat16: an exported model has float32 and int8.")
         return ExportedTranslator.from_dir(model, store, precision, threads)
 
-    from mmt.translator import Translator
+    from mmt.inference.torch_runtime import Translator
 
     use_threads(threads)
     return Translator.from_dir(model, store, precision)
@@ -309,7 +309,7 @@ def predict_command(
     quiet: bool,
 ) -> None:
     """Predict labels and scores of sentences. Every input line yields one output line."""
-    from mmt.files import FileTranslator, write_predictions
+    from mmt.inference.files import FileTranslator, write_predictions
 
     share = Shard.of(shard)
     _check_given(input_file, kind, data, split, output, share)

@@ -16,11 +16,11 @@ from fairseq2.nn import BatchLayout
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmt.buckets import length_batches
+from mmt.data.buckets import length_batches
+from mmt.data.dataset import read_split
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from mmt.errors import MMTError
-from mmt.features import FeatureStore
-from mmt.prepared import read_split
-from mmt.text import BOS, EOS, PAD, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmt.atomic import only_writer, replaced, replacing_folder, restore, unwritable
 from mmt.errors import MMTError, nearest, unreadable
-from mmt.lines import parse_json
+from mmt.io.atomic import only_writer, replaced, replacing_folder, restore, unwritable
+from mmt.io.text_files import parse_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,7 +44,7 @@ class DatasetInfo:
     """What a prepared dataset says of itself.
 
     ``images`` is the image folder: relative to the dataset's folder when it lies inside it (the folder can
-    then be moved), absolute otherwise. ``probe`` says how its sources were masked (``mmt.probes``), if they were.
+    then be moved), absolute otherwise. ``probe`` says how its sources were masked (``mmt.data.masking``), if they were.
     """
 
     name: str
@@ -253,7 +253,7 @@ def _damage(path: Path) -> Iterator[None]:
 
 def print_splits(info: DatasetInfo) -> None:
     """Prints the table of splits: sentences, images found and missing, checksum."""
-    from mmt.screen import print_table
+    from mmt.io.terminal import print_table
 
     rows = []
     for name, split in info.splits.items():

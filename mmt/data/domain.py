@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.errors import MMTError, unreadable
-from mmt.lines import parse_json
+from mmt.io.text_files import parse_json
 
 if TYPE_CHECKING:
-    from mmt.text import Tokenizer
+    from mmt.data.tokenizer import Tokenizer
 
 PIECES = "pieces.json"
 """The file in a model folder."""
@@ -74,7 +74,7 @@ class TrainingPieces:
         return _a_character(bits, characters[line].sum()) > self.most_bits
 
     def to_json(self) -> str:
-        value = {"about": "how often each piece occurs in the source side of the training text; mmt/domain.py",
+        value = {"about": "how often each piece occurs in the source side of the training text; mmt/data/domain.py",
                  "most_bits_a_character": self.most_bits, "counts": self.counts.tolist()}  # fmt: skip
         return json.dumps(value) + "\n"
 

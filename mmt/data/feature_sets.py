@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmt.data.feature_store import FeatureSignature, FeatureStore
 from mmt.errors import MMTError
-from mmt.features import FeatureSignature, FeatureStore
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ While rows are being added there is also ``journal.jsonl``: one line a batch, wr
 After a kill, the rows that the journal vouches for are kept and anything behind them is cut off. Adding to a
 finished store leaves it readable as it was: readers see the new rows once ``meta.json`` is replaced.
 
-This module needs NumPy only, so that light commands start fast. ``mmt.images`` makes the features,
-``mmt.feature_writer`` writes them.
+This module needs NumPy only, so that light commands start fast. ``mmt.features.images`` makes the features,
+``mmt.features.writer`` writes them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mmt.data.image_names import Names
 from mmt.errors import MMTError, unreadable
-from mmt.image_names import Names
-from mmt.lines import file_checksum, parse_json
+from mmt.io.text_files import file_checksum, parse_json
 
 DType = Literal["float16", "float32"]
 DTYPES: tuple[DType, ...] = ("float16", "float32")
@@ -47,7 +47,7 @@ class FeatureSignature:
     """Who made the features, and how. Features with unequal signatures must not be mixed.
 
     Attributes:
-        backbone: the name that ``mmt.backbones.load_backbone`` takes, e.g. ``efficientnet_lite0``.
+        backbone: the name that ``mmt.features.backbones.load_backbone`` takes, e.g. ``efficientnet_lite0``.
         layer: ``pool`` (one vector an image) or ``grid`` (one vector a region).
         transform: what happened to the pixels, e.g. ``resize256-crop224-bicubic-mean...-std...``.
         weights: SHA-256 (hex) over the names, types, shapes and bytes of the backbone's tensors, so that the

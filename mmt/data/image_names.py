@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from mmt.normalization import normalize
+from mmt.io.normalization import normalize
 
 _MOST_LINKS = 8  # that a path may lead through: more go round in circles by different ways
 _SHOWN = 5

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmt.errors import MMTError
-from mmt.kinds import IMAGES, SOURCES, Header, Kind, check_text, kind_of, table_rows
-from mmt.lines import check_not_blank, decode_lines, open_text, parse_json, read_lines
-from mmt.normalization import is_blank
-from mmt.screen import counted
+from mmt.io.formats import IMAGES, SOURCES, Header, Kind, check_text, kind_of, table_rows
+from mmt.io.normalization import is_blank
+from mmt.io.terminal import counted
+from mmt.io.text_files import check_not_blank, decode_lines, open_text, parse_json, read_lines
 
 Format = Kind
 
@@ -117,7 +117,7 @@ def read_input(
     jsonl  ``{"source": "...", "image": "..."}``; the image may be null or missing
     ====== ====================================================================================
 
-    Of columns with names, and of JSON, the sentence is the first of ``mmt.kinds.SOURCES``, the image the first of
+    Of columns with names, and of JSON, the sentence is the first of ``mmt.io.formats.SOURCES``, the image the first of
     ``IMAGES``; others are left alone. Each may be packed by gzip.
 
     Args:
@@ -234,7 +234,7 @@ def read_texts(path: Path, names: Sequence[str]) -> list[str]:
     Returns:
         Without the white space around them; blank ones stay, as "".
     Raises:
-        MMTError: as ``mmt.lines.read_lines``; a table or JSON lines without such a column, or of another kind than
+        MMTError: as ``mmt.io.text_files.read_lines``; a table or JSON lines without such a column, or of another kind than
             its name says.
     """
     kind = kind_of(path)
@@ -319,7 +319,7 @@ def open_file(path: Path | None, kind: Format | None, images: Images) -> Input:
 
 def open_data(folder: Path, split: str, images: Images, *, with_images: bool) -> Input:
     """One split of a prepared dataset; ``with_images=False`` (a text-only model) leaves its images alone."""
-    from mmt.prepared import image_folder, read_split
+    from mmt.data.dataset import image_folder, read_split
 
     if images.list_file is not None:
         raise MMTError(f"--images {images.list_file}: {folder} names its images itself. Leave the list out.")

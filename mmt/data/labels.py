@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmt.data.dataset import read_split
 from mmt.errors import MMTError, nearest
-from mmt.normalization import normalize
-from mmt.prepared import read_split
+from mmt.io.normalization import normalize
 
 if TYPE_CHECKING:
-    from mmt.data import Example
+    from mmt.data.batch import Example
 
 
 def label_names(folder: Path, split: str, column: str, at_most: int | None) -> list[str]:
@@ -72,7 +72,7 @@ def with_labels(
 
 
 def read_labels(folder: Path, split: str, column: str) -> list[str]:
-    """The labels in a column as they are compared (``mmt.normalization``). Raises MMTError as ``read_column``."""
+    """The labels in a column as they are compared (``mmt.io.normalization``). Raises MMTError as ``read_column``."""
     return [normalize(label) for label in read_column(folder, split, column, str)]
 
 

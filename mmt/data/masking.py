@@ -3,7 +3,7 @@
 Caglayan et al. (2019), https://aclanthology.org/N19-1422; Li et al. (2022), https://aclanthology.org/2022.acl-long.438.
 A model is trained and tested on sentences masked alike. A masked word is one symbol, which the tokenizer keeps
 whole, so that the number of its pieces says nothing about the word. Colours and characters are then looked for in
-the translation, by the forms of ``mmt.inflections``.
+the translation, by the forms of ``mmt.metrics.inflections``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmt.errors import MMTError
-from mmt.inflections import LANGUAGES, translations
-from mmt.normalization import canonical, normalize
+from mmt.io.normalization import canonical, normalize
+from mmt.metrics.inflections import LANGUAGES, translations
 
 if TYPE_CHECKING:
-    from mmt.text import Tokenizer
+    from mmt.data.tokenizer import Tokenizer
 
 COLOURS = (
     "black", "white", "red", "blue", "green", "yellow", "orange", "brown", "pink", "purple", "gray", "grey", "tan",
@@ -173,7 +173,7 @@ def probe_accuracy(
         references: raw text, of each sentence.
         hypotheses: raw text, of each sentence.
         kind: what was masked, a key of ``SCORED``.
-        lang: the target language, one of ``mmt.inflections.LANGUAGES``.
+        lang: the target language, one of ``mmt.metrics.inflections.LANGUAGES``.
     Raises:
         MMTError: the lengths differ, no reference translates a masked word, the words of this kind or the language
             have no known translations.
@@ -252,7 +252,7 @@ def gold_items(words: Sequence[str], reference: str, lang: str) -> list[str | No
 
     Args:
         words: the masked words of a sentence, of ``COLOURS`` or ``CHARACTERS``, in either case.
-        lang: one of ``mmt.inflections.LANGUAGES``.
+        lang: one of ``mmt.metrics.inflections.LANGUAGES``.
     """
     return _matched([translations(lang)[word.lower()] for word in words], _tokens(reference))
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from fairseq2.datasets import DataReader
 
-from mmt.buckets import length_batches
-from mmt.data import Batch, BatchReader, Example, drawn_batch
+from mmt.data.batch import Batch, BatchReader, Example, drawn_batch
+from mmt.data.buckets import length_batches
+from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
-from mmt.features import FeatureStore
 
 if TYPE_CHECKING:
     from datasets import Dataset

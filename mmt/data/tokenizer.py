@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmt.atomic import write_whole
 from mmt.errors import MMTError
-from mmt.normalization import normalize
+from mmt.io.atomic import write_whole
+from mmt.io.normalization import normalize
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mmt.domain import TrainingPieces
+    from mmt.data.domain import TrainingPieces
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MASK = re.compile(r"\[MASK(?:_[A-Z]+)?\]")
-"""What stands for a word that a probe took out (``mmt.probes``)."""
+"""What stands for a word that a probe took out (``mmt.data.masking``)."""
 
 
 def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: Sequence[str] = ()) -> None:
@@ -130,7 +130,7 @@ class Tokenizer:
 
     ``strange`` (V,) bool: bytes and the unknown piece; ``lengths`` (V,) int: characters of each piece, 1 of a
     byte; ``training``: how often each piece occurs in its model's training text, None where that is unknown
-    (``mmt.domain``).
+    (``mmt.data.domain``).
 
     Raises:
         MMTError: ``path`` is missing or holds no SentencePiece model.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmt.commute import (
+from mmt.errors import MMTError
+from mmt.evidence.contrastive import (
     FoundImages,
     Item,
     check_items,
@@ -17,14 +18,13 @@ from mmt.commute import (
     judge,
     read_commute,
 )
-from mmt.errors import MMTError
-from mmt.evidence import ChoiceRow
-from mmt.measure import progress
-from mmt.metrics import mcnemar
-from mmt.translator import Translator
+from mmt.evidence.findings import ChoiceRow
+from mmt.evidence.systems import progress
+from mmt.inference.torch_runtime import Translator
+from mmt.metrics.translation import mcnemar
 
 if TYPE_CHECKING:
-    from mmt.prepared import DatasetInfo
+    from mmt.data.dataset import DatasetInfo
 
 
 @dataclass(frozen=True)

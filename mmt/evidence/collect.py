@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmt.choices import check_commute, choice_rows, find_choices
-from mmt.controls import wrong_images
 from mmt.errors import MMTError
-from mmt.evidence import FEWEST_CHRF, Awareness, Effects, Evidence, GalleryItem, Gates, Region, SenseRow
-from mmt.images import ImageError
-from mmt.measure import (
+from mmt.evidence.choices import check_commute, choice_rows, find_choices
+from mmt.evidence.findings import FEWEST_CHRF, Awareness, Effects, Evidence, GalleryItem, Gates, Region, SenseRow
+from mmt.evidence.systems import (
     Sentences,
     System,
     awareness,
@@ -33,11 +31,13 @@ from mmt.measure import (
     sentence_chrf,
     verdict,
 )
-from mmt.translator import Translator
+from mmt.features.images import ImageError
+from mmt.inference.controls import wrong_images
+from mmt.inference.torch_runtime import Translator
 
 if TYPE_CHECKING:
-    from mmt.commute import Item
-    from mmt.prepared import DatasetInfo
+    from mmt.data.dataset import DatasetInfo
+    from mmt.evidence.contrastive import Item
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
 
 
 def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]]:
-    from mmt.feature_sets import open_features
-    from mmt.prepared import image_folder, read_info
+    from mmt.data.dataset import image_folder, read_info
+    from mmt.data.feature_sets import open_features
 
     started = time.monotonic()
     not_run: list[tuple[str, str]] = []
@@ -180,7 +180,7 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
 
 def _open(inputs: Inputs, info: DatasetInfo) -> dict[str, Translator]:
     """The models, by ``model`` and ``against``. Raises MMTError for one of other languages or other masks."""
-    from mmt.probes import check_masked_alike, read_probe
+    from mmt.data.masking import check_masked_alike, read_probe
 
     translators = {}
     for name, path in (("model", inputs.model), ("against", inputs.against)):
@@ -195,8 +195,8 @@ def _open(inputs: Inputs, info: DatasetInfo) -> dict[str, Translator]:
 
 def _images_wanted(inputs: Inputs, info: DatasetInfo) -> tuple[list[str], list[Item]]:
     """Names of the images of the split and of the contrastive split, if there is one; and its items."""
-    from mmt.commute import read_contrastive
-    from mmt.prepared import read_split
+    from mmt.data.dataset import read_split
+    from mmt.evidence.contrastive import read_contrastive
 
     rows = read_split(inputs.data, inputs.split)
     names = [name for name, has_image in zip(rows["image"], rows["has_image"], strict=True) if has_image]
@@ -210,7 +210,7 @@ def _with_features(
     translators: Mapping[str, Translator], stores: Sequence[Path], files: Mapping[str, Path], temporary: Path
 ) -> dict[str, Translator]:
     """Those that use images with a store: the given one, or one made of ``files``, each of which is read once."""
-    from mmt.feature_sets import open_features
+    from mmt.data.feature_sets import open_features
 
     features = open_features(stores) if stores else None
     ready = dict(translators)
@@ -250,8 +250,8 @@ def _senses(
     against: System | None,
     not_run: list[tuple[str, str]],
 ) -> list[SenseRow]:
-    from mmt.ambiguity import find_ambiguous
-    from mmt.prepared import read_split
+    from mmt.data.dataset import read_split
+    from mmt.metrics.ambiguity import find_ambiguous
 
     if "train" not in info.splits:
         not_run.append(("ambiguous words", "the dataset has no split 'train' to learn them from"))
@@ -284,7 +284,7 @@ def _about_model(path: Path, translator: Translator) -> dict[str, Any]:
 
 def sense_rows(lexicon: Any, sentences: Sentences, model: System, against: System | None) -> list[SenseRow]:
     """Ambiguous words under every control (the first draw of wrong images); [] where the split has none."""
-    from mmt.ambiguity import sense_accuracy
+    from mmt.metrics.ambiguity import sense_accuracy
 
     rows = []
     sources = sentences.unmasked or sentences.sources
@@ -305,7 +305,7 @@ def sense_rows(lexicon: Any, sentences: Sentences, model: System, against: Syste
 
 def gates(translator: Translator, sentences: Sentences) -> tuple[Gates, list[Any]]:
     """Wu et al.'s statistics, and those of each sentence."""
-    from mmt.inside import gate_statistics
+    from mmt.evidence.inside import gate_statistics
 
     with progress("gates", len(sentences.images)) as advance:
         found = gate_statistics(translator, sentences.sources, sentences.images, progress=advance)
@@ -340,7 +340,7 @@ def gallery(
     Returns:
         How many there are of each kind, and the examples: those helped, the greatest gain first, then those hurt.
     """
-    from mmt.inside import image_importance, merge_words
+    from mmt.evidence.inside import image_importance, merge_words
 
     says = {"right": model.says["right"][0], "wrong": model.says["wrong"][0], "blank": model.says["blank"][0]}
     if against is not None:

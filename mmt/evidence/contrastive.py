@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
-from mmt.image_names import Names, files_below
-from mmt.lines import read_lines
-from mmt.metrics import Score, choice_accuracy, choice_hits, pair_accuracy, wilson_interval
-from mmt.normalization import is_blank, normalize
+from mmt.io.normalization import is_blank, normalize
+from mmt.io.text_files import read_lines
+from mmt.metrics.translation import Score, choice_accuracy, choice_hits, pair_accuracy, wilson_interval
 
 if TYPE_CHECKING:
-    from mmt.features import FeatureStore
-    from mmt.files import Missing
-    from mmt.scoring import PairScore
-    from mmt.translator import Translator
+    from mmt.data.feature_store import FeatureStore
+    from mmt.inference.files import Missing
+    from mmt.inference.scoring import PairScore
+    from mmt.inference.torch_runtime import Translator
 
 _IMAGES = "img.order"
 
@@ -87,7 +87,7 @@ def read_contrastive(data: Path, split: str) -> list[Item]:
     Raises:
         MMTError: there is no such split or column, or a row with nothing in it.
     """
-    from mmt.prepared import read_split
+    from mmt.data.dataset import read_split
 
     rows = read_split(data, split)
     if "contrast" not in rows.column_names:
@@ -254,7 +254,7 @@ def judge(
 ) -> CommuteResult:
     """Lets a model choose between the two translations of each item.
 
-    Equal texts with equal images are scored once (``mmt.scoring.score_pairs``), so that of two mirrored items a
+    Equal texts with equal images are scored once (``mmt.inference.scoring.score_pairs``), so that of two mirrored items a
     model that does not see their images gets exactly one right, or none in a true tie.
 
     Args:
@@ -264,7 +264,7 @@ def judge(
         MMTError: no items, no images for a model that uses them or images for one that does not, and as
             ``score_pairs``.
     """
-    from mmt.scoring import score_pairs
+    from mmt.inference.scoring import score_pairs
 
     if not items:
         raise MMTError("contrastive pairs: expected items to judge, got none.")
@@ -312,7 +312,7 @@ def find_images(
     Raises:
         MMTError: images are missing (how many, and the first), or every one is.
     """
-    from mmt.images import ImageError, decode_image, image_file
+    from mmt.features.images import ImageError, decode_image, image_file
 
     where = store.folder if store is not None else folder
     reasons: dict[str, str] = {}

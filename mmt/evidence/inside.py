@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmt.boxes import Box, boxes_between, region_boxes
-from mmt.buckets import length_batches
-from mmt.data import Batch
+from mmt.data.batch import Batch
+from mmt.data.buckets import length_batches
+from mmt.data.tokenizer import EOS
 from mmt.errors import MMTError, local_path
-from mmt.images import decode_image
-from mmt.model import MMTModel
-from mmt.text import EOS
-from mmt.translator import Translator
+from mmt.features.boxes import Box, boxes_between, region_boxes
+from mmt.features.images import decode_image
+from mmt.inference.torch_runtime import Translator
+from mmt.model.model import MMTModel
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,14 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from mmt.controls import Control, wrong_images
+from mmt.data.image_names import Names
+from mmt.data.masking import can_be_scored, gold_items, probe_accuracy
 from mmt.errors import MMTError
-from mmt.evidence import SMALLEST_GAIN, Awareness, Comparison, ControlRow, Spread, Verdict
-from mmt.image_names import Names
-from mmt.metrics import FEWEST_SENTENCES, corpus_scores, normalized, paired_bootstrap, signed_rank, word_hits
-from mmt.probes import can_be_scored, gold_items, probe_accuracy
-from mmt.screen import counted
-from mmt.translator import Translator
+from mmt.evidence.findings import SMALLEST_GAIN, Awareness, Comparison, ControlRow, Spread, Verdict
+from mmt.inference.controls import Control, wrong_images
+from mmt.inference.torch_runtime import Translator
+from mmt.io.terminal import counted
+from mmt.metrics.translation import (
+    FEWEST_SENTENCES,
+    corpus_scores,
+    normalized,
+    paired_bootstrap,
+    signed_rank,
+    word_hits,
+)
 
 _ROUNDING = 1e-5  # nats a token: float32 log-probabilities of the same thing differ by as much
 _SIGNIFICANT = 0.05
@@ -51,7 +58,7 @@ def read_sentences(data: Path, split: str, known: Callable[[str], bool]) -> Sent
     Raises:
         MMTError: fewer than two sentences have one.
     """
-    from mmt.prepared import read_split
+    from mmt.data.dataset import read_split
 
     rows = read_split(data, split)
     kept, missing, without = [], [], 0
@@ -109,7 +116,7 @@ def named_systems(model: System, against: System | None) -> list[tuple[str, Syst
 
 def run_system(translator: Translator, sentences: Sentences, draws: int, seed: int) -> System:
     """Translates and scores the sentences with the right images, ``draws`` draws of wrong ones, and none."""
-    from mmt.scoring import score_pairs
+    from mmt.inference.scoring import score_pairs
 
     images = sentences.images
     shown: dict[Control, list[Sequence[Any] | None]] = {"right": [None]}

@@ -12,11 +12,11 @@ from typing import Annotated, Any, NamedTuple
 from annotated_types import MinLen
 from pydantic.dataclasses import dataclass
 
-from mmt.config import STRICT, Folder, Seed, Text, TrainConfig, read_config
-from mmt.config_file import read_tree, settings_of, tree_of, validated
 from mmt.errors import MMTError, nearest
-from mmt.screen import console, counted
-from mmt.sizes import Count
+from mmt.io.terminal import console, counted
+from mmt.model.config import Count
+from mmt.training.config import STRICT, Folder, Seed, Text, TrainConfig, read_config
+from mmt.training.config_file import read_tree, settings_of, tree_of, validated
 
 
 @dataclass(kw_only=True, config=STRICT)
@@ -78,7 +78,7 @@ def read_compare(path: Path) -> tuple[CompareConfig, TrainConfig]:
     Raises:
         MMTError: no such file, an unknown key, fusion or name of features, or a recipe that cannot be read.
     """
-    from mmt.fusion import find_fusion
+    from mmt.model.fusion import find_fusion
 
     config = validated(CompareConfig, read_tree(path), str(path))
     config.recipe = path.parent / config.recipe
@@ -145,9 +145,9 @@ def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False
         MMTError: a setting, a feature store or the data does not fit, ``out`` holds another comparison, or a
             training failed.
     """
-    from mmt.compare_scores import check_images, read_scores, score_run
-    from mmt.compare_table import tabulate, write_comparison
-    from mmt.side_by_side import Training, claim, train_all
+    from mmt.experiments.jobs import Training, claim, train_all
+    from mmt.experiments.scores import check_images, read_scores, score_run
+    from mmt.experiments.table import tabulate, write_comparison
 
     progress = console(err=True)
     config, recipe = read_compare(config_file)
@@ -187,9 +187,9 @@ def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False
 
 def _claim(out: Path, config: CompareConfig, recipe: TrainConfig, signatures: Mapping[str, Any]) -> None:
     """Writes down what is compared on what; refuses a folder that holds another comparison."""
-    from mmt.atomic import make_folder, write_whole
-    from mmt.prepared import read_info
-    from mmt.side_by_side import claim
+    from mmt.data.dataset import read_info
+    from mmt.experiments.jobs import claim
+    from mmt.io.atomic import make_folder, write_whole
 
     assert recipe.data.path is not None  # noqa: S101
     info = read_info(recipe.data.path)

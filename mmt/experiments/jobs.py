@@ -14,9 +14,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from mmt.atomic import Lock, hold
 from mmt.errors import MMTError
-from mmt.plugins import imported
+from mmt.io.atomic import Lock, hold
+from mmt.io.plugins import imported
 
 # A training process must not take itself for one of several that train one model together.
 _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_")

@@ -12,12 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmt.atomic import make_folder, write_whole
 from mmt.errors import MMTError
-from mmt.lines import parse_json
+from mmt.io.atomic import make_folder, write_whole
+from mmt.io.text_files import parse_json
 
 if TYPE_CHECKING:
-    from mmt.config import TrainConfig
+    from mmt.training.config import TrainConfig
 
 _WHAT = "what python -m eval.result writes, or mmt reproduce"
 
@@ -33,12 +33,12 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
     Raises:
         MMTError: the model, the data or the features are missing, or do not fit each other.
     """
-    from mmt.files import FileTranslator, write_output
-    from mmt.inputs import Images, open_data
-    from mmt.metrics import corpus_scores, metrics_for
-    from mmt.moses import looks_tokenized
-    from mmt.prepared import read_info, read_split
-    from mmt.translator import Translator
+    from mmt.data.dataset import read_info, read_split
+    from mmt.data.inputs import Images, open_data
+    from mmt.inference.files import FileTranslator, write_output
+    from mmt.inference.torch_runtime import Translator
+    from mmt.metrics.moses import looks_tokenized
+    from mmt.metrics.translation import corpus_scores, metrics_for
 
     info = read_info(data)
     translator = Translator.from_dir(model, images or None)
@@ -104,8 +104,8 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
     Raises:
         MMTError: no such result, or one without settings, or the data are others than those it was made of.
     """
-    from mmt.prepared import read_info
-    from mmt.recipe import train
+    from mmt.data.dataset import read_info
+    from mmt.training.recipe import train
 
     told, config = read_result(path, data, images)
     assert config.data.path is not None  # noqa: S101  # read_result() has seen to it
@@ -152,9 +152,9 @@ def read_result(
     Raises:
         MMTError: no such result, or one without settings, or with others than those of its model.
     """
-    from mmt.config import TrainConfig
-    from mmt.config_checks import check_values
-    from mmt.config_file import validated
+    from mmt.training.config import TrainConfig
+    from mmt.training.config_checks import check_values
+    from mmt.training.config_file import validated
 
     told = _read(path)
     tree = copy.deepcopy(told["training"]["config"])

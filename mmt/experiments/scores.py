@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmt.atomic import write_whole
-from mmt.controls import Control, other_readings, wrong_images
+from mmt.data.dataset import read_split
+from mmt.data.feature_sets import open_features
+from mmt.data.image_names import Names
 from mmt.errors import MMTError
-from mmt.feature_sets import open_features
-from mmt.folder import read_card
-from mmt.image_names import Names
-from mmt.metrics import choice_hits
-from mmt.prepared import read_split
-from mmt.screen import counted
-from mmt.side_by_side import claim
+from mmt.experiments.jobs import claim
+from mmt.inference.controls import Control, other_readings, wrong_images
+from mmt.io.atomic import write_whole
+from mmt.io.terminal import counted
+from mmt.metrics.translation import choice_hits
+from mmt.model.folder import read_card
 
 if TYPE_CHECKING:
-    from mmt.compare import Cell, CompareConfig
-    from mmt.config import TrainConfig
-    from mmt.translator import Translator
+    from mmt.experiments.compare import Cell, CompareConfig
+    from mmt.inference.torch_runtime import Translator
+    from mmt.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def read_scores(run: Cell, model: Path, out: Path) -> RunScores | None:
 
 
 def _scored(run: Cell, model: Path, rows: Sequence[dict[str, Any]], config: CompareConfig) -> RunScores:
-    from mmt.measure import progress
-    from mmt.translator import Translator
+    from mmt.evidence.systems import progress
+    from mmt.inference.torch_runtime import Translator
 
     translator = Translator.from_dir(model, run.stores or None)
     sources, images = [row["source"] for row in rows], [row["image"] for row in rows]
@@ -139,7 +139,7 @@ def _scored(run: Cell, model: Path, rows: Sequence[dict[str, Any]], config: Comp
 
 def _choices(translator: Translator, rows: Sequence[dict[str, Any]], images: Sequence[str | None]) -> list[bool]:
     """Whether each row's target is found more probable than its contrast; a tie is wrong."""
-    from mmt.scoring import score_pairs
+    from mmt.inference.scoring import score_pairs
 
     targets = [row["target"] for row in rows] + [row["contrast"] for row in rows]
     given = [*images, *images] if any(image is not None for image in images) else None

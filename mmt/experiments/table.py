@@ -15,18 +15,18 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt import runtime
-from mmt.atomic import write_whole
-from mmt.compare_scores import RunScores, are_contrastive, seen_rows
-from mmt.controls import Control
-from mmt.metrics import leading_metric, normalized, signed_rank, word_hits
-from mmt.prepared import read_info
-from mmt.probes import can_be_scored, gold_items, probe_accuracy
-from mmt.screen import counted, print_table
+from mmt.data.dataset import read_info
+from mmt.data.masking import can_be_scored, gold_items, probe_accuracy
+from mmt.experiments.scores import RunScores, are_contrastive, seen_rows
+from mmt.inference.controls import Control
+from mmt.io import runtime
+from mmt.io.atomic import write_whole
+from mmt.io.terminal import counted, print_table
+from mmt.metrics.translation import leading_metric, normalized, signed_rank, word_hits
 
 if TYPE_CHECKING:
-    from mmt.compare import Cell, CompareConfig
-    from mmt.config import TrainConfig
+    from mmt.experiments.compare import Cell, CompareConfig
+    from mmt.training.config import TrainConfig
 
 _FOR_THE_EYE = 6  # columns that a terminal has room for
 

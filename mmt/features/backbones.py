@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.transforms import InterpolationMode, v2
 
-from mmt import runtime
+from mmt.data.feature_store import FeatureSignature
 from mmt.errors import MMTError, nearest
-from mmt.features import FeatureSignature
+from mmt.io import runtime
 
 Layer = Literal["pool", "grid"]
 LAYERS: tuple[Layer, ...] = ("pool", "grid")
@@ -65,7 +65,7 @@ class Backbone(nn.Module):
     Attributes:
         signature: who makes the features, and how.
         transform: torchvision pipeline, (3, H, W) uint8 -> (3, C, C) uint8 with the backbone's crop size C.
-        things: what it reads, for messages: ``images``, or ``recordings`` (``mmt.audio``).
+        things: what it reads, for messages: ``images``, or ``recordings`` (``mmt.features.speech``).
         notes: what was worth saying of things read, and of how many; nothing is of images.
     """
 
@@ -121,9 +121,9 @@ class Backbone(nn.Module):
         """One file, its bytes, or an opened picture -> what ``stack`` takes, here (3, C, C) uint8.
 
         Raises:
-            ImageError: (an MMTError) naming the file, see ``mmt.images.decode_image``.
+            ImageError: (an MMTError) naming the file, see ``mmt.features.images.decode_image``.
         """
-        from mmt import images
+        from mmt.features import images
 
         picture: Tensor = self.transform(images.decode_image(source))
         return picture
@@ -170,7 +170,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
     """
     runtime.start()
     if name.partition(":")[0] == "logmel80":
-        from mmt.audio import load_logmel
+        from mmt.features.speech import load_logmel
 
         return load_logmel(name, layer or "grid", weights)
     layer = layer or "pool"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmt.features import FeatureSignature
+from mmt.data.feature_store import FeatureSignature
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as shares of the upright picture's width and height; (0, 0) is its upper left corner."""
@@ -21,7 +21,7 @@ def region_boxes(signature: FeatureSignature, width: int, height: int) -> list[B
         signature: of the features; its transform says which square of the picture the backbone saw.
         width, height: of the upright picture, in pixels.
     Returns:
-        R boxes, row by row; None where the transform is not one of ``mmt.backbones`` or R is no square number.
+        R boxes, row by row; None where the transform is not one of ``mmt.features.backbones`` or R is no square number.
     """
     side = math.isqrt(signature.num_regions)
     if side**2 != signature.num_regions:
@@ -37,7 +37,7 @@ def boxes_between(edges: Sequence[int], transform: str, width: int, height: int)
         transform: a feature signature's.
         width, height: of the upright picture, in pixels.
     Returns:
-        (len(edges) - 1) ** 2 boxes, row by row; None where the transform is not one of ``mmt.backbones``.
+        (len(edges) - 1) ** 2 boxes, row by row; None where the transform is not one of ``mmt.features.backbones``.
     """
     if re.match(r"squash\d+-", transform):
         left, top, wide, high = 0.0, 0.0, 1.0, 1.0  # of the square in the picture

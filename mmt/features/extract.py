@@ -2,7 +2,7 @@
 
 backbone = load_backbone("efficientnet_lite0")              # real ImageNet weights, no download
 report = extract_features(find_images(folder), backbone, Path("features/lite0"))
-store = FeatureStore.open(Path("features/lite0"))           # mmt.features
+store = FeatureStore.open(Path("features/lite0"))           # mmt.data.feature_store
 compute_features([Path("dog.jpg")], backbone)               # the same numbers, for pictures outside a store
 """
 
@@ -26,15 +26,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mmt import runtime
-from mmt.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
+from mmt.data.feature_store import DType, FeatureSignature, FeatureStore
+from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
-from mmt.feature_writer import FeatureWriter, check_folder, finished_ids
-from mmt.features import DType, FeatureSignature, FeatureStore
-from mmt.image_names import Names, files_below
-from mmt.images import IMAGE_SUFFIXES, ImageError, find_images, read_ahead
-from mmt.screen import counted
-from mmt.shards import Parts, Shard, done_parts, drop_parts
+from mmt.features.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
+from mmt.features.images import IMAGE_SUFFIXES, ImageError, find_images, read_ahead
+from mmt.features.writer import FeatureWriter, check_folder, finished_ids
+from mmt.io import runtime
+from mmt.io.shards import Parts, Shard, done_parts, drop_parts
+from mmt.io.terminal import counted
 
 Key = TypeVar("Key")
 
@@ -264,7 +264,7 @@ def extract_folder(
     shard: Shard | None = None,
 ) -> ExtractReport:
     """All of ``mmt features``: ``find_images``, ``load_backbone``, ``extract_features``; see there."""
-    from mmt.audio import AUDIO_SUFFIXES, is_speech
+    from mmt.features.speech import AUDIO_SUFFIXES, is_speech
 
     image_paths = find_images(source, AUDIO_SUFFIXES if is_speech(backbone) else IMAGE_SUFFIXES)
     loaded = load_backbone(backbone, layer, weights)

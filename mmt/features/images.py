@@ -17,9 +17,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from mmt.data.image_names import files_below
 from mmt.errors import MMTError, local_path
-from mmt.image_metadata import without_metadata
-from mmt.image_names import files_below
+from mmt.features.image_metadata import without_metadata
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -178,7 +178,7 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
     """Lists the images of a prepared dataset or of a folder, in a fixed order.
 
     Args:
-        source: a prepared dataset (``mmt.prepared``): the ``image`` column of its sentences that have an
+        source: a prepared dataset (``mmt.data.dataset``): the ``image`` column of its sentences that have an
             image, all splits; or a folder of image files, searched through all its subfolders. Links are followed;
             those that lead nowhere or in a circle are named on standard error.
         suffixes: of the files to look for in such a folder, lower case.
@@ -188,7 +188,7 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
         MMTError: no such folder, no image in it, or an image whose name leads out of it.
     """
     if (source / "dataset.json").is_file():
-        from mmt.prepared import image_folder, read_info, read_split
+        from mmt.data.dataset import image_folder, read_info, read_split
 
         info = read_info(source)
         folder, ids = image_folder(source, info), set[str]()

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from mmt.backbones import LAYERS, Backbone
+from mmt.data.feature_store import FeatureSignature
 from mmt.errors import MMTError
-from mmt.features import FeatureSignature
-from mmt.images import ImageError, read_file
+from mmt.features.backbones import LAYERS, Backbone
+from mmt.features.images import ImageError, read_file
 
 SAMPLE_RATE = 16_000
 NUM_BINS = 80

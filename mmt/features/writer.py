@@ -1,4 +1,4 @@
-"""Writes feature stores, so that a kill loses at most the batch being written. Their form: ``mmt.features``."""
+"""Writes feature stores, so that a kill loses at most the batch being written. Their form: ``mmt.data.feature_store``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from typing import IO, Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.atomic import is_temporary, only_writer_in, unwritable, write_whole, writing
-from mmt.errors import MMTError
-from mmt.features import (
+from mmt.data.feature_store import (
     DTYPES,
     FORMAT,
     IDS,
@@ -29,7 +27,9 @@ from mmt.features import (
     read_ids,
     read_meta,
 )
-from mmt.lines import file_checksum, parse_json
+from mmt.errors import MMTError
+from mmt.io.atomic import is_temporary, only_writer_in, unwritable, write_whole, writing
+from mmt.io.text_files import file_checksum, parse_json
 
 
 def finished_ids(folder: Path) -> tuple[list[str], dict[str, str]]:

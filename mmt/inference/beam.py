@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mmt.data import Batch
-from mmt.model import MMTModel
-from mmt.search import MAX_LENGTH, Candidates, Hypothesis, Numbers, Places, lengths_allowed, search
-from mmt.stepping import StepDecoder, Stepping
-from mmt.text import BOS, EOS, PAD
+from mmt.data.batch import Batch
+from mmt.data.tokenizer import BOS, EOS, PAD
+from mmt.inference.search import MAX_LENGTH, Candidates, Hypothesis, Numbers, Places, lengths_allowed, search
+from mmt.model.model import MMTModel
+from mmt.model.stepping import StepDecoder, Stepping
 
 # Words of the vocabulary searched as one, in the order of preference: what divides it.
 _BLOCKS = (100, 80, 125, 64, 160, 50, 200, 40, 32, 25, 20, 16)
@@ -29,7 +29,7 @@ def beam_search(
     guidance: float = 1.0,
     on_step: Callable[[list[int], Places], None] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Translates a batch; its target is not looked at. See ``mmt.search.search``.
+    """Translates a batch; its target is not looked at. See ``mmt.inference.search.search``.
 
     Args:
         model: a ``StepDecoder`` of it spares making one, and may have another precision.

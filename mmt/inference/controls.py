@@ -13,7 +13,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 from mmt.errors import MMTError
-from mmt.screen import counted
+from mmt.io.terminal import counted
 
 Control = Literal["right", "wrong", "blank"]
 """``right``: each sentence's own image; ``wrong``: another's; ``blank``: none, the features are absent."""

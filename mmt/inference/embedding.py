@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmt.buckets import length_batches
+from mmt.data.buckets import length_batches
 from mmt.errors import MMTError
-from mmt.objectives import ContrastiveHead, image_means, sentence_means
-from mmt.translator import Translator
+from mmt.inference.torch_runtime import Translator
+from mmt.training.objectives import ContrastiveHead, image_means, sentence_means
 
 if TYPE_CHECKING:
     from PIL.Image import Image

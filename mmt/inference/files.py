@@ -13,19 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from mmt.atomic import replacing
-from mmt.controls import Control, wrong_images
-from mmt.domain import PIECES
+from mmt.data.domain import PIECES
+from mmt.data.image_names import Names, files_below, names_in
+from mmt.data.inputs import Input, Line
 from mmt.errors import MMTError, local_path
-from mmt.image_names import Names, files_below, names_in
-from mmt.inputs import Input, Line
-from mmt.kinds import packing, writes_json
-from mmt.screen import counted
-from mmt.shards import Parts, Shard
+from mmt.inference.controls import Control, wrong_images
+from mmt.io.atomic import replacing
+from mmt.io.formats import packing, writes_json
+from mmt.io.shards import Parts, Shard
+from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
-    from mmt.predictions import Prediction
-    from mmt.translating import BaseTranslator, Translation
+    from mmt.inference.labelling import Prediction
+    from mmt.inference.translator import BaseTranslator, Translation
 
 Found = TypeVar("Found")
 
@@ -38,7 +38,7 @@ _CHUNK = 2048  # lines sorted by length and held in memory, with their images' f
 class Counts:
     """What was translated: sentences, those with an image, and the images that were named but missing.
 
-    ``out_of_domain``: sentences unlike the training text (``mmt.domain``), ``first`` the number of the first one's
+    ``out_of_domain``: sentences unlike the training text (``mmt.data.domain``), ``first`` the number of the first one's
     line; ``by_bytes`` where the model folder does not know its training text, so that bytes alone tell.
     """
 
@@ -123,8 +123,8 @@ class FileTranslator:
         show_progress: bool = True,
     ) -> Iterator[tuple[Line, Prediction]]:
         """Yields each line with its label and score, in order; ``image_control`` as in ``translate``."""
-        from mmt.predictions import predict
-        from mmt.translator import Translator
+        from mmt.inference.labelling import predict
+        from mmt.inference.torch_runtime import Translator
 
         assert isinstance(self.translator, Translator)  # noqa: S101  # an exported model only translates
         work = partial(predict, self.translator, max_tokens=max_tokens)
@@ -237,7 +237,7 @@ class FileTranslator:
             ) from None
 
     def _file(self, name: str) -> Path:
-        from mmt.images import image_file
+        from mmt.features.images import image_file
 
         folder = self.given.images.folder
         path = image_file(folder, name) if folder is not None else self.given.base / local_path(name)

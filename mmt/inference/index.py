@@ -18,11 +18,11 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.atomic import disk_error, replacing_folder, unwritable
 from mmt.errors import MMTError, nearest, unreadable
-from mmt.folder import TOKENIZER, WEIGHTS
-from mmt.lines import file_checksum, parse_json
-from mmt.screen import counted
+from mmt.io.atomic import disk_error, replacing_folder, unwritable
+from mmt.io.terminal import counted
+from mmt.io.text_files import file_checksum, parse_json
+from mmt.model.folder import TOKENIZER, WEIGHTS
 
 Kind = Literal["images", "sentences"]
 EXACT_BELOW = 100_000

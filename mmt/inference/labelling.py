@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mmt.buckets import length_batches
-from mmt.domain import is_out_of_domain
+from mmt.data.buckets import length_batches
+from mmt.data.domain import is_out_of_domain
 from mmt.errors import MMTError
-from mmt.translator import Translator
+from mmt.inference.torch_runtime import Translator
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Prediction:
     """The most probable label with its probability, and the score; None where the model has no such head.
 
-    ``out_of_domain``: the sentence is unlike the text that the model was trained on (``mmt.domain``).
+    ``out_of_domain``: the sentence is unlike the text that the model was trained on (``mmt.data.domain``).
     """
 
     label: str | None

@@ -1,4 +1,4 @@
-"""A trained model as ONNX graphs, which ``mmt.exported`` runs without torch.
+"""A trained model as ONNX graphs, which ``mmt.inference.onnx_runtime`` runs without torch.
 
 Legend: N sentences, B beams, S source tokens, R image regions, P places that a beam may see, W candidates,
 V vocabulary.
@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from torch.utils import _pytree as trees  # how torch.export itself takes arguments apart
 from tqdm import tqdm
 
-from mmt import runtime
-from mmt.atomic import make_folder, only_writer, replacing_folder, write_whole
-from mmt.domain import PIECES
+from mmt.data.domain import PIECES
+from mmt.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from mmt.errors import MMTError
-from mmt.exported import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
-from mmt.folder import CARD, TOKENIZER, load_model
-from mmt.lines import file_checksum
-from mmt.model import MMTModel
-from mmt.stepping import StepDecoder
-from mmt.text import BOS, EOS, PAD, Tokenizer
+from mmt.inference.onnx_runtime import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
+from mmt.io import runtime
+from mmt.io.atomic import make_folder, only_writer, replacing_folder, write_whole
+from mmt.io.text_files import file_checksum
+from mmt.model.folder import CARD, TOKENIZER, load_model
+from mmt.model.model import MMTModel
+from mmt.model.stepping import StepDecoder
 
 _OPSET = 20
 _FILES = {CARD, TOKENIZER, PIECES, *(file_of(name, one) for name in (ENCODER, DECODER) for one in PRECISIONS)}
@@ -120,7 +120,7 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """One step of all beams: ``mmt.search.Candidates``."""
+    """One step of all beams: ``mmt.inference.search.Candidates``."""
 
     def __init__(self, decoder: StepDecoder, like: trees.TreeSpec, block: int) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class _Decoder(nn.Module):
             states = layer(states, remember, unseen, trees.tree_unflatten(seen, self._like)[number])
         log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1)  # (N * B, V)
         ends = log_p[:, EOS].view(scores.shape) + scores
-        # As in mmt.decoding: the best lie in those blocks of the vocabulary whose own best are best. One or two
+        # As in mmt.inference.beam: the best lie in those blocks of the vocabulary whose own best are best. One or two
         # blocks of a beam have pad and bos, which are no candidates, and may stand too high by them: so 2 B more.
         num_blocks, block = log_p.size(1) // self._block, self._block
         blocks = log_p.view(scores.size(0), -1, block)  # (N, B * V / block, block)

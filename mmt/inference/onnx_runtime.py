@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt import runtime
+from mmt.data.tokenizer import EOS, PAD
 from mmt.errors import MMTError, local_path
-from mmt.folder import TOKENIZER, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
-from mmt.parallel import in_threads
-from mmt.search import MAX_LENGTH, Candidates, Hypothesis, Numbers, Places, Steps, lengths_allowed, search
-from mmt.text import EOS, PAD
-from mmt.translating import BaseTranslator, Features, Work, opened
+from mmt.inference.search import (
+    MAX_LENGTH,
+    Candidates,
+    Hypothesis,
+    Numbers,
+    Places,
+    Steps,
+    lengths_allowed,
+    search,
+)
+from mmt.inference.translator import BaseTranslator, Features, Work, opened
+from mmt.io import runtime
+from mmt.io.processes import in_threads
+from mmt.model.folder import TOKENIZER, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,7 +57,7 @@ def is_exported(folder: Path) -> bool:
 
 
 class ExportedTranslator(BaseTranslator):
-    """``mmt.translator.Translator`` of an exported model: the same translations.
+    """``mmt.inference.torch_runtime.Translator`` of an exported model: the same translations.
 
     Images are looked up in a feature store; files cannot be read, as the backbones that do are networks of torch.
 
@@ -142,7 +151,7 @@ class Graphs:
 
 
 class _Steps:
-    """``mmt.search.Steps`` by ONNX Runtime. The keys and values of a beam stay where they were written, and a mask
+    """``mmt.inference.search.Steps`` by ONNX Runtime. The keys and values of a beam stay where they were written, and a mask
     says which of them a beam may see: its own past."""
 
     def __init__(self, decoder: Any, seen: list[NDArray[Any]]) -> None:

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmt.buckets import length_batches
-from mmt.controls import image_key
-from mmt.data import Batch
-from mmt.domain import is_out_of_domain
+from mmt.data.batch import Batch
+from mmt.data.buckets import length_batches
+from mmt.data.domain import is_out_of_domain
+from mmt.data.tokenizer import PAD
 from mmt.errors import MMTError
-from mmt.lines import read_lines
-from mmt.model import MMTModel
-from mmt.text import PAD
-from mmt.translator import Translation, Translator
+from mmt.inference.controls import image_key
+from mmt.inference.torch_runtime import Translation, Translator
+from mmt.io.text_files import read_lines
+from mmt.model.model import MMTModel
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _CHUNK = 2048  # pairs held in memory with their images' features
-_ROWS = 128  # rows of logits held at once, as in mmt.losses
+_ROWS = 128  # rows of logits held at once, as in mmt.model.losses
 
 
 @dataclass(frozen=True, slots=True)

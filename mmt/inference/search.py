@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.text import BOS, EOS
+from mmt.data.tokenizer import BOS, EOS
 
 Numbers = NDArray[np.float32]
 Places = NDArray[np.int64]

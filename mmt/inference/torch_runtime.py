@@ -11,23 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmt.data import Batch, Example, collate
-from mmt.decoding import beam_search
+from mmt.data.batch import Batch, Example, collate
+from mmt.data.feature_sets import open_features, side_by_side
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import local_path
-from mmt.feature_sets import open_features, side_by_side
-from mmt.features import FeatureStore
-from mmt.folder import ModelCard, load_model
-from mmt.model import MMTModel
-from mmt.parallel import each_on_a_core
-from mmt.search import Hypothesis
-from mmt.stepping import Precision, StepDecoder
-from mmt.text import Tokenizer
-from mmt.translating import BaseTranslator, Features, Row, Translation, Work, opened
+from mmt.inference.beam import beam_search
+from mmt.inference.search import Hypothesis
+from mmt.inference.translator import BaseTranslator, Features, Row, Translation, Work, opened
+from mmt.io.processes import each_on_a_core
+from mmt.model.folder import ModelCard, load_model
+from mmt.model.model import MMTModel
+from mmt.model.stepping import Precision, StepDecoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from mmt.backbones import Backbone
+    from mmt.features.backbones import Backbone
 
 __all__ = ["Translation", "Translator"]
 
@@ -78,7 +78,7 @@ class Translator(BaseTranslator):
         Raises:
             MMTError: a text-only model, no backbone, or not one image can be read.
         """
-        from mmt.extraction import extract_features
+        from mmt.features.extract import extract_features
 
         folders = [folder / str(number) for number in range(len(self.backbones))]
         for backbone, part in zip(self.backbones, folders, strict=True):
@@ -98,7 +98,7 @@ class Translator(BaseTranslator):
             MMTError: one is missing.
         """
         # Loaded when first asked for, as in features_of: torchvision takes a second, and text needs none of it.
-        from mmt.backbones import load_backbone
+        from mmt.features.backbones import load_backbone
 
         self.refuse_images("images")
         assert self.card.features is not None  # noqa: S101  # refuse_images() has seen to it
@@ -129,7 +129,7 @@ class Translator(BaseTranslator):
         return torch.get_num_threads()
 
     def _read(self, images: Sequence[Path | bytes | Image]) -> NDArray[np.float32]:
-        from mmt.extraction import compute_features
+        from mmt.features.extract import compute_features
 
         return side_by_side([compute_features(images, backbone) for backbone in self.backbones])
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt import runtime
-from mmt.buckets import length_batches
-from mmt.controls import Control, controlled_images, image_key
-from mmt.domain import is_out_of_domain
+from mmt.data.buckets import length_batches
+from mmt.data.domain import is_out_of_domain
+from mmt.data.feature_sets import open_features
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError, local_path
-from mmt.feature_sets import open_features
-from mmt.features import FeatureStore
-from mmt.folder import ModelCard
-from mmt.normalization import normalize
-from mmt.search import Hypothesis
-from mmt.text import Tokenizer
+from mmt.inference.controls import Control, controlled_images, image_key
+from mmt.inference.search import Hypothesis
+from mmt.io import runtime
+from mmt.io.normalization import normalize
+from mmt.model.folder import ModelCard
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +41,7 @@ class Translation:
     """One translation: its text, its length-normalised log-probability, and whether an image was looked at.
 
     ``score`` is the mean over the parts where a long line was translated in parts, and 0 for an empty line.
-    ``out_of_domain``: the source is unlike the text that the model was trained on (``mmt.domain``), so that the
+    ``out_of_domain``: the source is unlike the text that the model was trained on (``mmt.data.domain``), so that the
     translation may have nothing to do with it.
     """
 
@@ -155,9 +155,9 @@ class BaseTranslator(ABC):
                 bytes, or a PIL image; None for a sentence without.
             beam_size, length_penalty: None takes what the model's recipe set.
             guidance: how far to go in the direction in which the image changes the model's mind; see
-                ``mmt.decoding.beam_search``.
+                ``mmt.inference.beam.beam_search``.
             image_control: ``right``, or a control: ``wrong`` gives each sentence that has an image another's,
-                ``blank`` gives none; see ``mmt.controls``.
+                ``blank`` gives none; see ``mmt.inference.controls``.
             control_seed: which draw of the wrong images.
             n_best: translations wanted of each sentence, at most ``beam_size``; fewer are returned where the
                 beam found fewer, and for a sentence translated in parts.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Literal, cast
 
 from mmt.errors import MMTError
-from mmt.lines import parse_json
+from mmt.io.text_files import parse_json
 
 Kind = Literal["text", "tsv", "csv", "jsonl"]
 

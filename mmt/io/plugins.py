@@ -22,7 +22,7 @@ imported: list[str] = []
 
 
 def import_option(command: _Command) -> _Command:
-    """Adds ``--import`` to a command that builds or loads models; ``mmt.command.Command`` does what it asks."""
+    """Adds ``--import`` to a command that builds or loads models; ``mmt.cli.command.Command`` does what it asks."""
 
     def keep(ctx: click.Context, _: click.Parameter, modules: tuple[str, ...]) -> None:
         ctx.meta[_META] = modules
@@ -34,7 +34,7 @@ def import_option(command: _Command) -> _Command:
         metavar="MODULE",
         expose_value=False,
         callback=keep,
-        help="Module or .py file that adds a fusion to mmt.fusion.FUSIONS; repeatable.",
+        help="Module or .py file that adds a fusion to mmt.model.fusion.FUSIONS; repeatable.",
     )(command)
 
 

@@ -15,7 +15,7 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from mmt.memory import keep_freed_memory
+from mmt.io.memory import keep_freed_memory
 
 # Read by the libraries when they are imported or first used.
 _SETTINGS = {

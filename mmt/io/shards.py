@@ -23,9 +23,9 @@ from typing import Any, Self
 
 import click
 
-from mmt.atomic import Lock, hold, holder, made_beside, replacing, write_whole
 from mmt.errors import MMTError
-from mmt.lines import parse_json
+from mmt.io.atomic import Lock, hold, holder, made_beside, replacing, write_whole
+from mmt.io.text_files import parse_json
 
 _PLAN = "plan.json"
 # Of the launchers: number from 0, and how many. SLURM's are those of a step of srun, which a batch script is not.

@@ -1,4 +1,4 @@
-"""Text files, read line by line, plain or gzip, strictly UTF-8. How they are written: ``mmt.atomic``."""
+"""Text files, read line by line, plain or gzip, strictly UTF-8. How they are written: ``mmt.io.atomic``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from mmt.errors import MMTError
-from mmt.normalization import is_blank
+from mmt.io.normalization import is_blank
 
 _GZIP = b"\x1f\x8b"
 _LONGEST = 1 << 24  # bytes: no sentence, but a file of another kind
@@ -98,7 +98,7 @@ def read_lines(path: Path) -> list[str]:
     """Reads the sentences of a file, one a line (see ``decode_lines``), without the white space around them.
 
     Args:
-        path: the file; unpacked if it is packed by gzip. Blank lines (see ``mmt.normalization``) stay, as "".
+        path: the file; unpacked if it is packed by gzip. Blank lines (see ``mmt.io.normalization``) stay, as "".
     Raises:
         MMTError: the file is missing, damaged, empty, blank, or not UTF-8 (with the line and the byte); or it
             unpacks to over 200 times its size.

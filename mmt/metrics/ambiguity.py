@@ -18,11 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmt.atomic import write_whole
 from mmt.errors import MMTError
-from mmt.lemmas import is_content, lemmatizer, readings, true_case, words_of
-from mmt.lines import parse_json
-from mmt.normalization import normalize
+from mmt.io.atomic import write_whole
+from mmt.io.normalization import normalize
+from mmt.io.text_files import parse_json
+from mmt.metrics.lemmas import is_content, lemmatizer, readings, true_case, words_of
 
 if TYPE_CHECKING:
     from thot.alignment import EflomalAlignmentModel

@@ -87,7 +87,7 @@ _FRENCH = {
 
 @cache
 def translations(lang: str) -> dict[str, frozenset[str]]:
-    """The forms that translate each word of ``mmt.probes.COLOURS`` and ``CHARACTERS``.
+    """The forms that translate each word of ``mmt.data.masking.COLOURS`` and ``CHARACTERS``.
 
     Args:
         lang: one of ``LANGUAGES``.

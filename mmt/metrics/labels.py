@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mmt import runtime
-from mmt.atomic import replacing
 from mmt.errors import MMTError
-from mmt.normalization import normalize
+from mmt.io import runtime
+from mmt.io.atomic import replacing
+from mmt.io.normalization import normalize
 
 
 def label_scores(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def label_scores(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, An
 
     Macro is the mean over the labels that stand in ``predicted`` or ``truth``; what would be 0 / 0, such as the
     precision of a label that was never predicted, counts as 0. By scikit-learn, of normalised labels
-    (``mmt.normalization``).
+    (``mmt.io.normalization``).
 
     Returns:
         The scores by name (``accuracy``, ``macro_f1``, ...); ``labels`` in the alphabet's order, ``confusion``,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from mmt.errors import MMTError, nearest
-from mmt.normalization import normalize
+from mmt.io.normalization import normalize
 
 # A word and what hyphens and apostrophes join to it; the lemmatiser parts l'homme and man's.
 _WORD = re.compile(r"\w+(?:[-'’]\w+)*")

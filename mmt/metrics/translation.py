@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mmt.errors import MMTError, nearest
-from mmt.languages import UNSPACED, is_unspaced, primary_language
-from mmt.moses import unescape
-from mmt.normalization import NORM, is_blank, normalize
+from mmt.io.normalization import NORM, is_blank, normalize
+from mmt.metrics.languages import UNSPACED, is_unspaced, primary_language
+from mmt.metrics.moses import unescape
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
@@ -123,7 +123,7 @@ def corpus_scores(
 ) -> dict[str, Score]:
     """Scores one system's translations.
 
-    Both sides are normalised first (``mmt.normalization``), and every signature says so: ``norm:nfc``, after what
+    Both sides are normalised first (``mmt.io.normalization``), and every signature says so: ``norm:nfc``, after what
     sacrebleu says; Moses' escapes (``&apos;``) are undone. Where that changes no line but in its white space, the
     scores are sacrebleu's own.
 
@@ -192,7 +192,7 @@ def paired_bootstrap(
 
 
 def normalized(lines: Sequence[str]) -> list[str]:
-    """The lines as they are compared: see ``mmt.normalization``; and without Moses' escapes."""
+    """The lines as they are compared: see ``mmt.io.normalization``; and without Moses' escapes."""
     return [normalize(unescape(line)) for line in lines]
 
 

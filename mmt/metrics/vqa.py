@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmt.normalization import canonical, normalize
+from mmt.io.normalization import canonical, normalize
 
 _ARTICLES = ("a", "an", "the")
 _NUMBERS = {
@@ -46,7 +46,7 @@ def normalise_answer(answer: str) -> str:
     Oddities of the official code, kept: a punctuation mark is dropped where it stands beside a space anywhere in
     the answer, or where a number has a comma, and is a space otherwise ("black-white" is "black white"); only the
     first 32 periods are dropped, and none before a digit; "none" is 0. Unlike there, Unicode's normal forms of an
-    answer are one (``mmt.normalization``).
+    answer are one (``mmt.io.normalization``).
     """
     text = _one_line(answer)
     given = text
@@ -91,7 +91,7 @@ class PriorAnswers:
     """The most frequent answers to some questions, which is what language alone can know.
 
     ``overall`` of all, ``of_kind`` of each kind of question, ``of_question`` of each question, word for word
-    once normalised (``mmt.normalization``). Of equally frequent answers it is the first in the alphabet.
+    once normalised (``mmt.io.normalization``). Of equally frequent answers it is the first in the alphabet.
     """
 
     overall: str

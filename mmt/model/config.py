@@ -16,7 +16,7 @@ Size = Annotated[int, Interval(ge=1, le=LARGEST)]
 Layers = Annotated[int, Interval(ge=0, le=1000)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Interval(ge=0, lt=1)]
-"""The ranges of settings, which ``mmt.config_file.validated`` checks."""
+"""The ranges of settings, which ``mmt.training.config_file.validated`` checks."""
 
 
 @dataclass(kw_only=True)
@@ -25,7 +25,7 @@ class ModelSizes:
 
     fusion: Annotated[str, MinLen(1)] = "none"
     """Where the image enters: ``none`` (text only), ``early``, ``concat``, ``gated``, ``selective``, ``late`` or
-    ``hybrid``; see ``mmt.fusion``."""
+    ``hybrid``; see ``mmt.model.fusion``."""
 
     model_dim: Size = 128
     """A multiple of twice ``num_heads``."""
@@ -47,7 +47,7 @@ class ModelSizes:
 
     image_encoder: Literal["linear", "frames"] = "linear"
     """How the image's features come to the model's width: each by itself, or, of a recording, with
-    ``mmt.encoders.FrameEncoder``."""
+    ``mmt.model.encoders.FrameEncoder``."""
 
     num_frame_layers: Layers = 2
     """Transformer layers of ``image_encoder: frames``; 0 leaves its convolutions alone."""

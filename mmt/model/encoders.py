@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mmt.attention import beyond
-from mmt.sizes import ModelSizes
+from mmt.model.attention import beyond
+from mmt.model.config import ModelSizes
 
 _CHANNELS = (16, 32, 64)
 _STRIDES = ((2, 2), (2, 2), (1, 2))  # of frames and of bins

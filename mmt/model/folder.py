@@ -10,18 +10,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmt.atomic import replacing_folder
-from mmt.domain import PIECES, TrainingPieces, read_pieces
+from mmt.data.domain import PIECES, TrainingPieces, read_pieces
+from mmt.data.feature_sets import signature_from
+from mmt.data.feature_store import FeatureSignature
 from mmt.errors import MMTError, unreadable
-from mmt.feature_sets import signature_from
-from mmt.features import FeatureSignature
-from mmt.lines import file_checksum, parse_json
-from mmt.sizes import LARGEST
+from mmt.io.atomic import replacing_folder
+from mmt.io.text_files import file_checksum, parse_json
+from mmt.model.config import LARGEST
 
 if TYPE_CHECKING:
-    from mmt.model import MMTModel
-    from mmt.sizes import MMTConfig
-    from mmt.text import Tokenizer
+    from mmt.data.tokenizer import Tokenizer
+    from mmt.model.config import MMTConfig
+    from mmt.model.model import MMTModel
 
 WEIGHTS, TOKENIZER, CARD = "model.safetensors", "tokenizer.model", "mmt.json"
 _FORMAT = 2
@@ -165,7 +165,7 @@ def load_tokenizer(folder: Path, card: ModelCard) -> Tokenizer:
     Raises:
         MMTError: a file is missing or damaged.
     """
-    from mmt.text import Tokenizer
+    from mmt.data.tokenizer import Tokenizer
 
     check_files(folder, card, (TOKENIZER, PIECES))
     tokenizer = Tokenizer(folder / TOKENIZER)
@@ -181,8 +181,8 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     """
     from safetensors.torch import load_file
 
-    from mmt.model import MMTModel
-    from mmt.sizes import MMTConfig
+    from mmt.model.config import MMTConfig
+    from mmt.model.model import MMTModel
 
     card = read_card(folder)
     _check_fusion(folder, card)
@@ -224,7 +224,7 @@ def _check_fusion(folder: Path, card: ModelCard) -> None:
 
     The module is never imported because a card names it: it could be anything.
     """
-    from mmt.fusion import find_fusion
+    from mmt.model.fusion import find_fusion
 
     name, module = str(card.config.get("fusion")), str(card.training.get("fusion_module", ""))
     try:

@@ -12,9 +12,9 @@ from fairseq2.models.transformer import AttentionBiasCache, StandardMultiheadAtt
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 
-from mmt.attention import Lens, beyond, layout_of
 from mmt.errors import MMTError, nearest
-from mmt.sizes import ModelSizes
+from mmt.model.attention import Lens, beyond, layout_of
+from mmt.model.config import ModelSizes
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ def find_fusion(name: str) -> type[Fusion] | None:
     if name not in FUSIONS:
         raise MMTError(
             f"unknown fusion '{name}'.{nearest(name, FUSIONS)} Known: {', '.join(FUSIONS)}. For one of your own "
-            "give --import MODULE, which adds it to mmt.fusion.FUSIONS."
+            "give --import MODULE, which adds it to mmt.model.fusion.FUSIONS."
         )
     return FUSIONS[name]
 

@@ -17,13 +17,13 @@ from fairseq2.nn import BatchLayout
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from mmt.data import Batch
-from mmt.decoding import beam_search
+from mmt.data.batch import Batch
+from mmt.data.tokenizer import BOS, EOS
 from mmt.errors import MMTError
-from mmt.model import MMTModel
-from mmt.search import Places
-from mmt.stepping import Precision, StepDecoder
-from mmt.text import BOS, EOS
+from mmt.inference.beam import beam_search
+from mmt.inference.search import Places
+from mmt.model.model import MMTModel
+from mmt.model.stepping import Precision, StepDecoder
 
 
 class ImageSeq2SeqGenerator(Seq2SeqGenerator):

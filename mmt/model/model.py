@@ -33,13 +33,13 @@ from fairseq2.nn import (
 )
 from torch import Tensor, nn
 
-from mmt.attention import Attention, Lens, beyond, layout_of, with_fast_dropout
-from mmt.encoders import FrameEncoder, LSTMEncoder
-from mmt.fusion import Fusion, Look, Memory, find_fusion, mean_region, real_first
-from mmt.losses import label_smoothed_nll
-from mmt.objectives import ContrastiveHead, ImaginationHead, LabelHead
-from mmt.sizes import MMTConfig
-from mmt.text import BOS, EOS, PAD
+from mmt.data.tokenizer import BOS, EOS, PAD
+from mmt.model.attention import Attention, Lens, beyond, layout_of, with_fast_dropout
+from mmt.model.config import MMTConfig
+from mmt.model.encoders import FrameEncoder, LSTMEncoder
+from mmt.model.fusion import Fusion, Look, Memory, find_fusion, mean_region, real_first
+from mmt.model.losses import label_smoothed_nll
+from mmt.training.objectives import ContrastiveHead, ImaginationHead, LabelHead
 
 
 class MMTModel(Seq2SeqModel):

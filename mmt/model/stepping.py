@@ -20,9 +20,9 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu, scaled_dot_product_attention
 
-from mmt.attention import Lens, beyond, wide_enough
-from mmt.fusion import DoubleAttention, Memory
-from mmt.model import MMTModel
+from mmt.model.attention import Lens, beyond, wide_enough
+from mmt.model.fusion import DoubleAttention, Memory
+from mmt.model.model import MMTModel
 
 Precision = Literal["float32", "bfloat16", "int8"]
 _Map = Callable[[Tensor], Tensor]
@@ -251,7 +251,7 @@ class _Attention:
 
 
 class _DoubleCross:
-    """``mmt.fusion.DoubleAttention``."""
+    """``mmt.model.fusion.DoubleAttention``."""
 
     def __init__(self, decoder: StepDecoder, module: Any) -> None:
         self._text, self._image = _Attention(decoder, module), _Attention(decoder, module.image_attn)

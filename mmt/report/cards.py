@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmt.errors import MMTError
-from mmt.evidence import GalleryItem, Region
-from mmt.lemmas import is_content, is_number, lemmatizer, words_of
+from mmt.evidence.findings import GalleryItem, Region
+from mmt.metrics.lemmas import is_content, is_number, lemmatizer, words_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -167,7 +167,7 @@ def _picture(name: str, pictures: Mapping[str, Image | Path] | None) -> Picture:
         return Picture(name, _SIDE, _SIDE, "", "not in this file" if pictures is None else "not at hand")
     from PIL import Image
 
-    from mmt.images import ImageError, decode_image
+    from mmt.features.images import ImageError, decode_image
 
     try:
         pixels = decode_image(pictures[name])  # upright and on white, as the model sees it

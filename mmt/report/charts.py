@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmt import runtime
-from mmt.evidence import ControlRow
+from mmt.evidence.findings import ControlRow
+from mmt.io import runtime
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmt import __version__, charts
-from mmt.atomic import write_together
-from mmt.evidence import FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
-from mmt.gallery import make_card
-from mmt.text import MASK
+from mmt import __version__
+from mmt.data.tokenizer import MASK
+from mmt.evidence.findings import FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
+from mmt.io.atomic import write_together
+from mmt.report import charts
+from mmt.report.cards import make_card
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -234,7 +235,7 @@ def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
 
 def print_summary(evidence: Evidence) -> None:
     """Prints both verdicts and the scores, in lines no wider than the terminal."""
-    from mmt.screen import console, print_table
+    from mmt.io.terminal import console, print_table
 
     for verdict in _verdicts(evidence):
         click.echo(f"{verdict['question']} {verdict['answer'].capitalize()}")
@@ -283,7 +284,7 @@ def _environment() -> Environment:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=PackageLoader("mmt"),
+        loader=PackageLoader("mmt.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from mmt.atomic import replaced, replacing_folder, restore, sweep, writing
+from mmt.data.reader import joined_states
 from mmt.errors import MMTError
-from mmt.streaming import joined_states
+from mmt.io.atomic import replaced, replacing_folder, restore, sweep, writing
 
 _SHARDS = ("model/pp_00/tp_00", "optimizer/pp_00/tp_00")
 _READER = "data_reader"
@@ -55,7 +55,7 @@ def checkpoint_folder(output: Path, step: int) -> Path:
 def cut_off_halves(output: Path) -> None:
     """Removes what a kill left half-written where fairseq2 writes in place: a checkpoint's score, a report's line.
 
-    The score is made up for (``mmt.trainer``); the report is lost.
+    The score is made up for (``mmt.training.trainer``); the report is lost.
     """
     for path in (output / "checkpoints" / "scores").glob("step_*.txt"):
         if _score(path) is None:

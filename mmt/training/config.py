@@ -11,9 +11,9 @@ from annotated_types import Ge, Gt, Interval, MinLen
 from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
 
-from mmt.config_checks import check_values
-from mmt.config_file import check_path, dump, override, read_tree, validated
-from mmt.sizes import Count, CountOrNone, ModelSizes, Share, ShareBelowOne
+from mmt.model.config import Count, CountOrNone, ModelSizes, Share, ShareBelowOne
+from mmt.training.config_checks import check_values
+from mmt.training.config_file import check_path, dump, override, read_tree, validated
 
 STRICT = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
 
@@ -49,7 +49,7 @@ class DataSection:
 
     streams: CountOrNone = 0
     """For a training split that memory does not hold: how many streams it is read in, a multiple of the number of
-    processes, see ``mmt.streaming``. 0 reads it whole."""
+    processes, see ``mmt.data.reader``. 0 reads it whole."""
 
 
 @dataclass(kw_only=True, config=STRICT)
@@ -73,12 +73,12 @@ class ImagesSection:
 
 @dataclass(kw_only=True, config=STRICT)
 class ModelSection(ModelSizes):
-    """See ``mmt.sizes``."""
+    """See ``mmt.model.config``."""
 
 
 @dataclass(kw_only=True, config=STRICT)
 class ObjectivesSection:
-    """What is learnt, each with its weight beside the loss of a target token; see ``mmt.objectives``."""
+    """What is learnt, each with its weight beside the loss of a target token; see ``mmt.training.objectives``."""
 
     translation: Weight = 1.0
     """Of source to target: translation, and answers to questions in words."""

@@ -1,4 +1,4 @@
-"""Which settings of a training run go together; the range of each by itself is its type's, in ``mmt.config``."""
+"""Which settings of a training run go together; the range of each by itself is its type's, in ``mmt.training.config``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from mmt.errors import MMTError
 
 if TYPE_CHECKING:
-    from mmt.config import TrainConfig
+    from mmt.training.config import TrainConfig
 
 
 def check_values(config: TrainConfig, where: str) -> None:
     """Raises MMTError, beginning with ``where``, for settings that cannot be, or not together."""
-    from mmt.fusion import find_fusion  # and with it torch: what can be wrong without it has been looked at
+    from mmt.model.fusion import find_fusion  # and with it torch: what can be wrong without it has been looked at
 
     try:
         find_fusion(config.model.fusion)

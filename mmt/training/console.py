@@ -12,9 +12,9 @@ from typing import Any
 from fairseq2.metrics.recorders import MetricRecorder
 from fairseq2.utils.rich import get_error_console
 
-from mmt.atomic import disk_error
-from mmt.screen import console
-from mmt.tasks import SCORES
+from mmt.io.atomic import disk_error
+from mmt.io.terminal import console
+from mmt.training.tasks import SCORES
 
 
 class ConsoleRecorder(MetricRecorder):

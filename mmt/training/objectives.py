@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from mmt.fusion import mean_region
-from mmt.losses import label_smoothed_nll, soft_cross_entropy
-from mmt.text import EOS, PAD, UNK
+from mmt.data.tokenizer import EOS, PAD, UNK
+from mmt.model.fusion import mean_region
+from mmt.model.losses import label_smoothed_nll, soft_cross_entropy
 
 if TYPE_CHECKING:
-    from mmt.data import Batch
-    from mmt.model import MMTModel
+    from mmt.data.batch import Batch
+    from mmt.model.model import MMTModel
 
 _MARGIN = 0.1  # Elliott and Kádár's alpha
 _HARD_MARGIN = 0.2  # VSE++'s

@@ -1,7 +1,7 @@
 """Training: the only place that knows fairseq2's recipe, registry and dependency container.
 
 fairseq2 0.8.1 gives the trainer, optimisers, schedules, checkpoints, metric recorders, DDP and FSDP2; this file
-says what is trained (``mmt.tasks``), with what settings (``mmt.config``), and makes a model folder of the result.
+says what is trained (``mmt.training.tasks``), with what settings (``mmt.training.config``), and makes a model folder of the result.
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ from fairseq2.utils.validation import StandardObjectValidator, ValidationError
 from torch import nn
 from torch.optim import Optimizer
 
-from mmt import runtime
-from mmt.atomic import disk_error, only_writer_in, remedy
-from mmt.buckets import length_batches
-from mmt.checkpoints import checkpoint_steps, cut_off_halves, fit_last_checkpoint, keep_plain
-from mmt.config import TrainConfig
-from mmt.config_file import tree_of
-from mmt.console import ConsoleRecorder, quiet_fairseq2
-from mmt.data import BatchReader, Example, collate
+from mmt.data.batch import BatchReader, Example, collate
+from mmt.data.buckets import length_batches
+from mmt.data.dataset import read_info
+from mmt.data.reader import Streamed, StreamReader
 from mmt.errors import MMTError, nearest
-from mmt.folder import ModelCard, save_model
-from mmt.fusion import find_fusion
-from mmt.model import MMTModel
-from mmt.parallel import num_processes, rank
-from mmt.prepared import read_info
-from mmt.run import Run
-from mmt.schedule import InverseSquareRoot, ScheduleConfig
-from mmt.screen import console
-from mmt.selection import choose, totals
-from mmt.sizes import MMTConfig
-from mmt.stopping import Stopped, StopSwitch, stop_with_launcher
-from mmt.streaming import Streamed, StreamReader
-from mmt.tasks import LabelValidation, Training, TranslationValidation
-from mmt.trainer import Patience, report_epoch_of, stop_when_asked, validate_when_cut_off
+from mmt.io import runtime
+from mmt.io.atomic import disk_error, only_writer_in, remedy
+from mmt.io.processes import num_processes, rank
+from mmt.io.signals import Stopped, StopSwitch, stop_with_launcher
+from mmt.io.terminal import console
+from mmt.model.config import MMTConfig
+from mmt.model.folder import ModelCard, save_model
+from mmt.model.fusion import find_fusion
+from mmt.model.model import MMTModel
+from mmt.training.checkpoints import checkpoint_steps, cut_off_halves, fit_last_checkpoint, keep_plain
+from mmt.training.config import TrainConfig
+from mmt.training.config_file import tree_of
+from mmt.training.console import ConsoleRecorder, quiet_fairseq2
+from mmt.training.run import Run
+from mmt.training.schedule import InverseSquareRoot, ScheduleConfig
+from mmt.training.selection import choose, totals
+from mmt.training.tasks import LabelValidation, Training, TranslationValidation
+from mmt.training.trainer import Patience, report_epoch_of, stop_when_asked, validate_when_cut_off
 
 _FAMILY = "mmt"
 _SCORE = "score"  # of ``LabelValidation``
@@ -85,7 +85,7 @@ def train(output: Path, config: TrainConfig) -> Path:
     Raises:
         MMTError: the data, features or settings do not fit, ``output`` holds a run with other settings, or another
             process trains there.
-        Stopped: by a signal (see ``mmt.stopping``), after the update of that moment, whose state was saved.
+        Stopped: by a signal (see ``mmt.io.signals``), after the update of that moment, whose state was saved.
     """
     # Of several processes, the first one stands for all.
     with only_writer_in(output) if rank() == 0 else contextlib.nullcontext():
@@ -437,8 +437,8 @@ def _learnt_otherwise(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if config.objectives.used() or config.objectives.translation != 1.0:
         found["objectives"] = {"translation": config.objectives.translation, **config.objectives.used()}
-    module = getattr(find_fusion(config.model.fusion), "__module__", "mmt.fusion")
-    if module != "mmt.fusion":
+    module = getattr(find_fusion(config.model.fusion), "__module__", "mmt.model.fusion")
+    if module != "mmt.model.fusion":
         found["fusion_module"] = module  # what has to be imported before the model can be loaded
     if config.images.dropout_p:
         found["image_dropout_p"] = config.images.dropout_p

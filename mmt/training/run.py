@@ -13,26 +13,26 @@ from typing import Any
 import torch
 from fairseq2.gang import Gangs
 
-from mmt.atomic import make_folder, write_whole
-from mmt.config import BesideSection, TrainConfig, dump_config
-from mmt.data import ROW_COLUMNS, Example, check_images, encode_rows, missing_images, read_examples
-from mmt.domain import TrainingPieces
+from mmt.data.batch import ROW_COLUMNS, Example, check_images, encode_rows, missing_images, read_examples
+from mmt.data.dataset import DatasetInfo, open_split, read_info, read_rows, read_split
+from mmt.data.domain import TrainingPieces
+from mmt.data.feature_sets import open_features
+from mmt.data.feature_store import FeatureStore
+from mmt.data.image_names import Names
+from mmt.data.labels import label_names, with_labels
+from mmt.data.masking import check_masked_alike, read_probe
+from mmt.data.reader import BLOCK, Streamed
+from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.errors import MMTError, nearest, unreadable
-from mmt.feature_sets import open_features
-from mmt.features import FeatureStore
-from mmt.folder import TOKENIZER, ModelCard, load_model, read_card
-from mmt.image_names import Names
-from mmt.labels import label_names, with_labels
-from mmt.lines import parse_json
-from mmt.model import MMTModel
-from mmt.parallel import num_processes, rank
-from mmt.prepared import DatasetInfo, open_split, read_info, read_rows, read_split
-from mmt.probes import check_masked_alike, read_probe
-from mmt.screen import console, counted
-from mmt.sizes import MMTConfig, ModelSizes
-from mmt.streaming import BLOCK, Streamed
-from mmt.tasks import Learnt
-from mmt.text import Tokenizer, train_tokenizer
+from mmt.io.atomic import make_folder, write_whole
+from mmt.io.processes import num_processes, rank
+from mmt.io.terminal import console, counted
+from mmt.io.text_files import parse_json
+from mmt.model.config import MMTConfig, ModelSizes
+from mmt.model.folder import TOKENIZER, ModelCard, load_model, read_card
+from mmt.model.model import MMTModel
+from mmt.training.config import BesideSection, TrainConfig, dump_config
+from mmt.training.tasks import Learnt
 
 _RUN_FILE = "run.json"
 _TOKENIZER = "tokenizer.model"  # what is made first

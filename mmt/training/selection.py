@@ -9,14 +9,14 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from mmt.checkpoints import checkpoint_steps, load_weights, score_of
-from mmt.data import Batch
+from mmt.data.batch import Batch
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.lines import parse_json
-from mmt.model import MMTModel
-from mmt.sizes import MMTConfig
-from mmt.tasks import validation_score
-from mmt.text import Tokenizer
+from mmt.io.text_files import parse_json
+from mmt.model.config import MMTConfig
+from mmt.model.model import MMTModel
+from mmt.training.checkpoints import checkpoint_steps, load_weights, score_of
+from mmt.training.tasks import validation_score
 
 
 def average(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -13,11 +13,14 @@ from fairseq2.metrics import Mean, MetricBag, Sum
 from fairseq2.trainer import TrainUnit
 from torch import Tensor, nn
 
-from mmt.data import Batch
-from mmt.decoding import beam_search
-from mmt.languages import is_unspaced
-from mmt.model import MMTModel
-from mmt.objectives import (
+from mmt.data.batch import Batch
+from mmt.data.tokenizer import EOS, Tokenizer
+from mmt.inference.beam import beam_search
+from mmt.metrics.languages import is_unspaced
+from mmt.metrics.retrieval import mean_recall
+from mmt.model.model import MMTModel
+from mmt.model.stepping import StepDecoder
+from mmt.training.objectives import (
     classification,
     contrastive,
     faithfulness,
@@ -28,9 +31,6 @@ from mmt.objectives import (
     regression,
     sentence_means,
 )
-from mmt.ranks import mean_recall
-from mmt.stepping import StepDecoder
-from mmt.text import EOS, Tokenizer
 
 LABELLED = ("classification", "regression")
 SCORES = {"classification": "accuracy", "regression": "mae", "contrastive": "recall"}
@@ -48,7 +48,7 @@ class Learnt:
     """What a step minimises: the weights of the objectives, and of what is learnt beside.
 
     translation: of the cross-entropy of a target token, which the other weights are relative to.
-    objectives: of those of ``mmt.objectives``, by name.
+    objectives: of those of ``mmt.training.objectives``, by name.
     beside: task and weight of each batch that stands beside one.
     teacher: the frozen text model of the objective ``faithful``.
     """

@@ -13,12 +13,12 @@ from fairseq2.gang import Gang, ReduceOperation, broadcast_flag
 from fairseq2.recipe import RecipeContext  # noqa: F401  # before fairseq2.trainer, which imports it in a circle
 from fairseq2.trainer import Trainer, _TrainerState
 
-from mmt.atomic import write_whole
-from mmt.checkpoints import checkpoint_folder, checkpoint_steps, damaged, score_of
+from mmt.data.reader import StreamReader
 from mmt.errors import MMTError
-from mmt.lines import parse_json
-from mmt.stopping import StopSwitch
-from mmt.streaming import StreamReader
+from mmt.io.atomic import write_whole
+from mmt.io.signals import StopSwitch
+from mmt.io.text_files import parse_json
+from mmt.training.checkpoints import checkpoint_folder, checkpoint_steps, damaged, score_of
 
 
 def report_epoch_of(trainer: Trainer, reader: StreamReader) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import tiny_folder
 from PIL import Image
 
 import mmt
-from mmt.cli import main
-from mmt.features import FeatureStore
+from mmt.cli.main import main
+from mmt.data.feature_store import FeatureStore
+from tests.conftest import tiny_folder
 
 
 def refused(*arguments: object) -> str:
@@ -27,7 +27,7 @@ def refused(*arguments: object) -> str:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from mmt.cli import main\n"
+        "import sys; from mmt.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'fairseq2', 'datasets', 'transformers', 'timm', 'numpy', 'sacrebleu', 'rich'}\n"
@@ -44,7 +44,7 @@ def test_translating_text_loads_only_what_translates(world: Path, tmp_path: Path
     """Neither what images and datasets need, nor fairseq2's families of models: seconds of a cold start."""
     model = tiny_folder(tmp_path / "model", world, fusion)
     code = (
-        "import sys; from mmt.cli import main\n"
+        "import sys; from mmt.cli.main import main\n"
         "main(['translate', '--model', sys.argv[1]], standalone_mode=False)\n"
         "heavy = {'fairseq2.composition', 'transformers', 'sklearn', 'torchvision', 'timm', 'PIL', 'datasets', "
         "'pyarrow', 'pandas', 'matplotlib', 'sacrebleu', 'pydantic', 'rich'}\n"
@@ -150,7 +150,10 @@ def test_settings_are_printed_as_a_file_that_can_be_used(tmp_path: Path) -> None
 
 def test_every_module_can_be_imported_first() -> None:
     """In one process each, forked before anything of ours or of fairseq2's is loaded."""
-    modules = sorted(f"mmt.{path.stem}" for path in (Path(mmt.__file__).parent).glob("*.py"))
+    root = Path(mmt.__file__).parent
+    files = (path.relative_to(root.parent).with_suffix("") for path in root.rglob("*.py"))
+    modules = sorted(".".join(file.parts) for file in files if file.stem not in ("__init__", "__main__"))
+    assert "mmt.io.atomic" in modules
     code = (
         "import os, sys, importlib\n"
         "import torch, torchvision, transformers, datasets, timm, wandb, sacrebleu, sklearn.metrics, scipy.stats\n"

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import NOUNS, tiny_model
 from PIL import Image
 
-from mmt.backbones import load_backbone
-from mmt.cli import main
-from mmt.embedding import embed_images, embed_sentences
-from mmt.extraction import extract_features
-from mmt.features import FeatureStore
-from mmt.folder import ModelCard, save_model
-from mmt.images import find_images
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.text import Tokenizer
-from mmt.translator import Translator
+from mmt.cli.main import main
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import Tokenizer
+from mmt.features.backbones import load_backbone
+from mmt.features.extract import extract_features
+from mmt.features.images import find_images
+from mmt.inference.embedding import embed_images, embed_sentences
+from mmt.inference.torch_runtime import Translator
+from mmt.model.folder import ModelCard, save_model
+from tests.conftest import NOUNS, tiny_model
 
 HOSTILE = "<script>alert(1)<script>.png"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from mmt.cli import main
-from mmt.metrics import corpus_scores, paired_bootstrap, tokenize_as_papers
+from mmt.cli.main import main
+from mmt.metrics.translation import corpus_scores, paired_bootstrap, tokenize_as_papers
 
 Run = Callable[..., tuple[int, str, str]]
 REFERENCES = [f"Der {i}. Hund von {i * i} Hunden läuft über die Straße Nummer {i}, schön." for i in range(40)]
@@ -235,7 +235,7 @@ def test_bad_options_exit_two(files: Path, run: Run) -> None:
 
 def test_it_runs_as_a_module(files: Path) -> None:
     command = [sys.executable, "-m", "eval.score", "--ref", str(files / "ref.de")]
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     done = subprocess.run([*command, files / "ref.de"], capture_output=True, text=True, check=True, cwd=root)
     assert "100.00" in done.stdout
     bad = subprocess.run([*command, files / "nope"], capture_output=True, text=True, check=False, cwd=root)

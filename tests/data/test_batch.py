@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmt.buckets import length_batches
-from mmt.data import BatchReader, Example, collate, read_examples
+from mmt.data.batch import BatchReader, Example, collate, read_examples
+from mmt.data.buckets import length_batches
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from mmt.errors import MMTError
-from mmt.features import FeatureStore
-from mmt.text import BOS, EOS, PAD, Tokenizer
+from tests.conftest import make_features
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), max_size=80)
 

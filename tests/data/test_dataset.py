@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from mmt.errors import MMTError
-from mmt.prepared import (
+from mmt.data.dataset import (
     DatasetInfo,
     first_test_split,
     image_folder,
@@ -21,6 +20,7 @@ from mmt.prepared import (
     read_split,
     write_dataset,
 )
+from mmt.errors import MMTError
 
 INFO = DatasetInfo("tiny", "en", "de", "")
 INSIDE = DatasetInfo("tiny", "en", "de", "images")

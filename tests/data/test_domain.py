@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import data_root, sentences, tiny_model
 
-from data_prep.pictures import plan
+from data_prep.pictures.scenes import plan
 from eval.out_of_domain import ENGLISH, OTHERS, measure
-from mmt.cli import main
-from mmt.domain import PIECES, TrainingPieces, is_out_of_domain, read_pieces
+from mmt.cli.main import main
+from mmt.data.dataset import read_split
+from mmt.data.domain import PIECES, TrainingPieces, is_out_of_domain, read_pieces
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.folder import ModelCard, load_tokenizer, read_card, save_model
-from mmt.lines import read_lines
-from mmt.prepared import read_split
-from mmt.text import Tokenizer
-from mmt.translator import Translator
+from mmt.inference.torch_runtime import Translator
+from mmt.io.text_files import read_lines
+from mmt.model.folder import ModelCard, load_tokenizer, read_card, save_model
+from tests.conftest import data_root, sentences, tiny_model
 
 OWN = "A dog sees the boat."
 FOREIGN = ["Stainless steel water bottle, 750 ml", "两只狗在雪地里奔跑。", "Hund sieht Boot.", "sdtt ea thoa bte!"]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmt.data.feature_sets import JoinedSignature, JoinedStore, open_features, signature_from
+from mmt.data.feature_store import FeatureSignature, FeatureStore
 from mmt.errors import MMTError
-from mmt.feature_sets import JoinedSignature, JoinedStore, open_features, signature_from
-from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureSignature, FeatureStore
+from mmt.features.writer import FeatureWriter
 
 WIDE = FeatureSignature("wide", "pool", "none", "w" * 64, 1, 5)
 GRID = FeatureSignature("grid", "grid", "none", "g" * 64, 2, 3)

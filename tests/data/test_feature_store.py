@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmt.data.feature_store import FeatureSignature, FeatureStore
 from mmt.errors import MMTError
-from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureSignature, FeatureStore
+from mmt.features.writer import FeatureWriter
 
 SIGNATURE = FeatureSignature("efficientnet_lite0", "grid", "resize4-crop4-bicubic-mean0-std1", "ab" * 32, 3, 5)
 ODD_IDS = [
@@ -273,5 +273,5 @@ def test_damaged_stores_are_refused(tmp_path: Path) -> None:
 
 
 def test_opening_a_store_does_not_load_torch() -> None:
-    code = "import sys, mmt.features; sys.exit('torch' in sys.modules)"
+    code = "import sys, mmt.data.feature_store; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

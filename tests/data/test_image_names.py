@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import make_dataset, make_features, tiny_folder
 from PIL import Image
 
 from data_prep import captions, vqa
-from mmt.cli import main
-from mmt.data import missing_images
+from mmt.cli.main import main
+from mmt.data.batch import missing_images
+from mmt.data.dataset import DatasetInfo, read_split, write_dataset
+from mmt.data.feature_store import FeatureStore
+from mmt.data.image_names import Names, files_below, files_in
 from mmt.errors import MMTError
-from mmt.extraction import extract_folder, print_report
-from mmt.features import FeatureStore
-from mmt.image_names import Names, files_below, files_in
-from mmt.prepared import DatasetInfo, read_split, write_dataset
+from mmt.features.extract import extract_folder, print_report
+from tests.conftest import make_dataset, make_features, tiny_folder
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import data_root, make_features, tiny_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,15 +22,8 @@ from scipy.stats import wilcoxon
 
 from data_prep import probes as masking
 from eval import probes as scoring
-from mmt.collect import Inputs, collect
-from mmt.controls import controlled_images, wrong_images
-from mmt.errors import MMTError
-from mmt.evidence import Evidence
-from mmt.folder import CARD, read_card
-from mmt.inflections import LANGUAGES, translations
-from mmt.metrics import signed_rank
-from mmt.prepared import DatasetInfo, image_folder, read_info, read_split, write_dataset
-from mmt.probes import (
+from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split, write_dataset
+from mmt.data.masking import (
     CHARACTERS,
     COLOURS,
     SYMBOLS,
@@ -40,8 +32,16 @@ from mmt.probes import (
     gold_items,
     probe_accuracy,
 )
-from mmt.text import Tokenizer, train_tokenizer
-from mmt.translator import Translation, Translator
+from mmt.data.tokenizer import Tokenizer, train_tokenizer
+from mmt.errors import MMTError
+from mmt.evidence.collect import Inputs, collect
+from mmt.evidence.findings import Evidence
+from mmt.inference.controls import controlled_images, wrong_images
+from mmt.inference.torch_runtime import Translation, Translator
+from mmt.metrics.inflections import LANGUAGES, translations
+from mmt.metrics.translation import signed_rank
+from mmt.model.folder import CARD, read_card
+from tests.conftest import data_root, make_features, tiny_folder
 
 DE = {"red": "roter", "blue": "blauer", "green": "grüner", "white": "weißer"}
 SIZES = {"train": 40, "val": 4, "test": 12}
@@ -369,7 +369,7 @@ def test_what_no_reference_could_score_is_refused_before_any_work(
         info = replace(info, probe=Probe("character").to_dict())
         lower = [{**row, **masked} for row in lower]
     write_dataset(tmp_path / "lower", info, {"test": lower})
-    monkeypatch.setattr("mmt.translator.Translator.from_dir", None)
+    monkeypatch.setattr("mmt.inference.torch_runtime.Translator.from_dir", None)
     given = (tmp_path / "lower", tmp_path / "out", Probe("character"))
     run = (
         partial(evaluate, kennel, given[1], data=given[0]) if command is None else partial(masking.prepare, *given)

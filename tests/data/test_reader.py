@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_features
-from test_processes import assert_close_weights, begin, finish
-from test_recipe import assert_same_weights, config, reports, weights
 
-from mmt import streaming
-from mmt.checkpoints import checkpoint_steps
-from mmt.data import Example
+from mmt.data import reader as streaming
+from mmt.data.batch import Example
+from mmt.data.dataset import open_split, read_rows, read_split
+from mmt.data.reader import Streamed, StreamReader, joined_states
 from mmt.errors import MMTError
-from mmt.prepared import open_split, read_rows, read_split
-from mmt.recipe import train
-from mmt.streaming import Streamed, StreamReader, joined_states
+from mmt.training.checkpoints import checkpoint_steps
+from mmt.training.recipe import train
+from tests.conftest import make_features
+from tests.integration.test_processes import assert_close_weights, begin, finish
+from tests.training.test_recipe import assert_same_weights, config, reports, weights
 
 NUM = 203
 
@@ -144,7 +144,7 @@ def test_an_image_is_dropped_whoever_reads(monkeypatch: pytest.MonkeyPatch) -> N
     class Batch(list):  # type: ignore[type-arg]
         beside: list[Any]
 
-    monkeypatch.setattr("mmt.data.collate", lambda examples, _: Batch(examples))
+    monkeypatch.setattr("mmt.data.batch.collate", lambda examples, _: Batch(examples))
     for count in (1, 2):
         readers = together(count, num_accumulate=2 // count, image_dropout_p=0.5)
         dropped[count] = [[e.image for e in batch] for _ in range(10) for one in readers for batch in next(one)]

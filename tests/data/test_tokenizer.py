@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmt.data.tokenizer import EOS, Tokenizer, train_tokenizer
 from mmt.errors import MMTError
-from mmt.normalization import normalize
-from mmt.text import EOS, Tokenizer, train_tokenizer
+from mmt.io.normalization import normalize
 
 TEXT = Path(__file__).read_text(encoding="utf-8")
 ODD = [

@@ -6,13 +6,13 @@ import gzip
 from pathlib import Path
 
 import pytest
-from conftest import data_root
 
 from data_prep import captions
 from data_prep.captions import SPLITS, prepare
+from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
-from mmt.lines import read_lines
-from mmt.prepared import read_info, read_split
+from mmt.io.text_files import read_lines
+from tests.conftest import data_root
 
 LANGUAGES = ("en", "de")
 REAL = data_root() / "multi30k"

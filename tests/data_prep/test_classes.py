@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from data_prep.classes import main, match, topic, topics
-from data_prep.pictures import DRAWINGS
+from data_prep.pictures.scenes import DRAWINGS
+from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
-from mmt.prepared import read_info, read_split
 
 
 def test_every_sentence_and_every_image_stands_once_in_each_class(world: Path, tmp_path: Path) -> None:

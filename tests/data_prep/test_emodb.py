@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import data_root
 
 from data_prep.emodb import EMOTIONS, MEN, NUM_FOLDS, SENTENCES, WOMEN, fold_speakers, main, parse_name, prepare
+from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
-from mmt.images import find_images
-from mmt.prepared import read_info, read_split
+from mmt.features.images import find_images
+from tests.conftest import data_root
 
 REAL = data_root() / "emodb"
 

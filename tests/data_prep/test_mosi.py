@@ -11,9 +11,9 @@ import soundfile
 from click.testing import CliRunner
 
 from data_prep.mosi import STANDARD_SPLIT, main, prepare
+from mmt.data.dataset import read_split
 from mmt.errors import MMTError
-from mmt.images import find_images
-from mmt.prepared import read_split
+from mmt.features.images import find_images
 
 CLIPS = {
     ("2iD-tVS8NPw", "1"): 2.4,

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from data_prep import multi30k
-from mmt.prepared import image_folder, read_info, read_split
+from mmt.data.dataset import image_folder, read_info, read_split
 
 REAL = Path(os.environ.get("MMT_DATA", "../shared/data")) / "multi30k"
 SENTENCES = {

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from data_prep.pictures import DRAWINGS, Row, main, plan, prepare
-from data_prep.pictures_sentences import (
+from data_prep.pictures.__main__ import main
+from data_prep.pictures.scenes import DRAWINGS, Row, plan, prepare
+from data_prep.pictures.sentences import (
     AMBIGUOUS,
     COLOURED,
     COUNTED,
@@ -21,8 +22,8 @@ from data_prep.pictures_sentences import (
     noun_phrase,
     number_phrase,
 )
+from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, image_folder, read_info, read_split
 
 SIZES = {"train": 60, "val": 20, "test": 20, "contrastive": 24}
 FULL = {"train": 3600, "val": 300, "test": 500, "contrastive": 400}

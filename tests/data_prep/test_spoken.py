@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 from data_prep import spoken
 from data_prep.spoken import BLOCK, NOUNS, SIZES, SPEAKERS, Utterance, main, plan, prepare, speak
-from mmt.audio import decode_audio
+from mmt.data.dataset import DatasetInfo, read_info, read_split, write_dataset
 from mmt.errors import MMTError
-from mmt.images import find_images
-from mmt.prepared import DatasetInfo, read_info, read_split, write_dataset
+from mmt.features.images import find_images
+from mmt.features.speech import decode_audio
 
 needs_espeak = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="needs the program espeak-ng")
 SPLITS = plan(1, SIZES)

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import data_root
 
 from data_prep import vqa_pictures
-from data_prep.pictures import DRAWINGS
+from data_prep.pictures.scenes import DRAWINGS
 from data_prep.vqa import kind_of, main, multi30k_vqa, put_together, split_of
 from data_prep.vqa_pictures import COUNTS, PER_PICTURE, PLURALS, SIZES, THINGS, WEATHER, Picture, plan
+from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
-from mmt.prepared import read_info, read_split
-from mmt.vqa import answer_accuracy, normalise_answer, prior_answers
+from mmt.metrics.vqa import answer_accuracy, normalise_answer, prior_answers
+from tests.conftest import data_root
 
 REAL = data_root() / "multi30k_vqa" / "pairs.tsv.gz"
 QUESTIONS = {

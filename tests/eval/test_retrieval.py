@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NOUNS, make_features, tiny_model
 from numpy.typing import NDArray
 
 from eval import retrieval
 from eval.retrieval import evaluate
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.features import FeatureStore
-from mmt.folder import ModelCard, save_model
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.ranks import chance, figures, mean_recall, ranks
-from mmt.text import Tokenizer
+from mmt.metrics.retrieval import chance, figures, mean_recall, ranks
+from mmt.model.folder import ModelCard, save_model
+from tests.conftest import NOUNS, make_features, tiny_model
 
 IMAGES = [f"{number}.png" for number in range(6)]
 
@@ -270,8 +270,8 @@ def test_a_perfect_model_never_finds_its_own_image_among_wrong_ones(
     def of_images(_: object, images: list[str], progress: object) -> NDArray[np.float32]:
         return np.eye(6, dtype=np.float32)[[IMAGES.index(image) for image in images]]
 
-    monkeypatch.setattr("mmt.embedding.embed_sentences", of_sentences)
-    monkeypatch.setattr("mmt.embedding.embed_images", of_images)
+    monkeypatch.setattr("mmt.inference.embedding.embed_sentences", of_sentences)
+    monkeypatch.setattr("mmt.inference.embedding.embed_images", of_images)
     result = evaluate([captions / "1"], captions / "data", "test", tmp_path, [captions / "features"], draws=50)
     for directions in result["retrieval"].values():
         for one in directions.values():

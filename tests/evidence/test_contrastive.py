@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import DIM, data_root, tiny_folder
 from PIL import Image
 
 from eval.commute import main
-from mmt.commute import (
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.errors import MMTError
+from mmt.evidence.contrastive import (
     CommuteResult,
     Item,
     commute_languages,
@@ -27,12 +29,10 @@ from mmt.commute import (
     read_commute,
     read_contrastive,
 )
-from mmt.errors import MMTError
-from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureSignature, FeatureStore
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.scoring import score_pairs
-from mmt.translator import Translator
+from mmt.features.writer import FeatureWriter
+from mmt.inference.scoring import score_pairs
+from mmt.inference.torch_runtime import Translator
+from tests.conftest import DIM, data_root, tiny_folder
 
 READINGS = [
     ("A dog sees the bank.", "Hund sieht Bank.", "Hund sieht das Ufer."),
@@ -355,6 +355,6 @@ def test_bad_use_is_one_line(models: Path, telling: FeatureStore, tmp_path: Path
 
 def test_it_says_how_it_is_used() -> None:
     command = [sys.executable, "-m", "eval.commute", "--help"]
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.startswith("Usage: python -m eval.commute")

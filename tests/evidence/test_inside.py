@@ -9,17 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import DIM, make_features, tiny_model
 from PIL import Image
 from torch import nn
 
-from mmt.backbones import Backbone
-from mmt.data import Batch, Example, collate
+from mmt.data.batch import Batch, Example, collate
+from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.features import FeatureSignature, FeatureStore
-from mmt.folder import ModelCard
-from mmt.fusion import FUSIONS
-from mmt.inside import (
+from mmt.evidence.inside import (
     gate_statistics,
     gradient,
     image_importance,
@@ -29,9 +26,12 @@ from mmt.inside import (
     region_attention,
     region_importance,
 )
-from mmt.model import MMTModel
-from mmt.text import Tokenizer
-from mmt.translator import Translator
+from mmt.features.backbones import Backbone
+from mmt.inference.torch_runtime import Translator
+from mmt.model.folder import ModelCard
+from mmt.model.fusion import FUSIONS
+from mmt.model.model import MMTModel
+from tests.conftest import DIM, make_features, tiny_model
 
 KINDS = [name for name, kind in FUSIONS.items() if kind is not None]
 GATES = ["gated", "selective"]
@@ -288,8 +288,8 @@ def test_many_variants_fall_into_batches(method: object, monkeypatch: pytest.Mon
     assert callable(method)
     model, batch = tiny_model(V, "selective"), sentence(features())
     expected = method(model, batch)
-    monkeypatch.setattr("mmt.inside._VARIANTS", 3)
-    monkeypatch.setattr("mmt.inside._LOGITS", 5)
+    monkeypatch.setattr("mmt.evidence.inside._VARIANTS", 3)
+    monkeypatch.setattr("mmt.evidence.inside._LOGITS", 5)
     torch.testing.assert_close(method(model, batch), expected, rtol=1e-3, atol=1e-5)
 
 

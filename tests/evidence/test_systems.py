@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import DIM, NOUNS, tiny_folder, tiny_model
 from PIL import Image
 from torch import Tensor, nn
 
-from mmt.backbones import Backbone
-from mmt.cli import main
-from mmt.collect import Inputs, collect, gallery, gates
-from mmt.controls import Control, wrong_images
-from mmt.data import Example, collate
+from mmt.cli.main import main
+from mmt.data.batch import Example, collate
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.masking import SYMBOLS
+from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.errors import MMTError
-from mmt.evidence import (
+from mmt.evidence.collect import Inputs, collect, gallery, gates
+from mmt.evidence.findings import (
     FEWEST_CHRF,
     SMALLEST_GAIN,
     Awareness,
@@ -35,10 +36,7 @@ from mmt.evidence import (
     Evidence,
     GalleryItem,
 )
-from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureSignature, FeatureStore
-from mmt.folder import ModelCard, save_model
-from mmt.measure import (
+from mmt.evidence.systems import (
     Sentences,
     System,
     awareness,
@@ -48,11 +46,13 @@ from mmt.measure import (
     run_system,
     verdict,
 )
-from mmt.metrics import signed_rank
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.probes import SYMBOLS
-from mmt.text import Tokenizer, train_tokenizer
-from mmt.translator import Translator
+from mmt.features.backbones import Backbone
+from mmt.features.writer import FeatureWriter
+from mmt.inference.controls import Control, wrong_images
+from mmt.inference.torch_runtime import Translator
+from mmt.metrics.translation import signed_rank
+from mmt.model.folder import ModelCard, save_model
+from tests.conftest import DIM, NOUNS, tiny_folder, tiny_model
 
 LOG_P = "log-probability per token"
 
@@ -100,7 +100,7 @@ def save(folder: Path, shown: Path, model: torch.nn.Module) -> Path:
 @pytest.fixture(scope="module")
 def copying(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained for a moment to say what the picture shows."""
-    from mmt.prepared import read_split
+    from mmt.data.dataset import read_split
 
     tokenizer, store = Tokenizer(shown / "tokenizer.model"), FeatureStore.open(shown / "features")
     rows = [row for row in read_split(shown / "data", "test") if row["has_image"]]
@@ -165,7 +165,7 @@ class FirstPixel(Backbone):
 @pytest.fixture
 def backbone(shown: Path, monkeypatch: pytest.MonkeyPatch) -> FirstPixel:
     made = FirstPixel(FeatureStore.open(shown / "features").signature)
-    monkeypatch.setattr("mmt.backbones.load_backbone", lambda name, layer: made)
+    monkeypatch.setattr("mmt.features.backbones.load_backbone", lambda name, layer: made)
     return made
 
 

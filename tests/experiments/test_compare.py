@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import make_dataset, make_features
-from test_recipe import SETTINGS
 
-from mmt.cli import main
-from mmt.compare import Cell, CompareConfig, read_compare, runs_of, training_of
-from mmt.compare_scores import RunScores, read_scores
-from mmt.compare_table import holm, table_of, tabulate
-from mmt.config import TrainConfig, read_config
-from mmt.controls import other_readings
+from mmt.cli.main import main
+from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.side_by_side import claim
+from mmt.experiments.compare import Cell, CompareConfig, read_compare, runs_of, training_of
+from mmt.experiments.jobs import claim
+from mmt.experiments.scores import RunScores, read_scores
+from mmt.experiments.table import holm, table_of, tabulate
+from mmt.inference.controls import other_readings
+from mmt.training.config import TrainConfig, read_config
+from tests.conftest import make_dataset, make_features
+from tests.training.test_recipe import SETTINGS
 
 NOUNS = ["Hund", "Katze"]
 
@@ -252,7 +252,7 @@ def test_the_table_has_means_and_spreads_over_seeds(tmp_path: Path) -> None:
 
 
 def test_p_values_are_over_sentences_averaged_over_seeds(tmp_path: Path) -> None:
-    from mmt.metrics import signed_rank
+    from mmt.metrics.translation import signed_rank
 
     config, recipe = small(tmp_path)
     found = {

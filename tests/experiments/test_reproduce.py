@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import make_dataset, tiny_folder
 
 from eval.result import main as result_command
-from mmt.cli import main
-from mmt.config import read_config
+from mmt.cli.main import main
+from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.recipe import train
-from mmt.result import read_result, write_result
+from mmt.experiments.reproduce import read_result, write_result
+from mmt.training.config import read_config
+from mmt.training.recipe import train
+from tests.conftest import make_dataset, tiny_folder
 
-RESULTS = sorted((Path(__file__).parent.parent / "recipes" / "results").glob("*/result.json"))
+RESULTS = sorted((Path(__file__).parents[2] / "recipes" / "results").glob("*/result.json"))
 TRANSLATION = [path for path in RESULTS if "hypotheses_sha256" in json.loads(path.read_text())]
 
 SETTINGS = [

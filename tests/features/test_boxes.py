@@ -7,9 +7,9 @@ import pytest
 import torch
 from torchvision.transforms import InterpolationMode
 
-from mmt.backbones import _Pixels
-from mmt.boxes import boxes_between, region_boxes
-from mmt.features import FeatureSignature
+from mmt.data.feature_store import FeatureSignature
+from mmt.features.backbones import _Pixels
+from mmt.features.boxes import boxes_between, region_boxes
 
 NUMBERS = "mean0.5,0.5,0.5-std0.5,0.5,0.5"
 

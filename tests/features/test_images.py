@@ -19,13 +19,14 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from mmt import backbones, extraction, images
-from mmt.backbones import Backbone, load_backbone
+from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
-from mmt.extraction import compute_features, extract_features
-from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureStore
-from mmt.images import decode_image, find_images
+from mmt.features import backbones, images
+from mmt.features import extract as extraction
+from mmt.features.backbones import Backbone, load_backbone
+from mmt.features.extract import compute_features, extract_features
+from mmt.features.images import decode_image, find_images
+from mmt.features.writer import FeatureWriter
 
 DATA = Path(os.environ.get("MMT_DATA", "../shared/data"))
 
@@ -327,7 +328,7 @@ def test_files_that_are_not_taken_are_named(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_prepared_data_names_its_images(tmp_path: Path) -> None:
-    from mmt.prepared import DatasetInfo, write_dataset
+    from mmt.data.dataset import DatasetInfo, write_dataset
 
     def row(number: int, image: str, there: bool) -> dict[str, object]:
         return {"id": f"{number}", "image": image, "source": "a", "target": "b", "has_image": there}
@@ -719,7 +720,8 @@ def test_store_of_another_backbone_is_refused_by_name(lite0: Backbone, tmp_path:
 _SLOW_RUN = """
 import sys, time
 from pathlib import Path
-from mmt import backbones, extraction
+from mmt.features import backbones
+from mmt.features import extract as extraction
 plain = backbones.Backbone.forward
 def slow(self, x):
     time.sleep(0.1)  # so that the kill comes midway

@@ -13,13 +13,13 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from mmt.audio import AudioError, decode_audio
-from mmt.backbones import load_backbone
-from mmt.cli import main
+from mmt.cli.main import main
+from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
-from mmt.extraction import compute_features, extract_features, extract_folder, print_report
-from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureStore
+from mmt.features.backbones import load_backbone
+from mmt.features.extract import compute_features, extract_features, extract_folder, print_report
+from mmt.features.speech import AudioError, decode_audio
+from mmt.features.writer import FeatureWriter
 
 KINDS = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
 

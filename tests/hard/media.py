@@ -153,7 +153,7 @@ class Images(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.images import decode_image
+        from mmt.features.images import decode_image
 
         name, size, exact = truth.more
         before = set(folder.iterdir())
@@ -177,9 +177,9 @@ class _Colour(nn.Module):
     """A backbone that costs nothing: the mean colour of a picture."""
 
     def __new__(cls) -> Any:
-        from mmt.backbones import Backbone
-        from mmt.features import FeatureSignature
-        from mmt.images import decode_image
+        from mmt.data.feature_store import FeatureSignature
+        from mmt.features.backbones import Backbone
+        from mmt.features.images import decode_image
 
         class Colour(Backbone):
             def __init__(self) -> None:
@@ -251,12 +251,12 @@ class Folders(Reader):
         return Truth(kind, more=colours)
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.extraction import extract_features
-        from mmt.images import find_images
+        from mmt.features.extract import extract_features
+        from mmt.features.images import find_images
 
         found = find_images(folder / "in")
         report = extract_features(found, _Colour(), folder / "s", "float32", 2, 1, progress=False)
-        from mmt.features import FeatureStore
+        from mmt.data.feature_store import FeatureStore
 
         store = FeatureStore.open(folder / "s")
         if set(store.ids) | set(report.left_out) != set(found) or set(store.ids) & set(report.left_out):
@@ -276,7 +276,7 @@ class Audio(Reader):
     def prepare(self) -> None:
         import soundfile
 
-        from mmt.audio import load_logmel
+        from mmt.features.speech import load_logmel
 
         self.backbone = load_logmel("logmel80:1", "grid", None)
         kinds = (
@@ -401,7 +401,7 @@ class Config(Reader):
     def prepare(self) -> None:
         import yaml
 
-        from mmt.config import dump_config, read_config
+        from mmt.training.config import dump_config, read_config
 
         self.whole = dump_config(read_config(None, ["data.path=x"]))
         self.tree = yaml.safe_load(self.whole)
@@ -449,8 +449,8 @@ class Config(Reader):
         return ["--config", *(override[:30] for override in truth.more)]
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.compare import read_compare
-        from mmt.config import dump_config, read_config
+        from mmt.experiments.compare import read_compare
+        from mmt.training.config import dump_config, read_config
 
         before = os.getcwd()
         os.chdir(folder)

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from mmt.checkpoints import checkpoint_steps, load_weights
+from mmt.training.checkpoints import checkpoint_steps, load_weights
 from tests.hard.kill import SETTINGS, SMALL
 
 _STEPS = 60

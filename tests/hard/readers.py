@@ -129,7 +129,7 @@ class Text(Reader):
     name = "text"
 
     def prepare(self) -> None:
-        from mmt.text import Tokenizer, train_tokenizer
+        from mmt.data.tokenizer import Tokenizer, train_tokenizer
 
         lines = [side for pair in sentences(60, 0) for side in pair]
         train_tokenizer(lines, 330, self.base / "tokenizer.model")
@@ -208,8 +208,8 @@ class Text(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.inputs import Images, open_file
-        from mmt.lines import read_lines
+        from mmt.data.inputs import Images, open_file
+        from mmt.io.text_files import read_lines
 
         rows, kind = truth.more
         keys = {key for *_, key in rows}
@@ -243,7 +243,7 @@ class Output(Reader):
     name = "output"
 
     def prepare(self) -> None:
-        from mmt.text import Tokenizer, train_tokenizer
+        from mmt.data.tokenizer import Tokenizer, train_tokenizer
 
         lines = [side for pair in sentences(60, 0) for side in pair]
         train_tokenizer(lines, 330, self.base / "tokenizer.model")
@@ -256,10 +256,10 @@ class Output(Reader):
         return Truth("output", whole=True, more=(ids, given, one(rng, ("o.txt", "o.jsonl")), one(rng, (1, 2))))
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.files import write_output
-        from mmt.inputs import Line
-        from mmt.lines import decode_lines
-        from mmt.translator import Translation
+        from mmt.data.inputs import Line
+        from mmt.inference.files import write_output
+        from mmt.inference.torch_runtime import Translation
+        from mmt.io.text_files import decode_lines
 
         ids, given, name, n_best = truth.more
         results = [
@@ -382,7 +382,7 @@ class Tables(Reader):
             pairs = read_raw(folder / "raw", folder / "splits", source="en", target="de")["train"]
             found = list(zip(*pairs, strict=True))
         elif kind == "commute":
-            from mmt.commute import read_commute
+            from mmt.evidence.contrastive import read_commute
 
             found = [(i.source, i.correct, i.incorrect, i.image) for i in read_commute(folder)]
         elif kind in ("vqa-tsv", "vqa2", "gqa"):
@@ -397,7 +397,7 @@ class Tables(Reader):
             found = [(r["source"], r["target"], r["image"]) for of_split in splits.values() for r in of_split]
         elif kind == "mosi":
             from data_prep.mosi import prepare
-            from mmt.prepared import read_split
+            from mmt.data.dataset import read_split
 
             prepare(folder / "out", folder, missing="skip")
             found = [(row["id"], row["source"], row["image"]) for row in read_split(folder / "out", "train")]
@@ -405,14 +405,14 @@ class Tables(Reader):
             for key, source in same.items():
                 same_key(keys, f"#{key}#", source)
         elif kind == "n-best":
-            from mmt.scoring import read_n_best
+            from mmt.inference.scoring import read_n_best
 
             read = read_n_best(folder / "n.best", max(len(rows), 1))
             for (_, key), candidates in zip(rows, read, strict=False):
                 for candidate, _ in candidates:
                     same_key(keys, f"#{key}#", candidate)
         else:
-            from mmt.ambiguity import Lexicon
+            from mmt.metrics.ambiguity import Lexicon
 
             Lexicon.load(folder / "lexicon.json")
         for row in found:
@@ -467,8 +467,8 @@ class Names(Reader):
         name, where = truth.more
         images = folder / "images"
         if where == "files":
-            from mmt.files import FileTranslator
-            from mmt.inputs import Images, Input, Line
+            from mmt.data.inputs import Images, Input, Line
+            from mmt.inference.files import FileTranslator
 
             class _Looking:
                 features = None
@@ -484,14 +484,14 @@ class Names(Reader):
             if found is not None:
                 self.inside(Path(found), images)
         elif where == "commute":
-            from mmt.commute import Item, find_images
+            from mmt.evidence.contrastive import Item, find_images
 
             items = [Item("a", "b", "c", name), Item("a", "c", "b", "in.png")]
             for path in find_images(items, images, missing="skip").images:
                 self.inside(Path(path), images)
         elif where == "gallery":
-            from mmt.index import Index
-            from mmt.retrieve import Answer, Query, render
+            from mmt.cli.retrieve import Answer, Query, render
+            from mmt.inference.index import Index
 
             index = Index("images", [name], str(images), "exact", None)
             page = render([Query("a")], [[Answer(1, 0.5, name)]], index, folder)
@@ -502,7 +502,7 @@ class Names(Reader):
             if not picture or (picture[0] in page and name not in LINKS):
                 raise Wrong("a picture from outside the folder is in the page")
         elif where == "split":
-            from mmt.prepared import read_split
+            from mmt.data.dataset import read_split
 
             data = make_dataset(folder / "data", {"test": 3})
             inner = folder / "data" / "data2"
@@ -514,7 +514,7 @@ class Names(Reader):
             read_split(inner, split)
             raise Wrong(f"a split was read from outside the folder: {split!r}")
         else:
-            from mmt.images import find_images
+            from mmt.features.images import find_images
 
             for path in find_images(images).values():
                 self.inside(path, images)
@@ -539,8 +539,8 @@ class Features(Reader):
     name = "features"
 
     def prepare(self) -> None:
-        from mmt.feature_writer import FeatureWriter
-        from mmt.features import FeatureSignature
+        from mmt.data.feature_store import FeatureSignature
+        from mmt.features.writer import FeatureWriter
 
         self.ids = [f"im-{n}.png" for n in range(9)] + ["Ein Bär\u2028\x85.jpg"]
         for store in ("a", "b"):
@@ -628,9 +628,9 @@ class Features(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.feature_sets import open_features
-        from mmt.feature_writer import FeatureWriter
-        from mmt.features import FeatureStore
+        from mmt.data.feature_sets import open_features
+        from mmt.data.feature_store import FeatureStore
+        from mmt.features.writer import FeatureWriter
 
         kind = truth.more
         if kind.startswith("half"):
@@ -666,7 +666,7 @@ class Data(Reader):
     name = "data"
 
     def prepare(self) -> None:
-        from mmt.prepared import read_info, read_split
+        from mmt.data.dataset import read_info, read_split
 
         make_dataset(self.base / "data", {"train": 12, "val": 4, "test": 4})
         self.files = files_of(self.base / "data")
@@ -699,8 +699,8 @@ class Data(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.inputs import Images, open_data
-        from mmt.prepared import first_test_split, image_folder, read_info, read_split
+        from mmt.data.dataset import first_test_split, image_folder, read_info, read_split
+        from mmt.data.inputs import Images, open_data
 
         info = read_info(folder / "d")
         image_folder(folder / "d", info)
@@ -720,7 +720,7 @@ class Data(Reader):
 
 def world(base: Path) -> Path:
     """What ``tests.conftest.tiny_folder`` needs."""
-    from mmt.text import train_tokenizer
+    from mmt.data.tokenizer import train_tokenizer
     from tests.conftest import make_features
 
     make_features(base / "features", ["a.png", "b.png"])
@@ -770,7 +770,7 @@ class Models(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.translator import Translator
+        from mmt.inference.torch_runtime import Translator
 
         translator = Translator.from_dir(folder / "m")
         rows = None
@@ -833,8 +833,8 @@ class Weights(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.backbones import _read_state
-        from mmt.checkpoints import load_weights
+        from mmt.features.backbones import _read_state
+        from mmt.training.checkpoints import load_weights
 
         name, sentinel = truth.more
         try:
@@ -855,17 +855,17 @@ class IndexReader(Reader):
     name = "index"
 
     def prepare(self) -> None:
-        import mmt.index
+        import mmt.inference.index
 
         here = world(self.base)
         self.model = tiny_folder(here / "model", here, "none")
         self.items = [f"item-{n}.png" for n in range(8)] + ["Bär\u2028.jpg", "<b>"]
         vectors = np.stack([self.vector(item) for item in self.items])
-        before = mmt.index.EXACT_BELOW
-        mmt.index.write_index(here / "exact", "images", self.items, vectors, self.model)
-        mmt.index.EXACT_BELOW = 2
-        mmt.index.write_index(here / "hnsw", "images", self.items, vectors, self.model)
-        mmt.index.EXACT_BELOW = before
+        before = mmt.inference.index.EXACT_BELOW
+        mmt.inference.index.write_index(here / "exact", "images", self.items, vectors, self.model)
+        mmt.inference.index.EXACT_BELOW = 2
+        mmt.inference.index.write_index(here / "hnsw", "images", self.items, vectors, self.model)
+        mmt.inference.index.EXACT_BELOW = before
         self.files = {name: files_of(here / name) for name in ("exact", "hnsw")}
 
     @staticmethod
@@ -905,7 +905,7 @@ class IndexReader(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.index import open_index
+        from mmt.inference.index import open_index
 
         index = open_index(folder / "i", self.model)
         queries = np.stack([self.vector(item) for item in self.items])

@@ -21,34 +21,34 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import make_dataset, make_features, tiny_folder
 from PIL import Image
 
-import mmt.lines
+import mmt.io.text_files
 from data_prep.mosi import _read_table
 from data_prep.multi30k import read_hub
 from data_prep.vqa import gqa, vqa2
-from mmt.cli import main
-from mmt.commute import Item
-from mmt.commute import find_images as find_commute_images
-from mmt.config import read_config
+from mmt.cli.main import main
+from mmt.cli.retrieve import Answer, Query, render
+from mmt.data.dataset import DatasetInfo, read_info, read_split, write_dataset
+from mmt.data.feature_store import FeatureStore
+from mmt.data.inputs import Images, Input, Line, open_file
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureStore
-from mmt.files import FileTranslator, write_output, write_predictions
-from mmt.folder import load_model, read_card
-from mmt.images import ImageError, decode_image
-from mmt.index import Index, open_index, write_index
-from mmt.inputs import Images, Input, Line, open_file
-from mmt.lines import parse_json, read_lines
-from mmt.normalization import normalize
-from mmt.predictions import Prediction
-from mmt.prepared import DatasetInfo, read_info, read_split, write_dataset
-from mmt.retrieve import Answer, Query, render
-from mmt.selection import choose
-from mmt.sizes import MMTConfig
-from mmt.text import Tokenizer
-from mmt.translator import Translation, Translator
+from mmt.evidence.contrastive import Item
+from mmt.evidence.contrastive import find_images as find_commute_images
+from mmt.features.images import ImageError, decode_image
+from mmt.features.writer import FeatureWriter
+from mmt.inference.files import FileTranslator, write_output, write_predictions
+from mmt.inference.index import Index, open_index, write_index
+from mmt.inference.labelling import Prediction
+from mmt.inference.torch_runtime import Translation, Translator
+from mmt.io.normalization import normalize
+from mmt.io.text_files import parse_json, read_lines
+from mmt.model.config import MMTConfig
+from mmt.model.folder import load_model, read_card
+from mmt.training.config import read_config
+from mmt.training.selection import choose
+from tests.conftest import make_dataset, make_features, tiny_folder
 from tests.hard.fuzz import READERS, SHARES, run_case
 
 DEEP = "[" * 100_000
@@ -129,7 +129,7 @@ def test_json_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mmt.lines, "_LONGEST", 1000)
+    monkeypatch.setattr(mmt.io.text_files, "_LONGEST", 1000)
     (tmp_path / "a.txt").write_bytes(b"fine\n" + b"x" * 999 + b"\n")
     assert len(read_lines(tmp_path / "a.txt")) == 2
     (tmp_path / "a.txt").write_bytes(b"fine\n" + b"x" * 1001 + b"\n")
@@ -138,7 +138,7 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_text_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mmt.lines, "_UNPACKED", 1000)
+    monkeypatch.setattr(mmt.io.text_files, "_UNPACKED", 1000)
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"x\n" * 100_000))
     with pytest.raises(MMTError, match=r"a\.gz: unpacks to over 200 times its size"):
         read_lines(tmp_path / "a.gz")
@@ -217,7 +217,7 @@ def test_no_name_in_a_data_set_leads_out(tmp_path: Path, change: str) -> None:
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
-    from mmt.audio import AudioError, decode_audio
+    from mmt.features.speech import AudioError, decode_audio
 
     os.mkfifo(tmp_path / "pipe.png")
     with (tmp_path / "huge.png").open("wb") as file:
@@ -552,7 +552,7 @@ def test_the_one_reader_of_pickles_is_no_data_set(tmp_path: Path, monkeypatch: p
 def test_no_clip_folder_runs_code(tmp_path: Path) -> None:
     from transformers import CLIPVisionConfig
 
-    from mmt.backbones import load_backbone
+    from mmt.features.backbones import load_backbone
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1}
     CLIPVisionConfig(**sizes, image_size=8, patch_size=4, projection_dim=4).save_pretrained(tmp_path)
@@ -639,7 +639,7 @@ def test_settings_of_nothing_are_refused(setting: str) -> None:
 
 
 def test_text_that_ends_early_is_no_audio() -> None:
-    from mmt.audio import AudioError, decode_audio
+    from mmt.features.speech import AudioError, decode_audio
 
     with pytest.raises(AudioError, match="not audio"):
         decode_audio(io.BytesIO(b"RIFF").getvalue())

@@ -6,21 +6,21 @@ import itertools
 
 import pytest
 import torch
-from conftest import DIM, tiny_model
 from fairseq2.data.tokenizers import VocabularyInfo
 from fairseq2.generation.beam_search import BeamSearchSeq2SeqGenerator
 from fairseq2.generation.step_processor import BannedSequenceProcessor
 from fairseq2.models.transformer import TransformerModel
 from fairseq2.nn import BatchLayout
 
-from mmt.data import Batch, Example, collate
-from mmt.decoding import _best, beam_search
+from mmt.data.batch import Batch, Example, collate
+from mmt.data.tokenizer import BOS, EOS, PAD
 from mmt.errors import MMTError
-from mmt.fusion import FUSIONS
-from mmt.generator import ImageSeq2SeqGenerator
-from mmt.model import MMTModel
-from mmt.stepping import Precision, StepDecoder
-from mmt.text import BOS, EOS, PAD
+from mmt.inference.beam import _best, beam_search
+from mmt.model.fusion import FUSIONS
+from mmt.model.generator import ImageSeq2SeqGenerator
+from mmt.model.model import MMTModel
+from mmt.model.stepping import Precision, StepDecoder
+from tests.conftest import DIM, tiny_model
 
 EXAMPLES = [Example([5, 6, 7, 8, 9], []), Example([10, 11], []), Example([7], []), Example([8, 5, 9, 6], [])]
 V = 14

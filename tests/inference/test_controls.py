@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmt.controls import controlled_images, image_key, other_readings, wrong_images
 from mmt.errors import MMTError
+from mmt.inference.controls import controlled_images, image_key, other_readings, wrong_images
 
 IMAGES = st.lists(st.one_of(st.none(), st.integers(0, 30).map(str)), max_size=40)
 

@@ -12,14 +12,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import tiny_folder, tiny_model
 
-from mmt import files
-from mmt.files import FileTranslator
-from mmt.folder import ModelCard, save_model
-from mmt.inputs import Arriving, Images, Input, Line
-from mmt.text import Tokenizer
-from mmt.translating import Translation
+from mmt.data.inputs import Arriving, Images, Input, Line
+from mmt.data.tokenizer import Tokenizer
+from mmt.inference import files
+from mmt.inference.files import FileTranslator
+from mmt.inference.translator import Translation
+from mmt.model.folder import ModelCard, save_model
+from tests.conftest import tiny_folder, tiny_model
 
 
 def test_no_more_lines_are_read_than_a_chunk_ahead_of_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

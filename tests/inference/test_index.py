@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import mmt.index
+import mmt.inference.index
 from mmt.errors import MMTError
-from mmt.folder import TOKENIZER, WEIGHTS
-from mmt.index import check_place, model_checksum, open_index, write_index
+from mmt.inference.index import check_place, model_checksum, open_index, write_index
+from mmt.model.folder import TOKENIZER, WEIGHTS
 
 
 def unit(num: int, dim: int = 12, seed: int = 0) -> NDArray[np.float32]:
@@ -67,7 +67,7 @@ def test_a_large_index_finds_nearly_all_of_the_nearest(
     vectors, queries = unit(2000), unit(50, seed=1)
     items = [str(n) for n in range(2000)]
     exact = write_index(tmp_path / "exact", "images", items, vectors, model).search(queries, 10)[0]
-    monkeypatch.setattr(mmt.index, "EXACT_BELOW", 2000)
+    monkeypatch.setattr(mmt.inference.index, "EXACT_BELOW", 2000)
     write_index(tmp_path / "large", "images", items, vectors, model)
     large = open_index(tmp_path / "large", model)
     assert large.method == "approximate search by HNSW"

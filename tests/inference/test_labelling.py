@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import tiny_folder
-from test_recipe import SETTINGS, assert_same_weights, weights
 
 from eval import labels as eval_labels
-from mmt.backbones import load_backbone
-from mmt.cli import main
-from mmt.config import read_config
+from mmt.cli.main import main
+from mmt.data.dataset import DatasetInfo, read_split, write_dataset
+from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.labels import label_names, read_column, with_labels
 from mmt.errors import MMTError
-from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureSignature, FeatureStore
-from mmt.folder import read_card
-from mmt.labels import label_names, read_column, with_labels
-from mmt.predictions import predict
-from mmt.prepared import DatasetInfo, read_split, write_dataset
-from mmt.recipe import train
-from mmt.scoring import score_pairs
-from mmt.translator import Translator
+from mmt.features.backbones import load_backbone
+from mmt.features.writer import FeatureWriter
+from mmt.inference.labelling import predict
+from mmt.inference.scoring import score_pairs
+from mmt.inference.torch_runtime import Translator
+from mmt.model.folder import read_card
+from mmt.training.config import read_config
+from mmt.training.recipe import train
+from tests.conftest import tiny_folder
+from tests.training.test_recipe import SETTINGS, assert_same_weights, weights
 
 WORDS = {"fine": 1, "plain": 0, "poor": -1}
 ROOM, BINS = 12, 8
@@ -155,7 +155,7 @@ def test_a_recording_of_another_rate_is_resampled_and_it_is_said(
 ) -> None:
     import soundfile
 
-    from mmt import backbones as module
+    from mmt.features import backbones as module
 
     class Frames(module.Backbone):  # of the tiny world's signature, which no backbone has
         def __init__(self) -> None:
@@ -221,7 +221,7 @@ def test_images_without_features_are_named(trained: Path, spoken: Path, tmp_path
 
 def test_unknown_labels_are_refused_or_count_as_wrong(spoken: Path) -> None:
     examples = [None] * 24
-    from mmt.data import Example
+    from mmt.data.batch import Example
 
     given = [Example([5], []) for _ in examples]
     names = ["neutral", "positive"]

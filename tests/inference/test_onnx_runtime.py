@@ -15,18 +15,18 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import NOUNS, VERBS, make_features, tiny_folder, tiny_model
 
-from mmt.cli import main
+from mmt.cli.main import main
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.export import export_model
-from mmt.exported import ExportedTranslator
-from mmt.features import FeatureStore
-from mmt.folder import ModelCard, save_model
-from mmt.fusion import FUSIONS, DoubleAttention, LateFusion
-from mmt.text import Tokenizer
-from mmt.translating import Translation
-from mmt.translator import Translator
+from mmt.inference.onnx_export import export_model
+from mmt.inference.onnx_runtime import ExportedTranslator
+from mmt.inference.torch_runtime import Translator
+from mmt.inference.translator import Translation
+from mmt.model.folder import ModelCard, save_model
+from mmt.model.fusion import FUSIONS, DoubleAttention, LateFusion
+from tests.conftest import NOUNS, VERBS, make_features, tiny_folder, tiny_model
 
 # Of many lengths, so that batches have padding; one in parts, one empty.
 SENTENCES = [
@@ -113,7 +113,7 @@ def test_a_translation_loads_neither_torch_nor_fairseq2(text_only: Path, tmp_pat
     arguments = ["translate", "--model", str(text_only), "--input", str(tmp_path / "in.txt")]
     arguments += ["--runtime", "onnx", "--output", str(tmp_path / "out.txt")]
     code = (
-        "import sys; from mmt.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "import sys; from mmt.cli.main import main; main(sys.argv[1:], standalone_mode=False); "
         "print(sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import make_dataset, make_features, sentences, tiny_folder
 
-from mmt import scoring
-from mmt.cli import main
-from mmt.decoding import beam_search
+from mmt.cli.main import main
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import BOS, EOS
 from mmt.errors import MMTError
-from mmt.features import FeatureStore
-from mmt.scoring import (
+from mmt.inference import scoring
+from mmt.inference.beam import beam_search
+from mmt.inference.scoring import (
     PairScore,
     corpus_perplexity,
     read_n_best,
@@ -25,8 +25,8 @@ from mmt.scoring import (
     score_pairs,
     target_log_probs,
 )
-from mmt.text import BOS, EOS
-from mmt.translator import Translator
+from mmt.inference.torch_runtime import Translator
+from tests.conftest import make_dataset, make_features, sentences, tiny_folder
 
 PAIRS = [*sentences(12, 5), ("A dog.", "Ein Hund im Haus, ein Ball und ein Boot am Baum."), ("A", "Katze")]
 SOURCES, TARGETS = [source for source, _ in PAIRS], [target for _, target in PAIRS]

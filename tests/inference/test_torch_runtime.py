@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import NOUNS, make_features, tiny_folder, tiny_model
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from mmt.backbones import load_backbone
-from mmt.cli import main
-from mmt.controls import wrong_images
+from mmt.cli.main import main
+from mmt.data.dataset import read_split
+from mmt.data.feature_sets import open_features
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.extraction import compute_features, extract_folder
-from mmt.feature_sets import open_features
-from mmt.features import FeatureStore
-from mmt.folder import ModelCard, load_model, read_card, save_model
-from mmt.prepared import read_split
-from mmt.stepping import Precision
-from mmt.text import Tokenizer
-from mmt.translator import Translator
+from mmt.features.backbones import load_backbone
+from mmt.features.extract import compute_features, extract_folder
+from mmt.inference.controls import wrong_images
+from mmt.inference.torch_runtime import Translator
+from mmt.model.folder import ModelCard, load_model, read_card, save_model
+from mmt.model.stepping import Precision
+from tests.conftest import NOUNS, make_features, tiny_folder, tiny_model
 
 ODD_LINES = [
     "A dog sees the cat.",
@@ -172,7 +172,7 @@ def test_an_image_reaches_its_own_sentence(gated: Path, world: Path) -> None:
 
 
 def test_raw_files_equal_the_store(looking: Path, tmp_path: Path) -> None:
-    from mmt.extraction import extract_folder
+    from mmt.features.extract import extract_folder
 
     extract_folder(looking / "pictures", tmp_path / "store", dtype="float32", progress=False)
     store = FeatureStore.open(tmp_path / "store")

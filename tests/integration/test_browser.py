@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from mmt.index import Index
-from mmt.report import write_report
-from mmt.retrieve import Answer, Query, render
-from tests.test_report import HOSTILE, make_evidence, make_item, make_pictures, poisoned
+from mmt.cli.retrieve import Answer, Query, render
+from mmt.inference.index import Index
+from mmt.report.evidence import write_report
+from tests.report.test_evidence import HOSTILE, make_evidence, make_item, make_pictures, poisoned
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_recipe import settings
 
-import mmt.index
-from mmt.atomic import disk_error, write_together, writing
+import mmt.inference.index
+from mmt.data.dataset import DatasetInfo, read_split, write_dataset
 from mmt.errors import MMTError
-from mmt.folder import TOKENIZER, WEIGHTS
-from mmt.index import open_index, write_index
-from mmt.prepared import DatasetInfo, read_split, write_dataset
+from mmt.inference.index import open_index, write_index
+from mmt.io.atomic import disk_error, write_together, writing
+from mmt.model.folder import TOKENIZER, WEIGHTS
+from tests.training.test_recipe import settings
 
 LIMIT = 20_000  # bytes of a file: a disk that is full for whoever wants more
 
@@ -93,7 +93,7 @@ def test_features_go_on_when_there_is_room(tmp_path: Path) -> None:
 def test_an_index_that_has_no_room_leaves_the_old_one(
     num_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mmt.index, "EXACT_BELOW", 800)
+    monkeypatch.setattr(mmt.inference.index, "EXACT_BELOW", 800)
     model, folder = tmp_path / "model", tmp_path / "index"
     model.mkdir()
     for name in (WEIGHTS, TOKENIZER):

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from mmt.domain import read_pieces
+from mmt.data.dataset import read_info
+from mmt.data.domain import read_pieces
+from mmt.data.feature_store import read_meta
 from mmt.errors import MMTError
-from mmt.features import read_meta
-from mmt.folder import read_card
-from mmt.index import open_index
-from mmt.prepared import read_info
+from mmt.inference.index import open_index
+from mmt.model.folder import read_card
 
 READERS: dict[str, Callable[[Path], object]] = {
     "data": read_info,

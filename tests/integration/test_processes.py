@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import usual_signals
-from test_recipe import assert_same_weights, config, reports, settings
 
-import mmt.run
-from mmt.checkpoints import BUFFERS, checkpoint_steps, fit_last_checkpoint, load_weights
-from mmt.data import BatchReader, Example
+import mmt.training.run
+from mmt.data.batch import BatchReader, Example
 from mmt.errors import MMTError
-from mmt.model import MMTModel
-from mmt.recipe import train
-from mmt.sizes import MMTConfig
+from mmt.model.config import MMTConfig
+from mmt.model.model import MMTModel
+from mmt.training.checkpoints import BUFFERS, checkpoint_steps, fit_last_checkpoint, load_weights
+from mmt.training.recipe import train
+from tests.conftest import usual_signals
+from tests.training.test_recipe import assert_same_weights, config, reports, settings
 
 PLAIN = ("model.dropout_p=0", "regime.keep_last=4")  # else each process draws its own
 FSDP = ("stack.trainer.data_parallelism=fsdp",)
@@ -233,7 +233,7 @@ def test_nobody_waits_for_ever_for_the_tokenizer(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where process 0 has ended before the others could meet it, or sees another folder."""
-    monkeypatch.setattr(mmt.run, "_LONGEST_WAIT", 0.3)
+    monkeypatch.setattr(mmt.training.run, "_LONGEST_WAIT", 0.3)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(MMTError, match=r"tokenizer\.model: expected process 0 to make it"):

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import sentences
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
+from tests.conftest import sentences
+
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.partition("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
@@ -88,7 +89,7 @@ def test_multi30k_in_five_commands(multi30k: Path, tmp_path: Path) -> None:
 def test_every_option_in_the_readme_exists(command: str) -> None:
     import importlib
 
-    from mmt import cli
+    from mmt.cli import main as cli
 
     words = shlex.split(command.rpartition("| ")[2])
     if words[0] == "python":

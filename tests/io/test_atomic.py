@@ -16,7 +16,6 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import make_features, tiny_folder
 
 import data_prep.ambiguous
 import data_prep.captions
@@ -24,7 +23,7 @@ import data_prep.classes
 import data_prep.emodb
 import data_prep.mosi
 import data_prep.multi30k
-import data_prep.pictures
+import data_prep.pictures.__main__
 import data_prep.probes
 import data_prep.spoken
 import data_prep.vqa
@@ -35,8 +34,11 @@ import eval.result
 import eval.retrieval
 import eval.vqa
 import recipes.demo
-from mmt import cli
-from mmt.atomic import (
+from mmt.cli import main as cli
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.errors import MMTError
+from mmt.inference.index import write_index
+from mmt.io.atomic import (
     NoLocksError,
     hold,
     made_beside,
@@ -47,10 +49,8 @@ from mmt.atomic import (
     write_together,
     write_whole,
 )
-from mmt.errors import MMTError
-from mmt.index import write_index
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.stopping import Stopped
+from mmt.io.signals import Stopped
+from tests.conftest import make_features, tiny_folder
 
 ROWS = [{"id": "1", "image": "", "source": "a", "target": "b", "has_image": False}]
 
@@ -69,7 +69,7 @@ def python(code: str, **more: Any) -> subprocess.CompletedProcess[str]:
 def test_the_second_writer_names_the_first(tmp_path: Path) -> None:
     out, code = (
         tmp_path / "out",
-        "from pathlib import Path; from mmt.atomic import *\nwith only_writer(Path('out')): ",
+        "from pathlib import Path; from mmt.io.atomic import *\nwith only_writer(Path('out')): ",
     )
     with only_writer(out):
         done = python(code + "print('both')", cwd=tmp_path)
@@ -130,7 +130,7 @@ def test_a_folder_under_another_name_is_the_same(tmp_path: Path, monkeypatch: py
                 pass
             for kind in ("only_writer", "only_writer_in"):
                 done = python(
-                    f"from pathlib import Path; from mmt.atomic import *\nwith {kind}(Path('{other}')): 1"
+                    f"from pathlib import Path; from mmt.io.atomic import *\nwith {kind}(Path('{other}')): 1"
                 )
                 assert f"another process is writing it: process {os.getpid()} on " in done.stderr
 
@@ -175,7 +175,7 @@ COMMANDS: dict[str, tuple[click.Command, str]] = {
     "emodb": (data_prep.emodb.main, "{out} --emodb none --fold 0"),
     "mosi": (data_prep.mosi.main, "{out} --mosi none"),
     "multi30k": (data_prep.multi30k.main, "{out} --hub none --no-images"),
-    "pictures": (data_prep.pictures.main, "{out}"),
+    "pictures": (data_prep.pictures.__main__.main, "{out}"),
     "probes": (data_prep.probes.main, "none {out} --probe colour"),
     "spoken": (data_prep.spoken.main, "{out}"),
     "multi30k-vqa": (data_prep.vqa.main, "multi30k-vqa {out} --pairs none --images none"),
@@ -242,7 +242,7 @@ def test_shares_of_one_work_do_not_exclude_each_other(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("kind", ["replacing", "replacing_folder", "made_beside"])
 def test_what_a_killed_writer_left_blocks_nobody_and_goes(kind: str, tmp_path: Path) -> None:
     code = (
-        "import os, signal; from pathlib import Path; from mmt.atomic import *\n"
+        "import os, signal; from pathlib import Path; from mmt.io.atomic import *\n"
         f"with only_writer(Path('out')), {kind}(Path('out')) as made:\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -267,7 +267,7 @@ def test_what_a_live_writer_makes_stays(tmp_path: Path) -> None:
         stream.write(b"new")
         before = names(tmp_path)
         done = python(
-            "from pathlib import Path; from mmt.atomic import *\nwith only_writer(Path('out')): 1", cwd=tmp_path
+            "from pathlib import Path; from mmt.io.atomic import *\nwith only_writer(Path('out')): 1", cwd=tmp_path
         )
         assert done.returncode == 1
         assert names(tmp_path) == before
@@ -293,7 +293,7 @@ def test_a_stop_between_two_renames_leaves_the_old_folder(tmp_path: Path, monkey
 
 def test_a_worker_that_outlives_its_parent_holds_nothing(tmp_path: Path) -> None:
     code = (
-        "import os, time; from pathlib import Path; from mmt.atomic import *\n"
+        "import os, time; from pathlib import Path; from mmt.io.atomic import *\n"
         "with only_writer(Path('out')):\n"
         "    if (worker := os.fork()) == 0: os.close(1); os.close(2); time.sleep(60)\n"
         "    print(worker, flush=True); os._exit(0)"
@@ -398,9 +398,7 @@ def test_into_a_pipe_that_a_descriptor_names_is_written(tmp_path: Path) -> None:
 
 def test_dev_stdout_is_standard_output_also_where_it_is_added_to_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("before\n")
-    code = (
-        "from mmt.atomic import write_whole; from pathlib import Path; write_whole(Path('/dev/stdout'), 'more\\n')"
-    )
+    code = "from mmt.io.atomic import write_whole; from pathlib import Path; write_whole(Path('/dev/stdout'), 'more\\n')"
     for _ in range(2):
         with (tmp_path / "out").open("ab") as out:
             subprocess.run([sys.executable, "-c", code], stdout=out, check=True)

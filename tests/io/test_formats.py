@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import tiny_folder
 
-from mmt.cli import main
+from mmt.cli.main import main
+from mmt.cli.score import score_files
+from mmt.data.inputs import Images, Line, read_input, read_texts
 from mmt.errors import MMTError
-from mmt.inputs import Images, Line, read_input, read_texts
-from mmt.kinds import TRANSLATIONS, kind_of, writes_json
-from mmt.score import score_files
+from mmt.io.formats import TRANSLATIONS, kind_of, writes_json
+from tests.conftest import tiny_folder
 
 TABLES = {
     "csv": 'source,image\n"A dog, red.",a.jpg\nnull,\n"A ""cat""\nruns.",0007\n',

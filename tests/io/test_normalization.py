@@ -16,19 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.probes import Sentences, score
-from mmt.ambiguity import Lexicon, find_ambiguous, sense_accuracy
-from mmt.commute import Item, mirrored_pairs
-from mmt.data import Example
+from mmt.data.batch import Example
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.inputs import Images, read_input
+from mmt.data.labels import label_names, with_labels
+from mmt.data.masking import Probe, gold_items, probe_accuracy
+from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.errors import MMTError
-from mmt.inputs import Images, read_input
-from mmt.label_metrics import label_scores
-from mmt.labels import label_names, with_labels
-from mmt.lines import read_lines
-from mmt.normalization import is_blank, normalize
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.probes import Probe, gold_items, probe_accuracy
-from mmt.text import Tokenizer, train_tokenizer
-from mmt.vqa import answer_accuracy, prior_answers
+from mmt.evidence.contrastive import Item, mirrored_pairs
+from mmt.io.normalization import is_blank, normalize
+from mmt.io.text_files import read_lines
+from mmt.metrics.ambiguity import Lexicon, find_ambiguous, sense_accuracy
+from mmt.metrics.labels import label_scores
+from mmt.metrics.vqa import answer_accuracy, prior_answers
 
 IGNORABLE = [chr(i) for i in range(0x110000) if regex.match(r"\p{Default_Ignorable_Code_Point}", chr(i))]
 DROPPED = [

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from conftest import usual_signals
 
-from mmt.parallel import each_on_a_core
+from mmt.io.processes import each_on_a_core
+from tests.conftest import usual_signals
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +58,7 @@ def test_an_error_ends_the_work_and_gives_the_threads_back() -> None:
 
 def with_processes(code: str) -> subprocess.Popen[str]:
     """In a process of its own, as one with threads should not fork."""
-    start = (
-        "import os, signal, sys, time; from mmt.parallel import in_processes; from mmt.errors import MMTError\n"
-    )
+    start = "import os, signal, sys, time; from mmt.io.processes import in_processes; from mmt.errors import MMTError\n"
     command = [sys.executable, "-c", start + code]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=usual_signals
@@ -96,7 +94,7 @@ def test_processes_end_with_the_one_that_began_them() -> None:
 
 def test_a_stopped_work_in_processes_ends_soon() -> None:
     code = (
-        "from mmt.stopping import Stopped, stopping_at_once\n"
+        "from mmt.io.signals import Stopped, stopping_at_once\n"
         "def work(n): print(n, flush=True); time.sleep(0.05)\n"
         "try:\n"
         "    with stopping_at_once(): list(in_processes(work, range(4000), 2))\n"

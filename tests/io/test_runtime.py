@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import pkgutil
 import re
 import shutil
 import subprocess
@@ -16,23 +15,23 @@ from typing import NamedTuple
 
 import click
 import pytest
-from conftest import tiny_folder, tiny_model
-from test_recipe import settings as train_settings
 
 import data_prep
 import eval
-import mmt.cli
+import mmt.cli.main
 import recipes
-from mmt import runtime
-from mmt.backbones import load_backbone
-from mmt.command import Command
-from mmt.compare import read_compare, runs_of, training_of
-from mmt.config import read_config
-from mmt.extraction import compute_features
-from mmt.folder import ModelCard, save_model
-from mmt.recipe import train
-from mmt.text import Tokenizer
-from mmt.translator import Translator
+from mmt.cli.command import Command
+from mmt.data.tokenizer import Tokenizer
+from mmt.experiments.compare import read_compare, runs_of, training_of
+from mmt.features.backbones import load_backbone
+from mmt.features.extract import compute_features
+from mmt.inference.torch_runtime import Translator
+from mmt.io import runtime
+from mmt.model.folder import ModelCard, save_model
+from mmt.training.config import read_config
+from mmt.training.recipe import train
+from tests.conftest import tiny_folder, tiny_model
+from tests.training.test_recipe import settings as train_settings
 
 _OURS = re.compile("^(ORT_|HF_|DISABLE_|WANDB_|XDG_|MPLCONFIGDIR|TORCHINDUCTOR)")
 _CI = re.compile("^(CI$|.*_CI$|GITHUB_|BUILD_|JENKINS|TF_BUILD)")  # where ONNX Runtime reports nothing anyway
@@ -53,7 +52,7 @@ def alone(folder: Path, *arguments: str, **environment: str) -> tuple[subprocess
             command = [*wrapper, *command]
     kept = {n: value for n, value in os.environ.items() if not _OURS.match(n) and not _CI.match(n)}
     kept |= {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
-    kept["PYTHONPATH"] = str(Path(mmt.cli.__file__).parent.parent)
+    kept["PYTHONPATH"] = str(Path(mmt.__file__).parent.parent)
     done = subprocess.run(
         command, cwd=folder / "work", env=kept | environment, capture_output=True, text=True, timeout=300
     )
@@ -106,26 +105,26 @@ def everything(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
     data, store, source = str(w / "data"), str(w / "features"), str(out / "in.txt")
     commands = [
-        ["mmt.cli", "translate", "--model", str(gated), "--data", data, "--images", store],
-        ["mmt.cli", "export", "--model", str(text), "--out", str(out / "exported"), "--precision", "float32"],
-        ["mmt.cli", "translate", "--model", str(out / "exported"), "--input", source],
-        ["mmt.cli", "score-pairs", "--model", str(text), "--source", source, "--target", source],
-        ["mmt.cli", "score", "--ref", source, "--lang", "de", source, source, "--bootstrap", "10"],
-        ["mmt.cli", "train", str(out / "run"), "--config-file", str(out / "recipe.yaml")],
-        ["mmt.cli", "evidence", "--model", str(gated), "--data", data, "--images", store, "--output",
+        ["mmt.cli.main", "translate", "--model", str(gated), "--data", data, "--images", store],
+        ["mmt.cli.main", "export", "--model", str(text), "--out", str(out / "exported"), "--precision", "float32"],
+        ["mmt.cli.main", "translate", "--model", str(out / "exported"), "--input", source],
+        ["mmt.cli.main", "score-pairs", "--model", str(text), "--source", source, "--target", source],
+        ["mmt.cli.main", "score", "--ref", source, "--lang", "de", source, source, "--bootstrap", "10"],
+        ["mmt.cli.main", "train", str(out / "run"), "--config-file", str(out / "recipe.yaml")],
+        ["mmt.cli.main", "evidence", "--model", str(gated), "--data", data, "--images", store, "--output",
          str(out / "evidence")],
-        ["mmt.cli", "compare", str(out / "compare.yaml"), str(out / "compared")],
-        ["mmt.cli", "features", "--images", data, "--out", str(out / "features")],
-        ["mmt.cli", "predict", "--model", str(out / "labels"), "--input", source],
-        ["mmt.cli", "retrieve", "--model", str(out / "finder"), "--index", str(out / "photos.index"), "--images",
-         str(out / "features"), "a dog"],
+        ["mmt.cli.main", "compare", str(out / "compare.yaml"), str(out / "compared")],
+        ["mmt.cli.main", "features", "--images", data, "--out", str(out / "features")],
+        ["mmt.cli.main", "predict", "--model", str(out / "labels"), "--input", source],
+        ["mmt.cli.main", "retrieve", "--model", str(out / "finder"), "--index", str(out / "photos.index"),
+         "--images", str(out / "features"), "a dog"],
         ["eval.result", str(text), data, "test", str(out / "result")],
-        ["data_prep.pictures", str(out / "pictures"), "--train", "16", "--val", "16", "--test", "16",
+        ["data_prep.pictures.__main__", str(out / "pictures"), "--train", "16", "--val", "16", "--test", "16",
          "--contrastive", "16"],
         ["data_prep.classes", "match", str(out / "match"), "--data", str(out / "pictures")],
     ]  # fmt: skip
     folder = out / "alone"
-    done, reached = alone(folder, str(Path(__file__).with_name("alone.py")), json.dumps(commands))
+    done, reached = alone(folder, str(Path(__file__).parents[1] / "alone.py"), json.dumps(commands))
     return Run(out, done, reached, left(folder))
 
 
@@ -141,7 +140,7 @@ def test_an_exported_model_reports_to_nobody(everything: Run, tmp_path: Path, en
         given = ["-m", "mmt.cli", "translate", "--model", str(everything.out / "exported")]
         given += ["--input", str(everything.out / "in.txt")]
     else:
-        code = "import sys; from mmt.exported import ExportedTranslator as Translator; "
+        code = "import sys; from mmt.inference.onnx_runtime import ExportedTranslator as Translator; "
         code += "print(Translator.from_dir(sys.argv[1]).translate(['A dog.'])[0])"
         given = ["-c", code, str(everything.out / "exported")]
     done, reached = alone(tmp_path, *given)
@@ -160,9 +159,10 @@ def scripts() -> list[ModuleType]:
     """All that is run as ``python -m``."""
     found = []
     for package in (eval, data_prep, recipes):
-        for module in pkgutil.iter_modules(package.__path__):
-            name = f"{package.__name__}.{module.name}"
-            if "__main__" in Path(package.__path__[0], f"{module.name}.py").read_text(encoding="utf-8"):
+        root = Path(package.__path__[0])
+        for path in sorted(root.rglob("*.py")):
+            if "__main__" in path.read_text(encoding="utf-8"):
+                name = ".".join(path.relative_to(root.parent).with_suffix("").parts)
                 found.append(importlib.import_module(name))
     return found
 
@@ -173,7 +173,7 @@ def commands_of(module: ModuleType) -> list[click.Command]:
 
 
 def test_every_command_starts_in_the_same_way() -> None:
-    commands = [leaf for module in (mmt.cli, *scripts()) for leaf in commands_of(module)]
+    commands = [leaf for module in (mmt.cli.main, *scripts()) for leaf in commands_of(module)]
     assert len(commands) > 25
     assert [command.name for command in commands if not isinstance(command, Command)] == []
 
@@ -204,7 +204,7 @@ NOBODY = """
 import pwd, sys
 def getpwuid(uid): raise KeyError(f"getpwuid(): uid not found: {uid}")
 pwd.getpwuid = getpwuid
-from mmt.cli import main
+from mmt.cli.main import main
 main()
 """
 

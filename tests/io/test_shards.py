@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import tiny_model
 from PIL import Image
 
-from mmt.backbones import load_backbone
-from mmt.cli import main
+from mmt.cli.main import main
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.extraction import extract_features
-from mmt.feature_writer import FeatureWriter
-from mmt.features import FeatureStore
-from mmt.folder import ModelCard, save_model
-from mmt.images import find_images
-from mmt.shards import Parts, Shard, parts_folder
-from mmt.text import Tokenizer
+from mmt.features.backbones import load_backbone
+from mmt.features.extract import extract_features
+from mmt.features.images import find_images
+from mmt.features.writer import FeatureWriter
+from mmt.io.shards import Parts, Shard, parts_folder
+from mmt.model.folder import ModelCard, save_model
+from tests.conftest import tiny_model
 
 COUNTS = [2, 3, 11]  # the last is more than there are items
 
@@ -144,7 +144,7 @@ def test_a_killed_share_goes_on(
 
             patch.setattr(FeatureWriter, "append", append_twice)
         elif moment == "before its mark":
-            patch.setattr("mmt.shards.Parts.finish", die)
+            patch.setattr("mmt.io.shards.Parts.finish", die)
         else:
             rename = Path.rename
             patch.setattr(Path, "rename", lambda one, to: die() if "parts" in one.name else rename(one, to))
@@ -242,7 +242,7 @@ def translate(model: Path, source: Path, output: Path, *more: str) -> str:
 def test_translations_of_shares_are_those_of_one(
     name: str, more: tuple[str, ...], count: int, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmt.files._CHUNK", 4)
+    monkeypatch.setattr("mmt.inference.files._CHUNK", 4)
     source = tmp_path / "source.txt"
     source.write_text("".join(f"a man is number {n}\n" for n in range(23)))
     translate(model, source, tmp_path / f"alone_{name}", *more)

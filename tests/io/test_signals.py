@@ -12,11 +12,11 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from conftest import usual_signals
 
-from mmt.atomic import replacing, replacing_folder
-from mmt.command import Command, write_alone, write_alone_in
-from mmt.stopping import SIGNALS, Stopped, StopSwitch, stopping_at_once
+from mmt.cli.command import Command, write_alone, write_alone_in
+from mmt.io.atomic import replacing, replacing_folder
+from mmt.io.signals import SIGNALS, Stopped, StopSwitch, stopping_at_once
+from tests.conftest import usual_signals
 
 pytestmark = pytest.mark.usefixtures("_signals")
 
@@ -81,7 +81,7 @@ def test_a_switch_notes_the_first_signal_and_the_same_again_stops() -> None:
 def test_a_signal_is_noted_though_nobody_reads_what_is_said() -> None:
     """Ctrl+C behind a pipe ends the reader, too."""
     code = (
-        "import os, signal, sys; from mmt.stopping import StopSwitch\n"
+        "import os, signal, sys; from mmt.io.signals import StopSwitch\n"
         "r, w = os.pipe(); os.dup2(w, 2); os.close(w); os.close(r)\n"
         "with StopSwitch() as switch: os.kill(os.getpid(), signal.SIGINT); print(switch.asked)"
     )
@@ -109,7 +109,7 @@ def test_an_ignored_signal_stays_ignored(signum: signal.Signals) -> None:
 
 def test_a_forked_worker_ends_as_it_would_have() -> None:
     code = (  # in a process of its own, as one with threads should not fork
-        "import multiprocessing, time; from mmt.stopping import stopping_at_once\n"
+        "import multiprocessing, time; from mmt.io.signals import stopping_at_once\n"
         "with stopping_at_once():\n"
         "    worker = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))\n"
         "    worker.start(); time.sleep(0.3); worker.terminate(); worker.join(20)\n"
@@ -146,7 +146,8 @@ def test_links_and_devices_stay_what_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
 def test_no_file_takes_the_place_of_a_closed_stream(closed: tuple[int, ...], tmp_path: Path) -> None:
     code = (
-        "import os, sys, click, pathlib; from mmt.command import Command; from mmt.atomic import replacing\n"
+        "import os, sys, click, pathlib; from mmt.cli.command import Command\n"
+        "from mmt.io.atomic import replacing\n"
         "@click.command(cls=Command)\n"
         "def work():\n"
         "    with replacing(pathlib.Path('out')) as stream:\n"
@@ -169,8 +170,8 @@ def test_no_file_takes_the_place_of_a_closed_stream(closed: tuple[int, ...], tmp
 def test_a_closed_stream_that_is_needed_is_named(descriptor: int) -> None:
     wanted = ("sys.stdin.buffer if 0 else list(_decoded(None, '-'))", "next(iter([replacing(None).__enter__()]))")
     code = (
-        "import sys, click; from mmt.command import Command; from mmt.atomic import replacing\n"
-        "from mmt.inputs import _decoded\n"
+        "import sys, click; from mmt.cli.command import Command; from mmt.io.atomic import replacing\n"
+        "from mmt.data.inputs import _decoded\n"
         "@click.command(cls=Command)\n"
         f"def work(): {wanted[descriptor]}\n"
         "work()"
@@ -196,7 +197,7 @@ def test_scores_that_go_nowhere_are_no_success(tmp_path: Path) -> None:
 def test_work_goes_on_when_its_terminal_vanishes(tmp_path: Path) -> None:
     """A job that was disowned gets no signal, but its messages go nowhere."""
     code = (
-        "import sys, time, click, pathlib; from mmt.command import Command\n"
+        "import sys, time, click, pathlib; from mmt.cli.command import Command\n"
         "@click.command(cls=Command)\n"
         "def work():\n"
         "    click.echo('begun', err=True)\n"

@@ -13,12 +13,12 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from test_runtime import commands_of, scripts
 
-import mmt.cli
-from mmt.cli import main
-from mmt.compare_table import Row, Spread, table_of
-from mmt.screen import counted, print_table
+import mmt.cli.main
+from mmt.cli.main import main
+from mmt.experiments.table import Row, Spread, table_of
+from mmt.io.terminal import counted, print_table
+from tests.io.test_runtime import commands_of, scripts
 
 ROWS = [
     ["text only", "43.9 ± 1.2", "", "83.1"],
@@ -110,8 +110,8 @@ def test_one_of_a_thing_is_singular(count: int, said: str) -> None:
     assert counted(count, "query", "queries") == said
 
 
-COMMANDS = [(module, leaf) for module in (mmt.cli, *scripts()) for leaf in commands_of(module)]
-BENCHMARKS = ("eval.bench_", "recipes.train", "eval.score")
+COMMANDS = [(module, leaf) for module in (mmt.cli.main, *scripts()) for leaf in commands_of(module)]
+BENCHMARKS = ("eval.bench.", "recipes.train", "eval.score")
 
 
 def options() -> list[tuple[str, click.Option]]:
@@ -148,11 +148,11 @@ def test_every_command_that_runs_a_model_takes_threads() -> None:
         if not module.__name__.startswith((*BENCHMARKS, "eval.vqa"))
     ]
     without = [where for where, names in given if names & runs_a_model and "--threads" not in names]
-    assert without == ["mmt.cli export"]  # which computes nothing
+    assert without == ["mmt.cli.main export"]  # which computes nothing
 
 
 @pytest.mark.parametrize("width", ["40", "80"])
-@pytest.mark.parametrize("module", ["mmt.cli", "data_prep.vqa", "data_prep.classes"])
+@pytest.mark.parametrize("module", ["mmt.cli.main", "data_prep.vqa", "data_prep.classes"])
 def test_the_list_of_commands_is_not_cut(module: str, width: str) -> None:
     given = importlib.import_module(module).main
     done = CliRunner().invoke(given, ["--help"], terminal_width=int(width))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmt.errors import MMTError
-from mmt.lines import read_lines
+from mmt.io.text_files import read_lines
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])

@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import make_features, tiny_folder
 from sklearn.metrics import f1_score
 
 from data_prep.ambiguous import main as find_command
 from eval.ambiguous import main as score_command
-from mmt.ambiguity import (
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.errors import MMTError
+from mmt.evidence.collect import Inputs, collect
+from mmt.inference.controls import wrong_images
+from mmt.inference.torch_runtime import Translation, Translator
+from mmt.metrics.ambiguity import (
     RARE_P,
     RARER,
     SURPRISING,
@@ -29,12 +33,8 @@ from mmt.ambiguity import (
     find_ambiguous,
     sense_accuracy,
 )
-from mmt.collect import Inputs, collect
-from mmt.controls import wrong_images
-from mmt.errors import MMTError
-from mmt.lemmas import is_content, lemmatizer, true_case
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.translator import Translation, Translator
+from mmt.metrics.lemmas import is_content, lemmatizer, true_case
+from tests.conftest import make_features, tiny_folder
 
 ACTORS = {"man": "Mann", "dog": "Hund", "cat": "Kater", "thief": "Dieb"}
 VERBS = {"sees": "sieht", "finds": "findet", "paints": "malt"}

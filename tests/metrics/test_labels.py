@@ -11,7 +11,7 @@ from scipy.stats import pearsonr
 from sklearn.metrics import f1_score
 
 from mmt.errors import MMTError
-from mmt.label_metrics import draw_confusion, label_scores, sentiment_scores
+from mmt.metrics.labels import draw_confusion, label_scores, sentiment_scores
 
 # six items by hand: a is right 2 of 3 times, b 1 of 2, c (one item) never
 TRUTH = ["a", "a", "a", "b", "b", "c"]

@@ -9,9 +9,9 @@ import pytest
 from sacrebleu import corpus_bleu
 
 from mmt.errors import MMTError
-from mmt.languages import UNSPACED, is_unspaced, primary_language
-from mmt.metrics import METRICS, corpus_scores, metrics_for, paired_bootstrap
-from mmt.tasks import validation_bleu
+from mmt.metrics.languages import UNSPACED, is_unspaced, primary_language
+from mmt.metrics.translation import METRICS, corpus_scores, metrics_for, paired_bootstrap
+from mmt.training.tasks import validation_bleu
 
 TEXTS = {
     "en": "Two dogs are running through the deep snow.", "de": "Zwei Hunde laufen durch den tiefen Schnee.",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sacremoses import MosesTokenizer
 
-from mmt.moses import looks_tokenized, unescape
+from mmt.metrics.moses import looks_tokenized, unescape
 
 REAL = Path(os.environ.get("MMT_DATA", "../shared/data")) / "multi30k"
 RAW = {

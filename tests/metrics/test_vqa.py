@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from eval.vqa import evaluate, main
+from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.errors import MMTError
-from mmt.prepared import DatasetInfo, write_dataset
-from mmt.vqa import answer_accuracy, normalise_answer, prior_answers
+from mmt.metrics.vqa import answer_accuracy, normalise_answer, prior_answers
 
 # What the official vqaEval.py makes of each, run once.
 NORMAL_FORMS = {

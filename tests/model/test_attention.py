@@ -8,7 +8,7 @@ from fairseq2.models.transformer import AttentionBiasCache, CausalAttentionBias,
 from fairseq2.nn import BatchLayout
 from torch import nn
 
-from mmt.attention import Attention, Dropout, with_fast_dropout
+from mmt.model.attention import Attention, Dropout, with_fast_dropout
 
 
 def parts(lens: list[int], length: int) -> tuple[torch.Tensor, BatchLayout]:

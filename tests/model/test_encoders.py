@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import DIM, tiny_model
 from fairseq2.nn import BatchLayout
 
-from mmt.data import Example, collate
-from mmt.encoders import FrameEncoder, LSTMEncoder, _warped
-from mmt.fusion import FUSIONS
-from mmt.model import MMTModel
-from mmt.sizes import MMTConfig, ModelSizes
+from mmt.data.batch import Example, collate
+from mmt.model.config import MMTConfig, ModelSizes
+from mmt.model.encoders import FrameEncoder, LSTMEncoder, _warped
+from mmt.model.fusion import FUSIONS
+from mmt.model.model import MMTModel
+from tests.conftest import DIM, tiny_model
 
 V = 30
 KINDS = [name for name in FUSIONS if name != "none"]

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import DIM, tiny_folder, tiny_model
-from test_recipe import config, settings
 
-import mmt.fusion as fusion_module
-from mmt.data import Example, collate
+import mmt.model.fusion as fusion_module
+from mmt.data.batch import Example, collate
 from mmt.errors import MMTError
-from mmt.folder import load_model, read_card
-from mmt.fusion import (
+from mmt.io.plugins import import_modules
+from mmt.model.config import ModelSizes
+from mmt.model.folder import load_model, read_card
+from mmt.model.fusion import (
     FUSIONS,
     ConcatFusion,
     DoubleAttention,
@@ -38,8 +38,8 @@ from mmt.fusion import (
     mean_region,
     real_first,
 )
-from mmt.plugins import import_modules
-from mmt.sizes import ModelSizes
+from tests.conftest import DIM, tiny_folder, tiny_model
+from tests.training.test_recipe import config, settings
 
 KINDS = [name for name, kind in FUSIONS.items() if kind is not None and kind.look is not Fusion.look]
 N, S, R, D = 3, 5, 4, 8
@@ -280,7 +280,7 @@ def test_memory_takes_rows_whole() -> None:
 
 def own_fusion() -> str:
     """The module of the recipes' page, as it stands there."""
-    page = (Path(__file__).parent.parent / "recipes" / "README.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "recipes" / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(import torch\n.*?)```", page, re.DOTALL)
     return str(code)
 
@@ -306,8 +306,8 @@ def test_a_model_with_a_fusion_of_ones_own_is_loaded_where_its_module_is_importe
     (tmp_path / "shift_fusion.py").write_text(own_fusion(), encoding="utf-8")
 
     def mmt(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from mmt.cli import main; main()", *map(str, arguments)]
-        paths = {"PYTHONPATH": str(Path(__file__).parent.parent)}  # and not the current folder
+        command = [sys.executable, "-c", "from mmt.cli.main import main; main()", *map(str, arguments)]
+        paths = {"PYTHONPATH": str(Path(__file__).parents[2])}  # and not the current folder
         return subprocess.run(command, cwd=tmp_path, env=os.environ | paths, capture_output=True, text=True)
 
     setting = [word for one in settings(world, "regime.num_steps=3", fusion="shift") for word in ("--config", one)]
@@ -355,7 +355,7 @@ def test_a_module_that_cannot_be_imported_is_refused_in_one_line(
 
 
 def test_an_installed_package_adds_a_fusion_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = EntryPoint("theirs", "mmt.fusion:GatedFusion", "mmt.fusions")
+    entry = EntryPoint("theirs", "mmt.model.fusion:GatedFusion", "mmt.fusions")
     monkeypatch.setattr(fusion_module, "FUSIONS", dict(FUSIONS))
     installed = {("mmt.fusions", "theirs"): [entry]}
     monkeypatch.setattr(fusion_module, "entry_points", lambda *, group, name: installed.get((group, name), []))

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmt.losses import label_smoothed_nll
+from mmt.model.losses import label_smoothed_nll
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

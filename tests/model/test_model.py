@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import DIM, tiny_model
 from fairseq2.device import CPU
 from fairseq2.gang import create_fake_gangs
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 
-from mmt.data import Batch, Example, collate
-from mmt.fusion import FUSIONS, Memory
-from mmt.model import MMTModel
-from mmt.sizes import MMTConfig
+from mmt.data.batch import Batch, Example, collate
+from mmt.model.config import MMTConfig
+from mmt.model.fusion import FUSIONS, Memory
+from mmt.model.model import MMTModel
+from tests.conftest import DIM, tiny_model
 
 EXAMPLES = [Example([5, 6, 7], [8, 9]), Example([10, 11], [12, 13, 14, 15]), Example([16], [17])]
 KINDS = [name for name in FUSIONS if name != "none"]

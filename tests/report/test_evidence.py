@@ -18,9 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmt.charts import awareness_histogram
 from mmt.errors import MMTError
-from mmt.evidence import (
+from mmt.evidence.findings import (
     Awareness,
     ChoiceRow,
     Comparison,
@@ -34,8 +33,9 @@ from mmt.evidence import (
     Spread,
     Verdict,
 )
-from mmt.gallery import make_card
-from mmt.report import print_summary, render, to_json, visible, write_report
+from mmt.report.cards import make_card
+from mmt.report.charts import awareness_histogram
+from mmt.report.evidence import print_summary, render, to_json, visible, write_report
 
 HOSTILE = (
     "<script>document.title='hacked'</script>\"'><img src=x onerror=alert(1)></style>{{ 7*7 }}&amp;"

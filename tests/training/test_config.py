@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmt.compare import read_compare
-from mmt.config import TrainConfig, dump_config, read_config
 from mmt.errors import MMTError
-from mmt.fusion import FUSIONS
+from mmt.experiments.compare import read_compare
+from mmt.model.fusion import FUSIONS
+from mmt.training.config import TrainConfig, dump_config, read_config
 
-FILES = sorted((Path(__file__).parent.parent / "recipes" / "configs").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "recipes" / "configs").glob("*.yaml"))
 CONFIGS = [path for path in FILES if not path.stem.startswith("compare_")]
 COMPARISONS = [path for path in FILES if path not in CONFIGS]
 DATA = ["data.path=d"]

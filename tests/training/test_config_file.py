@@ -12,19 +12,19 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from annotated_types import Interval
 from click.testing import CliRunner
-from conftest import tiny_folder
 
 from data_prep.multi30k import read_hub
-from mmt.cli import main
-from mmt.compare import CompareConfig
-from mmt.config import TrainConfig, dump_config
-from mmt.config_file import parse_yaml, read_tree, settings_of, validated
+from mmt.cli.main import main
+from mmt.data.feature_store import FeatureStore
+from mmt.data.inputs import Images, open_file
 from mmt.errors import MMTError
-from mmt.features import FeatureStore
-from mmt.files import FileTranslator
-from mmt.images import image_file
-from mmt.inputs import Images, open_file
-from mmt.translator import Translator
+from mmt.experiments.compare import CompareConfig
+from mmt.features.images import image_file
+from mmt.inference.files import FileTranslator
+from mmt.inference.torch_runtime import Translator
+from mmt.training.config import TrainConfig, dump_config
+from mmt.training.config_file import parse_yaml, read_tree, settings_of, validated
+from tests.conftest import tiny_folder
 
 
 def leaves(kls: type, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:

@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import DIM, make_features, tiny_model
 from safetensors.torch import load_file
-from test_recipe import assert_same_weights, config, reports, weights
 
 from data_prep.probes import prepare
-from mmt.config import read_config
-from mmt.data import Batch, BatchReader, Example, collate
+from mmt.data.batch import Batch, BatchReader, Example, collate
+from mmt.data.dataset import DatasetInfo, read_info, read_split, write_dataset
+from mmt.data.feature_store import FeatureStore
+from mmt.data.masking import Probe, check_masked_alike
+from mmt.data.tokenizer import EOS, PAD, UNK
 from mmt.errors import MMTError
-from mmt.features import FeatureStore
-from mmt.folder import load_model, read_card
-from mmt.fusion import FUSIONS
-from mmt.losses import soft_cross_entropy
-from mmt.model import MMTModel
-from mmt.objectives import (
+from mmt.model.folder import load_model, read_card
+from mmt.model.fusion import FUSIONS
+from mmt.model.losses import soft_cross_entropy
+from mmt.model.model import MMTModel
+from mmt.training.config import read_config
+from mmt.training.objectives import (
     classification,
     contrastive,
     faithfulness,
@@ -30,10 +31,9 @@ from mmt.objectives import (
     masked_words,
     regression,
 )
-from mmt.prepared import DatasetInfo, read_info, read_split, write_dataset
-from mmt.probes import Probe, check_masked_alike
-from mmt.recipe import train
-from mmt.text import EOS, PAD, UNK
+from mmt.training.recipe import train
+from tests.conftest import DIM, make_features, tiny_model
+from tests.training.test_recipe import assert_same_weights, config, reports, weights
 
 V = 30
 KINDS = [name for name in FUSIONS if name != "none"]

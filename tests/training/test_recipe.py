@@ -15,22 +15,22 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_features, usual_signals
 from fairseq2.recipe import RecipeContext
 from fairseq2.task import Task
 from fairseq2.trainer import Trainer
 from safetensors.torch import load_file
 
-from mmt.checkpoints import checkpoint_steps
-from mmt.config import TrainConfig, read_config
-from mmt.domain import read_pieces
+from mmt.data.dataset import read_info
+from mmt.data.domain import read_pieces
 from mmt.errors import MMTError
-from mmt.folder import read_card
-from mmt.model import MMTModel
-from mmt.prepared import read_info
-from mmt.recipe import train
-from mmt.stopping import SIGNALS, Stopped
-from mmt.trainer import Patience
+from mmt.io.signals import SIGNALS, Stopped
+from mmt.model.folder import read_card
+from mmt.model.model import MMTModel
+from mmt.training.checkpoints import checkpoint_steps
+from mmt.training.config import TrainConfig, read_config
+from mmt.training.recipe import train
+from mmt.training.trainer import Patience
+from tests.conftest import make_features, usual_signals
 
 SETTINGS = [
     "text.vocab_size=330",
@@ -117,7 +117,7 @@ def test_the_model_is_in_the_gangs_of_its_run(
         assert attention.q_proj.tp_gang is context.gangs.tp
         raise Made
 
-    monkeypatch.setattr("mmt.recipe._TranslationRecipe.create_task", stop)
+    monkeypatch.setattr("mmt.training.recipe._TranslationRecipe.create_task", stop)
     with pytest.raises(Made):
         train(tmp_path / "run", config(world))
 
@@ -369,9 +369,9 @@ def test_early_stopping_ends_the_run_with_a_model(world: Path, tmp_path: Path) -
 
 def test_a_masked_data_set_keeps_its_mask_whole(world: Path, tmp_path: Path) -> None:
     from data_prep.probes import prepare
-    from mmt.prepared import read_split, write_dataset
-    from mmt.probes import Probe, check_masked_alike
-    from mmt.run import _tokenizer
+    from mmt.data.dataset import read_split, write_dataset
+    from mmt.data.masking import Probe, check_masked_alike
+    from mmt.training.run import _tokenizer
 
     rows = [
         {**row, "source": row["source"].replace("A ", "A red "), "target": f"Roter {row['target']}"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmt.schedule import InverseSquareRoot, ScheduleConfig
+from mmt.training.schedule import InverseSquareRoot, ScheduleConfig
 
 
 def rates(num: int, cooldown: int, start: float = 0.0) -> list[float]:

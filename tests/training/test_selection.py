@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_model
 
-from mmt.data import Example, collate
+from mmt.data.batch import Example, collate
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.selection import average, choose, totals
-from mmt.text import Tokenizer
+from mmt.training.selection import average, choose, totals
+from tests.conftest import tiny_model
 
 
 def test_the_average_is_the_mean_of_each_tensor() -> None:
@@ -31,7 +31,7 @@ def write_checkpoint(output: Path, step: int, state: dict[str, torch.Tensor], sc
 
 def test_the_better_of_best_and_average_is_chosen(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """The targets are what the model of update 2 says, so nothing can beat it."""
-    from mmt.decoding import beam_search
+    from mmt.inference.beam import beam_search
 
     models = [tiny_model(tokenizer.vocab_size, seed=seed) for seed in range(3)]
     for step, model in enumerate(models, 1):

@@ -1,0 +1,1 @@
+"""The built-in dataset: drawings, their sentences, and the command that makes both."""

@@ -1,0 +1,6 @@
+"""``python -m mmt.cli``: the ``mmt`` command."""
+
+from mmt.cli.main import main
+
+if __name__ == "__main__":
+    main()

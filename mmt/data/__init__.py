@@ -1,0 +1,1 @@
+"""What is read: datasets, tokenizers, inputs, feature stores, batches."""

@@ -1,0 +1,1 @@
+"""Does the model look? Systems under controls, contrastive pairs, gates and maps."""

@@ -1,0 +1,1 @@
+"""Many runs: comparing fusions, features and seeds; reproducing a result."""

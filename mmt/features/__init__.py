@@ -1,0 +1,1 @@
+"""Pixels and sound to features: backbones, images, speech, extraction."""

@@ -1,0 +1,1 @@
+"""Files and processes: reading, atomic writing, shards, signals. No torch at import."""

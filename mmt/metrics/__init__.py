@@ -1,0 +1,1 @@
+"""Text in, numbers out: metrics, significance, labels, retrieval. No model."""

@@ -1,0 +1,1 @@
+"""The model: text encoder and decoder, image encoder, fusion, heads."""

@@ -1,0 +1,1 @@
+"""Pages: the evidence report, cards, charts and templates."""

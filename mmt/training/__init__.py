@@ -1,0 +1,1 @@
+"""Training: configuration, tasks, the fairseq2 recipe and trainer, checkpoints."""
