@@ -6,7 +6,8 @@
     python -m data_prep.vqa gqa data/gqa --questions train_balanced_questions.json --images gqa/images
 
 Beside the columns of every prepared dataset there are ``kind`` (of the question), ``answers`` (of all annotators;
-a list of one where there is one) and ``label`` (the target in VQA's normal form, ``mmt.metrics.vqa``: a class to predict).
+a list of one where there is one) and ``label`` (the target in VQA's normal form, ``mmt.metrics.vqa``: a class to
+predict).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Measures how many lines are called out of domain (``mmt.data.domain``): of a dataset's own splits, and of others.
+"""Measures how many lines are called out of domain (``mmt.data.domain``): of a dataset's own splits, and of
+others.
 
     python -m eval.out_of_domain data/multi30k_en_de
     python -m eval.out_of_domain data/pictures --vocab-size 1000 other.en

@@ -29,7 +29,9 @@ class _LocalPath(click.Path):
 
 
 def write_alone(*outputs: Path | None) -> None:
-    """Makes the running command the only writer of its outputs until it ends: see ``mmt.io.atomic.only_writer``."""
+    """Makes the running command the only writer of its outputs until it ends: see
+    ``mmt.io.atomic.only_writer``.
+    """
     click.get_current_context().with_resource(only_writer(*outputs))
 
 

@@ -44,7 +44,8 @@ class DatasetInfo:
     """What a prepared dataset says of itself.
 
     ``images`` is the image folder: relative to the dataset's folder when it lies inside it (the folder can
-    then be moved), absolute otherwise. ``probe`` says how its sources were masked (``mmt.data.masking``), if they were.
+    then be moved), absolute otherwise. ``probe`` says how its sources were masked (``mmt.data.masking``), if they
+    were.
     """
 
     name: str

@@ -74,7 +74,7 @@ class TrainingPieces:
         return _a_character(bits, characters[line].sum()) > self.most_bits
 
     def to_json(self) -> str:
-        value = {"about": "how often each piece occurs in the source side of the training text; mmt/data/domain.py",
+        value = {"about": "how often each piece occurs in the training text's source side; mmt/data/domain.py",
                  "most_bits_a_character": self.most_bits, "counts": self.counts.tolist()}  # fmt: skip
         return json.dumps(value) + "\n"
 

@@ -117,8 +117,8 @@ def read_input(
     jsonl  ``{"source": "...", "image": "..."}``; the image may be null or missing
     ====== ====================================================================================
 
-    Of columns with names, and of JSON, the sentence is the first of ``mmt.io.formats.SOURCES``, the image the first of
-    ``IMAGES``; others are left alone. Each may be packed by gzip.
+    Of columns with names, and of JSON, the sentence is the first of ``mmt.io.formats.SOURCES``, the image the
+    first of ``IMAGES``; others are left alone. Each may be packed by gzip.
 
     Args:
         path: the file, None for standard input.
@@ -234,7 +234,8 @@ def read_texts(path: Path, names: Sequence[str]) -> list[str]:
     Returns:
         Without the white space around them; blank ones stay, as "".
     Raises:
-        MMTError: as ``mmt.io.text_files.read_lines``; a table or JSON lines without such a column, or of another kind than
+        MMTError: as ``mmt.io.text_files.read_lines``; a table or JSON lines without such a column, or of another
+        kind than
             its name says.
     """
     kind = kind_of(path)

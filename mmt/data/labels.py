@@ -72,7 +72,9 @@ def with_labels(
 
 
 def read_labels(folder: Path, split: str, column: str) -> list[str]:
-    """The labels in a column as they are compared (``mmt.io.normalization``). Raises MMTError as ``read_column``."""
+    """The labels in a column as they are compared (``mmt.io.normalization``). Raises MMTError as
+    ``read_column``.
+    """
     return [normalize(label) for label in read_column(folder, split, column, str)]
 
 

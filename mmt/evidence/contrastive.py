@@ -254,8 +254,8 @@ def judge(
 ) -> CommuteResult:
     """Lets a model choose between the two translations of each item.
 
-    Equal texts with equal images are scored once (``mmt.inference.scoring.score_pairs``), so that of two mirrored items a
-    model that does not see their images gets exactly one right, or none in a true tie.
+    Equal texts with equal images are scored once (``mmt.inference.scoring.score_pairs``), so that of two mirrored
+    items a model that does not see their images gets exactly one right, or none in a true tie.
 
     Args:
         images: one an item, as ``find_images`` gives them; None for a text-only model.

@@ -43,7 +43,8 @@ class Comparison:
     question: "Better than text-only?", or "Better than the other model?" if ``against`` uses images, too.
     answer: ``yes`` if the interval is above 0; ``worse`` if it is below 0; ``no`` if the interval has 0 in it and
         ends below ``SMALLEST_GAIN``, or if every translation is the same; ``not shown`` otherwise, and where there
-        are fewer than ``mmt.metrics.translation.FEWEST_SENTENCES`` sentences. ``not compared`` without ``against``.
+        are fewer than ``mmt.metrics.translation.FEWEST_SENTENCES`` sentences. ``not compared`` without
+        ``against``.
     sentence: the same in words, with the numbers; or how to get an answer.
     scores: mean sentence chrF2 of the model and of ``against``.
     difference, interval, p_value: in chrF2 points; None where there is no test.

@@ -21,7 +21,8 @@ def region_boxes(signature: FeatureSignature, width: int, height: int) -> list[B
         signature: of the features; its transform says which square of the picture the backbone saw.
         width, height: of the upright picture, in pixels.
     Returns:
-        R boxes, row by row; None where the transform is not one of ``mmt.features.backbones`` or R is no square number.
+        R boxes, row by row; None where the transform is not one of ``mmt.features.backbones`` or R is no square
+        number.
     """
     side = math.isqrt(signature.num_regions)
     if side**2 != signature.num_regions:

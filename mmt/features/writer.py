@@ -1,4 +1,6 @@
-"""Writes feature stores, so that a kill loses at most the batch being written. Their form: ``mmt.data.feature_store``."""
+"""Writes feature stores, so that a kill loses at most the batch being written. Their form:
+``mmt.data.feature_store``.
+"""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ _CHUNK = 2048  # lines sorted by length and held in memory, with their images' f
 class Counts:
     """What was translated: sentences, those with an image, and the images that were named but missing.
 
-    ``out_of_domain``: sentences unlike the training text (``mmt.data.domain``), ``first`` the number of the first one's
-    line; ``by_bytes`` where the model folder does not know its training text, so that bytes alone tell.
+    ``out_of_domain``: sentences unlike the training text (``mmt.data.domain``), ``first`` the number of the first
+    one's line; ``by_bytes`` where the model folder does not know its training text, so that bytes alone tell.
     """
 
     sentences: int = 0

@@ -160,7 +160,8 @@ class _Decoder(nn.Module):
             states = layer(states, remember, unseen, trees.tree_unflatten(seen, self._like)[number])
         log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1)  # (N * B, V)
         ends = log_p[:, EOS].view(scores.shape) + scores
-        # As in mmt.inference.beam: the best lie in those blocks of the vocabulary whose own best are best. One or two
+        # As in mmt.inference.beam: the best lie in those blocks of the vocabulary whose own best are best. One or
+        # two
         # blocks of a beam have pad and bos, which are no candidates, and may stand too high by them: so 2 B more.
         num_blocks, block = log_p.size(1) // self._block, self._block
         blocks = log_p.view(scores.size(0), -1, block)  # (N, B * V / block, block)

@@ -151,8 +151,8 @@ class Graphs:
 
 
 class _Steps:
-    """``mmt.inference.search.Steps`` by ONNX Runtime. The keys and values of a beam stay where they were written, and a mask
-    says which of them a beam may see: its own past."""
+    """``mmt.inference.search.Steps`` by ONNX Runtime. The keys and values of a beam stay where they were written,
+    and a mask says which of them a beam may see: its own past."""
 
     def __init__(self, decoder: Any, seen: list[NDArray[Any]]) -> None:
         from onnxruntime import OrtValue

@@ -41,8 +41,8 @@ class Translation:
     """One translation: its text, its length-normalised log-probability, and whether an image was looked at.
 
     ``score`` is the mean over the parts where a long line was translated in parts, and 0 for an empty line.
-    ``out_of_domain``: the source is unlike the text that the model was trained on (``mmt.data.domain``), so that the
-    translation may have nothing to do with it.
+    ``out_of_domain``: the source is unlike the text that the model was trained on (``mmt.data.domain``), so that
+    the translation may have nothing to do with it.
     """
 
     text: str

@@ -22,7 +22,9 @@ imported: list[str] = []
 
 
 def import_option(command: _Command) -> _Command:
-    """Adds ``--import`` to a command that builds or loads models; ``mmt.cli.command.Command`` does what it asks."""
+    """Adds ``--import`` to a command that builds or loads models; ``mmt.cli.command.Command`` does what it
+    asks.
+    """
 
     def keep(ctx: click.Context, _: click.Parameter, modules: tuple[str, ...]) -> None:
         ctx.meta[_META] = modules

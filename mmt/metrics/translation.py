@@ -123,7 +123,8 @@ def corpus_scores(
 ) -> dict[str, Score]:
     """Scores one system's translations.
 
-    Both sides are normalised first (``mmt.io.normalization``), and every signature says so: ``norm:nfc``, after what
+    Both sides are normalised first (``mmt.io.normalization``), and every signature says so: ``norm:nfc``, after
+    what
     sacrebleu says; Moses' escapes (``&apos;``) are undone. Where that changes no line but in its white space, the
     scores are sacrebleu's own.
 

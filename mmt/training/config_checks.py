@@ -1,4 +1,6 @@
-"""Which settings of a training run go together; the range of each by itself is its type's, in ``mmt.training.config``."""
+"""Which settings of a training run go together; the range of each by itself is its type's, in
+``mmt.training.config``.
+"""
 
 from __future__ import annotations
 

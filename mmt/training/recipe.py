@@ -1,7 +1,8 @@
 """Training: the only place that knows fairseq2's recipe, registry and dependency container.
 
 fairseq2 0.8.1 gives the trainer, optimisers, schedules, checkpoints, metric recorders, DDP and FSDP2; this file
-says what is trained (``mmt.training.tasks``), with what settings (``mmt.training.config``), and makes a model folder of the result.
+says what is trained (``mmt.training.tasks``), with what settings (``mmt.training.config``), and makes a model
+folder of the result.
 """
 
 from __future__ import annotations

@@ -398,7 +398,10 @@ def test_into_a_pipe_that_a_descriptor_names_is_written(tmp_path: Path) -> None:
 
 def test_dev_stdout_is_standard_output_also_where_it_is_added_to_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("before\n")
-    code = "from mmt.io.atomic import write_whole; from pathlib import Path; write_whole(Path('/dev/stdout'), 'more\\n')"
+    code = (
+        "from mmt.io.atomic import write_whole; from pathlib import Path; "
+        "write_whole(Path('/dev/stdout'), 'more\\n')"
+    )
     for _ in range(2):
         with (tmp_path / "out").open("ab") as out:
             subprocess.run([sys.executable, "-c", code], stdout=out, check=True)

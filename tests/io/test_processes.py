@@ -58,7 +58,10 @@ def test_an_error_ends_the_work_and_gives_the_threads_back() -> None:
 
 def with_processes(code: str) -> subprocess.Popen[str]:
     """In a process of its own, as one with threads should not fork."""
-    start = "import os, signal, sys, time; from mmt.io.processes import in_processes; from mmt.errors import MMTError\n"
+    start = (
+        "import os, signal, sys, time; from mmt.io.processes import in_processes\n"
+        "from mmt.errors import MMTError\n"
+    )
     command = [sys.executable, "-c", start + code]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=usual_signals
