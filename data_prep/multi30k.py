@@ -35,11 +35,12 @@ from typing import Any, Literal, NamedTuple
 import click
 
 from mmt.cli.command import Command, write_alone
+from mmt.cli.options import shard_option
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
 from mmt.data.image_names import Names, files_below, files_in
 from mmt.errors import MMTError, is_url, nearest
 from mmt.io.normalization import is_blank
-from mmt.io.shards import Parts, Shard, shard_option
+from mmt.io.shards import Parts, Shard
 from mmt.io.terminal import counted
 from mmt.io.text_files import read_lines
 from mmt.metrics.moses import looks_tokenized, unescape

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import threads_option
+from mmt.cli.options import import_option, threads_option
 from mmt.errors import MMTError
 from mmt.evidence.contrastive import (
     Choices,
@@ -29,7 +29,6 @@ from mmt.evidence.contrastive import (
 )
 from mmt.io.atomic import check_file, replacing
 from mmt.io.formats import packing
-from mmt.io.plugins import import_option
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import console, counted, print_table
 from mmt.metrics.translation import McNemar, mcnemar

@@ -21,13 +21,12 @@ from typing import Any
 import click
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import threads_option
+from mmt.cli.options import import_option, threads_option
 from mmt.data.dataset import read_info, read_split
 from mmt.data.image_names import Names
 from mmt.data.labels import read_column, read_labels
 from mmt.errors import MMTError
 from mmt.io.atomic import write_whole
-from mmt.io.plugins import import_option
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import counted, print_table
 from mmt.metrics.labels import draw_confusion, label_scores, sentiment_scores

@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import threads_option
-from mmt.io.plugins import import_option
+from mmt.cli.options import import_option, threads_option
 from mmt.io.runtime import use_threads
 
 _PATH = click.Path(path_type=Path)

@@ -21,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import draws_option, draws_seed_option, stores_option, threads_option
+from mmt.cli.options import draws_option, draws_seed_option, import_option, stores_option, threads_option
 from mmt.data.dataset import image_folder, read_info, read_split
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
 from mmt.inference.controls import wrong_images
 from mmt.io.atomic import make_folder, write_whole
-from mmt.io.plugins import import_option
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import console, counted, print_table
 from mmt.metrics.retrieval import FIGURES, chance, figures, ranks

@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
+from mmt.cli.options import IMPORTED
 from mmt.errors import MMTError, is_url
 from mmt.io import runtime
 from mmt.io.atomic import disk_error, only_writer, only_writer_in, remedy
-from mmt.io.plugins import import_given
+from mmt.io.plugins import import_modules
 from mmt.io.signals import Stopped, outlive_terminal, stopping_at_once
 from mmt.io.terminal import any_encoding
 
@@ -71,7 +72,7 @@ class Command(click.Command):
         try:
             with stopping_at_once():
                 try:
-                    import_given(ctx)
+                    import_modules(ctx.meta.get(IMPORTED, ()))
                     return super().invoke(ctx)
                 finally:
                     ctx.close()  # the locks, while a second signal does not end the process

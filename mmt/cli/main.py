@@ -12,16 +12,15 @@ import click
 
 from mmt import __version__
 from mmt.cli.command import Command, write_alone, write_alone_in
-from mmt.cli.options import draws_option, draws_seed_option, threads_option
+from mmt.cli.options import draws_option, draws_seed_option, import_option, shard_option, threads_option
 from mmt.cli.retrieve import retrieve_command
 from mmt.cli.score import score_command
 from mmt.cli.score_pairs import score_pairs_command
 from mmt.cli.translate import predict_command, translate_command
 from mmt.errors import MMTError
-from mmt.io.plugins import import_option
 from mmt.io.processes import rank
 from mmt.io.runtime import use_threads
-from mmt.io.shards import Shard, shard_option
+from mmt.io.shards import Shard
 from mmt.io.terminal import counted
 
 if TYPE_CHECKING:

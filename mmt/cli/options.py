@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+IMPORTED = "mmt.import"
+"""Where ``import_option`` puts the modules, in the context's ``meta``."""
 
 _PATH = click.Path(path_type=Path)
 
@@ -30,4 +37,28 @@ stores_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Number of CPU threads.  [default: all cores]"
 )
+shard_option = click.option(
+    "--shard",
+    metavar="K/N",
+    help="Process shard K of N; the last one merges the results.  [default: by torchrun or srun]",
+)
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bar and no summary.")
+
+
+def import_option(command: _Command) -> _Command:
+    """Adds ``--import`` to a command that builds or loads models; ``mmt.cli.command.Command`` imports the modules
+    before it runs the command.
+    """
+
+    def keep(ctx: click.Context, _: click.Parameter, modules: tuple[str, ...]) -> None:
+        ctx.meta[IMPORTED] = modules
+
+    return click.option(
+        "--import",
+        "modules",
+        multiple=True,
+        metavar="MODULE",
+        expose_value=False,
+        callback=keep,
+        help="Module or .py file that adds a fusion to mmt.model.fusion.FUSIONS; repeatable.",
+    )(command)

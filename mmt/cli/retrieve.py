@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import quiet_option, threads_option
+from mmt.cli.options import import_option, quiet_option, threads_option
 from mmt.data.image_names import Names, names_in
 from mmt.data.inputs import read_texts
 from mmt.errors import MMTError, nearest
 from mmt.io.atomic import check_file, write_together
 from mmt.io.formats import SOURCES, packing, writes_json
 from mmt.io.normalization import is_blank, normalize
-from mmt.io.plugins import import_option
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import counted, print_table
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import model_option, quiet_option, threads_option
+from mmt.cli.options import import_option, model_option, quiet_option, threads_option
 from mmt.errors import MMTError
 from mmt.io.atomic import check_file, replacing
 from mmt.io.formats import TRANSLATIONS, packing, writes_json
-from mmt.io.plugins import import_option
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import counted
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import model_option, quiet_option, threads_option
+from mmt.cli.options import import_option, model_option, quiet_option, shard_option, threads_option
 from mmt.errors import MMTError
 from mmt.io.atomic import check_file
 from mmt.io.formats import writes_json
-from mmt.io.plugins import import_option
 from mmt.io.runtime import use_threads
-from mmt.io.shards import Parts, Shard, shard_option
+from mmt.io.shards import Parts, Shard
 
 if TYPE_CHECKING:
     from mmt.data.feature_store import FeatureStore

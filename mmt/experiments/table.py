@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -218,7 +217,7 @@ def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainCo
     notes = [f"± is the standard deviation over seeds; {wrong}.", f"p: {test}."]
     notes.append("tokens/s of training as it was: what else the machine did is in it.")
     for note in (*notes[:2], f"All columns: {out / 'compare.md'}; as a picture: {out / 'compare.png'}."):
-        click.echo(note)
+        print(note, flush=True)
     result = {
         "data": info.name,
         "data_checksum": info.splits[config.split].checksum,

@@ -6,43 +6,13 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import click
 
 from mmt.errors import MMTError
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-_META = "mmt.import"
-
 imported: list[str] = []
 """What this process was asked to import, for the processes that it starts."""
-
-
-def import_option(command: _Command) -> _Command:
-    """Adds ``--import`` to a command that builds or loads models; ``mmt.cli.command.Command`` does what it
-    asks.
-    """
-
-    def keep(ctx: click.Context, _: click.Parameter, modules: tuple[str, ...]) -> None:
-        ctx.meta[_META] = modules
-
-    return click.option(
-        "--import",
-        "modules",
-        multiple=True,
-        metavar="MODULE",
-        expose_value=False,
-        callback=keep,
-        help="Module or .py file that adds a fusion to mmt.model.fusion.FUSIONS; repeatable.",
-    )(command)
-
-
-def import_given(ctx: click.Context) -> None:
-    """Imports what ``--import`` of this command names."""
-    import_modules(ctx.meta.get(_META, ()))
 
 
 def import_modules(modules: Sequence[str]) -> None:

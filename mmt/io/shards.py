@@ -21,8 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import click
-
 from mmt.errors import MMTError
 from mmt.io.atomic import Lock, hold, holder, made_beside, replacing, write_whole
 from mmt.io.text_files import parse_json
@@ -30,13 +28,6 @@ from mmt.io.text_files import parse_json
 _PLAN = "plan.json"
 # Of the launchers: number from 0, and how many. SLURM's are those of a step of srun, which a batch script is not.
 _LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
-
-shard_option = click.option(
-    "--shard",
-    metavar="K/N",
-    help="Process shard K of N; the last one merges the results.  [default: by torchrun or srun]",
-)
-"""For the commands that can."""
 
 
 @dataclass(frozen=True)

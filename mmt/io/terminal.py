@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -46,7 +44,7 @@ def _otherwise(error: UnicodeError) -> tuple[str, int]:
 def print_json(value: Any) -> None:
     """Prints a value as JSON: as it is to UTF-8, and with escapes to any other encoding."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not utf8))
+    print(json.dumps(value, indent=2, ensure_ascii=not utf8), flush=True)
 
 
 def console(*, err: bool = False) -> Console:

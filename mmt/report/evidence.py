@@ -14,8 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from mmt import __version__
 from mmt.data.tokenizer import MASK
 from mmt.evidence.findings import FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
@@ -238,8 +236,8 @@ def print_summary(evidence: Evidence) -> None:
     from mmt.io.terminal import console, print_table
 
     for verdict in _verdicts(evidence):
-        click.echo(f"{verdict['question']} {verdict['answer'].capitalize()}")
-        click.echo(wrapped(verdict["sentence"], min(console().width, 100)) + "\n")
+        print(f"{verdict['question']} {verdict['answer'].capitalize()}")
+        print(wrapped(verdict["sentence"], min(console().width, 100)) + "\n", flush=True)
     rows = ordered(evidence.controls)
     scores = list(dict.fromkeys(name for row in rows for name in row.scores))
     cells = [
