@@ -70,7 +70,7 @@ def _pair(data: Path) -> list[dict[str, str]]:
 
 def _train(folder: Path, data: Path, store: Path) -> None:
     """Trains both models at once, each on half the cores."""
-    from mmt.training.config import read_config
+    from mmt.training.config_file import read_config
 
     trainings = []
     for fusion, name in FUSIONS.items():

@@ -129,7 +129,7 @@ def train_command(
     output: Path | None, config_file: Path | None, overrides: tuple[str, ...], dump_config: bool
 ) -> None:
     """Train a model into OUTPUT/model, or resume an interrupted run."""
-    from mmt.training import config as configuration
+    from mmt.training import config_file as configuration
     from mmt.training.config_file import settings_of
 
     if output is not None and (output.is_file() or output.suffix.lower() in (".yaml", ".yml")):

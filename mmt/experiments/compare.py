@@ -15,8 +15,8 @@ from pydantic.dataclasses import dataclass
 from mmt.errors import MMTError, nearest
 from mmt.io.terminal import console, counted
 from mmt.model.config import Count
-from mmt.training.config import STRICT, Folder, Seed, Text, TrainConfig, read_config
-from mmt.training.config_file import read_tree, settings_of, tree_of, validated
+from mmt.training.config import STRICT, Folder, Seed, Text, TrainConfig
+from mmt.training.config_file import read_config, read_tree, settings_of, tree_of, validated
 
 
 @dataclass(kw_only=True, config=STRICT)

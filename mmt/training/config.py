@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,12 +9,22 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Interval, MinLen
 from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
+from mmt.errors import is_url
 from mmt.model.config import Count, CountOrNone, ModelSizes, Share, ShareBelowOne
-from mmt.training.config_checks import check_values
-from mmt.training.config_file import check_path, dump, override, read_tree, validated
 
 STRICT = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
+
+
+def check_path(value: Any) -> Any:
+    """Refuses, as a pydantic validator, what is a path to ``pathlib`` and no place on this machine."""
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise PydanticCustomError("no_path", "a path")
+    if isinstance(value, str) and is_url(value):
+        raise PydanticCustomError("no_path", "a path on this machine, and no URL (download it first)")
+    return value
+
 
 Text = Annotated[str, MinLen(1)]
 Folder = Annotated[Path, BeforeValidator(check_path)]
@@ -235,22 +244,3 @@ class TrainConfig:
             wanted.add("contrastive")
         known = ("contrastive", "imagination", "classification", "regression")
         return tuple(name for name in known if name in wanted)
-
-
-def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Reads a YAML file, then ``a.b=value`` overrides, over the defaults.
-
-    Raises:
-        MMTError: no such file, no YAML, an unknown key (the nearest is named), a key that stands twice, or a value
-            of the wrong type, out of its range, or that does not go with another.
-    """
-    where = "--config" if path is None else str(path)
-    tree = override({}, overrides) if path is None else read_tree(path, overrides)
-    config = validated(TrainConfig, tree, where)
-    check_values(config, where)
-    return config
-
-
-def dump_config(config: TrainConfig) -> str:
-    """The whole configuration as YAML, defaults included."""
-    return dump(config)

@@ -4,12 +4,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mmt.errors import MMTError
-
-if TYPE_CHECKING:
-    from mmt.training.config import TrainConfig
+from mmt.training.config import TrainConfig
 
 
 def check_values(config: TrainConfig, where: str) -> None:

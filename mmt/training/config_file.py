@@ -11,9 +11,10 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError
 
-from mmt.errors import MMTError, is_url, nearest
+from mmt.errors import MMTError, nearest
+from mmt.training.config import TrainConfig
+from mmt.training.config_checks import check_values
 
 _Config = TypeVar("_Config")
 
@@ -51,6 +52,20 @@ for _name, (_pattern, _first) in _PLAIN.items():
     for _kind in (_Loader, _Dumper):
         _start = ["" if _letter == "\0" else _letter for _letter in _first]
         _kind.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern})\\Z"), _start)
+
+
+def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Reads a YAML file, then ``a.b=value`` overrides, over the defaults.
+
+    Raises:
+        MMTError: no such file, no YAML, an unknown key (the nearest is named), a key that stands twice, or a value
+            of the wrong type, out of its range, or that does not go with another.
+    """
+    where = "--config" if path is None else str(path)
+    tree = override({}, overrides) if path is None else read_tree(path, overrides)
+    config = validated(TrainConfig, tree, where)
+    check_values(config, where)
+    return config
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -232,15 +247,6 @@ def validated(kls: type[_Config], tree: Mapping[str, Any], where: str) -> _Confi
         raise MMTError(f"{where}: {key}: expected {expected}, found {said}.{quotes}") from None
 
 
-def check_path(value: Any) -> Any:
-    """Refuses, as a pydantic validator, what is a path to ``pathlib`` and no place on this machine."""
-    if not isinstance(value, str | Path) or not str(value).strip():
-        raise PydanticCustomError("no_path", "a path")
-    if isinstance(value, str) and is_url(value):
-        raise PydanticCustomError("no_path", "a path on this machine, and no URL (download it first)")
-    return value
-
-
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -306,3 +312,8 @@ def tree_of(config: Any) -> Any:
 def dump(config: Any) -> str:
     """A configuration as YAML, which reads back the same."""
     return yaml.dump(tree_of(config), Dumper=_Dumper, sort_keys=False)
+
+
+def dump_config(config: TrainConfig) -> str:
+    """The whole configuration as YAML, defaults included."""
+    return dump(config)

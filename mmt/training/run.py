@@ -31,7 +31,8 @@ from mmt.io.text_files import parse_json
 from mmt.model.config import MMTConfig, ModelSizes
 from mmt.model.folder import TOKENIZER, ModelCard, load_model, read_card
 from mmt.model.model import MMTModel
-from mmt.training.config import BesideSection, TrainConfig, dump_config
+from mmt.training.config import BesideSection, TrainConfig
+from mmt.training.config_file import dump_config
 from mmt.training.tasks import Learnt
 
 _RUN_FILE = "run.json"

@@ -17,7 +17,8 @@ from mmt.experiments.jobs import claim
 from mmt.experiments.scores import RunScores, read_scores
 from mmt.experiments.table import holm, table_of, tabulate
 from mmt.inference.controls import other_readings
-from mmt.training.config import TrainConfig, read_config
+from mmt.training.config import TrainConfig
+from mmt.training.config_file import read_config
 from tests.conftest import make_dataset, make_features
 from tests.training.test_recipe import SETTINGS
 

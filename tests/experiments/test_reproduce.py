@@ -13,7 +13,7 @@ from mmt.cli.main import main
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.errors import MMTError
 from mmt.experiments.reproduce import read_result, write_result
-from mmt.training.config import read_config
+from mmt.training.config_file import read_config
 from mmt.training.recipe import train
 from tests.conftest import make_dataset, tiny_folder
 

@@ -401,7 +401,7 @@ class Config(Reader):
     def prepare(self) -> None:
         import yaml
 
-        from mmt.training.config import dump_config, read_config
+        from mmt.training.config_file import dump_config, read_config
 
         self.whole = dump_config(read_config(None, ["data.path=x"]))
         self.tree = yaml.safe_load(self.whole)
@@ -450,7 +450,7 @@ class Config(Reader):
 
     def read(self, folder: Path, truth: Truth) -> None:
         from mmt.experiments.compare import read_compare
-        from mmt.training.config import dump_config, read_config
+        from mmt.training.config_file import dump_config, read_config
 
         before = os.getcwd()
         os.chdir(folder)

@@ -46,7 +46,7 @@ from mmt.io.normalization import normalize
 from mmt.io.text_files import parse_json, read_lines
 from mmt.model.config import MMTConfig
 from mmt.model.folder import load_model, read_card
-from mmt.training.config import read_config
+from mmt.training.config_file import read_config
 from mmt.training.selection import choose
 from tests.conftest import make_dataset, make_features, tiny_folder
 from tests.hard.fuzz import READERS, SHARES, run_case

@@ -22,7 +22,7 @@ from mmt.inference.labelling import predict
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
 from mmt.model.folder import read_card
-from mmt.training.config import read_config
+from mmt.training.config_file import read_config
 from mmt.training.recipe import train
 from tests.conftest import tiny_folder
 from tests.training.test_recipe import SETTINGS, assert_same_weights, weights

@@ -28,7 +28,7 @@ from mmt.features.extract import compute_features
 from mmt.inference.torch_runtime import Translator
 from mmt.io import runtime
 from mmt.model.folder import ModelCard, save_model
-from mmt.training.config import read_config
+from mmt.training.config_file import read_config
 from mmt.training.recipe import train
 from tests.conftest import tiny_folder, tiny_model
 from tests.training.test_recipe import settings as train_settings

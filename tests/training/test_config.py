@@ -10,7 +10,8 @@ import yaml
 from mmt.errors import MMTError
 from mmt.experiments.compare import read_compare
 from mmt.model.fusion import FUSIONS
-from mmt.training.config import TrainConfig, dump_config, read_config
+from mmt.training.config import TrainConfig
+from mmt.training.config_file import dump_config, read_config
 
 FILES = sorted((Path(__file__).parents[2] / "recipes" / "configs").glob("*.yaml"))
 CONFIGS = [path for path in FILES if not path.stem.startswith("compare_")]

@@ -22,8 +22,8 @@ from mmt.experiments.compare import CompareConfig
 from mmt.features.images import image_file
 from mmt.inference.files import FileTranslator
 from mmt.inference.torch_runtime import Translator
-from mmt.training.config import TrainConfig, dump_config
-from mmt.training.config_file import parse_yaml, read_tree, settings_of, validated
+from mmt.training.config import TrainConfig
+from mmt.training.config_file import dump_config, parse_yaml, read_tree, settings_of, validated
 from tests.conftest import tiny_folder
 
 

@@ -21,7 +21,7 @@ from mmt.model.folder import load_model, read_card
 from mmt.model.fusion import FUSIONS
 from mmt.model.losses import soft_cross_entropy
 from mmt.model.model import MMTModel
-from mmt.training.config import read_config
+from mmt.training.config_file import read_config
 from mmt.training.objectives import (
     classification,
     contrastive,

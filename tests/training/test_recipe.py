@@ -27,7 +27,8 @@ from mmt.io.signals import SIGNALS, Stopped
 from mmt.model.folder import read_card
 from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps
-from mmt.training.config import TrainConfig, read_config
+from mmt.training.config import TrainConfig
+from mmt.training.config_file import read_config
 from mmt.training.recipe import train
 from mmt.training.trainer import Patience
 from tests.conftest import make_features, usual_signals
