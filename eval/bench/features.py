@@ -39,8 +39,8 @@ def measure_speed(
     from mmt.features.backbones import load_backbone
     from mmt.features.extract import extract_features
     from mmt.features.images import find_images
-    from mmt.io.memory import keep_freed_memory
     from mmt.io.processes import in_threads
+    from mmt.io.runtime import keep_freed_memory
 
     keep_freed_memory()  # for both sides alike
     backbone = load_backbone(backbone_name)
@@ -102,7 +102,7 @@ def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_siz
     from mmt.features.backbones import load_backbone
     from mmt.features.extract import extract_features
     from mmt.features.images import find_images
-    from mmt.io.memory import peak_memory
+    from mmt.io.runtime import peak_memory
 
     images = list(find_images(folder).values())
     # a small folder is gone through several times, under other names

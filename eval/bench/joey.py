@@ -24,7 +24,7 @@ from typing import Any
 _LAYERS, _HEADS, _DIM, _FFN = 4, 4, 128, 256
 _NEVER = 10**9
 
-# glibc keeps freed memory, as mmt.io.memory has it for our side.
+# glibc keeps freed memory, as mmt.io.runtime has it for our side.
 _KEEP = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),

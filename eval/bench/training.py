@@ -168,7 +168,7 @@ def _measure(
 ) -> dict[str, Any]:
     import torch
 
-    from mmt.io.memory import keep_freed_memory
+    from mmt.io.runtime import keep_freed_memory
 
     keep_freed_memory()  # for both sides alike
     batches = _batches(data, vocab_size, max_tokens, steps)
@@ -244,7 +244,7 @@ def main(
 
     import torch
 
-    from mmt.io.memory import peak_memory
+    from mmt.io.runtime import peak_memory
 
     torch.set_num_threads(threads)
     bfloat16 = precision == "bfloat16"

@@ -155,8 +155,8 @@ def _measure(
     import torch
 
     from mmt.data.batch import collate
-    from mmt.io.memory import keep_freed_memory
-    from mmt.io.processes import each_on_a_core
+    from mmt.inference.threads import each_on_a_core
+    from mmt.io.runtime import keep_freed_memory
 
     keep_freed_memory()  # for both sides alike
     model = _random_model()
@@ -256,8 +256,8 @@ def _of_joey(asked: dict[str, Any]) -> dict[str, Any]:
 def _run_for_memory(data: Path, beam: int, batch: int) -> int:
     """Bytes: what this process has at most when it does nothing but translate by ours, in float32."""
     from mmt.data.batch import collate
-    from mmt.io.memory import keep_freed_memory, peak_memory
-    from mmt.io.processes import each_on_a_core
+    from mmt.inference.threads import each_on_a_core
+    from mmt.io.runtime import keep_freed_memory, peak_memory
 
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:

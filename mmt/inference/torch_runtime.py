@@ -18,8 +18,8 @@ from mmt.data.tokenizer import Tokenizer
 from mmt.errors import local_path
 from mmt.inference.beam import beam_search
 from mmt.inference.search import Hypothesis
+from mmt.inference.threads import each_on_a_core
 from mmt.inference.translator import BaseTranslator, Features, Row, Translation, Work, opened
-from mmt.io.processes import each_on_a_core
 from mmt.model.folder import ModelCard, load_model
 from mmt.model.model import MMTModel
 from mmt.model.stepping import Precision, StepDecoder

@@ -16,22 +16,6 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def each_on_a_core(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
-    """``work``, done by torch, of each item, in order, as many at a time as torch has threads, each on one.
-
-    Cores that share the small products of one batch wait for each other most of the time, and where others use the
-    machine a hundred times as long. torch's number of threads is what it was again after the last result.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield from in_threads(work, items, threads, lambda: torch.set_num_threads(1))
-    finally:
-        torch.set_num_threads(threads)
-
-
 def in_threads(
     work: Callable[[_Item], _Result],
     items: Sequence[_Item],

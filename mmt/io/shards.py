@@ -14,7 +14,6 @@ import errno
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from mmt.errors import MMTError
-from mmt.io.atomic import Lock, hold, holder, made_beside, replacing, write_whole
+from mmt.io.atomic import (
+    Lock,
+    hold,
+    holder,
+    made_beside,
+    remove_folder,
+    replacing,
+    sweep_beside,
+    write_whole,
+)
 from mmt.io.text_files import parse_json
 
 _PLAN = "plan.json"
@@ -90,19 +98,7 @@ def drop_parts(output: Path) -> None:
         lock = hold(parts_folder(output) / _PLAN)
         if lock is not None:
             with lock:
-                _drop(output)
-
-
-def _drop(output: Path) -> None:
-    folder, dropped = parts_folder(output), _dropped(output)
-    shutil.rmtree(dropped, ignore_errors=True)
-    folder.rename(dropped)  # in one step, or a kill would leave some of them
-    shutil.rmtree(dropped, ignore_errors=True)
-
-
-def _dropped(output: Path) -> Path:
-    folder = parts_folder(output)
-    return folder.with_name(f"{folder.name}.joined")
+                remove_folder(parts_folder(output))
 
 
 class Parts:
@@ -123,7 +119,7 @@ class Parts:
         self._plan = json.loads(json.dumps({"shards": shard.count, **plan}))
         self._note = output.with_name(f".{output.name}.joined") if remember else None
         self._lock: Lock | None = None
-        shutil.rmtree(_dropped(output), ignore_errors=True)  # of a process killed while it removed it
+        sweep_beside(self.folder)  # of a process killed while it removed it
         while not self._is_joined():
             # The folder is gone, meanwhile, where another process joined it.
             with contextlib.suppress(FileNotFoundError):
@@ -188,12 +184,12 @@ class Parts:
             join([parse_json(mark.read_text(encoding="utf-8")) for mark in marks])
             if self._note is not None:
                 write_whole(self._note, json.dumps(self._as_joined(), indent=2) + "\n")
-            _drop(self.output)
+            remove_folder(self.folder)
         return f"{self.output}: joined of {self.shard.count} parts"
 
     def drop(self) -> None:
         """Removes all parts, of which nothing can be made: only within ``join``."""
-        _drop(self.output)
+        remove_folder(self.folder)
 
     def _begin(self) -> None:
         """Makes the folder if there is none, and refuses another work's."""

@@ -121,15 +121,16 @@ class Killed(BaseException):
     pass
 
 
+def die(*_: object, **__: object) -> None:
+    raise Killed
+
+
 @pytest.mark.parametrize("moment", ["in a share", "before its mark", "while joining", "when joined"])
 def test_a_killed_share_goes_on(
     moment: str, pictures: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "store"
     extract(pictures, out, Shard(1, 2))
-
-    def die(*_: object, **__: object) -> None:
-        raise Killed
 
     with monkeypatch.context() as patch:
         if moment in ("in a share", "while joining"):
@@ -216,6 +217,28 @@ def test_of_two_at_once_one_joins(tmp_path: Path) -> None:
         assert not parts_folder(tmp_path / "out").exists()
     assert len(joined) == 20
     assert all(about == [{"number": 0}, {"number": 1}] for about in joined)
+
+
+def test_a_kill_while_the_parts_are_removed_leaves_nothing_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def share(number: int) -> str:
+        with Parts(out, Shard(number, 2), {}, remember=True) as parts:
+            if parts.is_done:
+                return parts.finish({}, lambda _: None)
+            parts.part.write_text(str(number))
+            return parts.finish({}, lambda _: out.write_text("01") and None)
+
+    share(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", die)
+        with pytest.raises(Killed):
+            share(1)
+    assert len([path for path in tmp_path.iterdir() if "parts" in path.name]) == 1
+    assert "joined already" in share(1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.joined", "out"]
 
 
 # --- translating ------------------------------------------------------------------------------------------
