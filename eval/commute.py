@@ -120,7 +120,7 @@ def _find(
     items: Sequence[Item], data: Path, split: str | None, images: tuple[Path, ...], missing: Missing
 ) -> tuple[FoundImages, FeatureStore | None]:
     from mmt.data.dataset import image_folder
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
     from mmt.data.inputs import Images
 
     if not images:

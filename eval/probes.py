@@ -342,7 +342,7 @@ def _store(
     sentences: Sentences, model: Path, images: Sequence[Path], folder: Path, temporary: Path
 ) -> FeatureStore:
     """The features of all sentences' images: ``images``, or made here from the files in ``folder``."""
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
     from mmt.inference.torch_runtime import Translator
 
     if images:

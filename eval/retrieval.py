@@ -251,7 +251,7 @@ def _store(
     names: Sequence[str], model: Path, images: Sequence[Path], folder: Path, temporary: Path
 ) -> FeatureStore:
     """The features of the images: ``images``, or made here from the files in ``folder``."""
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
     from mmt.inference.torch_runtime import Translator
 
     if images:

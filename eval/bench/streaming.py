@@ -75,7 +75,7 @@ def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -
     torch.set_num_threads(1)
     from mmt.data.batch import ROW_COLUMNS, BatchReader, Example, encode_rows
     from mmt.data.dataset import open_split, read_rows
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
     from mmt.data.reader import Streamed, StreamReader
     from mmt.data.tokenizer import Tokenizer
 

@@ -259,7 +259,7 @@ def evidence_command(
     write_alone_in(output)
 
     from mmt.data.dataset import image_folder
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
     from mmt.data.image_names import Names, files_below
     from mmt.evidence.collect import Inputs, collect
     from mmt.report.evidence import print_summary, wrapped, write_report

@@ -287,7 +287,7 @@ def _read_sentences(path: Path, split: str | None) -> list[str]:
 
 def _read_images(paths: Sequence[Path], card: ModelCard) -> _Pictures:
     from mmt.data.dataset import image_folder
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
     from mmt.features.images import IMAGE_SUFFIXES, find_images
     from mmt.features.speech import AUDIO_SUFFIXES, is_speech
 
@@ -327,7 +327,7 @@ def _embed_images(
     """Ids, their vectors, and id -> reason of those that have none."""
     from tqdm import tqdm
 
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
     from mmt.features.extract import extract_features
     from mmt.inference.embedding import embed_images
     from mmt.inference.torch_runtime import Translator

@@ -83,7 +83,7 @@ def score_pairs_command(
     """
     from mmt.data.dataset import first_test_split
     from mmt.data.domain import is_out_of_domain
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
     from mmt.data.inputs import Images
     from mmt.inference.files import FileTranslator, out_of_domain, write_output
     from mmt.model.folder import read_card

@@ -90,7 +90,7 @@ def _check_given(
 
 def _opened(model: Path, images: tuple[Path, ...]) -> tuple[ModelCard, Images, FeatureStore | None]:
     """The model's card, where images come from, and the feature stores among them."""
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
     from mmt.data.inputs import Images
     from mmt.model.folder import read_card
 

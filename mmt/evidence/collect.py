@@ -75,7 +75,7 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
 
 def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]]:
     from mmt.data.dataset import image_folder, read_info
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
 
     started = time.monotonic()
     not_run: list[tuple[str, str]] = []
@@ -210,7 +210,7 @@ def _with_features(
     translators: Mapping[str, Translator], stores: Sequence[Path], files: Mapping[str, Path], temporary: Path
 ) -> dict[str, Translator]:
     """Those that use images with a store: the given one, or one made of ``files``, each of which is read once."""
-    from mmt.data.feature_sets import open_features
+    from mmt.data.feature_store import open_features
 
     features = open_features(stores) if stores else None
     ready = dict(translators)

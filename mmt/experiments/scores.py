@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.data.dataset import read_split
-from mmt.data.feature_sets import open_features
+from mmt.data.feature_store import open_features
 from mmt.data.image_names import Names
 from mmt.errors import MMTError
 from mmt.experiments.jobs import claim

@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmt.data.batch import Batch, Example, collate
-from mmt.data.feature_sets import open_features, side_by_side
-from mmt.data.feature_store import FeatureStore
+from mmt.data.feature_store import FeatureStore, open_features, side_by_side
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import local_path
 from mmt.inference.beam import beam_search

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from mmt.data.buckets import length_batches
 from mmt.data.domain import is_out_of_domain
-from mmt.data.feature_sets import open_features
-from mmt.data.feature_store import FeatureStore
+from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError, local_path
 from mmt.inference.controls import Control, controlled_images, image_key

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.data.domain import PIECES, TrainingPieces, read_pieces
-from mmt.data.feature_sets import signature_from
-from mmt.data.feature_store import FeatureSignature
+from mmt.data.feature_store import FeatureSignature, signature_from
 from mmt.errors import MMTError, unreadable
 from mmt.io.atomic import replacing_folder
 from mmt.io.text_files import file_checksum, parse_json

@@ -16,8 +16,7 @@ from fairseq2.gang import Gangs
 from mmt.data.batch import ROW_COLUMNS, Example, check_images, encode_rows, missing_images, read_examples
 from mmt.data.dataset import DatasetInfo, open_split, read_info, read_rows, read_split
 from mmt.data.domain import TrainingPieces
-from mmt.data.feature_sets import open_features
-from mmt.data.feature_store import FeatureStore
+from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.image_names import Names
 from mmt.data.labels import label_names, with_labels
 from mmt.data.masking import check_masked_alike, read_probe

@@ -628,8 +628,7 @@ class Features(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.data.feature_sets import open_features
-        from mmt.data.feature_store import FeatureStore
+        from mmt.data.feature_store import FeatureStore, open_features
         from mmt.features.writer import FeatureWriter
 
         kind = truth.more

@@ -15,8 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from mmt.cli.main import main
 from mmt.data.dataset import read_split
-from mmt.data.feature_sets import open_features
-from mmt.data.feature_store import FeatureStore
+from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.features.backbones import load_backbone
