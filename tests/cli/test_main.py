@@ -13,7 +13,7 @@ from PIL import Image
 import mmt
 from mmt.cli.main import main
 from mmt.data.feature_store import FeatureStore
-from tests.conftest import tiny_folder
+from tests.worlds import tiny_folder
 
 
 def refused(*arguments: object) -> str:

@@ -21,7 +21,7 @@ from mmt.features.images import find_images
 from mmt.inference.embedding import embed_images, embed_sentences
 from mmt.inference.torch_runtime import Translator
 from mmt.model.folder import ModelCard, save_model
-from tests.conftest import NOUNS, tiny_model
+from tests.worlds import NOUNS, tiny_model
 
 HOSTILE = "<script>alert(1)<script>.png"
 

@@ -15,7 +15,7 @@ from mmt.data.buckets import length_batches
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from mmt.errors import MMTError
-from tests.conftest import make_features
+from tests.worlds import make_features
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), max_size=80)
 

@@ -18,7 +18,7 @@ from mmt.errors import MMTError
 from mmt.inference.torch_runtime import Translator
 from mmt.io.text_files import read_lines
 from mmt.model.folder import ModelCard, load_tokenizer, read_card, save_model
-from tests.conftest import data_root, sentences, tiny_model
+from tests.worlds import data_root, sentences, tiny_model
 
 OWN = "A dog sees the boat."
 FOREIGN = ["Stainless steel water bottle, 750 ml", "两只狗在雪地里奔跑。", "Hund sieht Boot.", "sdtt ea thoa bte!"]

@@ -16,7 +16,7 @@ from mmt.data.feature_store import FeatureStore
 from mmt.data.image_names import Names, files_below, files_in
 from mmt.errors import MMTError
 from mmt.features.extract import extract_folder, print_report
-from tests.conftest import make_dataset, make_features, tiny_folder
+from tests.worlds import make_dataset, make_features, tiny_folder
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ from mmt.inference.torch_runtime import Translation, Translator
 from mmt.metrics.inflections import LANGUAGES, translations
 from mmt.metrics.translation import signed_rank
 from mmt.model.folder import CARD, read_card
-from tests.conftest import data_root, make_features, tiny_folder
+from tests.worlds import data_root, make_features, tiny_folder
 
 DE = {"red": "roter", "blue": "blauer", "green": "grüner", "white": "weißer"}
 SIZES = {"train": 40, "val": 4, "test": 12}

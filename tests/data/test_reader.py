@@ -18,9 +18,16 @@ from mmt.data.reader import Streamed, StreamReader, joined_states
 from mmt.errors import MMTError
 from mmt.training.checkpoints import checkpoint_steps
 from mmt.training.recipe import train
-from tests.conftest import make_features
-from tests.integration.test_processes import assert_close_weights, begin, finish
-from tests.training.test_recipe import assert_same_weights, config, reports, weights
+from tests.worlds import (
+    assert_close_weights,
+    assert_same_weights,
+    begin,
+    config,
+    finish,
+    make_features,
+    reports,
+    weights,
+)
 
 NUM = 203
 

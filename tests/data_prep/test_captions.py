@@ -12,7 +12,7 @@ from data_prep.captions import SPLITS, prepare
 from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
 from mmt.io.text_files import read_lines
-from tests.conftest import data_root
+from tests.worlds import data_root
 
 LANGUAGES = ("en", "de")
 REAL = data_root() / "multi30k"

@@ -11,7 +11,7 @@ from data_prep.emodb import EMOTIONS, MEN, NUM_FOLDS, SENTENCES, WOMEN, fold_spe
 from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
 from mmt.features.images import find_images
-from tests.conftest import data_root
+from tests.worlds import data_root
 
 REAL = data_root() / "emodb"
 

@@ -19,7 +19,7 @@ from data_prep.vqa_pictures import COUNTS, PER_PICTURE, PLURALS, SIZES, THINGS, 
 from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
 from mmt.metrics.vqa import answer_accuracy, normalise_answer, prior_answers
-from tests.conftest import data_root
+from tests.worlds import data_root
 
 REAL = data_root() / "multi30k_vqa" / "pairs.tsv.gz"
 QUESTIONS = {

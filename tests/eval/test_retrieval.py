@@ -19,7 +19,7 @@ from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.metrics.retrieval import chance, figures, mean_recall, ranks
 from mmt.model.folder import ModelCard, save_model
-from tests.conftest import NOUNS, make_features, tiny_model
+from tests.worlds import NOUNS, make_features, tiny_model
 
 IMAGES = [f"{number}.png" for number in range(6)]
 

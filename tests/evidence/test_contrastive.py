@@ -32,7 +32,7 @@ from mmt.evidence.contrastive import (
 from mmt.features.writer import FeatureWriter
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
-from tests.conftest import DIM, data_root, tiny_folder
+from tests.worlds import DIM, data_root, tiny_folder
 
 READINGS = [
     ("A dog sees the bank.", "Hund sieht Bank.", "Hund sieht das Ufer."),

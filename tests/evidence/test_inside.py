@@ -31,7 +31,7 @@ from mmt.inference.torch_runtime import Translator
 from mmt.model.folder import ModelCard
 from mmt.model.fusion import FUSIONS
 from mmt.model.model import MMTModel
-from tests.conftest import DIM, make_features, tiny_model
+from tests.worlds import DIM, make_features, tiny_model
 
 KINDS = [name for name, kind in FUSIONS.items() if kind is not None]
 GATES = ["gated", "selective"]

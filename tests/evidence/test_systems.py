@@ -52,7 +52,7 @@ from mmt.inference.controls import Control, wrong_images
 from mmt.inference.torch_runtime import Translator
 from mmt.metrics.translation import signed_rank
 from mmt.model.folder import ModelCard, save_model
-from tests.conftest import DIM, NOUNS, tiny_folder, tiny_model
+from tests.worlds import DIM, NOUNS, tiny_folder, tiny_model
 
 LOG_P = "log-probability per token"
 

@@ -19,8 +19,7 @@ from mmt.experiments.table import holm, table_of, tabulate
 from mmt.inference.controls import other_readings
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import read_config
-from tests.conftest import make_dataset, make_features
-from tests.training.test_recipe import SETTINGS
+from tests.worlds import SETTINGS, make_dataset, make_features
 
 NOUNS = ["Hund", "Katze"]
 

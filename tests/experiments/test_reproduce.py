@@ -15,7 +15,7 @@ from mmt.errors import MMTError
 from mmt.experiments.reproduce import read_result, write_result
 from mmt.training.config_file import read_config
 from mmt.training.recipe import train
-from tests.conftest import make_dataset, tiny_folder
+from tests.worlds import make_dataset, tiny_folder
 
 RESULTS = sorted((Path(__file__).parents[2] / "recipes" / "results").glob("*/result.json"))
 TRANSLATION = [path for path in RESULTS if "hypotheses_sha256" in json.loads(path.read_text())]

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.errors import MMTError
-from tests.conftest import make_dataset, sentences, tiny_folder, tiny_model
 from tests.hard.damage import Rng, damaged, damaged_json, one, text
+from tests.worlds import make_dataset, sentences, tiny_folder, tiny_model
 
 KEY = re.compile(r"#([0-9a-f]{8})#")
 DIM = 6
@@ -718,9 +718,9 @@ class Data(Reader):
 
 
 def world(base: Path) -> Path:
-    """What ``tests.conftest.tiny_folder`` needs."""
+    """What ``tests.worlds.tiny_folder`` needs."""
     from mmt.data.tokenizer import train_tokenizer
-    from tests.conftest import make_features
+    from tests.worlds import make_features
 
     make_features(base / "features", ["a.png", "b.png"])
     train_tokenizer((side for pair in sentences(60, 0) for side in pair), 330, base / "tokenizer.model")

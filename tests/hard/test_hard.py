@@ -48,8 +48,8 @@ from mmt.model.config import MMTConfig
 from mmt.model.folder import load_model, read_card
 from mmt.training.config_file import read_config
 from mmt.training.selection import choose
-from tests.conftest import make_dataset, make_features, tiny_folder
 from tests.hard.fuzz import READERS, SHARES, run_case
+from tests.worlds import make_dataset, make_features, tiny_folder
 
 DEEP = "[" * 100_000
 

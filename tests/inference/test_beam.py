@@ -20,7 +20,7 @@ from mmt.model.fusion import FUSIONS
 from mmt.model.generator import ImageSeq2SeqGenerator
 from mmt.model.model import MMTModel
 from mmt.model.stepping import Precision, StepDecoder
-from tests.conftest import DIM, tiny_model
+from tests.worlds import DIM, tiny_model
 
 EXAMPLES = [Example([5, 6, 7, 8, 9], []), Example([10, 11], []), Example([7], []), Example([8, 5, 9, 6], [])]
 V = 14

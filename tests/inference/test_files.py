@@ -19,7 +19,7 @@ from mmt.inference import files
 from mmt.inference.files import FileTranslator
 from mmt.inference.translator import Translation
 from mmt.model.folder import ModelCard, save_model
-from tests.conftest import tiny_folder, tiny_model
+from tests.worlds import tiny_folder, tiny_model
 
 
 def test_no_more_lines_are_read_than_a_chunk_ahead_of_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,7 @@ from mmt.inference.torch_runtime import Translator
 from mmt.model.folder import read_card
 from mmt.training.config_file import read_config
 from mmt.training.recipe import train
-from tests.conftest import tiny_folder
-from tests.training.test_recipe import SETTINGS, assert_same_weights, weights
+from tests.worlds import SETTINGS, assert_same_weights, tiny_folder, weights
 
 WORDS = {"fine": 1, "plain": 0, "poor": -1}
 ROOM, BINS = 12, 8

@@ -26,7 +26,7 @@ from mmt.inference.torch_runtime import Translator
 from mmt.inference.translator import Translation
 from mmt.model.folder import ModelCard, save_model
 from mmt.model.fusion import FUSIONS, DoubleAttention, LateFusion
-from tests.conftest import NOUNS, VERBS, make_features, tiny_folder, tiny_model
+from tests.worlds import NOUNS, VERBS, make_features, tiny_folder, tiny_model
 
 # Of many lengths, so that batches have padding; one in parts, one empty.
 SENTENCES = [

@@ -26,7 +26,7 @@ from mmt.inference.scoring import (
     target_log_probs,
 )
 from mmt.inference.torch_runtime import Translator
-from tests.conftest import make_dataset, make_features, sentences, tiny_folder
+from tests.worlds import make_dataset, make_features, sentences, tiny_folder
 
 PAIRS = [*sentences(12, 5), ("A dog.", "Ein Hund im Haus, ein Ball und ein Boot am Baum."), ("A", "Katze")]
 SOURCES, TARGETS = [source for source, _ in PAIRS], [target for _, target in PAIRS]

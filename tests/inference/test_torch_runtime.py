@@ -24,7 +24,7 @@ from mmt.inference.controls import wrong_images
 from mmt.inference.torch_runtime import Translator
 from mmt.model.folder import ModelCard, load_model, read_card, save_model
 from mmt.model.stepping import Precision
-from tests.conftest import NOUNS, make_features, tiny_folder, tiny_model
+from tests.worlds import NOUNS, make_features, tiny_folder, tiny_model
 
 ODD_LINES = [
     "A dog sees the cat.",

@@ -18,7 +18,7 @@ from PIL import Image
 from mmt.cli.retrieve import Answer, Query, render
 from mmt.inference.index import Index
 from mmt.report.evidence import write_report
-from tests.report.test_evidence import HOSTILE, make_evidence, make_item, make_pictures, poisoned
+from tests.report.examples import HOSTILE, make_evidence, make_item, make_pictures, poisoned
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,37 +19,9 @@ from mmt.model.config import MMTConfig
 from mmt.model.model import MMTModel
 from mmt.training.checkpoints import BUFFERS, checkpoint_steps, fit_last_checkpoint, load_weights
 from mmt.training.recipe import train
-from tests.conftest import usual_signals
-from tests.training.test_recipe import assert_same_weights, config, reports, settings
+from tests.worlds import PLAIN, assert_close_weights, assert_same_weights, begin, config, finish, reports
 
-PLAIN = ("model.dropout_p=0", "regime.keep_last=4")  # else each process draws its own
 FSDP = ("stack.trainer.data_parallelism=fsdp",)
-
-
-def begin(world: Path, output: Path, *more: str, processes: int = 2) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command += ["-m", "mmt.cli", "train", str(output)]
-    for one in settings(world, *PLAIN, *more):
-        command += ["--config", one]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=usual_signals,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    try:
-        said, _ = process.communicate(timeout=120)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    return said
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +30,6 @@ def alone(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("runs") / "alone"
     train(output, config(world, *PLAIN, "optimizer.num_accumulate=2"))
     return output
-
-
-def assert_close_weights(one: Path, other: Path, step: int) -> None:
-    ours, theirs = load_weights(one, step), load_weights(other, step)
-    assert ours.keys() == theirs.keys()
-    # A bias of the keys moves all scores of a query alike: its gradient is rounding, which Adam makes large.
-    matter = [name for name in ours if not name.endswith("k_proj.bias")]
-    worst = max(float((ours[name] - theirs[name]).abs().max()) for name in matter)
-    assert worst < 1e-5, f"weights differ by {worst}"
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])

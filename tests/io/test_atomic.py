@@ -47,7 +47,7 @@ from mmt.io.atomic import (
     write_whole,
 )
 from mmt.io.signals import Stopped
-from tests.conftest import make_features, tiny_folder
+from tests.worlds import make_features, tiny_folder
 
 ROWS = [{"id": "1", "image": "", "source": "a", "target": "b", "has_image": False}]
 

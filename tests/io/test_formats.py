@@ -15,7 +15,7 @@ from mmt.cli.score import score_files
 from mmt.data.inputs import Images, Line, read_input, read_texts
 from mmt.errors import MMTError
 from mmt.io.formats import TRANSLATIONS, kind_of, writes_json
-from tests.conftest import tiny_folder
+from tests.worlds import tiny_folder
 
 TABLES = {
     "csv": 'source,image\n"A dog, red.",a.jpg\nnull,\n"A ""cat""\nruns.",0007\n',

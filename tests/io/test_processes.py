@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.conftest import usual_signals
+from tests.worlds import usual_signals
 
 
 def with_processes(code: str) -> subprocess.Popen[str]:

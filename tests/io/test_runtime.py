@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -10,16 +9,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
-import click
 import pytest
 
-import data_prep
-import eval
 import mmt.cli.main
-import recipes
 from mmt.cli.command import Command
 from mmt.data.tokenizer import Tokenizer
 from mmt.experiments.compare import read_compare, runs_of, training_of
@@ -30,8 +24,9 @@ from mmt.io import runtime
 from mmt.model.folder import ModelCard, save_model
 from mmt.training.config_file import read_config
 from mmt.training.recipe import train
-from tests.conftest import tiny_folder, tiny_model
-from tests.training.test_recipe import settings as train_settings
+from tests.commands import commands_of, scripts
+from tests.worlds import settings as train_settings
+from tests.worlds import tiny_folder, tiny_model
 
 _OURS = re.compile("^(ORT_|HF_|DISABLE_|WANDB_|XDG_|MPLCONFIGDIR|TORCHINDUCTOR)")
 _CI = re.compile("^(CI$|.*_CI$|GITHUB_|BUILD_|JENKINS|TF_BUILD)")  # where ONNX Runtime reports nothing anyway
@@ -147,29 +142,6 @@ def test_an_exported_model_reports_to_nobody(everything: Run, tmp_path: Path, en
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert (reached, left(tmp_path)) == ([], [])
-
-
-def leaves(command: click.Command) -> list[click.Command]:
-    if isinstance(command, click.Group):
-        return [leaf for one in command.commands.values() for leaf in leaves(one)]
-    return [command]
-
-
-def scripts() -> list[ModuleType]:
-    """All that is run as ``python -m``."""
-    found = []
-    for package in (eval, data_prep, recipes):
-        root = Path(package.__path__[0])
-        for path in sorted(root.rglob("*.py")):
-            if "__main__" in path.read_text(encoding="utf-8"):
-                name = ".".join(path.relative_to(root.parent).with_suffix("").parts)
-                found.append(importlib.import_module(name))
-    return found
-
-
-def commands_of(module: ModuleType) -> list[click.Command]:
-    given = getattr(module, "main", None) or getattr(module, "score_command", None) or module.train_command
-    return leaves(given) if isinstance(given, click.Command) else []  # two benchmarks run in another Python
 
 
 def test_every_command_starts_in_the_same_way() -> None:

@@ -25,7 +25,7 @@ from mmt.features.images import find_images
 from mmt.features.writer import FeatureWriter
 from mmt.io.shards import Parts, Shard, parts_folder
 from mmt.model.folder import ModelCard, save_model
-from tests.conftest import tiny_model
+from tests.worlds import tiny_model
 
 COUNTS = [2, 3, 11]  # the last is more than there are items
 

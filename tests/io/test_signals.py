@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from mmt.cli.command import Command, write_alone, write_alone_in
 from mmt.io.atomic import replacing, replacing_folder
 from mmt.io.signals import SIGNALS, Stopped, StopSwitch, stopping_at_once
-from tests.conftest import usual_signals
+from tests.worlds import usual_signals
 
 pytestmark = pytest.mark.usefixtures("_signals")
 

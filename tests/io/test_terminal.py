@@ -18,7 +18,7 @@ import mmt.cli.main
 from mmt.cli.main import main
 from mmt.experiments.table import Row, Spread, table_of
 from mmt.io.terminal import counted, print_table
-from tests.io.test_runtime import commands_of, scripts
+from tests.commands import commands_of, scripts
 
 ROWS = [
     ["text only", "43.9 ± 1.2", "", "83.1"],

@@ -34,7 +34,7 @@ from mmt.metrics.ambiguity import (
     sense_accuracy,
 )
 from mmt.metrics.lemmas import is_content, lemmatizer, true_case
-from tests.conftest import make_features, tiny_folder
+from tests.worlds import make_features, tiny_folder
 
 ACTORS = {"man": "Mann", "dog": "Hund", "cat": "Kater", "thief": "Dieb"}
 VERBS = {"sees": "sieht", "finds": "findet", "paints": "malt"}

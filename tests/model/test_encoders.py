@@ -14,7 +14,7 @@ from mmt.model.config import MMTConfig, ModelSizes
 from mmt.model.encoders import FrameEncoder, LSTMEncoder, _warped
 from mmt.model.fusion import FUSIONS
 from mmt.model.model import MMTModel
-from tests.conftest import DIM, tiny_model
+from tests.worlds import DIM, tiny_model
 
 V = 30
 KINDS = [name for name in FUSIONS if name != "none"]

@@ -38,8 +38,7 @@ from mmt.model.fusion import (
     mean_region,
     real_first,
 )
-from tests.conftest import DIM, tiny_folder, tiny_model
-from tests.training.test_recipe import config, settings
+from tests.worlds import DIM, config, settings, tiny_folder, tiny_model
 
 KINDS = [name for name, kind in FUSIONS.items() if kind is not None and kind.look is not Fusion.look]
 N, S, R, D = 3, 5, 4, 8

@@ -12,7 +12,7 @@ from mmt.data.batch import Batch, Example, collate
 from mmt.model.config import MMTConfig
 from mmt.model.fusion import FUSIONS, Memory
 from mmt.model.model import MMTModel
-from tests.conftest import DIM, tiny_model
+from tests.worlds import DIM, tiny_model
 
 EXAMPLES = [Example([5, 6, 7], [8, 9]), Example([10, 11], [12, 13, 14, 15]), Example([16], [17])]
 KINDS = [name for name in FUSIONS if name != "none"]

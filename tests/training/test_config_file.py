@@ -24,7 +24,7 @@ from mmt.inference.files import FileTranslator
 from mmt.inference.torch_runtime import Translator
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import dump_config, parse_yaml, read_tree, settings_of, validated
-from tests.conftest import tiny_folder
+from tests.worlds import tiny_folder
 
 
 def leaves(kls: type, place: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:

@@ -32,8 +32,7 @@ from mmt.training.objectives import (
     regression,
 )
 from mmt.training.recipe import train
-from tests.conftest import DIM, make_features, tiny_model
-from tests.training.test_recipe import assert_same_weights, config, reports, weights
+from tests.worlds import DIM, assert_same_weights, config, make_features, reports, tiny_model, weights
 
 V = 30
 KINDS = [name for name in FUSIONS if name != "none"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from fairseq2.recipe import RecipeContext
 from fairseq2.task import Task
 from fairseq2.trainer import Trainer
@@ -27,39 +25,9 @@ from mmt.io.signals import SIGNALS, Stopped
 from mmt.model.folder import read_card
 from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps
-from mmt.training.config import TrainConfig
-from mmt.training.config_file import read_config
 from mmt.training.recipe import train
 from mmt.training.trainer import Patience
-from tests.conftest import make_features, usual_signals
-
-SETTINGS = [
-    "text.vocab_size=330",
-    "data.max_tokens=120",
-    "model.model_dim=16",
-    "model.ffn_dim=32",
-    "model.num_heads=2",
-    "model.num_encoder_layers=1",
-    "model.num_decoder_layers=1",
-    "model.norm_order=pre",
-    "optimizer.lr=0.02",
-    "optimizer.num_warmup_steps=5",
-    "regime.num_steps=12",
-    "regime.report_every=3",
-    "regime.validate_every=3",
-    "regime.keep_last=2",
-    "threads=1",
-]
-
-
-def settings(world: Path, *more: str, fusion: str = "gated") -> list[str]:
-    images = [f"images.features={world / 'features'}"] if fusion != "none" else []
-    every = [f"data.path={world / 'data'}", f"model.fusion={fusion}", *images, *SETTINGS, *more]
-    return list({one.partition("=")[0]: one for one in every}.values())  # mmt train takes one value a key
-
-
-def config(world: Path, *more: str, fusion: str = "gated") -> TrainConfig:
-    return read_config(None, settings(world, *more, fusion=fusion))
+from tests.worlds import assert_same_weights, config, make_features, reports, settings, usual_signals, weights
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +37,6 @@ def undisturbed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     os.environ["MMT_TEST_VARIABLE"] = "must-not-be-logged"
     train(output, config(world))
     return output
-
-
-def weights(output: Path, step: int) -> dict[str, torch.Tensor]:
-    return torch.load(next((output / "checkpoints" / f"step_{step}" / "model").rglob("*.pt")), weights_only=True)
-
-
-def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
-
-
-def reports(output: Path, kind: str) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (output / "metrics" / f"{kind}.jsonl").read_text().splitlines()]
 
 
 def test_training_learns_and_writes_a_model_folder(undisturbed: Path) -> None:

@@ -12,7 +12,7 @@ from mmt.data.batch import Example, collate
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.training.selection import average, choose, totals
-from tests.conftest import tiny_model
+from tests.worlds import tiny_model
 
 
 def test_the_average_is_the_mean_of_each_tensor() -> None:

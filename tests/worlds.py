@@ -1,0 +1,184 @@
+"""What tests share beside fixtures: a tiny world (dataset, features, models), and short trainings in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.domain import TrainingPieces
+from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.tokenizer import Tokenizer
+from mmt.features.writer import FeatureWriter
+from mmt.io.signals import SIGNALS
+from mmt.model.config import MMTConfig
+from mmt.model.folder import ModelCard, save_model
+from mmt.model.model import MMTModel
+from mmt.training.checkpoints import load_weights
+from mmt.training.config import TrainConfig
+from mmt.training.config_file import read_config
+
+NOUNS = {"dog": "Hund", "cat": "Katze", "house": "Haus", "tree": "Baum", "ball": "Ball", "boat": "Boot"}
+VERBS = {"sees": "sieht", "finds": "findet", "paints": "malt"}
+DIM = 6
+
+torch.set_num_threads(1)
+
+
+def usual_signals() -> None:
+    """For ``preexec_fn``: a child gets the signals, whatever its parent ignores (nohup, a script's ``&``)."""
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_DFL)
+
+
+def data_root() -> Path:
+    """Where the real data lies; tests that need it are skipped where it does not."""
+    return Path(os.environ.get("MMT_DATA", "../shared/data"))
+
+
+def sentences(num: int, seed: int) -> list[tuple[str, str]]:
+    generator = np.random.default_rng(seed)
+    pairs = []
+    for _ in range(num):
+        first, second = generator.choice(list(NOUNS), 2)
+        verb = generator.choice(list(VERBS))
+        pairs.append((f"A {first} {verb} the {second}.", f"{NOUNS[first]} {VERBS[verb]} {NOUNS[second]}."))
+    return pairs
+
+
+def make_dataset(folder: Path, sizes: dict[str, int]) -> Path:
+    """A prepared dataset in which every second sentence has an image."""
+    splits = {}
+    images = folder.with_name(folder.name + "_images")
+    images.mkdir(parents=True)
+    for seed, (split, size) in enumerate(sizes.items()):
+        rows = []
+        for number, (source, target) in enumerate(sentences(size, seed)):
+            image = f"{split}-{number}.png"
+            has_image = number % 2 == 0
+            if has_image:
+                Image.new("RGB", (8, 8), (number * 7 % 256, seed * 50, 90)).save(images / image)
+            row = {"id": f"{split}-{number}", "image": image, "source": source, "target": target}
+            rows.append({**row, "has_image": has_image})
+        splits[split] = rows
+    write_dataset(folder, DatasetInfo("tiny", "en", "de", str(images.resolve())), splits)
+    return folder
+
+
+def make_features(folder: Path, ids: list[str], *, regions: int = 1, backbone: str = "tiny") -> FeatureStore:
+    signature = FeatureSignature(backbone, "pool", "none", "ab" * 32, regions, DIM)
+    values = np.random.default_rng(0).normal(size=(len(ids), regions, DIM)).astype(np.float32)
+    with FeatureWriter(folder, signature, "float32") as writer:
+        writer.append(ids, values)
+        return writer.finish()
+
+
+def tiny_model(vocab_size: int, fusion: str = "none", seed: int = 0, **changes: object) -> MMTModel:
+    """A random model whose output is far from uniform, so that searches have something to choose."""
+    torch.manual_seed(seed)
+    sizes = {"model_dim": 16, "ffn_dim": 32, "num_encoder_layers": 2, "num_decoder_layers": 2, "num_heads": 2}
+    config = {**sizes, "vocab_size": vocab_size, "image_sets": ((1, DIM),) if fusion != "none" else (), **changes}
+    model = MMTModel(MMTConfig(fusion=fusion, **config))  # type: ignore[arg-type]
+    with torch.no_grad():
+        model.frontend.embed.weight.mul_(4)
+    return model.eval()
+
+
+def tiny_folder(folder: Path, world: Path, fusion: str = "none", target_lang: str = "de") -> Path:
+    """A model folder with random weights."""
+    tokenizer = Tokenizer(world / "tokenizer.model")
+    model = tiny_model(tokenizer.vocab_size, fusion)
+    features = FeatureStore.open(world / "features").signature if fusion != "none" else None
+    config = vars(model.config)
+    card = ModelCard(config, "en", target_lang, features, {"beam_size": 2, "length_penalty": 1.0})
+    pieces = TrainingPieces.of((tokenizer.encode(source) for source, _ in sentences(60, 0)), tokenizer)
+    save_model(folder, model.state_dict(), tokenizer.path, card, pieces)
+    return folder
+
+
+SETTINGS = [
+    "text.vocab_size=330",
+    "data.max_tokens=120",
+    "model.model_dim=16",
+    "model.ffn_dim=32",
+    "model.num_heads=2",
+    "model.num_encoder_layers=1",
+    "model.num_decoder_layers=1",
+    "model.norm_order=pre",
+    "optimizer.lr=0.02",
+    "optimizer.num_warmup_steps=5",
+    "regime.num_steps=12",
+    "regime.report_every=3",
+    "regime.validate_every=3",
+    "regime.keep_last=2",
+    "threads=1",
+]
+
+
+def settings(world: Path, *more: str, fusion: str = "gated") -> list[str]:
+    images = [f"images.features={world / 'features'}"] if fusion != "none" else []
+    every = [f"data.path={world / 'data'}", f"model.fusion={fusion}", *images, *SETTINGS, *more]
+    return list({one.partition("=")[0]: one for one in every}.values())  # mmt train takes one value a key
+
+
+def config(world: Path, *more: str, fusion: str = "gated") -> TrainConfig:
+    return read_config(None, settings(world, *more, fusion=fusion))
+
+
+def weights(output: Path, step: int) -> dict[str, torch.Tensor]:
+    return torch.load(next((output / "checkpoints" / f"step_{step}" / "model").rglob("*.pt")), weights_only=True)
+
+
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def reports(output: Path, kind: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (output / "metrics" / f"{kind}.jsonl").read_text().splitlines()]
+
+
+PLAIN = ("model.dropout_p=0", "regime.keep_last=4")  # else each process draws its own
+
+
+def begin(world: Path, output: Path, *more: str, processes: int = 2) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += ["-m", "mmt.cli", "train", str(output)]
+    for one in settings(world, *PLAIN, *more):
+        command += ["--config", one]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=usual_signals,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    try:
+        said, _ = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return said
+
+
+def assert_close_weights(one: Path, other: Path, step: int) -> None:
+    ours, theirs = load_weights(one, step), load_weights(other, step)
+    assert ours.keys() == theirs.keys()
+    # A bias of the keys moves all scores of a query alike: its gradient is rounding, which Adam makes large.
+    matter = [name for name in ours if not name.endswith("k_proj.bias")]
+    worst = max(float((ours[name] - theirs[name]).abs().max()) for name in matter)
+    assert worst < 1e-5, f"weights differ by {worst}"
