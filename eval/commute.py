@@ -36,7 +36,7 @@ from mmt.metrics.translation import McNemar, mcnemar
 if TYPE_CHECKING:
     from mmt.data.feature_store import FeatureStore
     from mmt.inference.files import Missing
-    from mmt.model.folder import ModelCard
+    from mmt.model.card import ModelCard
 
 _PATH = click.Path(path_type=Path)
 
@@ -71,7 +71,7 @@ def main(
     gets half of mirrored items right by construction, needs no images.
     """
     use_threads(threads)
-    from mmt.model.folder import read_card
+    from mmt.model.card import read_card
 
     check_file(output)
     write_alone(output)

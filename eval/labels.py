@@ -30,7 +30,7 @@ from mmt.io.atomic import write_whole
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import counted, print_table
 from mmt.metrics.labels import draw_confusion, label_scores, sentiment_scores
-from mmt.model.folder import read_card
+from mmt.model.card import read_card
 
 _PATH = click.Path(path_type=Path)
 _SHOWN = {

@@ -305,7 +305,7 @@ def print_result(result: dict[str, Any]) -> None:
 
 def _check_systems(folders: Sequence[Path], data: Path, languages: tuple[str, str], *, with_images: bool) -> None:
     """Raises MMTError unless the folders are seeds of one system for these languages, given for their option."""
-    from mmt.model.folder import read_card
+    from mmt.model.card import read_card
 
     option, other = ("--model", "--text-only") if with_images else ("--text-only", "--model")
     first, seeds = read_card(folders[0]), set()

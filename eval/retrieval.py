@@ -227,7 +227,7 @@ def _spread(seeds: Sequence[float]) -> dict[str, Any]:
 
 def _check_models(folders: Sequence[Path], lang: str, data: Path) -> None:
     """Raises MMTError unless the folders are seeds of one model, which reads the language of the data."""
-    from mmt.model.folder import read_card
+    from mmt.model.card import read_card
 
     first, seeds = read_card(folders[0]), set()
     for folder in folders:

@@ -19,8 +19,9 @@ from mmt.data.feature_store import FeatureSignature, FeatureStore
 from mmt.data.tokenizer import Tokenizer
 from mmt.features.writer import FeatureWriter
 from mmt.io.signals import SIGNALS
+from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
-from mmt.model.folder import ModelCard, save_model
+from mmt.model.folder import save_model
 from mmt.model.model import MMTModel
 from mmt.training.checkpoints import load_weights
 from mmt.training.config import TrainConfig

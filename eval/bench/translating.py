@@ -71,7 +71,8 @@ def _exported(model: MMTModel, tokenizer: Path, beam: int) -> dict[str, Callable
     from mmt.inference.onnx_runtime import PRECISIONS, Graphs
     from mmt.inference.search import search
     from mmt.inference.translator import Work
-    from mmt.model.folder import ModelCard, save_model
+    from mmt.model.card import ModelCard
+    from mmt.model.folder import save_model
 
     card = ModelCard(vars(model.config), "en", "de")
     with tempfile.TemporaryDirectory() as folder:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mmt.data.feature_store import FeatureStore
     from mmt.inference.index import Index
     from mmt.inference.torch_runtime import Translator
-    from mmt.model.folder import ModelCard
+    from mmt.model.card import ModelCard
 
 _PATH = click.Path(path_type=Path)
 
@@ -95,7 +95,7 @@ def retrieve_command(
     Results are printed, unless --html or --output is given.
     """
     from mmt.inference.index import check_place, open_index
-    from mmt.model.folder import read_card
+    from mmt.model.card import read_card
 
     # What can be wrong is looked at before torch is loaded.
     if images and sentences is not None:

@@ -86,7 +86,7 @@ def score_pairs_command(
     from mmt.data.feature_store import open_features
     from mmt.data.inputs import Images
     from mmt.inference.files import FileTranslator, out_of_domain, write_output
-    from mmt.model.folder import read_card
+    from mmt.model.card import read_card
 
     # What can be wrong is looked at before torch is loaded.
     if (source is None) == (data is None):

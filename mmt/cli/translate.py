@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mmt.inference.controls import Control
     from mmt.inference.files import FileTranslator, Missing
     from mmt.inference.translator import BaseTranslator
-    from mmt.model.folder import ModelCard
+    from mmt.model.card import ModelCard
     from mmt.model.stepping import Precision
 
 _PATH = click.Path(path_type=Path)
@@ -92,7 +92,7 @@ def _opened(model: Path, images: tuple[Path, ...]) -> tuple[ModelCard, Images, F
     """The model's card, where images come from, and the feature stores among them."""
     from mmt.data.feature_store import open_features
     from mmt.data.inputs import Images
-    from mmt.model.folder import read_card
+    from mmt.model.card import read_card
 
     card = read_card(model)
     if images:
@@ -120,7 +120,7 @@ def _parts(
     from mmt.data.dataset import first_test_split, read_info
     from mmt.data.feature_store import META
     from mmt.io.text_files import file_checksum
-    from mmt.model.folder import CARD
+    from mmt.model.card import CARD
 
     data, split, input_file = given
     text = (

@@ -17,7 +17,7 @@ from mmt.inference.controls import Control, other_readings, wrong_images
 from mmt.io.atomic import write_whole
 from mmt.io.terminal import counted
 from mmt.metrics.translation import choice_hits
-from mmt.model.folder import read_card
+from mmt.model.card import read_card
 
 if TYPE_CHECKING:
     from mmt.experiments.compare import Cell, CompareConfig

@@ -22,7 +22,7 @@ from mmt.errors import MMTError, nearest, unreadable
 from mmt.io.atomic import disk_error, replacing_folder, unwritable
 from mmt.io.terminal import counted
 from mmt.io.text_files import file_checksum, parse_json
-from mmt.model.folder import TOKENIZER, WEIGHTS
+from mmt.model.card import TOKENIZER, WEIGHTS
 
 Kind = Literal["images", "sentences"]
 EXACT_BELOW = 100_000

@@ -27,7 +27,8 @@ from mmt.inference.onnx_runtime import DECODER, ENCODER, PRECISIONS, ExportPreci
 from mmt.io import runtime
 from mmt.io.atomic import make_folder, only_writer, replacing_folder, write_whole
 from mmt.io.text_files import file_checksum
-from mmt.model.folder import CARD, TOKENIZER, load_model
+from mmt.model.card import CARD, TOKENIZER
+from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
 from mmt.model.stepping import StepDecoder
 

@@ -28,7 +28,7 @@ from mmt.inference.search import (
 from mmt.inference.translator import BaseTranslator, Features, Work, opened
 from mmt.io import runtime
 from mmt.io.processes import in_threads
-from mmt.model.folder import TOKENIZER, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
+from mmt.model.card import TOKENIZER, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -19,7 +19,8 @@ from mmt.inference.beam import beam_search
 from mmt.inference.search import Hypothesis
 from mmt.inference.threads import each_on_a_core
 from mmt.inference.translator import BaseTranslator, Features, Row, Translation, Work, opened
-from mmt.model.folder import ModelCard, load_model
+from mmt.model.card import ModelCard
+from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
 from mmt.model.stepping import Precision, StepDecoder
 

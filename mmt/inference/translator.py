@@ -22,7 +22,7 @@ from mmt.inference.controls import Control, controlled_images, image_key
 from mmt.inference.search import Hypothesis
 from mmt.io import runtime
 from mmt.io.normalization import normalize
-from mmt.model.folder import ModelCard
+from mmt.model.card import ModelCard
 
 if TYPE_CHECKING:
     from PIL.Image import Image

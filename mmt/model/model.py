@@ -5,7 +5,7 @@ Legend: N sentences, S source tokens, T target tokens, R image regions, D model 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypedDict
 
 import torch
@@ -33,6 +33,7 @@ from fairseq2.nn import (
 )
 from torch import Tensor, nn
 
+from mmt.data.batch import Batch
 from mmt.data.tokenizer import BOS, EOS, PAD
 from mmt.model.attention import Attention, Lens, beyond, layout_of, with_fast_dropout
 from mmt.model.config import MMTConfig
@@ -52,7 +53,6 @@ class MMTModel(Seq2SeqModel):
         """``gangs``: fairseq2's, of the processes that train the model; None is one process alone."""
         super().__init__(config.max_length, config.max_length)
         self.config = config
-        self.pad_idx = PAD
         place = _place(gangs)
         embed = StandardEmbedding(config.vocab_size, config.model_dim, PAD, init_fn=init_scaled_embedding)
         positions = SinusoidalPositionEncoder(config.model_dim, config.max_length)
@@ -222,43 +222,37 @@ class MMTModel(Seq2SeqModel):
         seen: Any = memory if self._late else memory.states
         return self.decoder(states, layout, seen, memory.layout, state_bag=state_bag)
 
-    def forward(  # type: ignore[override]  # fairseq2's overloads, with the image added
-        self,
-        source_seqs: Tensor,
-        source_seqs_layout: BatchLayout,
-        target_seqs: Tensor | None,
-        target_seqs_layout: BatchLayout | None,
-        targets: Tensor | None = None,
-        *,
-        image: Tensor | None = None,
-        image_pad: Tensor | None = None,
-        label_smoothing: float = 0.0,
-        also: Callable[[MMTModel], Any] | None = None,
-    ) -> Any:
+    def decode_targets(self, batch: Batch) -> Tensor:
+        """(N, T, D) decoder states of the batch's own targets (teacher forcing)."""
+        memory = self.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
+        return self.decode(batch.target[:, :-1], batch.target_layout(), memory)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(N, T, V) logits of the batch's own targets, from the token after bos on."""
+        logits: Tensor = self.final_proj(self.decode_targets(batch))
+        return logits
+
+    def cross_entropy(self, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Label-smoothed loss and negative log-likelihood, in nats, summed over the batch's target tokens."""
+        states, targets = self.decode_targets(batch), batch.target[:, 1:]
+        real = targets != PAD  # (N, T)
+        return label_smoothed_nll(states[real], self.final_proj.weight, targets[real], label_smoothing)
+
+    def forward(  # type: ignore[override]  # fairseq2's takes tensors and returns logits
+        self, batch: Batch, objectives: Iterable[Objective]
+    ) -> dict[str, Tensor]:
+        """Computes ``objectives`` on ``batch``, and gives what they give, by name.
+
+        One call a step computes them all, as the wrappers of distributed training (DDP, FSDP2) require.
         """
-        Args:
-            source_seqs: (N, S) source ids, ending in eos.
-            source_seqs_layout: the source sentences' lengths.
-            target_seqs: (N, T) target ids, each row beginning with bos; None computes ``also`` alone.
-            target_seqs_layout: the target sentences' lengths.
-            targets: (N, T) ids to predict, ending in eos, pad elsewhere.
-            image, image_pad: see ``encode``.
-            label_smoothing: mass spread evenly over the vocabulary.
-            also: what else is to be computed of the model's parts, in the same pass: a wrapper for several
-                processes allows one at a time.
-        Returns:
-            (N, T, V) logits; with ``targets``, the pair (label-smoothed loss, plain negative log-likelihood),
-            each summed over the real tokens; and with ``also`` what that returns, as a third, or alone.
-        """
-        if target_seqs is None or target_seqs_layout is None:
-            return also(self) if also is not None else None
-        memory = self.encode(source_seqs, list(source_seqs_layout.seq_lens), image, image_pad)
-        states = self.decode(target_seqs, target_seqs_layout, memory)
-        if targets is None:
-            return self.final_proj(states)
-        real = targets != self.pad_idx  # (N, T)
-        losses = label_smoothed_nll(states[real], self.final_proj.weight, targets[real], label_smoothing)
-        return losses if also is None else (*losses, also(self))
+        found: dict[str, Tensor] = {}
+        for objective in objectives:
+            found |= objective(self, batch)
+        return found
+
+
+Objective = Callable[[MMTModel, Batch], dict[str, Tensor]]
+"""Computes scalars of a model on a batch, by name: losses, which have gradients, and what is reported beside."""
 
 
 class _Place(TypedDict):

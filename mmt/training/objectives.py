@@ -182,8 +182,7 @@ def faithfulness(model: MMTModel, teacher: MMTModel, batch: Batch) -> Tensor:
     with torch.no_grad():
         known = teacher.encode(batch.source, batch.source_lens)
         wanted = teacher.decode(batch.target[:, :-1], batch.target_layout(), known)[real]  # (M, D)
-    memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
-    states = model.decode(batch.target[:, :-1], batch.target_layout(), memory)[real]
+    states = model.decode_targets(batch)[real]
     loss, entropy = soft_cross_entropy(states, model.final_proj.weight, wanted, teacher.final_proj.weight)
     divergence: Tensor = loss - entropy
     return divergence / batch.num_target_tokens

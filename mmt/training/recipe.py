@@ -55,8 +55,9 @@ from mmt.io.atomic import disk_error, only_writer_in, remedy
 from mmt.io.processes import num_processes, rank
 from mmt.io.signals import Stopped, StopSwitch, stop_with_launcher
 from mmt.io.terminal import console
+from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
-from mmt.model.folder import ModelCard, save_model
+from mmt.model.folder import save_model
 from mmt.model.fusion import find_fusion
 from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps, cut_off_halves, fit_last_checkpoint, keep_plain

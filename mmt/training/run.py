@@ -27,8 +27,9 @@ from mmt.io.atomic import make_folder, write_whole
 from mmt.io.processes import num_processes, rank
 from mmt.io.terminal import console, counted
 from mmt.io.text_files import parse_json
+from mmt.model.card import TOKENIZER, ModelCard, read_card
 from mmt.model.config import MMTConfig, ModelSizes
-from mmt.model.folder import TOKENIZER, ModelCard, load_model, read_card
+from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
 from mmt.training.config import BesideSection, TrainConfig
 from mmt.training.config_file import dump_config

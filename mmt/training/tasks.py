@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import fairseq2.recipe  # before fairseq2.evaluator, which imports it in a circle  # noqa: F401
@@ -18,7 +19,7 @@ from mmt.data.tokenizer import EOS, Tokenizer
 from mmt.inference.beam import beam_search
 from mmt.metrics.languages import is_unspaced
 from mmt.metrics.retrieval import mean_recall
-from mmt.model.model import MMTModel
+from mmt.model.model import MMTModel, Objective
 from mmt.model.stepping import StepDecoder
 from mmt.training.objectives import (
     classification,
@@ -68,6 +69,13 @@ class Learnt:
         beside = {f"beside_{n}_{task}": weight for n, (task, weight) in enumerate(self.beside)}
         return {**self.objectives, **beside}
 
+    def all_losses(self) -> list[Objective]:
+        """What a step computes: the loss of translation, if it is learnt, and ``losses``."""
+        return [
+            *([partial(translation, label_smoothing=self.label_smoothing)] if self.writes else []),
+            self.losses,
+        ]
+
     def losses(self, model: MMTModel, batch: Batch) -> dict[str, Tensor]:
         """The mean loss of each of ``weights``."""
         found = {}
@@ -86,8 +94,7 @@ class Learnt:
                 found[name] = _OBJECTIVES[name](model, batch)
         for number, ((task, _), part) in enumerate(zip(self.beside, batch.beside, strict=True)):
             if task == "translation":
-                loss, _nll = _losses(model, part, self.label_smoothing)
-                loss = loss / part.num_target_tokens
+                loss = translation(model, part, self.label_smoothing)["translation"] / part.num_target_tokens
             else:
                 loss = contrastive(model, part)
             found[f"beside_{number}_{task}"] = loss
@@ -106,6 +113,7 @@ class Training(TrainUnit[Batch]):
 
     def __init__(self, model: nn.Module, learnt: Learnt) -> None:
         self._model, self._learnt, self._weights = model, learnt, learnt.weights()
+        self._objectives = learnt.all_losses()
 
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
         for name in ("loss", *(["nll_loss"] if self._learnt.writes else []), *self._weights):
@@ -114,23 +122,16 @@ class Training(TrainUnit[Batch]):
             metric_bag.add(name, Sum())
 
     def process_batch(self, batch: Batch, metric_bag: MetricBag) -> tuple[Tensor, int]:
-        also = None
-        if self._weights:
-
-            def also(model: MMTModel) -> dict[str, Tensor]:
-                return self._learnt.losses(model, batch)
-
+        found = self._model(batch, self._objectives)
         if self._learnt.writes:
             count = tokens = batch.num_target_tokens
-            loss, nll, *found = _losses(self._model, batch, self._learnt.label_smoothing, also)
-            loss = self._learnt.translation * loss
-            metric_bag.get("nll_loss", Mean).update(nll / tokens, weight=tokens)
+            loss = self._learnt.translation * found["translation"]
+            metric_bag.get("nll_loss", Mean).update(found["nll"] / tokens, weight=tokens)
         else:
-            count, tokens = len(batch.source), 0
-            loss, found = 0.0, [self._model(batch.source, batch.source_layout(), None, None, also=also)]
-        for name, value in found[0].items() if found else ():
-            loss = loss + count * self._weights[name] * value
-            metric_bag.get(name, Mean).update(value.detach(), weight=count)
+            count, tokens, loss = len(batch.source), 0, 0.0
+        for name, weight in self._weights.items():
+            loss = loss + count * weight * found[name]
+            metric_bag.get(name, Mean).update(found[name].detach(), weight=count)
         metric_bag.get("loss", Mean).update(loss.detach() / count, weight=count)
         metric_bag.get("num_target_tokens", Sum).update(tokens)
         metric_bag.get("total_num_target_tokens", Sum).update(tokens)
@@ -156,9 +157,8 @@ class TranslationValidation(EvalUnit[Batch]):
             metric_bag.add(name, Sum())
 
     def process_batch(self, batch: Batch, metric_bag: MetricBag) -> None:
-        _, nll = _losses(self._model, batch, 0.0)
-        tokens = batch.num_target_tokens
-        metric_bag.get("nll_loss", Mean).update(nll / tokens, weight=tokens)
+        tokens, found = batch.num_target_tokens, self._model(batch, [translation])
+        metric_bag.get("nll_loss", Mean).update(found["nll"] / tokens, weight=tokens)
         metric_bag.get("num_sentences", Sum).update(len(batch.source))
         metric_bag.get("num_images", Sum).update(batch.num_images)
         for hypotheses in beam_search(self._decoder, batch, beam_size=1):
@@ -313,21 +313,7 @@ def exact_match(hypotheses: Sequence[str], truth: Sequence[str]) -> float:
     return 100 * sum(a == b for a, b in zip(hypotheses, truth, strict=True)) / len(truth)
 
 
-def _losses(
-    model: nn.Module,
-    batch: Batch,
-    label_smoothing: float,
-    also: Callable[[MMTModel], dict[str, Tensor]] | None = None,
-) -> Any:
-    """Loss and plain negative log-likelihood, summed over the target's tokens; and what ``also`` returns."""
-    return model(
-        batch.source,
-        batch.source_layout(),
-        batch.target[:, :-1],
-        batch.target_layout(),
-        batch.target[:, 1:],
-        image=batch.image,
-        image_pad=batch.image_pad,
-        label_smoothing=label_smoothing,
-        also=also,
-    )
+def translation(model: MMTModel, batch: Batch, label_smoothing: float = 0.0) -> dict[str, Tensor]:
+    """``translation``, the label-smoothed loss, and ``nll``, which has no gradient; sums over target tokens."""
+    loss, nll = model.cross_entropy(batch, label_smoothing)
+    return {"translation": loss, "nll": nll}

@@ -20,7 +20,8 @@ from mmt.features.extract import extract_features
 from mmt.features.images import find_images
 from mmt.inference.embedding import embed_images, embed_sentences
 from mmt.inference.torch_runtime import Translator
-from mmt.model.folder import ModelCard, save_model
+from mmt.model.card import ModelCard
+from mmt.model.folder import save_model
 from tests.worlds import NOUNS, tiny_model
 
 HOSTILE = "<script>alert(1)<script>.png"

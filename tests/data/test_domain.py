@@ -17,7 +17,8 @@ from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.inference.torch_runtime import Translator
 from mmt.io.text_files import read_lines
-from mmt.model.folder import ModelCard, load_tokenizer, read_card, save_model
+from mmt.model.card import ModelCard, load_tokenizer, read_card
+from mmt.model.folder import save_model
 from tests.worlds import data_root, sentences, tiny_model
 
 OWN = "A dog sees the boat."

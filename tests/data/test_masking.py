@@ -40,7 +40,7 @@ from mmt.inference.controls import controlled_images, wrong_images
 from mmt.inference.torch_runtime import Translation, Translator
 from mmt.metrics.inflections import LANGUAGES, translations
 from mmt.metrics.translation import signed_rank
-from mmt.model.folder import CARD, read_card
+from mmt.model.card import CARD, read_card
 from tests.worlds import data_root, make_features, tiny_folder
 
 DE = {"red": "roter", "blue": "blauer", "green": "grüner", "white": "weißer"}

@@ -18,7 +18,8 @@ from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.metrics.retrieval import chance, figures, mean_recall, ranks
-from mmt.model.folder import ModelCard, save_model
+from mmt.model.card import ModelCard
+from mmt.model.folder import save_model
 from tests.worlds import NOUNS, make_features, tiny_model
 
 IMAGES = [f"{number}.png" for number in range(6)]

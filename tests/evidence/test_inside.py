@@ -28,7 +28,7 @@ from mmt.evidence.inside import (
 )
 from mmt.features.backbones import Backbone
 from mmt.inference.torch_runtime import Translator
-from mmt.model.folder import ModelCard
+from mmt.model.card import ModelCard
 from mmt.model.fusion import FUSIONS
 from mmt.model.model import MMTModel
 from tests.worlds import DIM, make_features, tiny_model
@@ -296,14 +296,7 @@ def test_many_variants_fall_into_batches(method: object, monkeypatch: pytest.Mon
 def log_p(model: MMTModel, batch: Batch) -> torch.Tensor:
     """(T) of the batch's one target."""
     with torch.no_grad():
-        logits = model(
-            batch.source,
-            batch.source_layout(),
-            batch.target[:, :-1],
-            batch.target_layout(),
-            image=batch.image,
-            image_pad=batch.image_pad,
-        )
+        logits = model.logits(batch)
     ids = batch.target[0, 1:].unsqueeze(1)
     found: torch.Tensor = torch.log_softmax(logits[0], -1).gather(1, ids).squeeze(1)
     return found

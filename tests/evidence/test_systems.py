@@ -51,7 +51,8 @@ from mmt.features.writer import FeatureWriter
 from mmt.inference.controls import Control, wrong_images
 from mmt.inference.torch_runtime import Translator
 from mmt.metrics.translation import signed_rank
-from mmt.model.folder import ModelCard, save_model
+from mmt.model.card import ModelCard
+from mmt.model.folder import save_model
 from tests.worlds import DIM, NOUNS, tiny_folder, tiny_model
 
 LOG_P = "log-probability per token"

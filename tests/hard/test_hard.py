@@ -44,8 +44,9 @@ from mmt.inference.labelling import Prediction
 from mmt.inference.torch_runtime import Translation, Translator
 from mmt.io.normalization import normalize
 from mmt.io.text_files import parse_json, read_lines
+from mmt.model.card import read_card
 from mmt.model.config import MMTConfig
-from mmt.model.folder import load_model, read_card
+from mmt.model.folder import load_model
 from mmt.training.config_file import read_config
 from mmt.training.selection import choose
 from tests.hard.fuzz import READERS, SHARES, run_case

@@ -32,14 +32,7 @@ def next_logits(model: MMTModel, batch: Batch, row: int, prefix: list[int], *, i
     if image and batch.image is not None and batch.image_pad is not None:
         alone.image, alone.image_pad = batch.image[row : row + 1], batch.image_pad[row : row + 1]
     with torch.no_grad():
-        logits = model(
-            alone.source,
-            alone.source_layout(),
-            alone.target[:, :-1],
-            alone.target_layout(),
-            image=alone.image,
-            image_pad=alone.image_pad,
-        )
+        logits = model.logits(alone)
     return logits[0, len(prefix)]
 
 

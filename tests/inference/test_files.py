@@ -18,7 +18,8 @@ from mmt.data.tokenizer import Tokenizer
 from mmt.inference import files
 from mmt.inference.files import FileTranslator
 from mmt.inference.translator import Translation
-from mmt.model.folder import ModelCard, save_model
+from mmt.model.card import ModelCard
+from mmt.model.folder import save_model
 from tests.worlds import tiny_folder, tiny_model
 
 

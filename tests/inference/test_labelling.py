@@ -21,7 +21,7 @@ from mmt.features.writer import FeatureWriter
 from mmt.inference.labelling import predict
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
-from mmt.model.folder import read_card
+from mmt.model.card import read_card
 from mmt.training.config_file import read_config
 from mmt.training.recipe import train
 from tests.worlds import SETTINGS, assert_same_weights, tiny_folder, weights

@@ -24,7 +24,8 @@ from mmt.inference.onnx_export import export_model
 from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.torch_runtime import Translator
 from mmt.inference.translator import Translation
-from mmt.model.folder import ModelCard, save_model
+from mmt.model.card import ModelCard
+from mmt.model.folder import save_model
 from mmt.model.fusion import FUSIONS, DoubleAttention, LateFusion
 from tests.worlds import NOUNS, VERBS, make_features, tiny_folder, tiny_model
 

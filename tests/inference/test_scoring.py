@@ -57,14 +57,7 @@ def by_hand(translator: Translator, source: str, target: str, image: str | None)
         prefix = torch.tensor([[BOS, *ids[:number]]])
         batch.target, batch.target_lens = torch.cat([prefix, prefix[:, :1]], 1), [number + 1]
         with torch.inference_mode():
-            logits = model(
-                batch.source,
-                batch.source_layout(),
-                prefix,
-                batch.target_layout(),
-                image=batch.image,
-                image_pad=batch.image_pad,
-            )
+            logits = model.logits(batch)
         total += float(torch.log_softmax(logits[0, -1].double(), dim=0)[token])
     return total
 

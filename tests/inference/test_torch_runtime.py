@@ -22,7 +22,8 @@ from mmt.features.backbones import load_backbone
 from mmt.features.extract import compute_features, extract_folder
 from mmt.inference.controls import wrong_images
 from mmt.inference.torch_runtime import Translator
-from mmt.model.folder import ModelCard, load_model, read_card, save_model
+from mmt.model.card import ModelCard, read_card
+from mmt.model.folder import load_model, save_model
 from mmt.model.stepping import Precision
 from tests.worlds import NOUNS, make_features, tiny_folder, tiny_model
 

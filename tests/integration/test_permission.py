@@ -15,7 +15,7 @@ from mmt.data.domain import read_pieces
 from mmt.data.feature_store import read_meta
 from mmt.errors import MMTError
 from mmt.inference.index import open_index
-from mmt.model.folder import read_card
+from mmt.model.card import read_card
 
 READERS: dict[str, Callable[[Path], object]] = {
     "data": read_info,

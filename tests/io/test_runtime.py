@@ -21,7 +21,8 @@ from mmt.features.backbones import load_backbone
 from mmt.features.extract import compute_features
 from mmt.inference.torch_runtime import Translator
 from mmt.io import runtime
-from mmt.model.folder import ModelCard, save_model
+from mmt.model.card import ModelCard
+from mmt.model.folder import save_model
 from mmt.training.config_file import read_config
 from mmt.training.recipe import train
 from tests.commands import commands_of, scripts

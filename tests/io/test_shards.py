@@ -24,7 +24,8 @@ from mmt.features.extract import extract_features
 from mmt.features.images import find_images
 from mmt.features.writer import FeatureWriter
 from mmt.io.shards import Parts, Shard, parts_folder
-from mmt.model.folder import ModelCard, save_model
+from mmt.model.card import ModelCard
+from mmt.model.folder import save_model
 from tests.worlds import tiny_model
 
 COUNTS = [2, 3, 11]  # the last is more than there are items

@@ -22,8 +22,9 @@ import mmt.model.fusion as fusion_module
 from mmt.data.batch import Example, collate
 from mmt.errors import MMTError
 from mmt.io.plugins import import_modules
+from mmt.model.card import read_card
 from mmt.model.config import ModelSizes
-from mmt.model.folder import load_model, read_card
+from mmt.model.folder import load_model
 from mmt.model.fusion import (
     FUSIONS,
     ConcatFusion,

@@ -21,15 +21,7 @@ V = 40
 
 def logits(model: MMTModel, batch: Batch) -> torch.Tensor:
     with torch.no_grad():
-        out: torch.Tensor = model(
-            batch.source,
-            batch.source_layout(),
-            batch.target[:, :-1],
-            batch.target_layout(),
-            image=batch.image,
-            image_pad=batch.image_pad,
-        )
-    return out
+        return model.logits(batch)
 
 
 def with_images(batch: Batch, rows: list[int], regions: int = 2) -> Batch:
@@ -196,9 +188,18 @@ def test_loss_is_that_of_the_logits() -> None:
     batch = collate(EXAMPLES)
     labels = batch.target[:, 1:]
     with torch.no_grad():
-        _, nll = model(batch.source, batch.source_layout(), batch.target[:, :-1], batch.target_layout(), labels)
+        _, nll = model.cross_entropy(batch)
     log_p = torch.log_softmax(logits(model, batch), -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(nll, -log_p[labels != 0].sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_forward_pass_computes_what_it_is_asked_for() -> None:
+    model, batch = tiny_model(V), collate(EXAMPLES)
+    with torch.no_grad():
+        found = model(batch, [lambda m, b: {"nll": m.cross_entropy(b)[1]}, lambda m, b: {"rows": b.source[:, 0]}])
+        assert torch.equal(found["nll"], model.cross_entropy(batch)[1])
+        assert torch.equal(found["rows"], batch.source[:, 0])
+        assert model(batch, []) == {}
 
 
 @pytest.mark.parametrize("rows", [[0], []])
@@ -207,15 +208,7 @@ def test_gradients_reach_the_image_projection(fusion: str, rows: list[int]) -> N
     """Without any image they are zero, but there: several processes wait for every parameter's gradient."""
     model = tiny_model(V, fusion).train()
     batch = with_images(collate(EXAMPLES), rows)
-    loss, _ = model(
-        batch.source,
-        batch.source_layout(),
-        batch.target[:, :-1],
-        batch.target_layout(),
-        batch.target[:, 1:],
-        image=batch.image,
-        image_pad=batch.image_pad,
-    )
+    loss, _ = model.cross_entropy(batch)
     loss.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
     grad = model.image_proj[0].weight.grad

@@ -17,7 +17,8 @@ from mmt.data.feature_store import FeatureStore
 from mmt.data.masking import Probe, check_masked_alike
 from mmt.data.tokenizer import EOS, PAD, UNK
 from mmt.errors import MMTError
-from mmt.model.folder import load_model, read_card
+from mmt.model.card import read_card
+from mmt.model.folder import load_model
 from mmt.model.fusion import FUSIONS
 from mmt.model.losses import soft_cross_entropy
 from mmt.model.model import MMTModel
@@ -169,9 +170,8 @@ def test_faithfulness_is_the_divergence_from_the_text_model(fusion: str) -> None
     model, teacher, given = tiny_model(V, fusion), tiny_model(V, "none", seed=3), batch([0, None, 1])
     with torch.no_grad():
         found = faithfulness(model, teacher, given)
-        arguments = (given.source, given.source_layout(), given.target[:, :-1], given.target_layout())
-        log_p = torch.log_softmax(model(*arguments, image=given.image, image_pad=given.image_pad), -1)
-        log_q = torch.log_softmax(teacher(*arguments), -1)
+        log_p = torch.log_softmax(model.logits(given), -1)
+        log_q = torch.log_softmax(teacher.logits(given), -1)
         divergence = (log_q.exp() * (log_q - log_p)).sum(-1)[given.target[:, 1:] != PAD]
     assert len(divergence) == given.num_target_tokens
     assert float(found) == pytest.approx(float(divergence.mean()), rel=1e-4)

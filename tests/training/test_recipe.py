@@ -22,7 +22,7 @@ from mmt.data.dataset import read_info
 from mmt.data.domain import read_pieces
 from mmt.errors import MMTError
 from mmt.io.signals import SIGNALS, Stopped
-from mmt.model.folder import read_card
+from mmt.model.card import read_card
 from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps
 from mmt.training.recipe import train

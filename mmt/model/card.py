@@ -1,0 +1,132 @@
+"""What a model folder says of its model, and its tokenizer: read without torch, as an exported model is, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmt.data.domain import PIECES, read_pieces
+from mmt.data.feature_store import FeatureSignature, signature_from
+from mmt.data.tokenizer import Tokenizer
+from mmt.errors import MMTError, unreadable
+from mmt.io.text_files import file_checksum, parse_json
+
+WEIGHTS, TOKENIZER, CARD = "model.safetensors", "tokenizer.model", "mmt.json"
+_FORMAT = 2
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model says of itself.
+
+    ``features`` is the signature of the features it was trained on, None for a text-only model; ``decoding`` how
+    it translates unless told otherwise; ``training`` what made it (data, seed, updates, scores, versions);
+    ``labels`` the names of a classifier's classes, in its order; ``sha256`` the checksums of the folder's other
+    files, which are written with them and looked at before they are read (those of earlier versions have none).
+    """
+
+    config: dict[str, Any]
+    source_lang: str
+    target_lang: str
+    features: FeatureSignature | None = None
+    decoding: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    format: int = _FORMAT
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    def refuse_images(self, what: str) -> None:
+        """Raises MMTError if this is a text-only model."""
+        if self.features is None:
+            raise MMTError(
+                f"{what}: the model was trained on text only (fusion: none) and has no use for images. "
+                "Leave that out, or use a model trained with images."
+            )
+
+    def refuse_writing(self) -> None:
+        """Raises MMTError if this model has not learnt to write."""
+        if not self.config.get("writes", True):
+            heads = ", ".join(self.config["heads"])
+            raise MMTError(
+                f"the model writes nothing: it was trained for {heads} alone. Use mmt predict for labels and "
+                "scores, mmt retrieve for retrieval."
+            )
+
+    def check_languages(self, languages: tuple[str, str], model: object, data: object) -> None:
+        """Raises MMTError unless ``data`` is in the languages, (source, target), that ``model`` translates."""
+        if (self.source_lang, self.target_lang) != languages:
+            raise MMTError(
+                f"{data}: expected {self.source_lang}-{self.target_lang}, what {model} translates, found "
+                f"{'-'.join(languages)}."
+            )
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Reads ``mmt.json``. Raises MMTError where ``folder`` is no model folder, or one of another format."""
+    path = folder / CARD
+    try:
+        raw = parse_json(path.read_text(encoding="utf-8"))
+        if raw.get("format") == 1:  # one set of features, by its width
+            dim, features = raw["config"].pop("image_dim"), raw["features"]
+            raw["config"]["image_sets"] = [[features["num_regions"], dim]] if features else []
+            raw["format"] = _FORMAT
+        if raw.get("format") != _FORMAT:
+            raise MMTError(
+                f"{path}: expected format {_FORMAT}, found {raw.get('format')!r}. "
+                "Use the version of mmt that wrote this model."
+            )
+        features = raw.pop("features")
+        return _checked(ModelCard(features=signature_from(features) if features else None, **raw))
+    except (FileNotFoundError, NotADirectoryError):
+        raise MMTError(f"{folder}: no {CARD}, so no model folder. mmt train writes one to OUT/model.") from None
+    except PermissionError as error:
+        raise unreadable(error) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MMTError(f"{path}: damaged ({error}). Copy the model folder again.") from None
+
+
+def _checked(card: ModelCard) -> ModelCard:
+    """``card``, if its values are of their kinds. Raises ValueError where one is not."""
+    tables = (card.config, card.decoding, card.training, card.sha256)
+    texts = (
+        card.source_lang,
+        card.target_lang,
+        *card.labels,
+        *card.sha256.values(),
+        *card.config.get("heads", ()),
+    )
+    if not all(isinstance(t, dict) for t in tables) or not all(isinstance(t, str) for t in texts):
+        raise ValueError("a value is of the wrong kind")
+    beam_size, penalty = card.decoding.get("beam_size", 1), card.decoding.get("length_penalty", 1.0)
+    if (
+        type(beam_size) is not int
+        or not 1 <= beam_size <= 1000
+        or type(penalty) not in (int, float)
+        or not abs(penalty) <= 100
+    ):
+        raise ValueError(f"decoding with {card.decoding}")
+    return card
+
+
+def check_files(folder: Path, card: ModelCard, names: Iterable[str]) -> None:
+    """Raises MMTError for a file of another checksum than the card says."""
+    for name in names:
+        said = card.sha256.get(name)
+        if said is not None and (folder / name).is_file() and file_checksum(folder / name) != said:
+            raise MMTError(
+                f"{folder / name}: damaged, its checksum is another than {CARD} says. Copy the model folder again."
+            )
+
+
+def load_tokenizer(folder: Path, card: ModelCard) -> Tokenizer:
+    """The tokenizer of a model folder, or of an exported model, with what it knows of the training text.
+
+    Raises:
+        MMTError: a file is missing or damaged.
+    """
+    check_files(folder, card, (TOKENIZER, PIECES))
+    tokenizer = Tokenizer(folder / TOKENIZER)
+    tokenizer.training = read_pieces(folder, tokenizer.vocab_size)
+    return tokenizer
