@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import tiny_folder
+from tests.worlds import tiny_folder
 
 
 def test_a_card_and_its_tokenizer_are_read_without_torch_and_fairseq2(world: Path, tmp_path: Path) -> None:
