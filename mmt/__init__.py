@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     # Loaded when first asked for: torch takes seconds, and `mmt --help` needs none of it.
     if name in ("Translation", "Translator"):
-        from mmt.inference import torch_runtime as translator
-
-        return getattr(translator, name)
+        return getattr(importlib.import_module("mmt.inference.torch_runtime"), name)
     raise AttributeError(f"module 'mmt' has no attribute '{name}'")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmt.cli.main import train_command
+from mmt.cli.train import train_command
 
 if __name__ == "__main__":
     train_command(prog_name="python -m recipes.train")

@@ -15,7 +15,9 @@ import recipes
 
 def leaves(command: click.Command) -> list[click.Command]:
     if isinstance(command, click.Group):
-        return [leaf for one in command.commands.values() for leaf in leaves(one)]
+        context = click.Context(command)
+        members = [command.get_command(context, name) for name in command.list_commands(context)]
+        return [leaf for one in members if one is not None for leaf in leaves(one)]
     return [command]
 
 

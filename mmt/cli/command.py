@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,30 @@ def write_alone_in(folder: Path) -> None:
     click.get_current_context().with_resource(only_writer_in(folder))
 
 
+@contextlib.contextmanager
+def _disk_errors_in_one_line() -> Iterator[None]:
+    """Ends the process with one line and exit code 2 where a disk is full or fails."""
+    try:
+        yield
+    except Exception as error:
+        if (cause := disk_error(error)) is None:
+            raise
+        click.echo(f"error: {cause.filename or 'the output'}: {cause.strerror}. {remedy(cause)}", err=True)
+        sys.exit(2)
+
+
+class Group(click.Group):
+    """Several commands under one name, with ``-h`` and the defaults in their help."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "show_default": True})
+        super().__init__(*args, **settings)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _disk_errors_in_one_line():  # it prints the help
+            return super().parse_args(ctx, args)
+
+
 class Command(click.Command):
     """Turns an ``MMTError``, or a full disk, into one line and exit code 2; stopped by a signal, it says so.
 
@@ -51,7 +77,7 @@ class Command(click.Command):
     def __init__(
         self, *args: Any, when_stopped: str = "Rerun the same command to start again.", **settings: Any
     ) -> None:
-        settings["context_settings"] = {"help_option_names": ["-h", "--help"]} | (
+        settings["context_settings"] = {"help_option_names": ["-h", "--help"], "show_default": True} | (
             settings.get("context_settings") or {}
         )
         super().__init__(*args, **settings)
@@ -65,12 +91,16 @@ class Command(click.Command):
                 vars(local).update(vars(param.type))
                 param.type = local
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _disk_errors_in_one_line():  # it prints the help
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         outlive_terminal()
         runtime.start()
         any_encoding()
         try:
-            with stopping_at_once():
+            with _disk_errors_in_one_line(), stopping_at_once():
                 try:
                     import_modules(ctx.meta.get(IMPORTED, ()))
                     return super().invoke(ctx)
@@ -86,9 +116,3 @@ class Command(click.Command):
         except BrokenPipeError:  # the reader, head for instance, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(141)
-        except Exception as error:
-            if (said := disk_error(error)) is None:
-                raise
-            where = said.filename or "the output"
-            click.echo(f"error: {where}: {said.strerror}. {remedy(said)}", err=True)
-            sys.exit(2)

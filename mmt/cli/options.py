@@ -13,9 +13,10 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 IMPORTED = "mmt.import"
 """Where ``import_option`` puts the modules, in the context's ``meta``."""
 
-_PATH = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
+PATH_OR_DASH = click.Path(path_type=Path, allow_dash=True)
 
-model_option = click.option("--model", type=_PATH, required=True, help="Model folder: OUTPUT/model of mmt train.")
+model_option = click.option("--model", type=PATH, required=True, help="Model folder: OUTPUT/model of mmt train.")
 draws_option = click.option(
     "--draws", type=click.IntRange(min=1), default=5, help="Number of random draws of wrong images."
 )
@@ -30,7 +31,7 @@ format_option = click.option(
 )
 stores_option = click.option(
     "--images",
-    type=_PATH,
+    type=PATH,
     multiple=True,
     help="Feature store; repeat it for several feature sets.  [default: the dataset's image files]",
 )

@@ -57,7 +57,7 @@ class Query:
         return str(self.image) if self.image is not None else self.text
 
 
-@click.command("retrieve", cls=Command, context_settings={"show_default": True})
+@click.command("retrieve", cls=Command)
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option("--model", type=_PATH, required=True, help="Model folder of a model trained for retrieval.")
 @click.option("--index", "folder", type=_PATH, required=True,

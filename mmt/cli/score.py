@@ -159,7 +159,7 @@ def explain_omitted(omitted: Mapping[str, str]) -> list[str]:
     return [f"{names.get(key, _HEADINGS[key])} is omitted: {reason}." for key, reason in omitted.items()]
 
 
-@click.command("score", cls=Command, context_settings={"show_default": True})
+@click.command("score", cls=Command)
 @click.option("--ref", "reference", required=True, type=click.Path(path_type=Path), help="Reference translations.")
 @click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--lang", help="Target language, such as de or zh: chooses the tokenizer, adds the papers' BLEU.")

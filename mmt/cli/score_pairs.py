@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 
 
-@click.command("score-pairs", cls=Command, context_settings={"show_default": True})
+@click.command("score-pairs", cls=Command)
 @model_option
 @click.option("--source", type=_PATH, help="Sentences: text, .tsv (source, image), .csv or .jsonl.")
 @click.option("--target", type=_PATH, help="Translations to score, one a line.")

@@ -136,7 +136,7 @@ def _parts(
     return Parts(output, shard, plan | settings, remember=True)
 
 
-@click.command("translate", cls=Command, context_settings={"show_default": True})
+@click.command("translate", cls=Command)
 @model_option
 @_reads_sentences
 @click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
@@ -282,7 +282,7 @@ def _translator(
     return Translator.from_dir(model, store, precision)
 
 
-@click.command("predict", cls=Command, context_settings={"show_default": True})
+@click.command("predict", cls=Command)
 @click.option("--model", type=_PATH, required=True, help="Model folder of a model trained for labels or scores.")
 @_reads_sentences
 @click.option(

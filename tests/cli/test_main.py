@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 import mmt
-from mmt.cli.main import main
+from mmt import cli
+from mmt.cli.main import COMMANDS, main
 from mmt.data.feature_store import FeatureStore
 from tests.worlds import tiny_folder
 
@@ -35,8 +38,42 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "HEAVY []" in done.stdout
-    for command in ("features", "train", "translate", "score"):
-        assert command in done.stdout
+    for command, summary in COMMANDS.items():
+        assert f"  {command} " in done.stdout
+        assert " ".join(summary.split()[:3]) in done.stdout
+
+
+def test_a_commands_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from mmt.cli.main import COMMANDS, main\n"
+        "for command in COMMANDS: main([command, '--help'], standalone_mode=False)\n"
+        "heavy = {'torch', 'fairseq2', 'datasets', 'transformers', 'timm', 'numpy', 'rich'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    assert done.stdout.count("Usage: ") == len(COMMANDS)
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    context = click.Context(main)
+    own = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    assert {name: command and (command.name, command.short_help) for name, command in own.items()} == {
+        name: (name, summary) for name, summary in COMMANDS.items()
+    }
+    source = "".join(path.read_text("utf-8") for path in Path(cli.__file__).parent.glob("*.py"))
+    assert set(re.findall(r'@click.command\(\s*"([\w-]+)"', source)) == set(COMMANDS)
+    assert main.get_command(context, "options") is None
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"]])
+def test_help_that_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "mmt", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    message = "error: the output: No space left on device. Free some space, or name a place on another disk.\n"
+    assert done.stderr == message
+    assert done.returncode == 2
 
 
 @pytest.mark.parametrize("fusion", ["none", "late"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from PIL import Image
 
@@ -96,7 +97,9 @@ def test_every_option_in_the_readme_exists(command: str) -> None:
         main = importlib.import_module(words[2]).main
         options = (main.commands[words[3]] if hasattr(main, "commands") else main).params
     else:
-        options = cli.main.commands[words[1]].params
+        subcommand = cli.main.get_command(click.Context(cli.main), words[1])
+        assert subcommand is not None
+        options = subcommand.params
     known = {name for option in options for name in option.opts}
     assert {word for word in words if word.startswith("--")} <= known
 

@@ -171,7 +171,7 @@ def test_the_second_of_any_command_names_the_first_and_does_nothing(
 
 def test_all_commands_that_write_are_tried() -> None:
     """``compare`` shares its work with others, and ``score`` writes nothing."""
-    assert set(cli.main.commands) - set(COMMANDS) == {"compare", "score"}
+    assert set(cli.COMMANDS) - set(COMMANDS) == {"compare", "score"}
 
 
 def test_shares_of_one_work_do_not_exclude_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

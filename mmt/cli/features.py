@@ -1,0 +1,87 @@
+"""``mmt features``: extracts features from images or recordings, or verifies a feature store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmt.cli.command import Command, write_alone_in
+from mmt.cli.options import PATH, shard_option, threads_option
+from mmt.errors import MMTError
+from mmt.io.runtime import use_threads
+from mmt.io.shards import Shard
+from mmt.io.terminal import counted
+
+
+@click.command("features", cls=Command, when_stopped="Progress saved; rerun the same command to resume.")
+@click.option(
+    "--images",
+    "source",
+    type=PATH,
+    help="Prepared dataset, or folder of images or recordings.",
+)
+@click.option("--out", type=PATH, help="Output feature store; resumes a partial one.")
+@click.option("--check", type=PATH, help="Verify an existing feature store's checksum, and do nothing else.")
+@click.option(
+    "--backbone",
+    default="efficientnet_lite0",
+    help="Backbone: efficientnet_lite0, resnet50, vgg16, vit_b_16, timm:NAME or clip:NAME_OR_FOLDER; "
+    "logmel80[:SECONDS] for recordings.",
+)
+@click.option("--layer", type=click.Choice(["pool", "grid"]), help="One vector (pool), or one for each region or "
+              "frame (grid).  [default: pool; grid for recordings]")  # fmt: skip
+@click.option("--weights", type=PATH, help="File with the backbone's weights, instead of a download.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16",
+              help="Precision of the stored features.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, help="Images in a batch.")
+@click.option("--workers", type=click.IntRange(min=1), help="Number of decoding threads.  [default: as --threads]")
+@click.option("--device", default="cpu", help="Device of the backbone, such as cuda.")
+@threads_option
+@shard_option
+def features_command(
+    source: Path | None,
+    out: Path | None,
+    check: Path | None,
+    backbone: str,
+    layer: str | None,
+    weights: Path | None,
+    dtype: str,
+    batch_size: int,
+    workers: int | None,
+    device: str,
+    threads: int | None,
+    shard: str | None,
+) -> None:
+    """Extract features from images or recordings, for training and translating."""
+    if check is not None:
+        from mmt.data.feature_store import FeatureStore
+
+        store = FeatureStore.open(check)
+        store.verify()
+        click.echo(f"{check}: {store.signature}: {counted(len(store), 'image')}, whole")
+        return
+    if source is None or out is None:
+        raise MMTError(
+            "expected --images and --out: what to make features of, and where they go; or --check STORE."
+        )
+    share = Shard.of(shard)
+    if share is None:
+        write_alone_in(out)
+
+    from mmt.features.extract import extract_folder, print_report
+
+    use_threads(threads)
+    report = extract_folder(
+        source,
+        out,
+        backbone=backbone,
+        layer=layer,
+        weights=weights,
+        dtype="float32" if dtype == "float32" else "float16",
+        batch_size=batch_size,
+        num_workers=workers or threads,
+        device=device,
+        shard=share,
+    )
+    print_report(report)

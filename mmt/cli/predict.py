@@ -1,0 +1,1 @@
+from mmt.cli.translate import predict_command as predict_command
