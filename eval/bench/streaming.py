@@ -73,10 +73,10 @@ def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -
     import torch
 
     torch.set_num_threads(1)
-    from mmt.data.batch import ROW_COLUMNS, BatchReader, Example, encode_rows
+    from mmt.data.batch import ROW_COLUMNS, Example, encode_rows
     from mmt.data.dataset import open_split, read_rows
     from mmt.data.feature_store import open_features
-    from mmt.data.reader import Streamed, StreamReader
+    from mmt.data.reader import BatchReader, Streamed, StreamReader
     from mmt.data.tokenizer import Tokenizer
 
     features = open_features([store]) if store is not None else None

@@ -44,8 +44,9 @@ _SIDES = ("ours", "plain")
 
 
 def _batches(data: Path, vocab_size: int, max_tokens: int, steps: int) -> list[Batch]:
-    from mmt.data.batch import BatchReader, read_examples
+    from mmt.data.batch import read_examples
     from mmt.data.dataset import read_split
+    from mmt.data.reader import BatchReader
     from mmt.data.tokenizer import Tokenizer, train_tokenizer
 
     with tempfile.TemporaryDirectory() as folder:

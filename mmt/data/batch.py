@@ -1,22 +1,20 @@
-"""Examples, length buckets, batches. Legend: N sentences, S source tokens, T target tokens, R image regions."""
+"""Examples and batches. Legend: N sentences, S source tokens, T target tokens, R image regions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
-from fairseq2.datasets import DataReader
 from fairseq2.device import SupportsDeviceTransfer
 from fairseq2.nn import BatchLayout
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmt.data.buckets import length_batches
 from mmt.data.dataset import read_split
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import BOS, EOS, PAD, Tokenizer
@@ -177,125 +175,6 @@ def missing_images(columns: Mapping[str, Sequence[Any]], features: FeatureStore)
     """The images that rows have and ``features`` lacks, each once."""
     rows = zip(columns["image"], columns["has_image"], strict=True)
     return list(dict.fromkeys(image for image, has in rows if has and image not in features))
-
-
-def drawn_batch(
-    examples: Sequence[Example],
-    features: FeatureStore | None,
-    image_dropout_p: float,
-    seed: tuple[int, ...],
-    beside: Sequence[BatchReader],
-) -> Batch:
-    """A batch of training: some sentences without their image, by ``seed``; with what is learnt beside it."""
-    if image_dropout_p:
-        dropped = np.random.default_rng(seed).random(len(examples)) < image_dropout_p
-        examples = [replace(e, image=None) if drop else e for e, drop in zip(examples, dropped, strict=True)]
-    batch = collate(examples, features)
-    batch.beside = [batch for reader in beside for batch in reader.cycle()]
-    return batch
-
-
-class BatchReader(DataReader[Batch]):
-    """Reads batches in an order that the seed and the epoch alone decide, so that resuming is exact.
-
-    Args:
-        shuffle: a new order each epoch; without it the order is that of the lengths (validation).
-        num_accumulate: batches a step.
-        image_dropout_p: share of the sentences with an image that are read without it, others in each epoch.
-        beside: of each of these readers, which begin anew when they are through, every batch gets one.
-        rank, world_size: of several processes, each reads every ``world_size``-th batch. All do equally many
-            steps, so that none waits for another: in training the last few batches of an epoch are left out,
-            else some have none in the last step. A state that is loaded may be of another ``world_size``.
-    """
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        features: FeatureStore | None,
-        *,
-        max_tokens: int,
-        shuffle: bool,
-        seed: int = 0,
-        num_accumulate: int = 1,
-        image_dropout_p: float = 0.0,
-        beside: Sequence[BatchReader] = (),
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.examples, self.features = examples, features
-        self._lengths = [(len(example.source) + 1, len(example.target) + 1) for example in examples]
-        self._max_tokens, self._shuffle, self._seed = max_tokens, shuffle, seed
-        self._num_accumulate, self._rank, self._world_size = num_accumulate, rank, world_size
-        self._image_dropout_p, self._beside = image_dropout_p, beside
-        self._epoch = 0
-        self._begun = 0  # batches that all processes have read of the epoch, up to the first of ``_batches``
-        self._position = 0  # in ``_batches``, this process's share of the rest
-        self._batches: list[list[int]] | None = None
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> list[Batch]:
-        if self._batches is None:
-            self._batches = self._plan()
-        chosen = self._batches[self._position : self._position + self._num_accumulate]
-        if not chosen or (self._shuffle and len(chosen) < self._num_accumulate):
-            raise StopIteration
-        batches = [self._batch(rows, self._position + n) for n, rows in enumerate(chosen) if rows]
-        self._position += len(chosen)
-        return batches
-
-    def _batch(self, rows: list[int], position: int) -> Batch:
-        examples = [self.examples[i] for i in rows]
-        number = self._begun + position * self._world_size + self._rank
-        seed = (self._seed, self._epoch, 0, number)
-        return drawn_batch(examples, self.features, self._image_dropout_p, seed, self._beside)
-
-    def cycle(self) -> list[Batch]:
-        """The next batches, from the beginning again after the last."""
-        try:
-            return next(self)
-        except StopIteration:
-            self.reset()
-        return next(self)
-
-    def _plan(self) -> list[list[int]]:
-        generator = np.random.default_rng((self._seed, self._epoch)) if self._shuffle else None
-        batches = length_batches(self._lengths, self._max_tokens, generator)[self._begun :]
-        uneven = len(batches) % self._world_size
-        if uneven and self._shuffle:
-            del batches[-uneven:]
-        elif uneven:
-            batches += [[]] * (self._world_size - uneven)
-        own = batches[self._rank :: self._world_size]
-        if self._shuffle and not self._begun and len(own) < self._num_accumulate:  # no update would ever be made
-            raise MMTError(
-                f"{len(self.examples):,} sentences: expected batches for an update, optimizer.num_accumulate "
-                f"({self._num_accumulate}) x processes ({self._world_size}), found fewer. Set one of them or "
-                "data.max_tokens lower."
-            )
-        return own
-
-    def reset(self) -> None:
-        self._epoch, self._begun, self._position, self._batches = self._epoch + 1, 0, 0, None
-
-    def state_dict(self) -> dict[str, object]:
-        """The epoch, and how many of its batches all processes together have read: the same in each of them."""
-        position = self._begun + self._position * self._world_size
-        beside = [reader.state_dict() for reader in self._beside]
-        return {"epoch": self._epoch, "position": position} | ({"beside": beside} if beside else {})
-
-    def load_state_dict(self, state_dict: dict[str, object]) -> None:
-        epoch, position = state_dict["epoch"], state_dict["position"]
-        if not isinstance(epoch, int) or not isinstance(position, int):
-            raise TypeError("the data reader's state is two numbers")
-        self._epoch, self._begun, self._position, self._batches = epoch, position, 0, None
-        for reader, state in zip(self._beside, state_dict.get("beside", []), strict=True):  # type: ignore[call-overload]
-            reader.load_state_dict(state)
-
-    @property
-    def num_accumulate(self) -> int:
-        return self._num_accumulate
 
 
 def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:

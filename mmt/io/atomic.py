@@ -162,7 +162,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
                 restore(folder)
                 raise
             if old.exists():
-                remove_folder(old)
+                remove_folder(old, folder)
 
 
 @contextmanager
@@ -197,12 +197,15 @@ def restore(folder: Path) -> None:
     if old.exists() and not folder.exists():
         old.rename(folder)
     elif old.exists():
-        remove_folder(old)
+        remove_folder(old, folder)
 
 
-def remove_folder(folder: Path) -> None:
-    """Removes a folder in one step: a kill leaves all of it, or nothing under its name; see ``sweep_beside``."""
-    removed = _own_name(folder)
+def remove_folder(folder: Path, output: Path | None = None) -> None:
+    """Removes a folder in one step: a kill leaves all of it, or a leftover that ``sweep_beside`` removes.
+
+    ``output``: of which it is a leftover then; ``folder`` itself if None.
+    """
+    removed = _own_name(output or folder)
     try:
         folder.rename(removed)
         shutil.rmtree(removed, ignore_errors=True)

@@ -45,10 +45,10 @@ from fairseq2.utils.validation import StandardObjectValidator, ValidationError
 from torch import nn
 from torch.optim import Optimizer
 
-from mmt.data.batch import BatchReader, Example, collate
+from mmt.data.batch import Example, collate
 from mmt.data.buckets import length_batches
 from mmt.data.dataset import read_info
-from mmt.data.reader import Streamed, StreamReader
+from mmt.data.reader import BatchReader, Streamed, StreamReader
 from mmt.errors import MMTError, nearest
 from mmt.io import runtime
 from mmt.io.atomic import disk_error, only_writer_in, remedy

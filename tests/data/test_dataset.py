@@ -15,8 +15,10 @@ from mmt.data.dataset import (
     DatasetInfo,
     first_test_split,
     image_folder,
+    open_split,
     print_splits,
     read_info,
+    read_rows,
     read_split,
     write_dataset,
 )
@@ -288,3 +290,39 @@ def test_the_first_test_split_is_the_default(tmp_path: Path) -> None:
     write_dataset(tmp_path / "none", info, {"train": rows})
     with pytest.raises(MMTError, match="no split begins with 'test'; it has train"):
         first_test_split(tmp_path / "none")
+
+
+# --- rows read as needed ----------------------------------------------------------------------------------
+
+
+def test_rows_are_those_of_the_split(world: Path) -> None:
+    whole = read_split(world / "data", "train")
+    rows = open_split(world / "data", "train")
+    found = read_rows(rows, ("source", "image"), 7, 19)
+    assert found == {name: list(whole[name])[7:19] for name in ("source", "image")}
+
+
+@pytest.mark.parametrize(("name", "value"), [("target", None), ("source", 3), ("has_image", "yes")])
+def test_a_value_of_another_kind_is_named(name: str, value: object) -> None:
+    from datasets import Dataset
+
+    row = {"image": "", "source": "a", "target": "b", "has_image": False}
+    columns = {key: [row[key]] * 3 for key in row} | {name: [value] * 3}
+    if value is None:
+        columns[name] = ["b", "b", None]
+    with pytest.raises(MMTError, match=rf"row 1[23]: expected a \w+ as '{name}', found {value!r}"):
+        read_rows(
+            Dataset.from_dict({key: [columns[key][0]] * 11 + values[-2:] for key, values in columns.items()}),
+            list(row),
+            11,
+            13,
+        )
+
+
+def test_damaged_rows_are_refused(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "data", tmp_path / "data")
+    info = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    info["splits"]["train"]["sentences"] += 1
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps(info))
+    with pytest.raises(MMTError, match=r"train: damaged .* not as many rows"):
+        open_split(tmp_path / "data", "train")

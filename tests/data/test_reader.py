@@ -1,33 +1,74 @@
-"""Laws of streams: nothing twice or never, in an order that the number of processes does not change."""
+"""Laws of readers: nothing twice or never, in an order that the number of processes does not change."""
 
 from __future__ import annotations
 
-import json
-import shutil
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mmt.data import reader as streaming
 from mmt.data.batch import Example
-from mmt.data.dataset import open_split, read_rows, read_split
-from mmt.data.reader import Streamed, StreamReader, joined_states
+from mmt.data.reader import BatchReader, Streamed, StreamReader, joined_states
 from mmt.errors import MMTError
-from mmt.training.checkpoints import checkpoint_steps
-from mmt.training.recipe import train
-from tests.worlds import (
-    assert_close_weights,
-    assert_same_weights,
-    begin,
-    config,
-    finish,
-    make_features,
-    reports,
-    weights,
-)
+from tests.worlds import make_features
+
+# --- a split held in memory -------------------------------------------------------------------------------
+
+
+def batch_reader(num: int = 50, **changes: object) -> BatchReader:
+    generator = np.random.default_rng(0)
+    examples = [Example([5] * int(n), [6] * int(n), None) for n in generator.integers(1, 12, num)]
+    settings = {"max_tokens": 40, "shuffle": True, "seed": 3, **changes}
+    return BatchReader(examples, None, **settings)  # type: ignore[arg-type]
+
+
+def drain(source: BatchReader) -> list[list[list[int]]]:
+    return [[batch.source.tolist() for batch in step] for step in source]
+
+
+def test_resuming_reads_on_exactly() -> None:
+    whole = batch_reader()
+    first = drain(whole)
+    whole.reset()
+    second = drain(whole)
+    assert first != second, "each epoch has its own order"
+    part = batch_reader()
+    for _ in first:
+        next(part)
+    part.reset()
+    for _ in range(3):
+        next(part)
+    resumed = batch_reader()
+    resumed.load_state_dict(part.state_dict())
+    assert drain(resumed) == second[3:]
+
+
+@pytest.mark.parametrize("num", [44, 47, 50])  # even and odd numbers of batches
+def test_processes_share_the_batches_evenly(num: int) -> None:
+    shares = [[b for step in drain(batch_reader(num, rank=rank, world_size=2)) for b in step] for rank in range(2)]
+    assert len(shares[0]) == len(shares[1])
+    whole = [b for step in drain(batch_reader(num)) for b in step]
+    together = [b for pair in zip(*shares, strict=True) for b in pair]
+    assert together == whole[: len(together)]
+    assert len(whole) - len(together) < 2
+
+
+def test_validation_reads_everything_once() -> None:
+    steps = drain(batch_reader(shuffle=False))
+    assert sum(len(batch) for step in steps for batch in step) == 50
+
+
+def test_accumulated_steps_are_whole() -> None:
+    assert {len(step) for step in batch_reader(num_accumulate=3)} == {3}
+
+
+# --- streams ----------------------------------------------------------------------------------------------
 
 NUM = 203
 
@@ -49,9 +90,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reader(**changes: Any) -> StreamReader:
-    return StreamReader(
-        changes.pop("split", split()), None, **{"streams": 4, "max_tokens": 30, "seed": 3, **changes}
-    )
+    given = changes.pop("split", split()), changes.pop("features", None)
+    return StreamReader(*given, **{"streams": 4, "max_tokens": 30, "seed": 3, **changes})
 
 
 def together(count: int, **changes: Any) -> list[StreamReader]:
@@ -90,7 +130,7 @@ def test_no_stream_runs_away_from_another(num: int, streams: int) -> None:
     seen: Counter[int] = Counter()
     while one.epoch <= 60:
         seen += sentences(steps([one], 1))
-    assert max(stream.epoch for stream in one._streams.values()) <= 66
+    assert max(epoch for epoch, _, _ in one.state_dict()["streams"].values()) <= 66
     assert max(seen.values()) <= 66
 
 
@@ -102,7 +142,7 @@ def test_a_stream_has_its_epochs_in_orders_of_their_own() -> None:
         while len(order) < NUM:
             order += [row[0] for batch in next(one) for row in batch.source.tolist()]
         assert len(set(order)) == NUM
-        assert one._streams[0].epoch == epoch - 1
+        assert one.epoch == epoch
         epochs.append(order)
     assert epochs[0] != epochs[1]
     assert steps([reader()], 5) == steps([reader()], 5)
@@ -145,33 +185,43 @@ def test_whoever_goes_on_at_whatever_batch_reads_the_same() -> None:
     assert found == alone
 
 
-def test_an_image_is_dropped_whoever_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    dropped: dict[int, list[list[str | None]]] = {}
-
-    class Batch(list):  # type: ignore[type-arg]
-        beside: list[Any]
-
-    monkeypatch.setattr("mmt.data.batch.collate", lambda examples, _: Batch(examples))
+def test_an_image_is_dropped_whoever_reads(tmp_path: Path) -> None:
+    store = make_features(tmp_path / "features", [f"{n}.png" for n in range(NUM)])
+    images: dict[int, list[list[str]]] = {}
+    read: Counter[int] = Counter()
     for count in (1, 2):
-        readers = together(count, num_accumulate=2 // count, image_dropout_p=0.5)
-        dropped[count] = [[e.image for e in batch] for _ in range(10) for one in readers for batch in next(one)]
-    assert dropped[1] == dropped[2]
-    assert any(None in batch for batch in dropped[1])
-    assert any(image is not None for batch in dropped[1] for image in batch)
+        readers = together(count, num_accumulate=2 // count, image_dropout_p=0.5, features=store)
+        batches = [batch for _ in range(10) for one in readers for batch in next(one)]
+        images[count] = [batch.image_ids for batch in batches]
+        read[count] = sum(len(batch.source) for batch in batches)
+    assert images[1] == images[2]
+    assert 0 < sum(map(len, images[1])) < read[1]
+
+
+class Tracked(Example):
+    """An example that tells whether it is still held."""
+
+    __slots__ = ("__weakref__",)
 
 
 def test_no_more_blocks_are_held_than_streams() -> None:
-    made = split()
-    held: list[int] = []
-    whole = Streamed(made.rows, lambda a, b: held.append(b - a) or made.examples(a, b), NUM)  # type: ignore[func-returns-value]
-    readers = together(2, split=whole)
+    blocks: list[list[weakref.ref[Example]]] = []
+
+    def examples(first: int, end: int) -> list[Example]:
+        found: list[Example] = [Tracked([5 + n] * (1 + n % 9), [6], f"{n}.png") for n in range(first, end)]
+        blocks.append([weakref.ref(one) for one in found])
+        return found
+
+    rows: Any = range(NUM)
+    readers = together(2, split=Streamed(rows, examples, NUM))
     for one in readers:
         next(one)
-    assert len(held) == 2
+    assert len(blocks) == 2
     steps(readers, 30)
-    assert max(held) <= 16
-    rows_held = [e for one in readers for s in one._all for batch in s._batches or [] for e in batch]
-    assert len(rows_held) <= 4 * 16
+    assert max(map(len, blocks)) <= 16
+    assert len(blocks) > 4
+    gc.collect()
+    assert 0 < sum(one() is not None for block in blocks for one in block) <= 4 * 16
 
 
 def test_too_long_sentences_are_left_out_and_not_all_may_be() -> None:
@@ -188,84 +238,3 @@ def test_streams_that_cannot_be_are_refused() -> None:
         reader(world_size=3)
     with pytest.raises(MMTError, match=r"data\.streams: 4 streams of 3 sentences"):
         reader(split=split(3))
-
-
-def test_rows_are_those_of_the_split(world: Path) -> None:
-    whole = read_split(world / "data", "train")
-    rows = open_split(world / "data", "train")
-    found = read_rows(rows, ("source", "image"), 7, 19)
-    assert found == {name: list(whole[name])[7:19] for name in ("source", "image")}
-
-
-@pytest.mark.parametrize(("name", "value"), [("target", None), ("source", 3), ("has_image", "yes")])
-def test_a_value_of_another_kind_is_named(name: str, value: object) -> None:
-    from datasets import Dataset
-
-    row = {"image": "", "source": "a", "target": "b", "has_image": False}
-    columns = {key: [row[key]] * 3 for key in row} | {name: [value] * 3}
-    if value is None:
-        columns[name] = ["b", "b", None]
-    with pytest.raises(MMTError, match=rf"row 1[23]: expected a \w+ as '{name}', found {value!r}"):
-        read_rows(
-            Dataset.from_dict({key: [columns[key][0]] * 11 + values[-2:] for key, values in columns.items()}),
-            list(row),
-            11,
-            13,
-        )
-
-
-def test_damaged_rows_are_refused(world: Path, tmp_path: Path) -> None:
-    shutil.copytree(world / "data", tmp_path / "data")
-    info = json.loads((tmp_path / "data" / "dataset.json").read_text())
-    info["splits"]["train"]["sentences"] += 1
-    (tmp_path / "data" / "dataset.json").write_text(json.dumps(info))
-    with pytest.raises(MMTError, match=r"train: damaged .* not as many rows"):
-        open_split(tmp_path / "data", "train")
-
-
-STREAMS = ("data.streams=4", "model.dropout_p=0", "regime.keep_last=4")
-
-
-@pytest.fixture(scope="module")
-def streamed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("runs") / "streamed"
-    train(output, config(world, *STREAMS, "optimizer.num_accumulate=2"))
-    return output
-
-
-def test_a_training_of_streams_learns_and_resumes_exactly(streamed: Path, world: Path, tmp_path: Path) -> None:
-    losses = [report["NLL Loss"] for report in reports(streamed, "valid")]
-    assert losses[-1] < 0.9 * losses[0]
-    assert reports(streamed, "train")[-1]["Data Epoch"] > 1
-    output = tmp_path / "run"
-    for num in (6, 12):
-        train(output, config(world, *STREAMS, "optimizer.num_accumulate=2", f"regime.num_steps={num}"))
-    assert_same_weights(weights(output, 12), weights(streamed, 12))
-    card = json.loads((output / "model" / "mmt.json").read_text())
-    assert card["training"]["sentences"] == 60
-    assert card["training"]["images_in_use"] == 30
-
-
-def test_two_processes_read_streams_as_one(streamed: Path, world: Path, tmp_path: Path) -> None:
-    output = tmp_path / "run"
-    said = finish(begin(world, output, *STREAMS, "regime.num_steps=6"))
-    assert checkpoint_steps(output) == [3, 6], said
-    assert_close_weights(output, streamed, 6)
-    train(output, config(world, *STREAMS, "optimizer.num_accumulate=2"))
-    assert_close_weights(output, streamed, 12)
-
-
-def test_images_are_looked_for_in_the_whole_split(world: Path, tmp_path: Path) -> None:
-    """Not in the first rows alone, of which none may have features."""
-    few, none = tmp_path / "few", tmp_path / "none"
-    valid = [f"val-{n}.png" for n in range(10)]
-    make_features(few, [*valid, *(f"train-{n}.png" for n in range(40, 60))])
-    make_features(none, valid)
-    train(tmp_path / "run", config(world, *STREAMS, f"images.features={few}", "regime.num_steps=6"))
-    with pytest.raises(MMTError, match=r"none of the images of .*data \(train\) is in it"):
-        train(tmp_path / "run2", config(world, *STREAMS, f"images.features={none}", "regime.num_steps=6"))
-
-
-def test_labels_are_not_streamed(world: Path, tmp_path: Path) -> None:
-    with pytest.raises(MMTError, match=r"data\.streams: labels and scores are read whole"):
-        config(world, *STREAMS, "data.label=label", "objectives.classification=1")

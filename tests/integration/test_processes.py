@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import mmt.training.run
-from mmt.data.batch import BatchReader, Example
+from mmt.data.batch import Example
+from mmt.data.reader import BatchReader
 from mmt.errors import MMTError
 from mmt.model.config import MMTConfig
 from mmt.model.model import MMTModel

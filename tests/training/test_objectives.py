@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from data_prep.probes import prepare
-from mmt.data.batch import Batch, BatchReader, Example, collate
+from mmt.data.batch import Batch, Example, collate
 from mmt.data.dataset import DatasetInfo, read_info, read_split, write_dataset
 from mmt.data.feature_store import FeatureStore
 from mmt.data.masking import Probe, check_masked_alike
+from mmt.data.reader import BatchReader
 from mmt.data.tokenizer import EOS, PAD, UNK
 from mmt.errors import MMTError
 from mmt.model.card import read_card
