@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from mmt.data.buckets import length_batches
+from mmt.data.feature_store import open_features
 from mmt.errors import MMTError
+from mmt.features.extract import extract_features
+from mmt.inference.retrieve import IndexedImages, Query
 from mmt.inference.torch_runtime import Translator
 from mmt.training.objectives import ContrastiveHead, image_means, sentence_means
 
@@ -77,6 +82,43 @@ def embed_images(
         if progress is not None:
             progress(len(chunk))
     return found
+
+
+def embed_queries(
+    translator: Translator, queries: Sequence[Query], *, show_progress: bool = True
+) -> NDArray[np.float32]:
+    """(Q, D) vectors of queries, those by text before those by image. Raises as ``embed_sentences``."""
+    texts = [query.text for query in queries if query.image is None]
+    images = [query.image for query in queries if query.image is not None]
+    with tqdm(total=len(texts), unit=" sentences", disable=None if show_progress else True) as bar:
+        of_texts = embed_sentences(translator, texts, progress=bar.update)
+    return np.concatenate([of_texts, embed_images(translator, images)])
+
+
+def embed_indexed_images(
+    translator: Translator, images: IndexedImages, *, show_progress: bool = True
+) -> tuple[list[str], NDArray[np.float32], dict[str, str]]:
+    """Vectors of the images that go into an index; features that it lacks are extracted for the moment.
+
+    Returns:
+        N ids, their vectors (N, D), and id -> reason of the images that have none.
+    Raises:
+        MMTError: as ``embed_images``; there is no image.
+    """
+    with TemporaryDirectory(prefix="mmt-") as temporary:
+        store = images.store
+        if store is None:
+            parts = [Path(temporary, str(number)) for number in range(len(translator.backbones))]
+            for backbone, part in zip(translator.backbones, parts, strict=True):
+                extract_features(images.files, backbone, part, progress=show_progress)
+            store = open_features(parts)
+        ids = [name for name in images.files if name in store] if images.files else store.ids
+        if not ids:
+            raise MMTError(f"{store.folder}: has none of the {len(images.files):,} images of {images.folder}.")
+        left_out = {name: store.left_out.get(name, "no features") for name in images.files if name not in store}
+        with_store = Translator(translator.model, translator.tokenizer, translator.card, store)
+        with tqdm(total=len(ids), unit=" images", disable=None if show_progress else True) as bar:
+            return ids, embed_images(with_store, ids, progress=bar.update), left_out
 
 
 def _head(translator: Translator) -> ContrastiveHead:

@@ -490,8 +490,9 @@ class Names(Reader):
             for path in find_images(items, images, missing="skip").images:
                 self.inside(Path(path), images)
         elif where == "gallery":
-            from mmt.cli.retrieve import Answer, Query, render
             from mmt.inference.index import Index
+            from mmt.inference.retrieve import Answer, Query
+            from mmt.report.retrieval import render
 
             index = Index("images", [name], str(images), "exact", None)
             page = render([Query("a")], [[Answer(1, 0.5, name)]], index, folder)

@@ -28,7 +28,6 @@ from data_prep.mosi import _read_table
 from data_prep.multi30k import read_hub
 from data_prep.vqa import gqa, vqa2
 from mmt.cli.main import main
-from mmt.cli.retrieve import Answer, Query, render
 from mmt.data.dataset import DatasetInfo, read_info, read_split, write_dataset
 from mmt.data.feature_store import FeatureStore
 from mmt.data.inputs import Images, Input, Line, open_file
@@ -41,12 +40,14 @@ from mmt.features.writer import FeatureWriter
 from mmt.inference.files import FileTranslator, write_output, write_predictions
 from mmt.inference.index import Index, open_index, write_index
 from mmt.inference.labelling import Prediction
+from mmt.inference.retrieve import Answer, Query
 from mmt.inference.torch_runtime import Translation, Translator
 from mmt.io.normalization import normalize
 from mmt.io.text_files import parse_json, read_lines
 from mmt.model.card import read_card
 from mmt.model.config import MMTConfig
 from mmt.model.folder import load_model
+from mmt.report.retrieval import render
 from mmt.training.config_file import read_config
 from mmt.training.selection import choose
 from tests.hard.fuzz import READERS, SHARES, run_case

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from mmt.cli.retrieve import Answer, Query, render
 from mmt.inference.index import Index
+from mmt.inference.retrieve import Answer, Query
 from mmt.report.evidence import write_report
+from mmt.report.retrieval import render
 from tests.report.examples import HOSTILE, make_evidence, make_item, make_pictures, poisoned
 
 if TYPE_CHECKING:
