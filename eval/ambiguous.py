@@ -20,7 +20,7 @@ from mmt.io.formats import TRANSLATIONS
 from mmt.io.terminal import console, print_json, print_table
 from mmt.metrics.ambiguity import GROUPS, USUAL, Lexicon, SenseScore, sense_accuracy
 from mmt.metrics.moses import unescape
-from mmt.metrics.translation import McNemar, mcnemar
+from mmt.metrics.significance import McNemar, mcnemar
 
 _PATH = click.Path(path_type=Path)
 

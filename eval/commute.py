@@ -31,7 +31,7 @@ from mmt.io.atomic import check_file, replacing
 from mmt.io.formats import packing
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import console, counted, print_table
-from mmt.metrics.translation import McNemar, mcnemar
+from mmt.metrics.significance import McNemar, mcnemar
 
 if TYPE_CHECKING:
     from mmt.data.feature_store import FeatureStore

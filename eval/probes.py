@@ -38,7 +38,8 @@ from mmt.errors import MMTError
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import console, counted, print_table
-from mmt.metrics.translation import leading_metric, normalized, signed_rank
+from mmt.metrics.significance import signed_rank
+from mmt.metrics.translation import leading_metric, normalized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

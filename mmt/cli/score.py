@@ -18,16 +18,8 @@ from mmt.io.formats import TRANSLATIONS
 from mmt.io.terminal import console, counted, print_json, print_table
 from mmt.metrics.languages import primary_language
 from mmt.metrics.moses import looks_tokenized, unescape
-from mmt.metrics.translation import (
-    FEWEST_SENTENCES,
-    Difference,
-    Score,
-    corpus_scores,
-    metrics_for,
-    normalized,
-    paired_bootstrap,
-    tokenize_as_papers,
-)
+from mmt.metrics.significance import FEWEST_SENTENCES, Difference, paired_bootstrap
+from mmt.metrics.translation import Score, corpus_scores, metrics_for, normalized, tokenize_as_papers
 
 _HEADINGS = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER ↓", "bleu_lc_tok": "BLEU-lc-tok *"}
 

@@ -21,7 +21,7 @@ from mmt.evidence.contrastive import (
 from mmt.evidence.findings import ChoiceRow
 from mmt.evidence.systems import progress
 from mmt.inference.torch_runtime import Translator
-from mmt.metrics.translation import mcnemar
+from mmt.metrics.significance import mcnemar
 
 if TYPE_CHECKING:
     from mmt.data.dataset import DatasetInfo

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mmt.metrics.significance import Spread
+
 Answer = Literal["yes", "no", "not shown"]
 ComparisonAnswer = Literal["yes", "no", "worse", "not shown", "not compared"]
 
@@ -43,7 +45,7 @@ class Comparison:
     question: "Better than text-only?", or "Better than the other model?" if ``against`` uses images, too.
     answer: ``yes`` if the interval is above 0; ``worse`` if it is below 0; ``no`` if the interval has 0 in it and
         ends below ``SMALLEST_GAIN``, or if every translation is the same; ``not shown`` otherwise, and where there
-        are fewer than ``mmt.metrics.translation.FEWEST_SENTENCES`` sentences. ``not compared`` without
+        are fewer than ``mmt.metrics.significance.FEWEST_SENTENCES`` sentences. ``not compared`` without
         ``against``.
     sentence: the same in words, with the numbers; or how to get an answer.
     scores: mean sentence chrF2 of the model and of ``against``.
@@ -60,21 +62,13 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A figure of one control: the mean over draws of wrong images, and their standard deviation (None if one)."""
-
-    mean: float
-    std: float | None = None
-    draws: int = 1
-
-
-@dataclass(frozen=True)
 class ControlRow:
     """One system under one control, over the sentences that have an image.
 
     system: ``model`` or ``against``.
     control: ``right``, ``wrong``, ``blank``, or ``text`` for a text-only system.
-    scores: figure by name, such as ``BLEU``, ``chrF2``, ``right word``, ``colour (restricted)``.
+    scores: figure by name, such as ``BLEU``, ``chrF2``, ``right word``, ``colour (restricted)``; of ``wrong`` over
+        draws.
     p_values: by the same names, of the difference from the model with the right image; None where there is none.
     """
 

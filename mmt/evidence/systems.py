@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,12 @@ import numpy as np
 from mmt.data.image_names import Names
 from mmt.data.masking import can_be_scored, gold_items, probe_accuracy
 from mmt.errors import MMTError
-from mmt.evidence.findings import SMALLEST_GAIN, Awareness, Comparison, ControlRow, Spread, Verdict
+from mmt.evidence.findings import SMALLEST_GAIN, Awareness, Comparison, ControlRow, Verdict
 from mmt.inference.controls import Control, wrong_images
 from mmt.inference.torch_runtime import Translator
 from mmt.io.terminal import counted
-from mmt.metrics.translation import (
-    FEWEST_SENTENCES,
-    corpus_scores,
-    normalized,
-    paired_bootstrap,
-    signed_rank,
-    word_hits,
-)
+from mmt.metrics.significance import FEWEST_SENTENCES, Spread, p_text, paired_bootstrap, signed_rank
+from mmt.metrics.translation import corpus_scores, normalized, word_hits
 
 _ROUNDING = 1e-5  # nats a token: float32 log-probabilities of the same thing differ by as much
 _SIGNIFICANT = 0.05
@@ -170,7 +164,7 @@ def verdict(found: Awareness | None) -> Verdict:
         )
     numbers = (
         f"Each reference token is on average {_times(found.difference)} times as likely with the right image as "
-        f"with a wrong one ({_p(found.p_value)}, {num:,} sentences); a wrong image changes "
+        f"with a wrong one ({p_text(found.p_value)}, {num:,} sentences); a wrong image changes "
         f"{100 * found.changed:.0f} % of the translations."
     )
     if found.p_value is not None and found.p_value < _SIGNIFICANT:
@@ -219,7 +213,7 @@ def compare(
         return Comparison(question, "not shown", f"Not shown: {few}. {scores}).{beside}", means, gain)
     test = ttest_1samp(ours - theirs, 0)
     low, high = (float(end) for end in test.confidence_interval(0.95))
-    scores += f", 95 % interval {_points(low)} to {_points(high)}, {_p(float(test.pvalue))}).{beside}"
+    scores += f", 95 % interval {_points(low)} to {_points(high)}, {p_text(float(test.pvalue))}).{beside}"
     if low > 0:
         answer, said = "yes", "Yes: its translations are closer to the references."
     elif high < 0:
@@ -252,7 +246,7 @@ def _beside(rows: Sequence[ControlRow], other: str) -> str:
 
 
 def _p_of(row: ControlRow, name: str) -> str:
-    return f" ({_p(value)})" if (value := row.p_values.get(name)) is not None else ""
+    return f" ({p_text(value)})" if (value := row.p_values.get(name)) is not None else ""
 
 
 def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
@@ -282,7 +276,7 @@ def control_rows(
         drawn = [corpus_scores(draw, sentences.references, target_lang=target_lang, only=_NAMES) for draw in says]
         names = {key: label for key, label in _NAMES.items() if key in drawn[0]}
         for key, label in names.items():
-            scores[label] = _spread([draw[key].value for draw in drawn])
+            scores[label] = Spread.of([draw[key].value for draw in drawn])
             signatures[label] = drawn[0][key].signature
         baseline = model.says["right"]
         if says is not baseline and len(sentences.ids) >= FEWEST_SENTENCES:
@@ -293,13 +287,13 @@ def control_rows(
             for label in names.values():
                 tests[label] = "; p: paired bootstrap, one-sided, of the first draw"
         for label, (items, hits) in _word_hits(sentences, [*says, *baseline], target_lang, probe).items():
-            scores[label] = _spread([100 * sum(draw) / sum(items) for draw in hits[: len(says)]])
+            scores[label] = Spread.of([100 * sum(draw) / sum(items) for draw in hits[: len(says)]])
             if says is not baseline:
                 p_values[label] = signed_rank((np.array(hits[-1]) - np.mean(hits[:-1], axis=0)).tolist())
             signatures[label] = f"share of {sum(items):,} words, in percent; {_TEST}"
         if log_p is None:
             return ControlRow(name, control, scores, p_values)
-        scores[_LOG_P] = _spread([fmean(draw) for draw in log_p])
+        scores[_LOG_P] = Spread.of([fmean(draw) for draw in log_p])
         if says is not baseline:
             p_values[_LOG_P] = signed_rank(_rounded(model.log_p["right"][0] - np.mean(log_p, axis=0)).tolist())
         return ControlRow(name, control, scores, p_values)
@@ -350,14 +344,6 @@ def _same_tokens(one: System, other: System) -> bool:
 def _rounded(differences: Any) -> Any:
     """What float32 cannot tell from 0 is 0."""
     return np.where(np.abs(differences) < _ROUNDING, 0.0, differences)
-
-
-def _spread(values: list[float]) -> Spread:
-    return Spread(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
-
-
-def _p(value: float | None) -> str:
-    return "p undefined" if value is None else "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
 def _points(value: float) -> str:

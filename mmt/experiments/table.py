@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from mmt.inference.controls import Control
 from mmt.io import runtime
 from mmt.io.atomic import write_whole
 from mmt.io.terminal import counted, print_table
-from mmt.metrics.translation import leading_metric, normalized, signed_rank, word_hits
+from mmt.metrics.significance import Spread, holm, p_text, signed_rank
+from mmt.metrics.translation import leading_metric, normalized, word_hits
 
 if TYPE_CHECKING:
     from mmt.experiments.compare import Cell, CompareConfig
@@ -34,22 +35,6 @@ TEST = (
     "Wilcoxon signed-rank, two-sided, over sentences, of {}, averaged over the seeds that both have and over "
     "draws; Holm's correction over the systems of the table"
 )
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Over the seeds: mean, sample standard deviation (None for one seed), and each one's value in their order."""
-
-    mean: float
-    std: float | None
-    seeds: list[float]
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        return cls(fmean(values), stdev(values) if len(values) > 1 else None, list(values))
-
-    def __str__(self) -> str:
-        return f"{self.mean:.1f}" + (f" ± {self.std:.1f}" if self.std is not None else "")
 
 
 @dataclass(frozen=True)
@@ -67,6 +52,14 @@ class Row:
     """None where it is not tested; 1 where nothing differs."""
 
     p_wrong: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``compare.json``."""
+        scores = {
+            label: {control: spread.to_dict() for control, spread in by_control.items()}
+            for label, by_control in self.scores.items()
+        }
+        return {**vars(self), "scores": scores}
 
 
 @dataclass(frozen=True)
@@ -120,17 +113,6 @@ def tabulate(scores: Mapping[Cell, RunScores], config: CompareConfig, recipe: Tr
             )
         )
     return _tested(rows, each)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's (1979) step-down correction of several tests; None, where there was nothing to test, stays."""
-    order = sorted((p, n) for n, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    least = 0.0
-    for rank, (p, n) in enumerate(order):
-        least = max(least, min(1.0, p * (len(order) - rank)))
-        corrected[n] = least
-    return corrected
 
 
 def _tested(rows: list[Row], each: Sequence[Mapping[int, Mapping[Control, NDArray[Any]]]]) -> list[Row]:
@@ -226,7 +208,7 @@ def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainCo
         "draws": config.draws,
         "control_seed": config.control_seed,
         "test": test,
-        "systems": [asdict(row) for row in rows],
+        "systems": [row.to_dict() for row in rows],
         "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "sacrebleu", "scipy")},
     }
     write_whole(out / "compare.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
@@ -245,10 +227,11 @@ def table_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     columns += ["p, wrong image", "seeds", "parameters", "tokens/s"]
     lines = []
     for row in rows:
-        p_text, p_wrong = (_p(p) if row.fusion != "none" else "" for p in (row.p_text_only, row.p_wrong))
-        cells = [_name(row), *(str(row.scores[first].get(control, "")) for control in CONTROLS), p_text]
+        tested = [p_text(p, label=False) for p in (row.p_text_only, row.p_wrong)]
+        against_text, against_wrong = tested if row.fusion != "none" else ("", "")
+        cells = [_name(row), *(str(row.scores[first].get(control, "")) for control in CONTROLS), against_text]
         cells += [str(row.scores[label]["right"]) for label in others]
-        cells += [p_wrong, str(len(row.seeds)), f"{row.parameters:,}", f"{row.tokens_per_second:,.0f}"]
+        cells += [against_wrong, str(len(row.seeds)), f"{row.parameters:,}", f"{row.tokens_per_second:,.0f}"]
         lines.append(cells)
     return columns, lines
 
@@ -276,7 +259,7 @@ def plot(rows: Sequence[Row], heading: str, path: Path) -> None:
                 if row.fusion == "none":
                     marker, colour = "D", "black"
                     axes.axvline(spread.mean, color="black", linewidth=0.8, linestyle=":")
-                axes.plot(spread.seeds, [height + shift] * len(spread.seeds), marker, color=colour, alpha=0.35,
+                axes.plot(spread.values, [height + shift] * len(spread.values), marker, color=colour, alpha=0.35,
                           markersize=5, linestyle="none", markeredgewidth=0)  # fmt: skip
                 axes.plot(spread.mean, height + shift, marker, color=colour, markersize=8, linestyle="none",
                           label=CONTROLS[control] if row.fusion != "none" else "text only")  # fmt: skip
@@ -298,7 +281,3 @@ def plot(rows: Sequence[Row], heading: str, path: Path) -> None:
 def _main(rows: Sequence[Row]) -> str:
     """The score that the comparison is about, the first."""
     return next(iter(rows[0].scores))
-
-
-def _p(value: float | None) -> str:
-    return "" if value is None else f"{value:.2g}"

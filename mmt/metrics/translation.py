@@ -5,13 +5,11 @@ Heavy imports stay inside the functions, so that ``mmt --help`` does not wait fo
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mmt.errors import MMTError, nearest
 from mmt.io.normalization import NORM, is_blank, normalize
@@ -23,10 +21,6 @@ if TYPE_CHECKING:
 
 PAPERS_BLEU = "BLEU-lc-tok (papers' variant, not sacreBLEU)"
 
-# Koehn (2004) resamples hundreds of sentences. Of a handful, every resample is nearly the same, and the test
-# would call any difference certain.
-FEWEST_SENTENCES = 30
-
 
 @dataclass(frozen=True)
 class Score:
@@ -34,19 +28,6 @@ class Score:
 
     name: str
     value: float
-    signature: str
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much a system's score differs from the baseline's.
-
-    ``p_value`` is that of sacrebleu's paired bootstrap, see ``paired_bootstrap``; None where there are fewer
-    than ``FEWEST_SENTENCES`` sentences to resample.
-    """
-
-    value: float
-    p_value: float | None
     signature: str
 
 
@@ -139,57 +120,13 @@ def corpus_scores(
     Raises:
         MMTError: the lengths differ, there is nothing to score, a reference is blank, or no code of a language.
     """
-    _check_parallel(hypotheses, references)
+    check_parallel(hypotheses, references)
     hypotheses, references = normalized(hypotheses), normalized(references)
     scores = {}
     for key, text in metrics_for(references, target_lang=target_lang, tokenized=tokenized, only=only)[0].items():
         result = text.metric.corpus_score(text.prepare(hypotheses), [text.prepare(references)])
         scores[key] = Score(text.name, result.score, text.signature())
     return scores
-
-
-def paired_bootstrap(
-    baseline: Sequence[str],
-    systems: Sequence[Sequence[str]],
-    references: Sequence[str],
-    *,
-    target_lang: str | None,
-    samples: int = 1000,
-    seed: int = 12345,
-    tokenized: bool = False,
-    only: Collection[str] | None = None,
-) -> list[dict[str, Difference]]:
-    """Compares systems with a baseline by paired bootstrap resampling.
-
-    Koehn 2004, https://aclanthology.org/W04-3250, as ``sacrebleu.significance.PairedTest`` does it, so that the
-    p values are those of ``sacrebleu --paired-bs``. Two things to know about them. PairedTest takes the absolute
-    difference of each resample before it centres them, which in effect leaves one tail: of equally good systems
-    about 1 in 10 pairs gets p < 0.05, so ask for p < 0.025. And it says 1 / (samples + 1) of a system and
-    itself; here p is 1 where two scores are equal.
-
-    Args:
-        baseline: its translations.
-        systems: the translations of each other system.
-        references: of both, in the same order.
-        target_lang, tokenized, only: as in ``corpus_scores``.
-        samples: how often to resample.
-        seed: of the resampling, at least 1 (PairedTest takes 0 for no seed).
-    Returns:
-        For each system, by the keys of ``corpus_scores``: system minus baseline.
-    Raises:
-        MMTError: as in ``corpus_scores``; or ``samples`` or ``seed`` is under 1.
-    """
-    if samples < 1 or seed < 1:
-        raise MMTError(f"bootstrap: samples and seed must be at least 1, but are {samples} and {seed}.")
-    for hypotheses in (baseline, *systems):
-        _check_parallel(hypotheses, references)
-    differences: list[dict[str, Difference]] = [{} for _ in systems]
-    everyone, references = [normalized(lines) for lines in (baseline, *systems)], normalized(references)
-    for key, text in metrics_for(references, target_lang=target_lang, tokenized=tokenized, only=only)[0].items():
-        found = _paired_test(text, everyone, references, samples, seed)
-        for of_system, difference in zip(differences, found, strict=True):
-            of_system[key] = difference
-    return differences
 
 
 def normalized(lines: Sequence[str]) -> list[str]:
@@ -239,7 +176,7 @@ def word_accuracy(hypotheses: Sequence[str], answers: Sequence[str]) -> Score:
 
 def word_hits(hypotheses: Sequence[str], answers: Sequence[str]) -> list[bool]:
     """Whether each translation has its answer in it; see ``word_accuracy``."""
-    _check_parallel(hypotheses, answers, "answers")
+    check_parallel(hypotheses, answers, "answers")
     hits = []
     for number, (hypothesis, answer) in enumerate(zip(hypotheses, answers, strict=True), 1):
         words, wanted = _words(hypothesis), _words(answer)
@@ -297,63 +234,6 @@ def pair_accuracy(hits: Sequence[bool], pairs: Sequence[tuple[int, int]]) -> Sco
         raise MMTError("pairs: expected mirrored items, got none.")
     right = sum(hits[one] and hits[other] for one, other in pairs)
     return Score("pair accuracy", 100 * right / len(pairs), f"n:{len(pairs)}|ties:wrong")
-
-
-def wilson_interval(right: int, total: int) -> tuple[float, float]:
-    """95 % confidence interval of a share, in percent: Wilson (1927), as scipy computes it.
-
-    It takes the items for independent of each other.
-    """
-    from scipy.stats import binomtest
-
-    interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
-    return 100 * float(interval.low), 100 * float(interval.high)
-
-
-def signed_rank(
-    differences: Sequence[float], alternative: Literal["two-sided", "greater", "less"] = "two-sided"
-) -> float | None:
-    """p value of Wilcoxon's signed-rank test that paired differences are symmetric around 0, by scipy.
-
-    Wilcoxon (1945), https://doi.org/10.2307/3001968. Differences of 0 are left out; None if all are. How p is
-    computed, exactly for few differences and by the normal approximation for many, is scipy's choice.
-    """
-    from scipy.stats import wilcoxon
-
-    # The same sums in another order may differ in their last digit, which would be ranked.
-    moved = [rounded for difference in differences if (rounded := round(difference, 9))]
-    return float(wilcoxon(moved, alternative=alternative).pvalue) if moved else None
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """Of items that two systems judged, how many only the first got right, and how many only the second.
-
-    ``p_value``: how likely so uneven a split, or a more uneven one, would be if neither were better; two-sided.
-    """
-
-    only_first: int
-    only_second: int
-    p_value: float
-
-
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
-    """Exact test of whether one of two systems is right more often on the same items.
-
-    McNemar (1947), https://doi.org/10.1007/BF02295996, its p value from the binomial distribution.
-
-    Raises:
-        MMTError: the systems judged different numbers of items.
-    """
-    from scipy.stats import binomtest
-
-    if len(first) != len(second):
-        raise MMTError(f"McNemar: expected the same items of both systems, got {len(first)} and {len(second)}.")
-    only_first = sum(one and not other for one, other in zip(first, second, strict=True))
-    only_second = sum(other and not one for one, other in zip(first, second, strict=True))
-    if not only_first + only_second:
-        return McNemar(0, 0, 1.0)
-    return McNemar(only_first, only_second, float(binomtest(only_first, only_first + only_second).pvalue))
 
 
 _TOKENIZED = f"{NORM}|text:tokenized"
@@ -464,44 +344,7 @@ def _moses_languages() -> list[str]:
     return sorted(set(NonbreakingPrefixes().available_langs.values()))
 
 
-def _paired_test(
-    text: TextMetric, everyone: Sequence[Sequence[str]], references: Sequence[str], samples: int, seed: int
-) -> list[Difference]:
-    """How far every other system is from the first."""
-    from sacrebleu.significance import PairedTest, Result
-
-    named = [(str(number), text.prepare(lines)) for number, lines in enumerate(everyone)]
-    with _sacrebleu_seed(seed):
-        signatures, results = PairedTest(named, {"": text.metric}, [text.prepare(references)], "bs", samples)()
-    ((name, signature),) = signatures.items()
-    said = text.signature(bs=samples, seed=seed) if text.tok else f"{signature}|{text.note}"
-    first, *others = [result for result in results[name] if isinstance(result, Result)]
-    differences = []
-    for other in others:
-        value, p_value = other.score - first.score, other.p_value
-        if value == 0:
-            p_value = 1.0
-        if len(references) < FEWEST_SENTENCES:
-            p_value = None
-        differences.append(Difference(value, p_value, said))
-    return differences
-
-
-@contextmanager
-def _sacrebleu_seed(seed: int) -> Iterator[None]:
-    """PairedTest takes its seed from the environment and from nowhere else."""
-    before = os.environ.get("SACREBLEU_SEED")
-    os.environ["SACREBLEU_SEED"] = str(seed)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["SACREBLEU_SEED"]
-        else:
-            os.environ["SACREBLEU_SEED"] = before
-
-
-def _check_parallel(hypotheses: Sequence[str], references: Sequence[str], noun: str = "references") -> None:
+def check_parallel(hypotheses: Sequence[str], references: Sequence[str], noun: str = "references") -> None:
     """sacrebleu would score three hypotheses against one reference, and not say so."""
     if len(hypotheses) != len(references):
         raise MMTError(

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from mmt import __version__
 from mmt.data.tokenizer import MASK
 from mmt.evidence.findings import FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
 from mmt.io.atomic import write_together
+from mmt.metrics.significance import Spread, p_text
 from mmt.report import charts
 from mmt.report.cards import make_card
 
@@ -130,7 +131,7 @@ def write_report(evidence: Evidence, folder: Path, pictures: Mapping[str, Image 
 
 def to_json(evidence: Evidence) -> str:
     """The evidence as strict JSON: NaN and infinities, which it does not know, are null."""
-    return json.dumps(_finite(asdict(evidence)), indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    return json.dumps(_plain(evidence), indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
 
 
 def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> str:
@@ -291,7 +292,7 @@ def _environment() -> Environment:
     filters: dict[str, Callable[..., Any]] = {
         "number": _number,
         "signed": _signed,
-        "p": _p,
+        "p": p_text,
         "piece": _piece,
         "percent": _percent,
         "significant": _significant,
@@ -351,12 +352,6 @@ def _number(value: float | None, decimals: int = 2) -> str:
 def _signed(value: float | None, decimals: int = 2) -> str:
     text = _number(value, decimals)
     return text if text[0] in "−–" else "+" + text if text.strip("0.,") else "±" + text
-
-
-def _p(value: float | None, equal: bool = False) -> str:
-    if value is None or not math.isfinite(value):
-        return "no difference" if equal else "not tested"
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
 def _significant(value: float | None, digits: int = 2) -> str:
@@ -420,9 +415,14 @@ def _fact(value: Any, name: str = "") -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """What JSON can hold: tables, lists and finite numbers."""
+    if isinstance(value, Spread):
+        return {"mean": _plain(value.mean), "std": _plain(value.std), "draws": max(len(value.values), 1)}
+    if is_dataclass(value):
+        value = vars(value)
     if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [_plain(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from mmt.cli.main import main
-from mmt.metrics.translation import corpus_scores, paired_bootstrap, tokenize_as_papers
+from mmt.metrics.significance import paired_bootstrap
+from mmt.metrics.translation import corpus_scores, tokenize_as_papers
 
 Run = Callable[..., tuple[int, str, str]]
 REFERENCES = [f"Der {i}. Hund von {i * i} Hunden läuft über die Straße Nummer {i}, schön." for i in range(40)]

@@ -39,7 +39,7 @@ from mmt.evidence.findings import Evidence
 from mmt.inference.controls import controlled_images, wrong_images
 from mmt.inference.torch_runtime import Translation, Translator
 from mmt.metrics.inflections import LANGUAGES, translations
-from mmt.metrics.translation import signed_rank
+from mmt.metrics.significance import signed_rank
 from mmt.model.card import CARD, read_card
 from tests.worlds import data_root, make_features, tiny_folder
 

@@ -50,7 +50,7 @@ from mmt.features.backbones import Backbone
 from mmt.features.writer import FeatureWriter
 from mmt.inference.controls import Control, wrong_images
 from mmt.inference.torch_runtime import Translator
-from mmt.metrics.translation import signed_rank
+from mmt.metrics.significance import signed_rank
 from mmt.model.card import ModelCard
 from mmt.model.folder import save_model
 from tests.worlds import DIM, NOUNS, tiny_folder, tiny_model

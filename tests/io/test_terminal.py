@@ -16,8 +16,9 @@ from click.testing import CliRunner
 
 import mmt.cli.main
 from mmt.cli.main import main
-from mmt.experiments.table import Row, Spread, table_of
+from mmt.experiments.table import Row, table_of
 from mmt.io.terminal import counted, print_table
+from mmt.metrics.significance import Spread
 from tests.commands import commands_of, scripts
 
 ROWS = [
@@ -66,12 +67,12 @@ def test_a_comparison_keeps_its_p_values_at_80_columns(
     spread = Spread.of([43.21, 44.56])
     scores = {"right choice %": {"right": spread, "wrong": spread, "blank": spread}, "BLEU": {"right": spread}}
     rows = [
-        Row("gated", "pool", [1, 2], 1_000_000, 3_000.0, [4, 4], scores, p_text_only=0.00012345, p_wrong=0.01),
+        Row("gated", "pool", [1, 2], 1_000_000, 3_000.0, [4, 4], scores, p_text_only=0.0012345, p_wrong=0.01),
     ]  # type: ignore[list-item]
     columns, lines = table_of(rows)
     monkeypatch.setenv("COLUMNS", "80")
     print_table(columns, lines)
-    assert "0.00012" in capsys.readouterr().out
+    assert "0.0012" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])

@@ -10,7 +10,8 @@ from sacrebleu import corpus_bleu
 
 from mmt.errors import MMTError
 from mmt.metrics.languages import UNSPACED, is_unspaced, primary_language
-from mmt.metrics.translation import METRICS, corpus_scores, metrics_for, paired_bootstrap
+from mmt.metrics.significance import paired_bootstrap
+from mmt.metrics.translation import METRICS, corpus_scores, metrics_for
 from mmt.training.tasks import validation_bleu
 
 TEXTS = {

@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -18,43 +18,24 @@ import sacrebleu
 import sacremoses
 
 from mmt.errors import MMTError
+from mmt.metrics.significance import paired_bootstrap
 from mmt.metrics.translation import (
-    FEWEST_SENTENCES,
     PAPERS_BLEU,
     choice_accuracy,
     choice_hits,
     corpus_scores,
-    mcnemar,
     metrics_for,
     pair_accuracy,
-    paired_bootstrap,
-    signed_rank,
     tokenize_as_papers,
-    wilson_interval,
     word_accuracy,
 )
+from tests.metrics.texts import damaged, some_references
 
 REAL = Path(os.environ.get("MMT_DATA", "../shared/data")) / "multi30k"
-NOUNS = ["Hund", "Katze", "Frau", "Gruppe von Leuten", "Straße", "Bank", "Küche"]
-VERBS = ["sieht", "sitzt neben", "läuft über", "steht vor", "malt"]
-
-
-def _references(number: int = 60) -> list[str]:
-    draw = random.Random(number)
-    return [
-        f"Eine {draw.choice(NOUNS)} {draw.choice(VERBS)} einer {draw.choice(NOUNS)}, die {draw.randint(2, 99)} "
-        f"{draw.choice(NOUNS)} {draw.choice(VERBS)}."
-        for _ in range(number)
-    ]
-
-
-def _damaged(sentences: list[str], share: float, seed: int = 1) -> list[str]:
-    draw = random.Random(seed)
-    return [" ".join(word for word in s.split() if draw.random() > share) for s in sentences]
 
 
 def test_a_translation_equal_to_its_reference_is_perfect() -> None:
-    scores = corpus_scores(_references(), _references(), target_lang="de")
+    scores = corpus_scores(some_references(), some_references(), target_lang="de")
     assert {key: round(score.value, 6) for key, score in scores.items()} == {
         "bleu": 100,
         "chrf": 100,
@@ -64,13 +45,13 @@ def test_a_translation_equal_to_its_reference_is_perfect() -> None:
 
 
 def test_nothing_translated_is_worth_nothing() -> None:
-    scores = corpus_scores([""] * 60, _references(), target_lang="de")
+    scores = corpus_scores([""] * 60, some_references(), target_lang="de")
     assert [scores[key].value for key in ("bleu", "chrf", "ter", "bleu_lc_tok")] == [0, 0, 100, 0]
 
 
 def test_scores_are_those_of_sacrebleu() -> None:
-    references = _references()
-    hypotheses = _damaged(references, 0.2)
+    references = some_references()
+    hypotheses = damaged(references, 0.2)
     scores = corpus_scores(hypotheses, references, target_lang="de")
     for key, metric in (
         ("bleu", sacrebleu.BLEU()),
@@ -85,8 +66,8 @@ def test_scores_are_those_of_sacrebleu() -> None:
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_the_normal_form_of_either_side_changes_no_score(form: Literal["NFC", "NFD"]) -> None:
-    references = _references()
-    hypotheses = _damaged(references, 0.2)
+    references = some_references()
+    hypotheses = damaged(references, 0.2)
     scores = corpus_scores(hypotheses, references, target_lang="de")
     other = [unicodedata.normalize(form, line) for line in references]
     assert (other != references) == (form == "NFD")
@@ -101,8 +82,8 @@ def test_the_normal_form_of_either_side_changes_no_score(form: Literal["NFC", "N
 
 
 def test_invisible_characters_change_no_score() -> None:
-    references = _references()
-    hypotheses = _damaged(references, 0.2)
+    references = some_references()
+    hypotheses = damaged(references, 0.2)
     marked = [f"\ufeff{line[:9]}\u200b\u00ad{line[9:]}\u200e\u2069" for line in references]
     assert corpus_scores(hypotheses, marked, target_lang="de") == corpus_scores(
         hypotheses, references, target_lang="de"
@@ -112,8 +93,8 @@ def test_invisible_characters_change_no_score() -> None:
 
 
 def test_papers_bleu_is_sacrebleu_on_lowercased_moses_tokens() -> None:
-    references = _references()
-    hypotheses = _damaged(references, 0.2)
+    references = some_references()
+    hypotheses = damaged(references, 0.2)
     tokenizer = sacremoses.MosesTokenizer("de")  # these sentences have no punctuation to normalise
 
     def tokens(sentences: list[str]) -> list[str]:
@@ -124,7 +105,7 @@ def test_papers_bleu_is_sacrebleu_on_lowercased_moses_tokens() -> None:
 
 
 def test_papers_bleu_cannot_be_taken_for_sacrebleu() -> None:
-    score = corpus_scores(_references(), _references(), target_lang="de")["bleu_lc_tok"]
+    score = corpus_scores(some_references(), some_references(), target_lang="de")["bleu_lc_tok"]
     assert score.name == PAPERS_BLEU
     assert "not sacreBLEU" in score.name
     assert f"tok:sacremoses-{sacremoses.__version__}-de-normpunct" in score.signature
@@ -132,8 +113,8 @@ def test_papers_bleu_cannot_be_taken_for_sacrebleu() -> None:
 
 
 def test_only_papers_bleu_forgives_case_and_typography() -> None:
-    references = [f'Er sagt "{sentence}" - so.' for sentence in _references()]
-    hypotheses = [f"ER SAGT „{sentence.upper()}“ – SO." for sentence in _references()]
+    references = [f'Er sagt "{sentence}" - so.' for sentence in some_references()]
+    hypotheses = [f"ER SAGT „{sentence.upper()}“ – SO." for sentence in some_references()]
     scores = corpus_scores(hypotheses, [r.replace("ß", "ss") for r in references], target_lang="de")
     assert scores["bleu"].value < 30
     assert scores["bleu_lc_tok"].value == pytest.approx(100)
@@ -141,8 +122,8 @@ def test_only_papers_bleu_forgives_case_and_typography() -> None:
 
 def test_text_is_not_tokenised_twice() -> None:
     """The papers' BLEU of tokenised text, escaped or not, is that of the raw text."""
-    references = [f"L'homme qui n'a pas {line}" for line in _references()]
-    hypotheses = _damaged(references, 0.2)
+    references = [f"L'homme qui n'a pas {line}" for line in some_references()]
+    hypotheses = damaged(references, 0.2)
     expected = corpus_scores(hypotheses, references, target_lang="fr")["bleu_lc_tok"].value
     tokenizer = sacremoses.MosesTokenizer("fr")
     for escape in (True, False):
@@ -161,8 +142,8 @@ def test_text_is_not_tokenised_twice() -> None:
 
 
 def test_the_order_of_sentences_changes_nothing() -> None:
-    references = _references()
-    pairs = list(zip(_damaged(references, 0.3), references, strict=True))
+    references = some_references()
+    pairs = list(zip(damaged(references, 0.3), references, strict=True))
     scores = corpus_scores(*map(list, zip(*pairs, strict=True)), target_lang="de")
     random.Random(3).shuffle(pairs)
     shuffled = corpus_scores(*map(list, zip(*pairs, strict=True)), target_lang="de")
@@ -170,8 +151,8 @@ def test_the_order_of_sentences_changes_nothing() -> None:
 
 
 def test_translations_of_other_sentences_score_less() -> None:
-    references = _references()
-    hypotheses = _damaged(references, 0.1)
+    references = some_references()
+    hypotheses = damaged(references, 0.1)
     right = corpus_scores(hypotheses, references, target_lang="de")
     wrong = corpus_scores(hypotheses[1:] + hypotheses[:1], references, target_lang="de")
     for key in right:
@@ -179,8 +160,8 @@ def test_translations_of_other_sentences_score_less() -> None:
 
 
 def test_without_a_language_the_papers_bleu_is_left_out() -> None:
-    with_language = corpus_scores(_references(), _references(), target_lang="de")
-    without = corpus_scores(_references(), _references(), target_lang=None)
+    with_language = corpus_scores(some_references(), some_references(), target_lang="de")
+    without = corpus_scores(some_references(), some_references(), target_lang=None)
     assert list(without) == ["bleu", "chrf", "ter"]
     assert all(without[key] == with_language[key] for key in without)
 
@@ -231,96 +212,11 @@ def test_what_does_not_belong_together_is_not_scored(
 
 @pytest.mark.parametrize("lang", ["xx", "dee", "tr", "uk"])
 def test_an_unknown_language_is_not_tokenised_as_english(lang: str) -> None:
-    scores, reasons = metrics_for(_references(), target_lang=lang)
+    scores, reasons = metrics_for(some_references(), target_lang=lang)
     assert list(scores) == ["bleu", "chrf", "ter"]
     assert reasons == {"bleu_lc_tok": f"Moses has no rules for '{lang}'"}
     with pytest.raises(MMTError, match="does not know it"):
         tokenize_as_papers(["a"], lang)
-
-
-def test_a_system_does_not_differ_from_itself() -> None:
-    references = _references()
-    system = _damaged(references, 0.2)
-    (differences,) = paired_bootstrap(system, [system], references, target_lang="de", samples=50)
-    assert list(differences) == ["bleu", "chrf", "ter", "bleu_lc_tok"]
-    assert {(d.value, d.p_value) for d in differences.values()} == {(0.0, 1.0)}
-
-
-def test_differences_are_those_of_the_scores_and_turn_with_the_baseline() -> None:
-    references = _references()
-    one, two = _damaged(references, 0.2), _damaged(references, 0.22, seed=2)
-    (there,) = paired_bootstrap(one, [two], references, target_lang="de", samples=100)
-    (back,) = paired_bootstrap(two, [one], references, target_lang="de", samples=100)
-    scores = [corpus_scores(system, references, target_lang="de") for system in (one, two)]
-    for key, difference in there.items():
-        assert difference.value == pytest.approx(scores[1][key].value - scores[0][key].value)
-        assert back[key].value == -difference.value
-        assert back[key].p_value == difference.p_value
-
-
-def test_p_values_are_those_of_sacrebleu(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sacrebleu.significance import PairedTest, Result
-
-    references = _references()
-    systems = [_damaged(references, share, seed) for seed, share in enumerate((0.2, 0.22, 0.25))]
-    ours = paired_bootstrap(systems[0], systems[1:], references, target_lang=None, samples=100, seed=7)
-    monkeypatch.setenv("SACREBLEU_SEED", "7")
-    metrics = {"BLEU": sacrebleu.BLEU(), "chrF2": sacrebleu.CHRF(), "TER": sacrebleu.TER()}
-    named: list[tuple[str, Sequence[str]]] = [(str(number), system) for number, system in enumerate(systems)]
-    signatures, theirs = PairedTest(named, metrics, [references], "bs", 100)()
-    for key, name in (("bleu", "BLEU"), ("chrf", "chrF2"), ("ter", "TER")):
-        assert [system[key].p_value for system in ours] == [
-            result.p_value for result in theirs[name][1:] if isinstance(result, Result)
-        ]
-        assert ours[0][key].signature == f"{signatures[name]}|norm:nfc"
-
-
-def test_a_much_worse_system_is_significantly_worse() -> None:
-    references = _references()
-    (worse, other) = paired_bootstrap(
-        _damaged(references, 0.1),
-        [_damaged(references, 0.5), _damaged(references, 0.1, seed=5)],
-        references,
-        target_lang=None,
-        samples=200,
-    )
-    for key in worse:
-        p_worse, p_other = worse[key].p_value, other[key].p_value
-        assert p_worse is not None
-        assert p_other is not None
-        assert p_worse < 0.01 < p_other
-
-
-def test_the_seed_decides_and_the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    references = _references()
-    one, two = _damaged(references, 0.2), _damaged(references, 0.22, seed=2)
-
-    def p_values(seed: int) -> list[float | None]:
-        (differences,) = paired_bootstrap(one, [two], references, target_lang="de", samples=60, seed=seed)
-        return [difference.p_value for difference in differences.values()]
-
-    monkeypatch.delenv("SACREBLEU_SEED", raising=False)
-    first = p_values(1)
-    assert "SACREBLEU_SEED" not in os.environ
-    monkeypatch.setenv("SACREBLEU_SEED", "99")
-    assert p_values(1) == first
-    assert p_values(2) != first
-    assert os.environ["SACREBLEU_SEED"] == "99"
-
-
-def test_a_handful_of_sentences_gives_no_p_value() -> None:
-    references = _references()
-    system = _damaged(references, 0.5)
-    for number, has_p in ((1, False), (FEWEST_SENTENCES - 1, False), (FEWEST_SENTENCES, True)):
-        some = references[:number]
-        (differences,) = paired_bootstrap(some, [system[:number]], some, target_lang="de", samples=20)
-        assert {difference.p_value is not None for difference in differences.values()} == {has_p}
-
-
-@pytest.mark.parametrize(("samples", "seed"), [(0, 1), (10, 0), (-1, 1)])
-def test_a_bootstrap_of_nothing_is_refused(samples: int, seed: int) -> None:
-    with pytest.raises(MMTError, match="at least 1"):
-        paired_bootstrap(["a"], [["a"]], ["a"], target_lang=None, samples=samples, seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -398,64 +294,9 @@ def test_a_pair_is_right_if_both_its_items_are() -> None:
         pair_accuracy(hits, [])
 
 
-@pytest.mark.parametrize(("right", "total"), [(0, 5), (5, 5), (12, 20), (150, 300)])
-def test_the_wilson_interval_is_where_the_score_test_turns(right: int, total: int) -> None:
-    """Wilson (1927): the shares q from which the seen share lies z standard errors, those of q, away."""
-    low, high = wilson_interval(right, total)
-    for q in (low / 100, high / 100):
-        if 0 < q < 1:
-            away = abs(right / total - q) / math.sqrt(q * (1 - q) / total)
-            assert away == pytest.approx(1.959964, abs=1e-5)
-    assert 0 <= low <= 100 * right / total <= high <= 100
-    assert low < high
-
-
-@pytest.mark.parametrize(
-    ("only_first", "only_second", "p_value"),
-    [
-        (0, 0, 1.0),
-        (1, 0, 1.0),
-        (5, 1, 2 * (1 + 6) / 2**6),
-        (1, 5, 2 * (1 + 6) / 2**6),
-        (8, 0, 2 / 2**8),
-        (4, 4, 1.0),
-    ],
-)
-def test_mcnemar_counts_what_only_one_got_right(only_first: int, only_second: int, p_value: float) -> None:
-    both = [True] * 7 + [False] * 3
-    first = both + [True] * only_first + [False] * only_second
-    second = both + [False] * only_first + [True] * only_second
-    found = mcnemar(first, second)
-    assert (found.only_first, found.only_second) == (only_first, only_second)
-    assert found.p_value == pytest.approx(p_value)
-    with pytest.raises(MMTError, match="same items"):
-        mcnemar(first, second[1:])
-
-
 def test_importing_the_metrics_imports_no_scorer() -> None:
     code = (
         "import sys, mmt.metrics.translation; "
         "sys.exit(any(m in sys.modules for m in ('sacrebleu', 'sacremoses', 'scipy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_signed_rank_agrees_with_the_textbook() -> None:
-    """All 5 differences of one sign: p = 2 / 2**5."""
-    assert signed_rank([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)
-    assert signed_rank([1.0, 2.0, 0.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)  # a zero says nothing
-    assert signed_rank([0.0, 0.0]) is None
-    assert signed_rank([1.0, 2.0, 3.0, 4.0, 5.0], "greater") == pytest.approx(1 / 32)
-    assert signed_rank([1e-12, 0.0]) is None  # rounding is no difference
-
-
-# The example of R's wilcox.test: depression of nine patients before and after (Hollander and Wolfe 1973).
-BEFORE = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30]
-AFTER = [0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29]
-
-
-def test_signed_rank_is_that_of_r() -> None:
-    """V = 40 of 45, and of 512 ways to give signs to nine ranks 10 give as much."""
-    differences = [before - after for before, after in zip(BEFORE, AFTER, strict=True)]
-    assert signed_rank(differences, "greater") == pytest.approx(0.01953, abs=5e-6)
-    assert signed_rank(differences) == pytest.approx(0.03906, abs=5e-6)

@@ -20,9 +20,9 @@ from mmt.evidence.findings import (
     Gates,
     Region,
     SenseRow,
-    Spread,
     Verdict,
 )
+from mmt.metrics.significance import Spread
 
 HOSTILE = (
     "<script>document.title='hacked'</script>\"'><img src=x onerror=alert(1)></style>{{ 7*7 }}&amp;"
@@ -49,7 +49,7 @@ def make_item(**changes: Any) -> GalleryItem:
 
 def make_evidence() -> Evidence:
     """One with every section."""
-    wrong = ControlRow("model", "wrong", {"BLEU": Spread(30.5, 0.75, 5)}, {"BLEU": 0.0123})
+    wrong = ControlRow("model", "wrong", {"BLEU": Spread(30.5, 0.75)}, {"BLEU": 0.0123})
     return Evidence(
         Verdict("yes", "Yes: the model uses the image (p < 0.001)."),
         Comparison("Better than text-only?", "not shown", "Not shown: the difference may be chance (p = 0.21)."),

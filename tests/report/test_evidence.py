@@ -23,9 +23,9 @@ from mmt.evidence.findings import (
     Comparison,
     ControlRow,
     Evidence,
-    Spread,
     Verdict,
 )
+from mmt.metrics.significance import Spread
 from mmt.report.cards import make_card
 from mmt.report.charts import awareness_histogram
 from mmt.report.evidence import print_summary, render, to_json, visible, write_report
@@ -350,7 +350,7 @@ def test_no_line_of_the_summary_is_wider_than_the_terminal(
     from rich.cells import cell_len
 
     evidence = make_evidence()
-    scores = {f"progressive, {kind} {n}": Spread(12.3, 4.5, 5) for n, kind in enumerate(["restricted", "relaxed"])}
+    scores = {f"progressive, {kind} {n}": Spread(12.3, 4.5) for n, kind in enumerate(["restricted", "relaxed"])}
     rows = [replace(row, scores=row.scores | scores) for row in evidence.controls]
     long = replace(evidence.verdict, sentence="Yes: " + "it uses 5 images [bold] 日本語 " * 30)
     monkeypatch.setenv("COLUMNS", str(width))

@@ -1,0 +1,221 @@
+"""Is a difference more than chance, and how far do the figures of several runs lie apart?
+
+Every p value and every spread over seeds or draws that mmt reports comes from here, and ``p_text`` writes it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Literal
+
+import scipy  # which loads scipy.stats when it is first used
+from sacrebleu.significance import PairedTest, Result
+
+from mmt.errors import MMTError
+from mmt.metrics.translation import TextMetric, check_parallel, metrics_for, normalized
+
+# Koehn (2004) resamples hundreds of sentences. Of a handful, every resample is nearly the same, and the test
+# would call any difference certain.
+FEWEST_SENTENCES = 30
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure over several runs: seeds of a system, or draws of wrong images.
+
+    mean: of ``values``. std: their sample standard deviation, None for a single run. values: one a run, in order.
+    """
+
+    mean: float
+    std: float | None = None
+    values: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(fmean(values), stdev(values) if len(values) > 1 else None, list(values))
+
+    def to_dict(self, runs: str = "seeds") -> dict[str, object]:
+        """For a JSON file; ``runs`` is the key of the values, ``seeds`` or ``draws``."""
+        return {"mean": self.mean, "std": self.std, runs: self.values}
+
+    def text(self, decimals: int = 1, times: float = 1) -> str:
+        """``43.9 ± 0.9``; the mean alone for a single run. ``times`` 100 writes a share in percent."""
+        spread = "" if self.std is None else f" ± {times * self.std:.{decimals}f}"
+        return f"{times * self.mean:.{decimals}f}{spread}"
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def p_text(value: float | None, *, equal: bool = False, label: bool = True) -> str:
+    """A p value in words: ``p = 0.012`` with two digits, and ``p < 0.001`` below that.
+
+    Args:
+        value: None or not finite without a test: "no difference" if the two are ``equal``, else "not tested".
+        label: False leaves out ``p =``, for the cell of a table whose heading says p.
+    """
+    if value is None or not math.isfinite(value):
+        return "no difference" if equal else "not tested"
+    text = "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+    return text if label else text.removeprefix("p ").removeprefix("= ")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much a system's score differs from the baseline's.
+
+    ``p_value`` is that of sacrebleu's paired bootstrap, see ``paired_bootstrap``; None where there are fewer
+    than ``FEWEST_SENTENCES`` sentences to resample.
+    """
+
+    value: float
+    p_value: float | None
+    signature: str
+
+
+def paired_bootstrap(
+    baseline: Sequence[str],
+    systems: Sequence[Sequence[str]],
+    references: Sequence[str],
+    *,
+    target_lang: str | None,
+    samples: int = 1000,
+    seed: int = 12345,
+    tokenized: bool = False,
+    only: Collection[str] | None = None,
+) -> list[dict[str, Difference]]:
+    """Compares systems with a baseline by paired bootstrap resampling.
+
+    Koehn 2004, https://aclanthology.org/W04-3250, as ``sacrebleu.significance.PairedTest`` does it, so that the
+    p values are those of ``sacrebleu --paired-bs``. Two things to know about them. PairedTest takes the absolute
+    difference of each resample before it centres them, which in effect leaves one tail: of equally good systems
+    about 1 in 10 pairs gets p < 0.05, so ask for p < 0.025. And it says 1 / (samples + 1) of a system and
+    itself; here p is 1 where two scores are equal.
+
+    Args:
+        baseline: its translations.
+        systems: the translations of each other system.
+        references: of both, in the same order.
+        target_lang, tokenized, only: as in ``corpus_scores``.
+        samples: how often to resample.
+        seed: of the resampling, at least 1 (PairedTest takes 0 for no seed).
+    Returns:
+        For each system, by the keys of ``corpus_scores``: system minus baseline.
+    Raises:
+        MMTError: as in ``corpus_scores``; or ``samples`` or ``seed`` is under 1.
+    """
+    if samples < 1 or seed < 1:
+        raise MMTError(f"bootstrap: samples and seed must be at least 1, but are {samples} and {seed}.")
+    for hypotheses in (baseline, *systems):
+        check_parallel(hypotheses, references)
+    differences: list[dict[str, Difference]] = [{} for _ in systems]
+    everyone, references = [normalized(lines) for lines in (baseline, *systems)], normalized(references)
+    for key, text in metrics_for(references, target_lang=target_lang, tokenized=tokenized, only=only)[0].items():
+        found = _paired_test(text, everyone, references, samples, seed)
+        for of_system, difference in zip(differences, found, strict=True):
+            of_system[key] = difference
+    return differences
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """95 % confidence interval of a share, in percent: Wilson (1927), as scipy computes it.
+
+    It takes the items for independent of each other.
+    """
+    interval = scipy.stats.binomtest(right, total).proportion_ci(0.95, method="wilson")
+    return 100 * float(interval.low), 100 * float(interval.high)
+
+
+def signed_rank(
+    differences: Sequence[float], alternative: Literal["two-sided", "greater", "less"] = "two-sided"
+) -> float | None:
+    """p value of Wilcoxon's signed-rank test that paired differences are symmetric around 0, by scipy.
+
+    Wilcoxon (1945), https://doi.org/10.2307/3001968. Differences of 0 are left out; None if all are. How p is
+    computed, exactly for few differences and by the normal approximation for many, is scipy's choice.
+    """
+    # The same sums in another order may differ in their last digit, which would be ranked.
+    moved = [rounded for difference in differences if (rounded := round(difference, 9))]
+    return float(scipy.stats.wilcoxon(moved, alternative=alternative).pvalue) if moved else None
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Of items that two systems judged, how many only the first got right, and how many only the second.
+
+    ``p_value``: how likely so uneven a split, or a more uneven one, would be if neither were better; two-sided.
+    """
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
+    """Exact test of whether one of two systems is right more often on the same items.
+
+    McNemar (1947), https://doi.org/10.1007/BF02295996, its p value from the binomial distribution.
+
+    Raises:
+        MMTError: the systems judged different numbers of items.
+    """
+    if len(first) != len(second):
+        raise MMTError(f"McNemar: expected the same items of both systems, got {len(first)} and {len(second)}.")
+    only_first = sum(one and not other for one, other in zip(first, second, strict=True))
+    only_second = sum(other and not one for one, other in zip(first, second, strict=True))
+    if not only_first + only_second:
+        return McNemar(0, 0, 1.0)
+    return McNemar(
+        only_first, only_second, float(scipy.stats.binomtest(only_first, only_first + only_second).pvalue)
+    )
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's (1979) step-down correction of several tests; None, where there was nothing to test, stays."""
+    order = sorted((p, n) for n, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    least = 0.0
+    for rank, (p, n) in enumerate(order):
+        least = max(least, min(1.0, p * (len(order) - rank)))
+        corrected[n] = least
+    return corrected
+
+
+def _paired_test(
+    text: TextMetric, everyone: Sequence[Sequence[str]], references: Sequence[str], samples: int, seed: int
+) -> list[Difference]:
+    """How far every other system is from the first."""
+    named = [(str(number), text.prepare(lines)) for number, lines in enumerate(everyone)]
+    with _sacrebleu_seed(seed):
+        signatures, results = PairedTest(named, {"": text.metric}, [text.prepare(references)], "bs", samples)()
+    ((name, signature),) = signatures.items()
+    said = text.signature(bs=samples, seed=seed) if text.tok else f"{signature}|{text.note}"
+    first, *others = [result for result in results[name] if isinstance(result, Result)]
+    differences = []
+    for other in others:
+        value, p_value = other.score - first.score, other.p_value
+        if value == 0:
+            p_value = 1.0
+        if len(references) < FEWEST_SENTENCES:
+            p_value = None
+        differences.append(Difference(value, p_value, said))
+    return differences
+
+
+@contextmanager
+def _sacrebleu_seed(seed: int) -> Iterator[None]:
+    """PairedTest takes its seed from the environment and from nowhere else."""
+    before = os.environ.get("SACREBLEU_SEED")
+    os.environ["SACREBLEU_SEED"] = str(seed)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SACREBLEU_SEED"]
+        else:
+            os.environ["SACREBLEU_SEED"] = before
