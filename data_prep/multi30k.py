@@ -416,7 +416,8 @@ def _without_bad(
 
 
 def _decodes(path: Path) -> bool:
-    from mmt.features.images import ImageError, decode_image  # as the features will be made
+    from mmt.features.decoding import decode_image  # as the features will be made
+    from mmt.features.images import ImageError  # as the features will be made
 
     try:
         decode_image(path)

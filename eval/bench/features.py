@@ -36,9 +36,9 @@ def measure_speed(
     """Images/s of the bare network, of decoding and of the pipeline; a dictionary for JSON."""
     import torch
 
-    from mmt.features.backbones import load_backbone
     from mmt.features.extract import extract_features
     from mmt.features.images import find_images
+    from mmt.features.load import load_backbone
     from mmt.io.processes import in_threads
     from mmt.io.runtime import keep_freed_memory
 
@@ -99,9 +99,9 @@ def peak_of_run(folder: Path, backbone_name: str, num_images: int, batch_size: i
 
 
 def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> None:
-    from mmt.features.backbones import load_backbone
     from mmt.features.extract import extract_features
     from mmt.features.images import find_images
+    from mmt.features.load import load_backbone
     from mmt.io.runtime import peak_memory
 
     images = list(find_images(folder).values())

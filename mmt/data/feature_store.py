@@ -47,7 +47,7 @@ class FeatureSignature:
     """Who made the features, and how. Features with unequal signatures must not be mixed.
 
     Attributes:
-        backbone: the name that ``mmt.features.backbones.load_backbone`` takes, e.g. ``efficientnet_lite0``.
+        backbone: the name that ``mmt.features.load.load_backbone`` takes, e.g. ``efficientnet_lite0``.
         layer: ``pool`` (one vector an image) or ``grid`` (one vector a region).
         transform: what happened to the pixels, e.g. ``resize256-crop224-bicubic-mean...-std...``.
         weights: SHA-256 (hex) over the names, types, shapes and bytes of the backbone's tensors, so that the

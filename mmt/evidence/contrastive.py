@@ -313,7 +313,8 @@ def find_images(
     Raises:
         MMTError: images are missing (how many, and the first), or every one is.
     """
-    from mmt.features.images import ImageError, decode_image, image_file
+    from mmt.features.decoding import decode_image
+    from mmt.features.images import ImageError, image_file
 
     where = store.folder if store is not None else folder
     reasons: dict[str, str] = {}

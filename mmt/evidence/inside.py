@@ -21,8 +21,8 @@ from mmt.data.batch import Batch
 from mmt.data.buckets import length_batches
 from mmt.data.tokenizer import EOS
 from mmt.errors import MMTError, local_path
-from mmt.features.boxes import Box, boxes_between, region_boxes
-from mmt.features.images import decode_image
+from mmt.features.backbone import Box, boxes_between, region_boxes
+from mmt.features.decoding import decode_image
 from mmt.inference.torch_runtime import Translator
 from mmt.model.model import MMTModel
 

@@ -25,12 +25,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from mmt.data.feature_store import DType, FeatureSignature, FeatureStore
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
-from mmt.features.backbones import DEFAULT_BACKBONE, Backbone, load_backbone
-from mmt.features.images import IMAGE_SUFFIXES, ImageError, find_images, read_ahead
+from mmt.features.backbone import Backbone
+from mmt.features.images import ImageError, find_images, read_ahead
+from mmt.features.load import DEFAULT_BACKBONE, load_backbone, media_suffixes
 from mmt.features.writer import FeatureWriter, check_folder, finished_ids
 from mmt.io import runtime
 from mmt.io.shards import Parts, Shard, done_parts, drop_parts
@@ -138,8 +140,6 @@ def _extract(
     progress: bool,
 ) -> ExtractReport:
     """Adds ``batches``, of ``image_paths``, to what is written."""
-    from tqdm import tqdm
-
     skipped = len(image_paths) - sum(map(len, batches))
     start, done = time.perf_counter(), 0
     sources = ([(i, image_paths[i]) for i in batch] for batch in batches)
@@ -264,9 +264,7 @@ def extract_folder(
     shard: Shard | None = None,
 ) -> ExtractReport:
     """All of ``mmt features``: ``find_images``, ``load_backbone``, ``extract_features``; see there."""
-    from mmt.features.speech import AUDIO_SUFFIXES, is_speech
-
-    image_paths = find_images(source, AUDIO_SUFFIXES if is_speech(backbone) else IMAGE_SUFFIXES)
+    image_paths = find_images(source, media_suffixes(backbone))
     loaded = load_backbone(backbone, layer, weights)
     report = extract_features(image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard)
     gone = [image_id for image_id in report.left_out if not os.path.exists(image_paths[image_id])][:_HINTS]

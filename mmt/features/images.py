@@ -1,48 +1,24 @@
-"""Pictures: which there are, and their pixels as a viewer shows them."""
+"""Image files: finding them, and reading their bytes. Their pixels: ``mmt.features.decoding``."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
-
-import numpy as np
-import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from mmt.data.image_names import files_below
 from mmt.errors import MMTError, local_path
-from mmt.features.image_metadata import without_metadata
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 
-Key = TypeVar("Key")
-
-_MAX_ASPECT = 100  # a thinner image would be resized to a strip of gigabytes
 _MAX_BYTES = 1 << 30  # of a file
 _NAMED = 5  # of files that are not taken
-# Those of IMAGE_SUFFIXES. PIL knows dozens more; to read EPS it runs another program.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes each orientation of EXIF."""
 
 
-# --- decoding ---------------------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------------------
 
 
 class ImageError(MMTError):
@@ -51,57 +27,6 @@ class ImageError(MMTError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.reason = reason
-
-
-def decode_image(source: Path | bytes | Image.Image) -> Tensor:
-    """Decodes one image to what a viewer shows: upright, the first frame, transparency over white.
-
-    8-bit grey and colour JPEGs go through torchvision (twice as fast), everything else through PIL; which way
-    depends on the file alone, so one file always gives the same pixels. 16-bit grey keeps its upper 8 bits.
-    Damaged metadata (EXIF, colour profile, text) of a file whose pixels are whole is ignored.
-
-    Args:
-        source: a file, a file's bytes, or an opened PIL image.
-    Returns:
-        (3, H, W) uint8 RGB.
-    Raises:
-        ImageError: (an MMTError) naming the file: missing, empty, truncated, not an image, too large (PIL's
-            guard against decompression bombs), or of 32-bit pixels, whose range is not known.
-    """
-    if isinstance(source, Image.Image):
-        return _decode_pil(source, "the image given")
-    name = "the image bytes given" if isinstance(source, bytes) else str(source)
-    try:
-        data = source if isinstance(source, bytes) else read_file(source)
-    except (OSError, ValueError) as error:
-        raise ImageError(name, (getattr(error, "strerror", None) or str(error)).lower()) from None
-    if not data:
-        raise ImageError(name, "the file is empty")
-    try:
-        return _decode(data, name)
-    except ImageError:
-        for copy in without_metadata(data):
-            with contextlib.suppress(ImageError):
-                return _decode(copy, name)
-        raise
-
-
-def _decode(data: bytes, name: str) -> Tensor:
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
-    except UnidentifiedImageError:
-        raise ImageError(name, f"not an image, or of another kind than {', '.join(_FORMATS)}") from None
-    except Exception as error:  # PIL's readers raise nearly anything on damaged files
-        raise ImageError(name, f"cannot be read ({error})") from None
-    _check_size(image, name)
-    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
-        try:
-            encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            pixels: Tensor = decode_jpeg(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
-            return pixels
-        except RuntimeError:
-            pass  # a JPEG that torchvision does not take, or a damaged one: PIL takes it, or says what is wrong
-    return _decode_pil(image, name)
 
 
 def read_ahead(source: object) -> None:
@@ -125,50 +50,6 @@ def read_file(path: Path) -> bytes:
     if found.st_size > _MAX_BYTES:
         raise ValueError(f"{found.st_size:,} bytes are over the limit of {_MAX_BYTES:,}")
     return path.read_bytes()
-
-
-def _check_size(image: Image.Image, name: str) -> None:
-    width, height = image.size
-    if min(width, height) == 0:
-        raise ImageError(name, f"has no pixels ({width} x {height})")
-    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise ImageError(name, f"{width} x {height} pixels are over PIL's limit of {Image.MAX_IMAGE_PIXELS:,}")
-    if max(width, height) > _MAX_ASPECT * min(width, height):
-        raise ImageError(name, f"{width} x {height} pixels are too thin, over {_MAX_ASPECT} to 1")
-
-
-def _decode_pil(image: Image.Image, name: str) -> Tensor:
-    _check_size(image, name)
-    try:
-        sixteen = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
-        image.load()
-        image = _upright(image)
-        if image.mode in ("I", "F") and not sixteen:
-            raise ImageError(name, "32-bit pixels, whose range is not known. Save it with 8 or 16 bits")
-        if sixteen:
-            # PIL's own conversion cuts everything over 255 to white
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        pixels = np.array(image.convert("RGB"))
-    except ImageError:
-        raise
-    except Exception as error:  # as above
-        raise ImageError(name, f"damaged ({error})") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """As its EXIF says, as far as that can be read."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # of any kind: the pixels are read already
-        orientation = None
-        with contextlib.suppress(Exception):
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-        turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-        return image if turn is None else image.transpose(turn)
 
 
 # --- finding ----------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from mmt.data.feature_store import FeatureSignature
 from mmt.errors import MMTError
-from mmt.features.backbones import LAYERS, Backbone
+from mmt.features.backbone import Backbone, Layer
 from mmt.features.images import ImageError, read_file
 
 SAMPLE_RATE = 16_000
@@ -215,15 +215,12 @@ class LogMel(Backbone):
         return images
 
 
-def is_speech(name: str) -> bool:
-    """Whether the backbone of that name reads recordings."""
-    return name.partition(":")[0] == "logmel80"
+def load_logmel(name: str, layer: Layer | None, weights: Path | None) -> LogMel:
+    """``logmel80``, or ``logmel80:SECONDS`` for another limit than 10 s; ``layer`` None is ``grid``.
 
-
-def load_logmel(name: str, layer: str, weights: Path | None) -> LogMel:
-    """``logmel80``, or ``logmel80:SECONDS`` for another limit than 10 s. Raises MMTError where it is none."""
-    if layer not in LAYERS:
-        raise MMTError(f"layer must be one of {', '.join(LAYERS)}, but is '{layer}' instead.")
+    Raises:
+        MMTError: the limit is not a number of seconds from 0.025 to 600, or ``weights`` are given.
+    """
     if weights is not None:
         raise MMTError(f"{name}: has no weights to load from {weights}. Leave --weights out.")
     _, colon, limit = name.partition(":")
@@ -233,4 +230,4 @@ def load_logmel(name: str, layer: str, weights: Path | None) -> LogMel:
         seconds = math.nan
     if not _WINDOW / SAMPLE_RATE <= seconds <= _MAX_SECONDS:
         raise MMTError(f"{name}: expected logmel80:SECONDS with 0.025 to {_MAX_SECONDS:g} s, found '{limit}'.")
-    return LogMel(layer, seconds)
+    return LogMel(layer or "grid", seconds)

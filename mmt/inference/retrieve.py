@@ -108,7 +108,7 @@ def find_indexed_images(paths: Sequence[Path], card: ModelCard) -> IndexedImages
     """
     # Loaded here: decoding needs torch, and a query by text does not decode.
     from mmt.features.images import IMAGE_SUFFIXES, find_images
-    from mmt.features.speech import AUDIO_SUFFIXES, is_speech
+    from mmt.features.load import media_suffixes
 
     for path in paths:
         if not path.is_dir():
@@ -122,8 +122,8 @@ def find_indexed_images(paths: Sequence[Path], card: ModelCard) -> IndexedImages
         card.features.check(store.signature, str(store.folder))
     if not others:
         return IndexedImages(store, {}, "")
-    speech = card.features is not None and is_speech(card.features.sets[0].backbone)
-    files = find_images(others[0], AUDIO_SUFFIXES if speech else IMAGE_SUFFIXES)
+    suffixes = media_suffixes(card.features.sets[0].backbone) if card.features is not None else IMAGE_SUFFIXES
+    files = find_images(others[0], suffixes)
     folder = image_folder(others[0]) if (others[0] / "dataset.json").is_file() else others[0]
     return IndexedImages(store, files, os.path.abspath(folder))
 

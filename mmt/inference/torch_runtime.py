@@ -27,7 +27,7 @@ from mmt.model.stepping import Precision, StepDecoder
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from mmt.features.backbones import Backbone
+    from mmt.features.backbone import Backbone
 
 __all__ = ["Translation", "Translator"]
 
@@ -98,7 +98,7 @@ class Translator(BaseTranslator):
             MMTError: one is missing.
         """
         # Loaded when first asked for, as in features_of: torchvision takes a second, and text needs none of it.
-        from mmt.features.backbones import load_backbone
+        from mmt.features.load import load_backbone
 
         self.refuse_images("images")
         assert self.card.features is not None  # noqa: S101  # refuse_images() has seen to it

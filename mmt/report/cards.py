@@ -167,7 +167,8 @@ def _picture(name: str, pictures: Mapping[str, Image | Path] | None) -> Picture:
         return Picture(name, _SIDE, _SIDE, "", "not in this file" if pictures is None else "not at hand")
     from PIL import Image
 
-    from mmt.features.images import ImageError, decode_image
+    from mmt.features.decoding import decode_image
+    from mmt.features.images import ImageError
 
     try:
         pixels = decode_image(pictures[name])  # upright and on white, as the model sees it

@@ -15,9 +15,9 @@ from mmt.cli.main import main
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import Tokenizer
-from mmt.features.backbones import load_backbone
 from mmt.features.extract import extract_features
 from mmt.features.images import find_images
+from mmt.features.load import load_backbone
 from mmt.inference.embedding import embed_images, embed_sentences
 from mmt.inference.torch_runtime import Translator
 from mmt.model.card import ModelCard

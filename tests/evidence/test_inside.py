@@ -26,7 +26,7 @@ from mmt.evidence.inside import (
     region_attention,
     region_importance,
 )
-from mmt.features.backbones import Backbone
+from mmt.features.backbone import Backbone
 from mmt.inference.torch_runtime import Translator
 from mmt.model.card import ModelCard
 from mmt.model.fusion import FUSIONS

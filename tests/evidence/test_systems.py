@@ -46,7 +46,7 @@ from mmt.evidence.systems import (
     run_system,
     verdict,
 )
-from mmt.features.backbones import Backbone
+from mmt.features.backbone import Backbone
 from mmt.features.writer import FeatureWriter
 from mmt.inference.controls import Control, wrong_images
 from mmt.inference.torch_runtime import Translator
@@ -166,7 +166,7 @@ class FirstPixel(Backbone):
 @pytest.fixture
 def backbone(shown: Path, monkeypatch: pytest.MonkeyPatch) -> FirstPixel:
     made = FirstPixel(FeatureStore.open(shown / "features").signature)
-    monkeypatch.setattr("mmt.features.backbones.load_backbone", lambda name, layer: made)
+    monkeypatch.setattr("mmt.features.load.load_backbone", lambda name, layer: made)
     return made
 
 

@@ -153,7 +153,7 @@ class Images(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.features.images import decode_image
+        from mmt.features.decoding import decode_image
 
         name, size, exact = truth.more
         before = set(folder.iterdir())
@@ -178,8 +178,8 @@ class _Colour(nn.Module):
 
     def __new__(cls) -> Any:
         from mmt.data.feature_store import FeatureSignature
-        from mmt.features.backbones import Backbone
-        from mmt.features.images import decode_image
+        from mmt.features.backbone import Backbone
+        from mmt.features.decoding import decode_image
 
         class Colour(Backbone):
             def __init__(self) -> None:

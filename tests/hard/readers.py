@@ -833,12 +833,12 @@ class Weights(Reader):
         return truth
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.features.backbones import _read_state
+        from mmt.features.vision import read_weights
         from mmt.training.checkpoints import load_weights
 
         name, sentinel = truth.more
         try:
-            _read_state(folder / name)
+            read_weights(folder / name)
             if name.endswith(".pth"):
                 load_weights(folder, 1)
         finally:

@@ -35,7 +35,8 @@ from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.evidence.contrastive import Item
 from mmt.evidence.contrastive import find_images as find_commute_images
-from mmt.features.images import ImageError, decode_image
+from mmt.features.decoding import decode_image
+from mmt.features.images import ImageError
 from mmt.features.writer import FeatureWriter
 from mmt.inference.files import FileTranslator, write_output, write_predictions
 from mmt.inference.index import Index, open_index, write_index
@@ -554,7 +555,7 @@ def test_the_one_reader_of_pickles_is_no_data_set(tmp_path: Path, monkeypatch: p
 def test_no_clip_folder_runs_code(tmp_path: Path) -> None:
     from transformers import CLIPVisionConfig
 
-    from mmt.features.backbones import load_backbone
+    from mmt.features.load import load_backbone
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1}
     CLIPVisionConfig(**sizes, image_size=8, patch_size=4, projection_dim=4).save_pretrained(tmp_path)

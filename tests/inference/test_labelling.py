@@ -16,7 +16,8 @@ from mmt.data.dataset import DatasetInfo, read_split, write_dataset
 from mmt.data.feature_store import FeatureSignature, FeatureStore
 from mmt.data.labels import label_names, read_column, with_labels
 from mmt.errors import MMTError
-from mmt.features.backbones import load_backbone
+from mmt.features.backbone import Backbone
+from mmt.features.load import load_backbone
 from mmt.features.writer import FeatureWriter
 from mmt.inference.labelling import predict
 from mmt.inference.scoring import score_pairs
@@ -154,9 +155,7 @@ def test_a_recording_of_another_rate_is_resampled_and_it_is_said(
 ) -> None:
     import soundfile
 
-    from mmt.features import backbones as module
-
-    class Frames(module.Backbone):  # of the tiny world's signature, which no backbone has
+    class Frames(Backbone):  # of the tiny world's signature, which no backbone has
         def __init__(self) -> None:
             torch.nn.Module.__init__(self)
             self.real = load_backbone("logmel80:1")
@@ -172,7 +171,7 @@ def test_a_recording_of_another_rate_is_resampled_and_it_is_said(
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images
 
-    monkeypatch.setattr(module, "load_backbone", lambda *_: Frames())
+    monkeypatch.setattr("mmt.features.load.load_backbone", lambda *_: Frames())
     tone = np.sin(np.arange(22_050) / 20) * 0.3
     soundfile.write(tmp_path / "tone.wav", tone, 22_050)
     soundfile.write(tmp_path / "silent.wav", tone * 0, 16_000)

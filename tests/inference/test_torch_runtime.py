@@ -18,8 +18,8 @@ from mmt.data.dataset import read_split
 from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.features.backbones import load_backbone
 from mmt.features.extract import compute_features, extract_folder
+from mmt.features.load import load_backbone
 from mmt.inference.controls import wrong_images
 from mmt.inference.torch_runtime import Translator
 from mmt.model.card import ModelCard, read_card

@@ -17,8 +17,8 @@ import mmt.cli.main
 from mmt.cli.command import Command
 from mmt.data.tokenizer import Tokenizer
 from mmt.experiments.compare import read_compare, runs_of, training_of
-from mmt.features.backbones import load_backbone
 from mmt.features.extract import compute_features
+from mmt.features.load import load_backbone
 from mmt.inference.torch_runtime import Translator
 from mmt.io import runtime
 from mmt.model.card import ModelCard

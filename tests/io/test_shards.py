@@ -19,9 +19,9 @@ from mmt.cli.main import main
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.features.backbones import load_backbone
 from mmt.features.extract import extract_features
 from mmt.features.images import find_images
+from mmt.features.load import load_backbone
 from mmt.features.writer import FeatureWriter
 from mmt.io.shards import Parts, Shard, parts_folder
 from mmt.model.card import ModelCard

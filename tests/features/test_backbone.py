@@ -1,4 +1,4 @@
-"""Laws of where regions lie in a picture."""
+"""Laws of transforms, and of where regions lie in an image."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 
 from mmt.data.feature_store import FeatureSignature
-from mmt.features.backbones import _Pixels
-from mmt.features.boxes import boxes_between, region_boxes
+from mmt.features.backbone import Transform, boxes_between, region_boxes
 
 NUMBERS = "mean0.5,0.5,0.5-std0.5,0.5,0.5"
 
@@ -49,7 +48,7 @@ def test_boxes_are_what_the_backbone_sees(size: tuple[int, int], resize: int) ->
     width, height = size
     x, y = torch.meshgrid(torch.arange(width) / width, torch.arange(height) / height, indexing="xy")
     picture = torch.stack([x, y, x]).mul(255).to(torch.uint8)
-    pixels = _Pixels(resize, 224, InterpolationMode.BICUBIC, (0.5,) * 3, (0.5,) * 3)
+    pixels = Transform(resize, 224, InterpolationMode.BICUBIC, (0.5,) * 3, (0.5,) * 3)
     seen = pixels.pipeline()(picture).float() / 255
     boxes = region_boxes(signature(str(pixels), 49), width, height)
     assert boxes is not None
