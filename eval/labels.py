@@ -14,7 +14,6 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from mmt.errors import MMTError
 from mmt.io.atomic import write_whole
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import counted, print_table
+from mmt.io.versions import versions
 from mmt.metrics.labels import draw_confusion, label_scores, sentiment_scores
 from mmt.model.card import read_card
 
@@ -103,7 +103,7 @@ def main(
         "prior": found["prior"],
         "controls": {name: controls[name]["mean"][metric] for name in ("wrong", "blank") if name in controls},
         **found,
-        "versions": {name: version(name) for name in ("mmt", "torch", "scikit-learn", "scipy")},
+        "versions": versions("torch", "scikit-learn", "scipy"),
     }
     write_whole(out / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     if "confusion" in first["pooled"]:

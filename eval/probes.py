@@ -14,7 +14,6 @@ import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -38,6 +37,7 @@ from mmt.errors import MMTError
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import console, counted, print_table
+from mmt.io.versions import versions
 from mmt.metrics.significance import signed_rank
 from mmt.metrics.translation import leading_metric, normalized
 
@@ -178,7 +178,7 @@ def evaluate(
             for name, translators in (("text_only", text_models), ("with_images", image_models))
         },
         "same_training_data": _trained_on(text_models[0]) == _trained_on(image_models[0]),
-        "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "sacrebleu", "scipy")},
+        "versions": versions("torch", "fairseq2", "sacrebleu", "scipy"),
     }
     write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from mmt.inference.controls import wrong_images
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import console, counted, print_table
+from mmt.io.versions import versions
 from mmt.metrics.retrieval import FIGURES, chance, figures, ranks
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def evaluate(
         "seed": seed,
         "features": cards[0].features.to_dict() if cards[0].features else None,
         "models": [{"model": card.config, "training": card.training} for card in cards],
-        "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "numpy")},
+        "versions": versions("torch", "fairseq2", "numpy"),
     }
     gist = result["retrieval"]["all"]["text_to_image"]
     result = {

@@ -13,7 +13,6 @@ import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from mmt.errors import MMTError, local_path
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.formats import TRANSLATIONS
 from mmt.io.terminal import console, counted, print_table
+from mmt.io.versions import versions
 from mmt.metrics.moses import unescape
 from mmt.metrics.vqa import answer_accuracy, normalise_answer, prior_answers
 
@@ -123,7 +123,7 @@ def evaluate(
             for name, chosen in groups.items()
             if chosen.any()
         },
-        "versions": {name: version(name) for name in ("mmt", "numpy", "scipy")},
+        "versions": versions("numpy", "scipy"),
     }
     whole = result["groups"]["all"]["accuracy"]
     result = {  # the gist first

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mmt.inference.torch_runtime import Translation, Translator
 
 __all__ = ["MMTError", "Translation", "Translator", "__version__"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -34,6 +33,7 @@ from mmt.evidence.systems import (
 from mmt.features.images import ImageError
 from mmt.inference.controls import wrong_images
 from mmt.inference.torch_runtime import Translator
+from mmt.io.versions import versions
 
 if TYPE_CHECKING:
     from mmt.data.dataset import DatasetInfo
@@ -171,7 +171,7 @@ def _collect(inputs: Inputs, temporary: Path) -> tuple[Evidence, dict[str, Path]
             "seconds": round(time.monotonic() - started, 1),
             "date": time.strftime("%Y-%m-%d"),
             "python": platform.python_version(),
-            **{name: version(name) for name in ("mmt", "torch", "fairseq2", "sacrebleu", "scipy")},
+            **versions("torch", "fairseq2", "sacrebleu", "scipy"),
         },
     )
     shown = {name for item in items for name in (item.image, item.wrong_image)}

@@ -8,13 +8,13 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.text_files import parse_json
+from mmt.io.versions import versions
 
 if TYPE_CHECKING:
     from mmt.training.config import TrainConfig
@@ -72,7 +72,7 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
         "model": card.config,
         "features": card.features.to_dict() if card.features is not None else None,
         "training": card.training,
-        "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "sacrebleu", "sentencepiece")},
+        "versions": versions("torch", "fairseq2", "sacrebleu", "sentencepiece"),
     }
     write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result

@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from mmt.inference.controls import Control
 from mmt.io import runtime
 from mmt.io.atomic import write_whole
 from mmt.io.terminal import counted, print_table
+from mmt.io.versions import versions
 from mmt.metrics.significance import Spread, holm, p_text, signed_rank
 from mmt.metrics.translation import leading_metric, normalized, word_hits
 
@@ -209,7 +209,7 @@ def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainCo
         "control_seed": config.control_seed,
         "test": test,
         "systems": [row.to_dict() for row in rows],
-        "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2", "sacrebleu", "scipy")},
+        "versions": versions("torch", "fairseq2", "sacrebleu", "scipy"),
     }
     write_whole(out / "compare.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     markdown = ["| " + " | ".join(columns) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]

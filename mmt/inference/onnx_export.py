@@ -89,7 +89,9 @@ def _check_packages() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise MMTError(f"export to ONNX: the package {error.name} is missing. pip install 'mmt[onnx]'.") from None
+        raise MMTError(
+            f"export to ONNX: the package {error.name} is missing. pip install 'mmt-toolkit[onnx]'."
+        ) from None
 
 
 def _check_parts(model: MMTModel) -> None:

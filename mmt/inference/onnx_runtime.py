@@ -200,7 +200,9 @@ def _session(folder: Path, name: str, precision: ExportPrecision) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise MMTError("--runtime onnx: the package onnxruntime is missing. pip install 'mmt[onnx]'.") from None
+        raise MMTError(
+            "--runtime onnx: the package onnxruntime is missing. pip install 'mmt-toolkit[onnx]'."
+        ) from None
 
     path = folder / file_of(name, precision)
     if not path.is_file():

@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +54,7 @@ from mmt.io.atomic import disk_error, only_writer_in, remedy
 from mmt.io.processes import num_processes, rank
 from mmt.io.signals import Stopped, StopSwitch, stop_with_launcher
 from mmt.io.terminal import console
+from mmt.io.versions import versions
 from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
 from mmt.model.folder import save_model
@@ -424,7 +424,7 @@ def _export(run: Run) -> None:
             "seed": run.config.seed,
             "weights": winner,
             f"validation_{measure.lower()}": round(scores[winner], 2),
-            "versions": {name: version(name) for name in ("mmt", "torch", "fairseq2")},
+            "versions": versions("torch", "fairseq2"),
             "config": tree_of(run.config),
             **totals(run.output),
         },
