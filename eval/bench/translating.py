@@ -58,19 +58,20 @@ def _examples(data: Path, path: Path) -> list[Example]:
 
 def _ours(model: MMTModel, precision: str, beam: int) -> Callable[[Batch], object]:
     from mmt.inference.beam import beam_search
+    from mmt.inference.search import SearchOptions
     from mmt.model.stepping import StepDecoder
 
     decoder = StepDecoder(model, precision)  # type: ignore[arg-type]
     return lambda batch: beam_search(
-        decoder, batch, beam_size=beam, max_length=(0.0, _STEPS), min_length=_STEPS - 1
+        decoder, batch, SearchOptions(beam_size=beam, min_length=_STEPS - 1), max_length=(0.0, _STEPS)
     )
 
 
 def _exported(model: MMTModel, tokenizer: Path, beam: int) -> dict[str, Callable[[Batch], object]]:
     from mmt.inference.onnx_export import export_model
     from mmt.inference.onnx_runtime import PRECISIONS, Graphs
-    from mmt.inference.search import search
-    from mmt.inference.translator import Work
+    from mmt.inference.search import SearchOptions, search
+    from mmt.inference.translator import SentenceBatch
     from mmt.model.card import ModelCard
     from mmt.model.folder import save_model
 
@@ -84,8 +85,8 @@ def _exported(model: MMTModel, tokenizer: Path, beam: int) -> dict[str, Callable
     def side(graphs: Graphs) -> Callable[[Batch], object]:
         def translate(batch: Batch) -> object:
             ids = [row[: n - 1] for row, n in zip(batch.source.tolist(), batch.source_lens, strict=True)]
-            steps = graphs.begin(Work(ids, [None] * len(ids)))
-            return search(steps, [_STEPS] * len(ids), beam_size=beam, min_length=_STEPS - 1)
+            state = graphs.begin(SentenceBatch(ids, [None] * len(ids)))
+            return search(state, [_STEPS] * len(ids), SearchOptions(beam, min_length=_STEPS - 1))
 
         return translate
 

@@ -21,8 +21,8 @@ from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
     from mmt.inference.index import Index
+    from mmt.inference.loaded import LoadedModel
     from mmt.inference.retrieve import Answer, IndexedImages, Query
-    from mmt.inference.torch_runtime import Translator
 
 
 @click.command("retrieve", cls=Command)
@@ -94,14 +94,14 @@ def retrieve_command(
     write_alone(html, output, folder if index is None else None)
 
     from mmt.inference.embedding import embed_queries
-    from mmt.inference.torch_runtime import Translator
+    from mmt.inference.loaded import LoadedModel
 
     use_threads(threads)
-    translator = Translator.from_dir(model)
+    loaded = LoadedModel.from_dir(model)
     started = time.monotonic()
-    vectors = embed_queries(translator, queries, show_progress=not quiet)
+    vectors = embed_queries(loaded, queries, show_progress=not quiet)
     if items is not None:
-        index, left_out = _build(folder, items, translator, model, quiet)
+        index, left_out = _build(folder, items, loaded, model, quiet)
         if not quiet:
             seconds = time.monotonic() - started
             click.echo(f"{folder}: {len(index.items):,} {index.kind}, {index.method}, {seconds:.1f} s", err=True)
@@ -112,7 +112,7 @@ def retrieve_command(
 
 
 def _build(
-    folder: Path, items: IndexedImages | list[str], translator: Translator, model: Path, quiet: bool
+    folder: Path, items: IndexedImages | list[str], loaded: LoadedModel, model: Path, quiet: bool
 ) -> tuple[Index, dict[str, str]]:
     """The index of images or sentences, and id -> reason of the images that are not in it."""
     from mmt.inference.embedding import embed_indexed_images, embed_sentences
@@ -120,9 +120,9 @@ def _build(
 
     if isinstance(items, list):
         with tqdm(total=len(items), unit=" sentences", disable=True if quiet else None) as bar:
-            vectors = embed_sentences(translator, items, progress=bar.update)
+            vectors = embed_sentences(loaded, items, progress=bar.update)
         return write_index(folder, "sentences", items, vectors, model), {}
-    ids, vectors, left_out = embed_indexed_images(translator, items, show_progress=not quiet)
+    ids, vectors, left_out = embed_indexed_images(loaded, items, show_progress=not quiet)
     return write_index(folder, "images", ids, vectors, model, items.folder), left_out
 
 

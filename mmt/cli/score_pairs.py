@@ -85,7 +85,7 @@ def score_pairs_command(
     from mmt.data.domain import is_out_of_domain
     from mmt.data.feature_store import open_features
     from mmt.data.inputs import Images
-    from mmt.inference.files import FileTranslator, out_of_domain, write_output
+    from mmt.inference.files import FileProcessor, out_of_domain, write_output
     from mmt.model.card import read_card
 
     # What can be wrong is looked at before torch is loaded.
@@ -115,22 +115,22 @@ def score_pairs_command(
 
     from tqdm import tqdm
 
+    from mmt.inference.loaded import LoadedModel
     from mmt.inference.scoring import read_n_best, rescore, score_pairs
-    from mmt.inference.torch_runtime import Translator
 
     candidates = read_n_best(n_best, len(lines)) if n_best is not None else []
     use_threads(threads)
-    translator = Translator.from_dir(model, store)
-    files = FileTranslator(translator, given, missing_images)
-    looked_up = [files._image(line) for line in lines]
+    loaded = LoadedModel.from_dir(model, store)
+    files = FileProcessor(loaded, given, missing_images)
+    looked_up = [files.image(line) for line in lines]
     sources = [line.source for line in lines]
-    tokenizer = translator.tokenizer
+    tokenizer = loaded.tokenizer
     started = time.monotonic()
     total = sum(map(len, candidates)) if n_best is not None else len(lines) * (1 + also_blank)
     with tqdm(total=total, unit=" pairs", disable=True if quiet else None) as bar:
         if n_best is not None:
             ranked = rescore(
-                translator,
+                loaded,
                 sources,
                 candidates,
                 looked_up,
@@ -142,7 +142,7 @@ def score_pairs_command(
             # In one go: so a pair without image has exactly the same score twice.
             twice = 1 + also_blank
             scores = score_pairs(
-                translator,
+                loaded,
                 sources * twice,
                 targets * twice,
                 looked_up + [None] * (len(lines) * also_blank),

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from mmt.data.feature_store import FeatureStore
     from mmt.data.inputs import Format, Images, Input
     from mmt.inference.controls import Control
-    from mmt.inference.files import FileTranslator, Missing
-    from mmt.inference.translator import BaseTranslator
+    from mmt.inference.files import FileProcessor, Missing
     from mmt.model.card import ModelCard
     from mmt.model.stepping import Precision
 
@@ -204,6 +203,7 @@ def translate_command(
 ) -> None:
     """Translate sentences, with their images or without. Every input line yields one output line."""
     from mmt.inference.files import FileTranslator, write_output
+    from mmt.inference.open import open_translator
 
     # What can be wrong is looked at before torch is loaded.
     share = Shard.of(shard)
@@ -224,7 +224,7 @@ def translate_command(
 
     given = _given(card, input_file, kind, data, split, where)
 
-    translator = _translator(model, store, precision, runtime, threads)
+    translator = open_translator(model, store, precision, runtime, threads)
     settings: dict[str, object] = {
         "options": [beam_size, length_penalty, guidance, n_best, max_tokens, precision, runtime],
         "reading": [kind, missing_images, image_control],
@@ -257,29 +257,9 @@ def translate_command(
             _say_missing(work)
 
 
-def _say_missing(work: FileTranslator) -> None:
+def _say_missing(work: FileProcessor) -> None:
     if missing := work.missing():
         click.echo(missing, err=True)
-
-
-def _translator(
-    model: Path,
-    store: FeatureStore | None,
-    precision: Precision,
-    runtime: Literal["torch", "onnx"] | None,
-    threads: int | None,
-) -> BaseTranslator:
-    from mmt.inference.onnx_runtime import ExportedTranslator, is_exported
-
-    if runtime == "onnx" or (runtime is None and is_exported(model)):
-        if precision == "bfloat16":
-            raise MMTError("--precision bfloat16: an exported model has float32 and int8.")
-        return ExportedTranslator.from_dir(model, store, precision, threads)
-
-    from mmt.inference.torch_runtime import Translator
-
-    use_threads(threads)
-    return Translator.from_dir(model, store, precision)
 
 
 @click.command("predict", cls=Command)
@@ -308,7 +288,8 @@ def predict_command(
     quiet: bool,
 ) -> None:
     """Predict labels and scores of sentences. Every input line yields one output line."""
-    from mmt.inference.files import FileTranslator, write_predictions
+    from mmt.inference.labelling import FileLabeller, write_predictions
+    from mmt.inference.loaded import LoadedModel
 
     share = Shard.of(shard)
     _check_given(input_file, kind, data, split, output, share)
@@ -316,8 +297,8 @@ def predict_command(
         write_alone(output)
     card, where, store = _opened(model, images)
     given = _given(card, input_file, kind, data, split, where)
-    translator = _translator(model, store, "float32", "torch", threads)
-    work = FileTranslator(translator, given, missing_images, share)
+    use_threads(threads)
+    work = FileLabeller(LoadedModel.from_dir(model, store), given, missing_images, share)
     results = work.predict(image_control=image_control, control_seed=control_seed, show_progress=not quiet)
     settings = {"reading": [kind, missing_images, image_control], "seed": control_seed}
     with _parts(output, share, (data, split, input_file), model, where, **settings) or nullcontext() as parts:

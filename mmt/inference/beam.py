@@ -1,4 +1,4 @@
-"""Beam search that looks at the image, of a model in torch. Legend: N sentences, B beams, V vocabulary."""
+"""Beam search with images, for a model in torch. Legend: N sentences, B beams, V vocabulary, W candidates."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mmt.data.batch import Batch
 from mmt.data.tokenizer import BOS, EOS, PAD
-from mmt.inference.search import MAX_LENGTH, Candidates, Hypothesis, Numbers, Places, lengths_allowed, search
+from mmt.inference.search import (
+    MAX_LENGTH,
+    Candidates,
+    FloatArray,
+    Hypothesis,
+    IntArray,
+    SearchOptions,
+    length_limits,
+    search,
+)
 from mmt.model.model import MMTModel
 from mmt.model.stepping import StepDecoder, Stepping
 
-# Words of the vocabulary searched as one, in the order of preference: what divides it.
+# Sizes of the vocabulary's blocks in ``select_candidates``, in the order of preference: the first that divides it.
 _BLOCKS = (100, 80, 125, 64, 160, 50, 200, 40, 32, 25, 20, 16)
 
 
@@ -21,23 +31,21 @@ _BLOCKS = (100, 80, 125, 64, 160, 50, 200, 40, 32, 25, 20, 16)
 def beam_search(
     model: MMTModel | StepDecoder,
     batch: Batch,
+    options: SearchOptions = SearchOptions(),  # noqa: B008  # it is frozen
     *,
-    beam_size: int = 5,
-    length_penalty: float = 1.0,
     max_length: tuple[float, int] = MAX_LENGTH,
-    min_length: int = 0,
     guidance: float = 1.0,
-    on_step: Callable[[list[int], Places], None] | None = None,
+    on_step: Callable[[list[int], IntArray], None] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Translates a batch; its target is not looked at. See ``mmt.inference.search.search``.
+    """Translates a batch; its targets are ignored. See ``mmt.inference.search.search``.
 
     Args:
-        model: a ``StepDecoder`` of it spares making one, and may have another precision.
+        model: a ``StepDecoder`` saves making one, and may have another precision.
         max_length: (a, b): at most a * source tokens + b target tokens.
-        guidance: gamma in logits = text + gamma * (multimodal - text), where text is what the model says without
-            the image, Futeral et al. (2024): 1 is the model as it is, 0 leaves the image out, more than 1
-            exaggerates what it changes. Anything but 1 takes twice the time.
-        beam_size, length_penalty, min_length, on_step: as of ``search``.
+        guidance: gamma of classifier-free guidance, logits = text + gamma * (multimodal - text), where text are
+            the logits without the image, Futeral et al. (2024): 1 is the model as it is, 0 drops the image, more
+            than 1 amplifies its effect. Any value but 1 takes twice the time.
+        on_step: as of ``search``.
     Returns:
         For each sentence, in the batch's order, its hypotheses, best first; at least one, at most B.
     """
@@ -45,66 +53,82 @@ def beam_search(
     model = decoder.model
     memories = [model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)]
     if guidance != 1.0 and batch.image is not None:
-        memories.append(model.encode(batch.source, batch.source_lens))  # the same sentences without image
-    limits = lengths_allowed(batch.source_lens, max_length, model.config.max_length)
-    streams = [decoder.begin(memory, beam_size, max(limits)) for memory in memories]
-    return search(
-        _Steps(decoder, streams, guidance),
-        limits,
-        beam_size=beam_size,
-        length_penalty=length_penalty,
-        min_length=min_length,
-        on_step=on_step,
-    )
+        memories.append(model.encode(batch.source, batch.source_lens))  # the same sentences without images
+    limits = length_limits(batch.source_lens, max_length, model.config.max_length)
+    caches = [decoder.begin(memory, options.beam_size, max(limits)) for memory in memories]
+    return search(_TorchState(decoder, caches, guidance), limits, options, on_step)
 
 
-class _Steps:
-    """Of a model in torch; of two streams the second has not seen the image."""
+class _TorchState:
+    """``mmt.inference.search.DecodingState`` of a model in torch."""
 
-    def __init__(self, decoder: StepDecoder, streams: list[Stepping], guidance: float) -> None:
-        self._project, self._streams, self._guidance = decoder.project, streams, guidance
+    def __init__(self, decoder: StepDecoder, caches: list[Stepping], guidance: float) -> None:
+        """``caches``: of the batch, and with guidance a second one of its sentences without images."""
+        self._project, self._caches, self._guidance = decoder.project, caches, guidance
         self._device = decoder.embed.device
 
-    def step(self, tokens: Places, scores: Numbers, width: int) -> Candidates:
-        given, before = self._tensor(tokens), self._tensor(scores)
-        logits = [self._project(stream.step(given)).float() for stream in self._streams]
+    def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
+        last, before = self._tensor(tokens), self._tensor(scores)
+        logits = [self._project(cache.step(last)).float() for cache in self._caches]
         mixed = logits[0] if len(logits) == 1 else torch.lerp(logits[1], logits[0], self._guidance)
         log_p = torch.log_softmax(mixed, dim=-1).view(*before.shape, -1)
         log_p[:, :, PAD] = log_p[:, :, BOS] = -torch.inf
         ends = log_p[:, :, EOS] + before
-        return Candidates(*(part.cpu().numpy() for part in (*_best(log_p, before, width), ends)))
+        best = best_candidates(log_p, before, width)
+        return Candidates(*(part.cpu().numpy() for part in (*best, ends)))
 
-    def choose(self, parents: Places) -> None:
-        for stream in self._streams:
-            stream.choose(self._tensor(parents))
+    def reorder(self, parents: IntArray) -> None:
+        for cache in self._caches:
+            cache.choose(self._tensor(parents))
 
-    def keep(self, sentences: Places) -> None:
-        for stream in self._streams:
-            stream.keep(self._tensor(sentences))
+    def select(self, sentences: IntArray) -> None:
+        for cache in self._caches:
+            cache.keep(self._tensor(sentences))
 
-    def _tensor(self, numbers: Places | Numbers) -> Tensor:
-        return torch.from_numpy(numbers).to(self._device)
+    def _tensor(self, array: IntArray | FloatArray) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
 
 
-def _best(log_p: Tensor, scores: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best continuations of each sentence.
+def best_candidates(log_p: Tensor, scores: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``select_candidates`` for any vocabulary; W is ``width``, or B * (V - 1) if that is less."""
+    beams, vocab_size = log_p.shape[1:]
+    width = min(width, beams * (vocab_size - 1))
+    block = next((size for size in _BLOCKS if vocab_size % size == 0), _BLOCKS[0])
+    if vocab_size % block:
+        log_p = pad(log_p, (0, -vocab_size % block), value=-torch.inf)
+    num_blocks = min(width, beams * (log_p.size(2) // block))
+    score, beam, token = select_candidates(log_p, scores, width, block, num_blocks)
+    # A candidate from the padding scores -inf and is never continued, but it needs an id that exists.
+    return score, beam, token.clamp(max=vocab_size - 1)
+
+
+def select_candidates(
+    log_p: Tensor, scores: Tensor, width: int, block: int, num_blocks: int, *, mask_specials: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best continuations of each sentence; also traced into the graph of an exported model.
+
+    The best tokens lie in those blocks of the vocabulary whose maxima are highest, so only these are sorted.
 
     Args:
         log_p: (N, B, V) of the next token.
         scores: (N, B) of the beams.
+        width: W, at most B * V.
+        block: tokens of a block; it divides V.
+        num_blocks: blocks to sort, of each sentence's B * V / block: W, or all where there are fewer. With
+            ``mask_specials`` 2 B more, as pad and bos may raise the maxima of two blocks of each beam.
+        mask_specials: mask pad and bos here. In a graph that is cheaper than masking them in ``log_p``.
     Returns:
-        (N, at most ``width``) each: score, beam and token, best first.
+        score, beam and token, (N, W) each, best first.
     """
     num, beams, vocab_size = log_p.shape
-    width = min(width, beams * (vocab_size - 1))
-    block = next((size for size in _BLOCKS if vocab_size % size == 0), 1)
-    # The best lie in those blocks of the vocabulary whose own best are best: of them alone a sorted list is made.
-    blocks = log_p.view(num, beams, -1, block)
-    tops = (blocks.amax(dim=3) + scores.unsqueeze(2)).flatten(1)  # (N, B * V / block)
-    best, where = tops.topk(width if block == 1 else min(width, tops.size(1)), dim=1)
-    if block > 1:
-        inside = blocks.flatten(1, 2).gather(1, where.unsqueeze(2).expand(-1, -1, block))
-        inside = inside + scores.gather(1, where // (vocab_size // block)).unsqueeze(2)
-        best, place = inside.flatten(1).topk(width, dim=1)
-        where = where.gather(1, place // block) * block + place % block
-    return best, where // vocab_size, where % vocab_size
+    blocks_of_beam = vocab_size // block
+    blocks = log_p.view(num, beams * blocks_of_beam, block)
+    before = scores.unsqueeze(2).expand(-1, -1, blocks_of_beam).flatten(1)  # (N, B * V / block)
+    where = (blocks.amax(dim=2) + before).topk(num_blocks, dim=1).indices
+    inside = blocks.gather(1, where.unsqueeze(2).expand(-1, -1, block)) + before.gather(1, where).unsqueeze(2)
+    if mask_specials:
+        tokens = (where % blocks_of_beam * block).unsqueeze(2) + torch.arange(block)
+        inside = torch.where((tokens == PAD) | (tokens == BOS), -torch.inf, inside)
+    score, place = inside.flatten(1).topk(width, dim=1)
+    chosen = where.gather(1, place // block)
+    return score, chosen // blocks_of_beam, chosen % blocks_of_beam * block + place % block

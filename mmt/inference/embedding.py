@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,20 +14,17 @@ from tqdm import tqdm
 from mmt.data.buckets import length_batches
 from mmt.data.feature_store import open_features
 from mmt.errors import MMTError
-from mmt.features.extract import extract_features
+from mmt.inference.loaded import LoadedModel
 from mmt.inference.retrieve import IndexedImages, Query
-from mmt.inference.torch_runtime import Translator
+from mmt.inference.runtime_model import ImageInput
 from mmt.training.objectives import ContrastiveHead, image_means, sentence_means
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _IMAGES = 256  # images a forward pass: their features are held together
 
 
 @torch.inference_mode()
 def embed_sentences(
-    translator: Translator,
+    loaded: LoadedModel,
     sentences: Sequence[str],
     *,
     max_tokens: int = 8192,
@@ -44,12 +40,12 @@ def embed_sentences(
     Raises:
         MMTError: the model has not learnt the contrastive objective.
     """
-    model, head = translator.model, _head(translator)
+    model, head = loaded.model, _head(loaded)
     longest = model.config.max_length - 1
-    sources = [translator.tokenizer.encode(sentence)[:longest] for sentence in sentences]
+    sources = [loaded.tokenizer.encode(sentence)[:longest] for sentence in sentences]
     found = np.zeros((len(sources), model.config.model_dim), np.float32)
     for rows in length_batches([(len(ids) + 1, 1) for ids in sources], max_tokens):
-        batch = translator.batch([sources[row] for row in rows], [None] * len(rows))
+        batch = loaded.batch([sources[row] for row in rows], [None] * len(rows))
         found[rows] = head.embed_text(sentence_means(model, batch)).numpy()
         if progress is not None:
             progress(len(rows))
@@ -58,26 +54,26 @@ def embed_sentences(
 
 @torch.inference_mode()
 def embed_images(
-    translator: Translator,
-    images: Sequence[str | Path | bytes | Image],
+    loaded: LoadedModel,
+    images: Sequence[ImageInput],
     *,
     progress: Callable[[int], object] | None = None,
 ) -> NDArray[np.float32]:
     """
     Args:
-        images: N, as ``Translator.features_of`` takes them: ids of its feature store if it has one, else files.
+        images: N, as ``LoadedModel.features_of`` takes them: ids of its feature store if it has one, else files.
         progress: called with the number of images just finished.
     Returns:
         (N, D) vectors of length 1.
     Raises:
         MMTError: as ``embed_sentences``; an image is unknown or cannot be read.
     """
-    model, head = translator.model, _head(translator)
+    model, head = loaded.model, _head(loaded)
     found = np.zeros((len(images), model.config.model_dim), np.float32)
     for first in range(0, len(images), _IMAGES):
         chunk = images[first : first + _IMAGES]
-        rows = translator.features_of(chunk)
-        batch = translator.batch([[] for _ in chunk], rows)
+        rows = loaded.features_of(chunk)
+        batch = loaded.batch([[] for _ in chunk], rows)
         found[first : first + len(chunk)] = head.embed_image(image_means(model, batch)).numpy()
         if progress is not None:
             progress(len(chunk))
@@ -85,44 +81,46 @@ def embed_images(
 
 
 def embed_queries(
-    translator: Translator, queries: Sequence[Query], *, show_progress: bool = True
+    loaded: LoadedModel, queries: Sequence[Query], *, show_progress: bool = True
 ) -> NDArray[np.float32]:
     """(Q, D) vectors of queries, those by text before those by image. Raises as ``embed_sentences``."""
     texts = [query.text for query in queries if query.image is None]
     images = [query.image for query in queries if query.image is not None]
     with tqdm(total=len(texts), unit=" sentences", disable=None if show_progress else True) as bar:
-        of_texts = embed_sentences(translator, texts, progress=bar.update)
-    return np.concatenate([of_texts, embed_images(translator, images)])
+        of_texts = embed_sentences(loaded, texts, progress=bar.update)
+    return np.concatenate([of_texts, embed_images(loaded, images)])
 
 
 def embed_indexed_images(
-    translator: Translator, images: IndexedImages, *, show_progress: bool = True
+    loaded: LoadedModel, images: IndexedImages, *, show_progress: bool = True
 ) -> tuple[list[str], NDArray[np.float32], dict[str, str]]:
-    """Vectors of the images that go into an index; features that it lacks are extracted for the moment.
+    """Vectors of the images that go into an index; missing features are extracted to a temporary store.
 
     Returns:
         N ids, their vectors (N, D), and id -> reason of the images that have none.
     Raises:
         MMTError: as ``embed_images``; there is no image.
     """
+    from mmt.features.extract import extract_features  # torchvision takes a second, and texts need none of it
+
     with TemporaryDirectory(prefix="mmt-") as temporary:
         store = images.store
         if store is None:
-            parts = [Path(temporary, str(number)) for number in range(len(translator.backbones))]
-            for backbone, part in zip(translator.backbones, parts, strict=True):
+            parts = [Path(temporary, str(number)) for number in range(len(loaded.backbones))]
+            for backbone, part in zip(loaded.backbones, parts, strict=True):
                 extract_features(images.files, backbone, part, progress=show_progress)
             store = open_features(parts)
         ids = [name for name in images.files if name in store] if images.files else store.ids
         if not ids:
             raise MMTError(f"{store.folder}: has none of the {len(images.files):,} images of {images.folder}.")
         left_out = {name: store.left_out.get(name, "no features") for name in images.files if name not in store}
-        with_store = Translator(translator.model, translator.tokenizer, translator.card, store)
+        with_store = loaded.with_features(store)
         with tqdm(total=len(ids), unit=" images", disable=None if show_progress else True) as bar:
             return ids, embed_images(with_store, ids, progress=bar.update), left_out
 
 
-def _head(translator: Translator) -> ContrastiveHead:
-    heads = translator.model.heads
+def _head(loaded: LoadedModel) -> ContrastiveHead:
+    heads = loaded.model.heads
     if "contrastive" not in heads:
         raise MMTError(
             "the model has no vectors for sentences and images: it was trained without objectives.contrastive. "

@@ -1,4 +1,4 @@
-"""Translating files: sentences and images are read line by line, so a file's size does not matter."""
+"""Translating files: sentences and images are read line by line, so a file's size does not matter. No torch."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
+
+from tqdm import tqdm
 
 from mmt.data.domain import PIECES
 from mmt.data.image_names import Names, files_below, names_in
 from mmt.data.inputs import Input, Line
 from mmt.errors import MMTError, local_path
 from mmt.inference.controls import Control, wrong_images
+from mmt.inference.runtime_model import RuntimeModel
+from mmt.inference.translator import BaseTranslator, Translation
 from mmt.io.atomic import replacing
 from mmt.io.formats import packing, writes_json
 from mmt.io.shards import Parts, Shard
 from mmt.io.terminal import counted
 
-if TYPE_CHECKING:
-    from mmt.inference.labelling import Prediction
-    from mmt.inference.translator import BaseTranslator, Translation
-
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 Missing = Literal["refuse", "skip"]
 
@@ -66,162 +66,121 @@ def out_of_domain(count: int, first: int = 0, *, by_bytes: bool) -> str:
     return said
 
 
-class FileTranslator:
-    """Translates lines in chunks, looking images up as the input names them.
+class FileProcessor:
+    """Reads lines in chunks, with the images that the input names, and applies a model to them.
 
     Args:
-        missing: an image that is not there or cannot be read: refuse, or translate without it and count.
+        missing: what an image that is missing or cannot be read does: refuse, or use the text alone and count it.
         shard: this process's share of the lines; None is all.
     """
 
     def __init__(
-        self,
-        translator: BaseTranslator,
-        given: Input,
-        missing: Missing = "refuse",
-        shard: Shard | None = None,
+        self, model: RuntimeModel, lines: Input, missing: Missing = "refuse", shard: Shard | None = None
     ) -> None:
-        self.translator, self.given, self.shard = translator, given, shard
+        self.model, self.input, self.shard = model, lines, shard
         self._skips = missing == "skip"
-        self.counts = Counts(by_bytes=translator.tokenizer.training is None)
-
-    def translate(
-        self,
-        *,
-        beam_size: int | None = None,
-        length_penalty: float | None = None,
-        guidance: float = 1.0,
-        image_control: Control = "right",
-        control_seed: int = 1,
-        n_best: int = 1,
-        max_tokens: int = 8192,
-        show_progress: bool = True,
-    ) -> Iterator[tuple[Line, list[Translation]]]:
-        """Yields each line with its translations, best first, in the input's order.
-
-        With ``image_control`` a line's ``image`` is the one that it was shown; the wrong images are drawn among
-        all lines that have one, so the whole input is held in memory.
-        """
-        work = partial(
-            self.translator.hypotheses,
-            beam_size=beam_size,
-            length_penalty=length_penalty,
-            guidance=guidance,
-            n_best=n_best,
-            max_tokens=max_tokens,
-        )
-        yield from self._in_chunks(
-            work, lambda found: found[0].out_of_domain, image_control, control_seed, show_progress
-        )
-
-    def predict(
-        self,
-        *,
-        image_control: Control = "right",
-        control_seed: int = 1,
-        max_tokens: int = 8192,
-        show_progress: bool = True,
-    ) -> Iterator[tuple[Line, Prediction]]:
-        """Yields each line with its label and score, in order; ``image_control`` as in ``translate``."""
-        from mmt.inference.labelling import predict
-        from mmt.inference.torch_runtime import Translator
-
-        assert isinstance(self.translator, Translator)  # noqa: S101  # an exported model only translates
-        work = partial(predict, self.translator, max_tokens=max_tokens)
-        yield from self._in_chunks(
-            work, lambda found: found.out_of_domain, image_control, control_seed, show_progress
-        )
+        self.counts = Counts(by_bytes=model.tokenizer.training is None)
 
     def notes(self) -> list[str]:
-        """What had to be done to files on the way, such as ``resampled from 44,100 Hz``."""
-        return self.translator.notes()
+        """Corrections made to image files while they were read, such as ``resampled from 44,100 Hz``."""
+        return self.model.notes()
 
     def missing(self) -> str:
-        """The first images that were missing, each with the nearest that there is; empty if there were none."""
+        """The first missing images, each with the nearest existing name; empty if none was missing."""
         missing = self.counts.missing_images
         return f"missing images: {self._names().listed(missing)}" if missing else ""
 
     def _names(self, name: str = "") -> Names:
-        """The names that there are: of the store, below the folder, or beside the file called ``name``."""
-        store, folder = self.translator.features, self.given.images.folder
+        """The existing names: in the store, below the folder, or beside the file called ``name``."""
+        store, folder = self.model.features, self.input.images.folder
         if store is not None:
             return Names(store.ids)
         if folder is not None:
             return Names(lambda: files_below(folder)[0])
         first = name or next(iter(self.counts.missing_images), "")
-        beside = (self.given.base / first).parent
+        beside = (self.input.base / first).parent
         return Names(names_in(beside, os.path.dirname(first)))
 
-    def _in_chunks(
+    def process(
         self,
-        work: Callable[..., Sequence[Found]],
-        is_strange: Callable[[Found], bool],
-        control: Control,
-        seed: int,
-        show_progress: bool,
-    ) -> Iterator[tuple[Line, Found]]:
-        """Yields each line with what ``work`` makes of sentences and images, and counts them.
+        work: Callable[..., Sequence[Result]],
+        is_out_of_domain: Callable[[Result], bool],
+        *,
+        image_control: Control = "right",
+        control_seed: int = 1,
+        show_progress: bool = True,
+    ) -> Iterator[tuple[Line, Result]]:
+        """Yields each line with its result, in the input's order, and counts the lines.
 
-        ``is_strange`` tells from it whether the line is out of domain.
+        With ``image_control`` a line's ``image`` is the one that was shown; the wrong images are drawn among all
+        lines that have one, so the whole input is held in memory.
+
+        Args:
+            work: called with a chunk's sentences, its images (None: no line has one) and ``progress``.
+            is_out_of_domain: tells from a line's result whether the line is unlike the training text.
         """
-        from tqdm import tqdm
-
-        stream = self._shown(control, seed)
-        typed = self.given.typed
-        if typed and show_progress:
+        stream = self._with_images(image_control, control_seed)
+        interactive = self.input.typed
+        if interactive and show_progress:
             print("One line at a time; Ctrl+D ends.", file=sys.stderr)
-        hidden = None if show_progress and not typed else True
+        hidden = None if show_progress and not interactive else True
         with tqdm(total=self._total(), unit=" sentences", disable=hidden, smoothing=0.05) as bar:
-            while chunk := list(self._there(stream)):
+            while chunk := list(self._chunk(stream)):
                 images = [image for _, image in chunk]
                 has = [image is not None for image in images]
-                found = work([line.source for line, _ in chunk], images if any(has) else None, progress=bar.update)
+                results = work(
+                    [line.source for line, _ in chunk], images if any(has) else None, progress=bar.update
+                )
                 self.counts.sentences += len(chunk)
                 self.counts.with_image += sum(has)
-                for (line, _), one in zip(chunk, found, strict=True):
-                    if is_strange(one):
+                for (line, _), result in zip(chunk, results, strict=True):
+                    if is_out_of_domain(result):
                         self.counts.out_of_domain += 1
                         self.counts.first = self.counts.first or line.number
-                yield from zip((line for line, _ in chunk), found, strict=True)
+                yield from zip((line for line, _ in chunk), results, strict=True)
 
-    def _there(self, stream: Iterator[tuple[Line, str | Path | None]]) -> Iterator[tuple[Line, str | Path | None]]:
-        """A chunk; of standard input, as much of one as has been written: its writer may wait for the answer."""
+    def _chunk(self, stream: Iterator[tuple[Line, str | Path | None]]) -> Iterator[tuple[Line, str | Path | None]]:
+        """A chunk; of standard input, what has been written so far: its writer may wait for the answer."""
         for number, one in enumerate(itertools.islice(stream, _CHUNK), 1):
             yield one
-            if self.given.waits is not None and number < _CHUNK and self.given.waits():
+            if self.input.waits is not None and number < _CHUNK and self.input.waits():
                 return
 
-    def _shown(self, control: Control, seed: int) -> Iterator[tuple[Line, str | Path | None]]:
-        """Each line with the image that it is to be shown, as the translator takes it."""
+    def _with_images(self, control: Control, seed: int) -> Iterator[tuple[Line, str | Path | None]]:
+        """Each line with the image that ``control`` shows it, as the model takes it."""
         if control != "right":
-            self.translator.refuse_images("an image control")
+            self.model.refuse_images("an image control")
         if control == "blank":
-            return ((replace(line, image=None), None) for line in self._own(self.given.lines))
+            return ((replace(line, image=None), None) for line in self._share(self.input.lines))
         if control == "right":
-            return ((line, self._image(line)) for line in self._own(self.given.lines))
-        lines = list(self.given.lines)
-        had = [line.image if self._image(line) is not None else None for line in lines]
-        shown = (replace(line, image=name) for line, name in zip(lines, wrong_images(had, seed), strict=True))
-        return ((line, self._image(line)) for line in self._own(shown))
+            return ((line, self.image(line)) for line in self._share(self.input.lines))
+        lines = list(self.input.lines)
+        own = [line.image if self.image(line) is not None else None for line in lines]
+        shown = (replace(line, image=name) for line, name in zip(lines, wrong_images(own, seed), strict=True))
+        return ((line, self.image(line)) for line in self._share(shown))
 
-    def _own(self, lines: Iterable[Line]) -> Iterator[Line]:
-        """Those of this process's share: whole chunks, so that none is divided otherwise than by one process."""
+    def _share(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """The lines of this process's shard: whole chunks, so that batches are those of a single process."""
         if self.shard is None:
             return iter(lines)
         return (line for number, line in enumerate(lines) if self.shard.has(number // _CHUNK))
 
     def _total(self) -> int | None:
-        total, shard = self.given.total, self.shard
+        total, shard = self.input.total, self.shard
         if total is None or shard is None:
             return total
         return sum(min(_CHUNK, total - at) for at in range(shard.number * _CHUNK, total, shard.count * _CHUNK))
 
-    def _image(self, line: Line) -> str | Path | None:
-        """What the translator is given for the line's image: an id of its store, or a readable file."""
+    def image(self, line: Line) -> str | Path | None:
+        """The line's image as the model takes it: an id in its store or a readable file; None without one.
+
+        Raises:
+            MMTError: a missing or unreadable image, unless these are skipped; a text-only model.
+        """
         if line.image is None:
             return None
-        self.translator.refuse_images("images")
-        store = self.translator.features
+        self.model.refuse_images("images")
+        store = self.model.features
         try:
             if store is not None:
                 if line.image not in store:
@@ -239,14 +198,58 @@ class FileTranslator:
     def _file(self, name: str) -> Path:
         from mmt.features.images import image_file
 
-        folder = self.given.images.folder
-        path = image_file(folder, name) if folder is not None else self.given.base / local_path(name)
+        folder = self.input.images.folder
+        path = image_file(folder, name) if folder is not None else self.input.base / local_path(name)
         if not os.path.isfile(path):
             raise MMTError(f"image {path}: no such file{self._names(name).hint(name)}.")
         if self._skips:
-            # find out now whether it can be read, while it can still be left out
-            self.translator.check_image(path)
+            # checked now, while it can still be skipped
+            self.model.check_image(path)
         return path
+
+
+class FileTranslator(FileProcessor):
+    """Translates lines in chunks, with the images that the input names."""
+
+    model: BaseTranslator
+
+    def __init__(
+        self, translator: BaseTranslator, lines: Input, missing: Missing = "refuse", shard: Shard | None = None
+    ) -> None:
+        """See ``FileProcessor``."""
+        super().__init__(translator, lines, missing, shard)
+
+    def translate(
+        self,
+        *,
+        beam_size: int | None = None,
+        length_penalty: float | None = None,
+        guidance: float = 1.0,
+        image_control: Control = "right",
+        control_seed: int = 1,
+        n_best: int = 1,
+        max_tokens: int = 8192,
+        show_progress: bool = True,
+    ) -> Iterator[tuple[Line, list[Translation]]]:
+        """Yields each line with its translations, best first, in the input's order; see ``process``.
+
+        The other arguments are those of ``BaseTranslator.hypotheses``.
+        """
+        work = partial(
+            self.model.hypotheses,
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            guidance=guidance,
+            n_best=n_best,
+            max_tokens=max_tokens,
+        )
+        yield from self.process(
+            work,
+            lambda translations: translations[0].out_of_domain,
+            image_control=image_control,
+            control_seed=control_seed,
+            show_progress=show_progress,
+        )
 
 
 def write_output(
@@ -268,21 +271,12 @@ def write_output(
         What became of the share, or nothing.
     """
     as_json = writes_json(path)
-    return _write((_formatted(line, found, n_best, as_json) for line, found in results), path, parts)
+    records = (_formatted(line, translations, n_best, as_json) for line, translations in results)
+    return write_records(records, path, parts)
 
 
-def write_predictions(
-    results: Iterable[tuple[Line, Prediction]], path: Path | None, parts: Parts | None = None
-) -> str:
-    """Writes one line a sentence: label, its probability and the score, what there is of them, between tabs.
-
-    A file is written as by ``write_output``, JSON lines and shares likewise.
-    """
-    as_json = writes_json(path)
-    return _write((_said(line, said, as_json) for line, said in results), path, parts)
-
-
-def _write(records: Iterable[str], path: Path | None, parts: Parts | None) -> str:
+def write_records(records: Iterable[str], path: Path | None, parts: Parts | None = None) -> str:
+    """Writes records, a line each; see ``write_output``."""
     # Half a surrogate pair, which only JSON can hold, stays the escape that it came as.
     encoded = ((record + "\n").encode("utf-8", "backslashreplace") for record in records)
     if parts is None:
@@ -317,20 +311,6 @@ def _join(path: Path | None, parts: Parts, about: list[dict[str, Any]]) -> None:
                     raise MMTError(f"{parts.of(turn)}: shorter than it was written. Remove {parts.folder}.")
                 whole.write(block)
                 left -= len(block)
-
-
-def _said(line: Line, said: Prediction, as_json: bool) -> str:
-    values = {"label": said.label, "probability": said.probability, "score": said.score}
-    values = {
-        name: round(value, 4) if isinstance(value, float) else value
-        for name, value in values.items()
-        if value is not None
-    }
-    if as_json:
-        about = {"source": line.source, "image": line.image, **values, "out_of_domain": said.out_of_domain}
-        return json.dumps(about, ensure_ascii=False)
-    # A label out of a dataset may be any text: here it is one cell of one line.
-    return "\t".join(" ".join(str(value).split()) for value in values.values())
 
 
 def _formatted(line: Line, translations: list[Translation], n_best: int, as_json: bool) -> str:

@@ -1,21 +1,25 @@
-"""What a trained model's heads say of sentences and images: labels and scores."""
+"""Labels and scores of sentences and images, by a trained model's heads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from mmt.data.buckets import length_batches
 from mmt.data.domain import is_out_of_domain
+from mmt.data.inputs import Input, Line
 from mmt.errors import MMTError
-from mmt.inference.torch_runtime import Translator
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from mmt.inference.controls import Control
+from mmt.inference.files import FileProcessor, Missing, write_records
+from mmt.inference.loaded import LoadedModel
+from mmt.inference.runtime_model import ImageInput
+from mmt.io.formats import writes_json
+from mmt.io.shards import Parts, Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,9 @@ class Prediction:
 
 @torch.inference_mode()
 def predict(
-    translator: Translator,
+    loaded: LoadedModel,
     sentences: Sequence[str],
-    images: Sequence[str | Path | bytes | Image | None] | None = None,
+    images: Sequence[ImageInput | None] | None = None,
     *,
     max_tokens: int = 8192,
     progress: Callable[[int], object] | None = None,
@@ -44,13 +48,13 @@ def predict(
 
     Args:
         sentences: N; one that is longer than the model's longest is read up to there.
-        images: one a sentence, as ``Translator.features_of`` takes them; None for a sentence without.
+        images: one a sentence, as ``LoadedModel.features_of`` takes them; None for a sentence without.
         max_tokens: sentences times longest sentence of a batch.
         progress: called with the number of sentences just finished.
     Raises:
-        MMTError: the model has no head for labels or scores; else as ``Translator.features_of``.
+        MMTError: the model has no head for labels or scores; else as ``LoadedModel.features_of``.
     """
-    model, labels = translator.model, translator.card.labels
+    model, labels = loaded.model, loaded.card.labels
     heads = [name for name in ("classification", "regression") if name in model.heads]
     if not heads:
         raise MMTError(
@@ -59,22 +63,76 @@ def predict(
         )
     if images is not None and len(images) != len(sentences):
         raise MMTError(f"expected one image (or None) a sentence, found {len(images)} for {len(sentences)}.")
-    rows = translator.features_of(images or [None] * len(sentences))
+    rows = loaded.features_of(images or [None] * len(sentences))
     longest = model.config.max_length - 1
-    sources = [translator.tokenizer.encode(sentence)[:longest] for sentence in sentences]
-    found: list[Prediction | None] = [None] * len(sources)
-    for places in length_batches([(len(ids) + 1, 1) for ids in sources], max_tokens):
-        batch = translator.batch([sources[i] for i in places], [rows[i] for i in places])
-        read = model.represent(batch.source, batch.source_lens, batch.image, batch.image_pad)
-        said = {name: model.heads[name](read) for name in heads}
-        best = said["classification"].softmax(1).max(1) if "classification" in said else None
-        for row, place in enumerate(places):
-            found[place] = Prediction(
+    sources = [loaded.tokenizer.encode(sentence)[:longest] for sentence in sentences]
+    predictions: list[Prediction | None] = [None] * len(sources)
+    for numbers in length_batches([(len(ids) + 1, 1) for ids in sources], max_tokens):
+        batch = loaded.batch([sources[i] for i in numbers], [rows[i] for i in numbers])
+        states = model.represent(batch.source, batch.source_lens, batch.image, batch.image_pad)
+        outputs = {name: model.heads[name](states) for name in heads}
+        best = outputs["classification"].softmax(1).max(1) if "classification" in outputs else None
+        for row, number in enumerate(numbers):
+            predictions[number] = Prediction(
                 labels[int(best.indices[row])] if best is not None else None,
                 float(best.values[row]) if best is not None else None,
-                float(said["regression"][row, 0]) if "regression" in said else None,
-                is_out_of_domain(translator.tokenizer, sources[place]),
+                float(outputs["regression"][row, 0]) if "regression" in outputs else None,
+                is_out_of_domain(loaded.tokenizer, sources[number]),
             )
         if progress is not None:
-            progress(len(places))
-    return [one for one in found if one is not None]
+            progress(len(numbers))
+    return [prediction for prediction in predictions if prediction is not None]
+
+
+class FileLabeller(FileProcessor):
+    """Labels lines in chunks, with the images that the input names."""
+
+    model: LoadedModel
+
+    def __init__(
+        self, loaded: LoadedModel, lines: Input, missing: Missing = "refuse", shard: Shard | None = None
+    ) -> None:
+        """See ``FileProcessor``."""
+        super().__init__(loaded, lines, missing, shard)
+
+    def predict(
+        self,
+        *,
+        image_control: Control = "right",
+        control_seed: int = 1,
+        max_tokens: int = 8192,
+        show_progress: bool = True,
+    ) -> Iterator[tuple[Line, Prediction]]:
+        """Yields each line with its label and score, in the input's order; see ``process``."""
+        yield from self.process(
+            partial(predict, self.model, max_tokens=max_tokens),
+            lambda prediction: prediction.out_of_domain,
+            image_control=image_control,
+            control_seed=control_seed,
+            show_progress=show_progress,
+        )
+
+
+def write_predictions(
+    results: Iterable[tuple[Line, Prediction]], path: Path | None, parts: Parts | None = None
+) -> str:
+    """Writes one line a sentence: its label, probability and score, those that the model gives, tab-separated.
+
+    A file is written as by ``mmt.inference.files.write_output``, JSON lines and shards likewise.
+    """
+    as_json = writes_json(path)
+    return write_records((_formatted(line, prediction, as_json) for line, prediction in results), path, parts)
+
+
+def _formatted(line: Line, prediction: Prediction, as_json: bool) -> str:
+    values = {"label": prediction.label, "probability": prediction.probability, "score": prediction.score}
+    values = {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in values.items()
+        if value is not None
+    }
+    if as_json:
+        record = {"source": line.source, "image": line.image, **values, "out_of_domain": prediction.out_of_domain}
+        return json.dumps(record, ensure_ascii=False)
+    # A dataset's label may be any text: here it is one cell of one line.
+    return "\t".join(" ".join(str(value).split()) for value in values.values())

@@ -1,6 +1,6 @@
 """A trained model as ONNX graphs, which ``mmt.inference.onnx_runtime`` runs without torch.
 
-Legend: N sentences, B beams, S source tokens, R image regions, P places that a beam may see, W candidates,
+Legend: N sentences, B beams, S source tokens, R image regions, P positions in the KV cache, W candidates,
 V vocabulary.
 """
 
@@ -21,8 +21,9 @@ from torch.utils import _pytree as trees  # how torch.export itself takes argume
 from tqdm import tqdm
 
 from mmt.data.domain import PIECES
-from mmt.data.tokenizer import BOS, EOS, PAD, Tokenizer
+from mmt.data.tokenizer import EOS, Tokenizer
 from mmt.errors import MMTError
+from mmt.inference.beam import select_candidates
 from mmt.inference.onnx_runtime import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
 from mmt.io import runtime
 from mmt.io.atomic import make_folder, only_writer, replacing_folder, write_whole
@@ -161,21 +162,11 @@ class _Decoder(nn.Module):
                 return both[0], both[1]
 
             states = layer(states, remember, unseen, trees.tree_unflatten(seen, self._like)[number])
-        log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1)  # (N * B, V)
-        ends = log_p[:, EOS].view(scores.shape) + scores
-        # As in mmt.inference.beam: the best lie in those blocks of the vocabulary whose own best are best. One or
-        # two
-        # blocks of a beam have pad and bos, which are no candidates, and may stand too high by them: so 2 B more.
-        num_blocks, block = log_p.size(1) // self._block, self._block
-        blocks = log_p.view(scores.size(0), -1, block)  # (N, B * V / block, block)
-        begun = scores.unsqueeze(2).expand(-1, -1, num_blocks).flatten(1)
-        where = (blocks.amax(dim=2) + begun).topk(ranks.size(0) + 2 * tokens.size(1), dim=1).indices
-        inside = blocks.gather(1, where.unsqueeze(2).expand(-1, -1, block)) + begun.gather(1, where).unsqueeze(2)
-        words = (where % num_blocks * block).unsqueeze(2) + torch.arange(block)
-        inside = torch.where((words == PAD) | (words == BOS), -torch.inf, inside).flatten(1)
-        score, place = inside.topk(ranks.size(0), dim=1)
-        beam = (where // num_blocks).gather(1, place // block)
-        return [score, beam, words.flatten(1).gather(1, place), ends, *later]
+        log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1).view(*scores.shape, -1)
+        ends = log_p[:, :, EOS] + scores
+        num_blocks = ranks.size(0) + 2 * tokens.size(1)
+        best = select_candidates(log_p, scores, ranks.size(0), self._block, num_blocks, mask_specials=True)
+        return [*best, ends, *later]
 
 
 def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:

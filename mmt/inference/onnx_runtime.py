@@ -1,6 +1,7 @@
-"""Translating by an exported model: ONNX Runtime, without torch and fairseq2.
+"""Translating with an exported model in ONNX Runtime, without torch and fairseq2.
 
-Legend: N sentences, B beams, P places that a beam may see, W candidates.
+Legend: N sentences, B beams, P positions in the KV cache, W candidates. The names of the graphs' inputs (``seen``,
+``unseen``, ``past``) are part of the file format.
 """
 
 from __future__ import annotations
@@ -8,30 +9,30 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.data.tokenizer import EOS, PAD
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import EOS, PAD, Tokenizer
 from mmt.errors import MMTError, local_path
+from mmt.inference.runtime_model import Features, ImageFile, open_store
 from mmt.inference.search import (
     MAX_LENGTH,
     Candidates,
+    DecodingState,
+    FloatArray,
     Hypothesis,
-    Numbers,
-    Places,
-    Steps,
-    lengths_allowed,
+    IntArray,
+    SearchOptions,
+    length_limits,
     search,
 )
-from mmt.inference.translator import BaseTranslator, Features, Work, opened
+from mmt.inference.translator import BaseTranslator, SentenceBatch
 from mmt.io import runtime
 from mmt.io.processes import in_threads
 from mmt.model.card import TOKENIZER, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 ENCODER, DECODER = "encoder", "decoder"
 ExportPrecision = Literal["float32", "int8"]
@@ -39,7 +40,10 @@ PRECISIONS: tuple[ExportPrecision, ...] = ("float32", "int8")
 
 
 def block_of(vocab_size: int) -> int:
-    """Words of the vocabulary that are searched as one, such that a hundred such blocks are left."""
+    """Size of the vocabulary's blocks in an exported decoder: the largest that divides it and leaves 100 blocks.
+
+    See ``mmt.inference.beam.select_candidates``. Part of the file format.
+    """
     return max(
         size for size in range(1, 129) if vocab_size % size == 0 and (vocab_size >= 100 * size or size == 1)
     )
@@ -57,13 +61,25 @@ def is_exported(folder: Path) -> bool:
 
 
 class ExportedTranslator(BaseTranslator):
-    """``mmt.inference.torch_runtime.Translator`` of an exported model: the same translations.
+    """Translates with an exported model: the same translations as ``mmt.inference.torch_runtime.Translator``.
 
-    Images are looked up in a feature store; files cannot be read, as the backbones that do are networks of torch.
+    Images are looked up in a feature store. Image files cannot be read, as the backbones are torch networks.
 
     >>> translator = ExportedTranslator.from_dir(Path("model.onnx"), features="features")   # doctest: +SKIP
     >>> translator.translate(["A bat on the wall.", "Hello."], images=["wall.jpg", None])   # doctest: +SKIP
     """
+
+    def __init__(
+        self,
+        graphs: Graphs,
+        tokenizer: Tokenizer,
+        card: ModelCard,
+        features: FeatureStore | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """``threads``: batches computed at a time; None takes one for each core. Raises as ``RuntimeModel``."""
+        super().__init__(tokenizer, card, features)
+        self._graphs, self._threads = graphs, threads or os.cpu_count() or 1
 
     @classmethod
     def from_dir(
@@ -72,13 +88,13 @@ class ExportedTranslator(BaseTranslator):
         features: Features = None,
         precision: ExportPrecision = "float32",
         threads: int | None = None,
-    ) -> ExportedTranslator:
+    ) -> Self:
         """Loads what ``mmt export`` wrote.
 
         Args:
-            features: as of ``Translator.from_dir``.
+            features: as of ``mmt.inference.loaded.LoadedModel.from_dir``.
             precision: one of those that were exported.
-            threads: batches computed at a time; None takes one a core.
+            threads: batches computed at a time; None takes one for each core.
         Raises:
             MMTError: no exported model, not in this precision, a damaged one, features of another backbone, or
                 ONNX Runtime is not installed.
@@ -89,34 +105,29 @@ class ExportedTranslator(BaseTranslator):
         tokenizer = load_tokenizer(folder, card)
         if tokenizer.vocab_size != card.config["vocab_size"]:
             raise MMTError(f"{folder}: {TOKENIZER} is another model's. Export the model again.")
-        translator = cls(tokenizer, card, opened(features))
-        translator._graphs = graphs
-        translator._threads = threads or os.cpu_count() or 1
-        return translator
+        return cls(graphs, tokenizer, card, open_store(features), threads)
 
-    _graphs: Graphs
-    _threads: int
+    @property
+    def num_threads(self) -> int:
+        return self._threads
 
-    def _search(
-        self, batches: Sequence[Work], beam_size: int, length_penalty: float, guidance: float
+    def search_batches(
+        self, batches: Sequence[SentenceBatch], options: SearchOptions, guidance: float
     ) -> Iterator[list[list[Hypothesis]]]:
         if guidance != 1.0:
             raise MMTError(f"guidance {guidance}: an exported model supports only 1. Use the original model.")
-        room, vocab_size = self.card.config["max_length"], self.card.config["vocab_size"]
+        positions, vocab_size = self.card.config["max_length"], self.card.config["vocab_size"]
         widest = vocab_size // block_of(vocab_size) // 2 - 1  # the first step has one beam for 2 B candidates
-        if beam_size > widest:
-            raise MMTError(f"beam size {beam_size}: expected at most {widest} for an exported model.")
+        if options.beam_size > widest:
+            raise MMTError(f"beam size {options.beam_size}: expected at most {widest} for an exported model.")
 
-        def translate(work: Work) -> list[list[Hypothesis]]:
-            limits = lengths_allowed([len(ids) + 1 for ids in work.sources], MAX_LENGTH, room)
-            return search(self._graphs.begin(work), limits, beam_size=beam_size, length_penalty=length_penalty)
+        def translate(batch: SentenceBatch) -> list[list[Hypothesis]]:
+            limits = length_limits([len(ids) + 1 for ids in batch.sources], MAX_LENGTH, positions)
+            return search(self._graphs.begin(batch), limits, options)
 
         return in_threads(translate, batches, self._threads)
 
-    def _num_cores(self) -> int:
-        return self._threads
-
-    def _read(self, images: Sequence[Path | bytes | Image]) -> NDArray[np.float32]:
+    def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
         raise _no_files(str(images[0]) if isinstance(images[0], Path) else "images")
 
     def check_image(self, path: Path) -> None:
@@ -132,67 +143,69 @@ class Graphs:
         check_files(folder, card, (TOKENIZER, *(file_of(name, precision) for name in (ENCODER, DECODER))))
         self._encoder, self._decoder = (_session(folder, name, precision) for name in (ENCODER, DECODER))
 
-    def begin(self, work: Work) -> Steps:
-        """Reads a batch's sentences and images."""
-        lens = np.array([len(ids) + 1 for ids in work.sources])
+    def begin(self, batch: SentenceBatch) -> DecodingState:
+        """Encodes a batch's sentences and images."""
+        lens = np.array([len(ids) + 1 for ids in batch.sources])
         source = np.full((len(lens), lens.max()), PAD)
-        for row, ids in zip(source, work.sources, strict=True):
+        for row, ids in zip(source, batch.sources, strict=True):
             row[: len(ids) + 1] = [*ids, EOS]
         inputs: dict[str, NDArray[Any]] = {"source": source, "source_lens": lens}
         if self._features is not None:
             shape = (len(lens), self._features.num_regions, self._features.dim)
-            image, pad = np.zeros(shape, np.float32), np.ones(shape[:2], bool)
-            for number, features in enumerate(work.images):
+            image, image_pad = np.zeros(shape, np.float32), np.ones(shape[:2], bool)
+            for number, features in enumerate(batch.images):
                 if features is not None:
-                    pad[number] = np.isnan(features).all(axis=-1)  # a shorter recording's missing frames
-                    image[number] = np.where(pad[number][:, None], 0, features)
-            inputs |= {"image": image, "image_pad": pad}
-        return _Steps(self._decoder, self._encoder.run(None, inputs))
+                    image_pad[number] = np.isnan(features).all(axis=-1)  # missing frames of a shorter recording
+                    image[number] = np.where(image_pad[number][:, None], 0, features)
+            inputs |= {"image": image, "image_pad": image_pad}
+        return _OnnxState(self._decoder, self._encoder.run(None, inputs))
 
 
-class _Steps:
-    """``mmt.inference.search.Steps`` by ONNX Runtime. The keys and values of a beam stay where they were written,
-    and a mask says which of them a beam may see: its own past."""
+class _OnnxState:
+    """``mmt.inference.search.DecodingState`` in ONNX Runtime.
 
-    def __init__(self, decoder: Any, seen: list[NDArray[Any]]) -> None:
-        from onnxruntime import OrtValue
+    Beams are not moved in the KV cache: a mask says which of its positions a beam may attend to, its own past.
+    """
+
+    def __init__(self, decoder: Any, encoded: list[NDArray[Any]]) -> None:
+        """``encoded``: what the encoder returned, for the decoder's cross-attention."""
+        from onnxruntime import OrtValue  # an optional package, imported by _session
 
         self._value = OrtValue.ortvalue_from_numpy
         self._decoder = decoder
-        self._names = [one.name for one in decoder.get_outputs()]
-        self._seen = {f"seen_{i}": self._value(one) for i, one in enumerate(seen)}
+        self._outputs = [one.name for one in decoder.get_outputs()]
+        self._encoded = {f"seen_{i}": self._value(array) for i, array in enumerate(encoded)}
         num_past = sum(one.name.startswith("past") for one in decoder.get_inputs())
         _, heads, _, width = next(one.shape for one in decoder.get_inputs() if one.name == "past_0")
-        self._past = [self._value(np.zeros((len(seen[0]), heads, 0, width), np.float32))] * num_past
-        self._unseen = np.zeros((len(seen[0]), 1, 0), np.float32)  # (N, B, P)
+        self._cache = [self._value(np.zeros((len(encoded[0]), heads, 0, width), np.float32))] * num_past
+        self._mask = np.zeros((len(encoded[0]), 1, 0), np.float32)  # (N, B, P): 0, or -inf where it is masked
         self._position = 0
 
-    def step(self, tokens: Places, scores: Numbers, width: int) -> Candidates:
+    def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
         beams = tokens.shape[1]
         own = np.full((beams, beams), -np.inf, np.float32)
         np.fill_diagonal(own, 0)
-        own = np.broadcast_to(own, (len(tokens), beams, beams))
-        self._unseen = np.concatenate([self._unseen, own], axis=2)
-        given = {
+        self._mask = np.concatenate([self._mask, np.broadcast_to(own, (len(tokens), beams, beams))], axis=2)
+        arrays = {
             "tokens": tokens,
             "position": np.array([self._position]),
             "scores": scores,
             "ranks": np.zeros(width, np.int64),
-            "unseen": self._unseen,
+            "unseen": self._mask,
         }
-        inputs = {name: self._value(one) for name, one in given.items()} | self._seen
-        inputs |= {f"past_{i}": one for i, one in enumerate(self._past)}
-        score, beam, token, ends, *self._past = self._decoder.run_with_ort_values(self._names, inputs)
+        inputs = {name: self._value(array) for name, array in arrays.items()} | self._encoded
+        inputs |= {f"past_{i}": value for i, value in enumerate(self._cache)}
+        score, beam, token, ends, *self._cache = self._decoder.run_with_ort_values(self._outputs, inputs)
         self._position += 1
-        return Candidates(*(one.numpy() for one in (score, beam, token, ends)))
+        return Candidates(*(value.numpy() for value in (score, beam, token, ends)))
 
-    def choose(self, parents: Places) -> None:
-        self._unseen = np.take_along_axis(self._unseen, parents[:, :, None], 1)
+    def reorder(self, parents: IntArray) -> None:
+        self._mask = np.take_along_axis(self._mask, parents[:, :, None], 1)
 
-    def keep(self, sentences: Places) -> None:
-        self._unseen = self._unseen[sentences]
-        self._past = [self._value(one.numpy()[sentences]) for one in self._past]
-        self._seen = {name: self._value(one.numpy()[sentences]) for name, one in self._seen.items()}
+    def select(self, sentences: IntArray) -> None:
+        self._mask = self._mask[sentences]
+        self._cache = [self._value(value.numpy()[sentences]) for value in self._cache]
+        self._encoded = {name: self._value(value.numpy()[sentences]) for name, value in self._encoded.items()}
 
 
 def _session(folder: Path, name: str, precision: ExportPrecision) -> Any:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,12 +16,11 @@ from mmt.data.domain import is_out_of_domain
 from mmt.data.tokenizer import PAD
 from mmt.errors import MMTError
 from mmt.inference.controls import image_key
-from mmt.inference.torch_runtime import Translation, Translator
+from mmt.inference.loaded import LoadedModel
+from mmt.inference.runtime_model import ImageInput
+from mmt.inference.translator import Translation
 from mmt.io.text_files import read_lines
 from mmt.model.model import MMTModel
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _CHUNK = 2048  # pairs held in memory with their images' features
 _ROWS = 128  # rows of logits held at once, as in mmt.model.losses
@@ -64,10 +62,10 @@ def corpus_perplexity(scores: Sequence[PairScore]) -> float:
 
 
 def score_pairs(
-    translator: Translator,
+    loaded: LoadedModel,
     sources: Sequence[str],
     targets: Sequence[str],
-    images: Sequence[str | Path | bytes | Image | None] | None = None,
+    images: Sequence[ImageInput | None] | None = None,
     *,
     max_tokens: int = 8192,
     progress: Callable[[int], object] | None = None,
@@ -90,11 +88,11 @@ def score_pairs(
         raise MMTError(f"expected one target a source, found {len(targets):,} for {len(sources):,}.")
     if images is not None and len(images) != len(sources):
         raise MMTError(f"expected one image (or None) a pair, found {len(images):,} for {len(sources):,}.")
-    source_ids, target_ids = _encoded(translator, sources, "source"), _encoded(translator, targets, "target")
+    source_ids, target_ids = _encoded(loaded, sources, "source"), _encoded(loaded, targets, "target")
     for side, lines in (("source", source_ids), ("target", target_ids)):
         if [] in lines:
             raise MMTError(f"{side} line {lines.index([]) + 1} is empty: there is nothing to score.")
-    return _scored(translator, source_ids, target_ids, images, max_tokens, progress)
+    return _scored(loaded, source_ids, target_ids, images, max_tokens, progress)
 
 
 @torch.inference_mode()
@@ -150,10 +148,10 @@ def read_n_best(path: Path, num_sentences: int) -> list[list[tuple[str, float]]]
 
 
 def rescore(
-    translator: Translator,
+    loaded: LoadedModel,
     sources: Sequence[str],
     candidates: Sequence[Sequence[tuple[str, float]]],
-    images: Sequence[str | Path | bytes | Image | None] | None = None,
+    images: Sequence[ImageInput | None] | None = None,
     *,
     old_weight: float = 0.0,
     max_tokens: int = 8192,
@@ -183,13 +181,13 @@ def rescore(
         images = [None] * len(sources)
     if len(images) != len(sources):
         raise MMTError(f"expected one image (or None) a source, found {len(images):,} for {len(sources):,}.")
-    source_ids = _encoded(translator, sources, "source")
+    source_ids = _encoded(loaded, sources, "source")
     where = [row for row, texts in enumerate(candidates) for _ in texts if source_ids[row]]
     texts = [text for row, found in enumerate(candidates) for text, _ in found if source_ids[row]]
     scores = _scored(
-        translator,
+        loaded,
         [source_ids[row] for row in where],
-        _encoded(translator, texts, "candidate"),
+        _encoded(loaded, texts, "candidate"),
         [images[row] for row in where],
         max_tokens,
         progress,
@@ -197,7 +195,7 @@ def rescore(
     following = iter(scores)
     ranked = []
     for row, found in enumerate(candidates):
-        translations, strange = [], is_out_of_domain(translator.tokenizer, source_ids[row])
+        translations, strange = [], is_out_of_domain(loaded.tokenizer, source_ids[row])
         for text, old in found:
             if source_ids[row]:
                 score = next(following)
@@ -209,14 +207,14 @@ def rescore(
     return ranked
 
 
-def _encoded(translator: Translator, lines: Sequence[str], side: str) -> list[list[int]]:
+def _encoded(loaded: LoadedModel, lines: Sequence[str], side: str) -> list[list[int]]:
     """Ids of each line. Raises MMTError, naming ``side``, for a line that the model has no positions for."""
-    longest = translator.model.config.max_length
+    longest = loaded.model.config.max_length
     known: dict[str, list[int]] = {}  # lines of contrastive pairs and n-best lists come more than once
     encoded = []
     for number, line in enumerate(lines, 1):
         if line not in known:
-            known[line] = translator.tokenizer.encode(line)
+            known[line] = loaded.tokenizer.encode(line)
         encoded.append(known[line])
         if len(known[line]) + 1 > longest:
             raise MMTError(
@@ -227,21 +225,21 @@ def _encoded(translator: Translator, lines: Sequence[str], side: str) -> list[li
 
 
 def _scored(
-    translator: Translator,
+    loaded: LoadedModel,
     sources: Sequence[list[int]],
     targets: Sequence[list[int]],
-    images: Sequence[str | Path | bytes | Image | None] | None,
+    images: Sequence[ImageInput | None] | None,
     max_tokens: int,
     progress: Callable[[int], object] | None,
 ) -> list[PairScore]:
     """``score_pairs`` on ids; a target may be empty."""
-    translator.card.refuse_writing()
+    loaded.card.refuse_writing()
     if max_tokens < 1:
         raise MMTError(f"max-tokens: expected at least 1, found {max_tokens}.")
     if images is None:
         images = [None] * len(sources)
     if any(image is not None for image in images):
-        translator.refuse_images("images")
+        loaded.refuse_images("images")
     image_number: dict[object, int] = {None: 0}  # in the order in which images come
     rows_of: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[int]] = {}
     for row, (source, target, image) in enumerate(zip(sources, targets, images, strict=True)):
@@ -257,15 +255,15 @@ def _scored(
         last = number
     scores: list[PairScore | None] = [None] * len(sources)
     for chunk in chunks:
-        features = translator.features_of([images[rows[0]] for rows in chunk])
+        features = loaded.features_of([images[rows[0]] for rows in chunk])
         lengths = [(len(sources[rows[0]]) + 1, len(targets[rows[0]]) + 1) for rows in chunk]
         for batch in reversed(length_batches(lengths, max_tokens)):  # the longest first, see Translator.hypotheses
-            padded = translator.batch(
+            padded = loaded.batch(
                 [sources[chunk[i][0]] for i in batch],
                 [features[i] for i in batch],
                 [targets[chunk[i][0]] for i in batch],
             )
-            for i, log_prob in zip(batch, target_log_probs(translator.model, padded).tolist(), strict=True):
+            for i, log_prob in zip(batch, target_log_probs(loaded.model, padded).tolist(), strict=True):
                 for row in chunk[i]:
                     scores[row] = PairScore(log_prob, lengths[i][1], features[i] is not None)
             if progress is not None:

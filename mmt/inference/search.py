@@ -1,6 +1,6 @@
-"""Beam search over whatever computes a step. Legend: N sentences, B beams, T target tokens, W candidates.
+"""Beam search in any runtime, without torch. Legend: N sentences, B beams, T target tokens, W candidates.
 
-Without torch: the same search serves a model in torch and an exported one.
+A new search rule goes here: it may ask for more candidates (``width``), and drops those that it does not allow.
 """
 
 from __future__ import annotations
@@ -14,128 +14,139 @@ from numpy.typing import NDArray
 
 from mmt.data.tokenizer import BOS, EOS
 
-Numbers = NDArray[np.float32]
-Places = NDArray[np.int64]
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
 
 MAX_LENGTH = (1.5, 20)
-"""Of a translation, unless told otherwise, see ``lengths_allowed``."""
+"""Default limit of a translation's length, see ``length_limits``."""
 
-_CROWD = 0.85  # finished sentences leave when so few are left: leaving means copying what the others have seen
+# Finished sentences leave the batch when at most this share is unfinished: leaving copies the others' KV cache.
+_COMPACT_BELOW = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How ``search`` ranks and when it ends.
+
+    beam_size: B; 1 is greedy search.
+    length_penalty: a hypothesis of L tokens, eos among them, is ranked by log P / L ** ``length_penalty``.
+    min_length: least number of target tokens before eos; a sentence's length limit takes precedence.
+    """
+
+    beam_size: int = 5
+    length_penalty: float = 1.0
+    min_length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """Target ids without bos and eos, and the length-normalised log-probability by which it was ranked."""
+    """Target ids without bos and eos, and the length-normalised log-probability that ranks it."""
 
     ids: list[int]
     score: float
 
 
 class Candidates(NamedTuple):
-    """score, beam, token: (N, W), of each sentence the continuations that are best, best first, without pad and
-    bos; ends: (N, B), the score of each beam if it ended here.
+    """The best continuations of each sentence's beams, and what each beam scores if it ends here.
 
-    A score is the log-probability of all tokens so far.
+    score, beam, token: (N, W) each, best first, without pad and bos; ends: (N, B). A score is the log-probability
+    of all tokens so far.
     """
 
-    score: Numbers
-    beam: Places
-    token: Places
-    ends: Numbers
+    score: FloatArray
+    beam: IntArray
+    token: IntArray
+    ends: FloatArray
 
 
-class Steps(Protocol):
-    """A batch of sentences in the middle of being translated."""
+class DecodingState(Protocol):
+    """A batch of partly translated sentences, in any runtime: ``mmt.inference.beam``, ``onnx_runtime``."""
 
-    def step(self, tokens: Places, scores: Numbers, width: int) -> Candidates:
-        """
+    def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
+        """Appends a token to each beam and returns the candidates for the next one.
+
         Args:
-            tokens: (N, B) the last token of each beam; at first there is one beam.
+            tokens: (N, B) the last token of each beam; in the first step there is one beam.
             scores: (N, B) of the beams.
-            width: W, candidates wanted of a sentence; there are fewer where the vocabulary is small.
+            width: W, candidates of each sentence; there are fewer where the vocabulary is small.
         """
 
-    def choose(self, parents: Places) -> None:
-        """Goes on with ``parents`` (N, B), the beams of each sentence that are continued."""
+    def reorder(self, parents: IntArray) -> None:
+        """Continues each sentence's beams ``parents`` (N, B)."""
 
-    def keep(self, sentences: Places) -> None:
-        """Goes on with some sentences (M) alone."""
+    def select(self, sentences: IntArray) -> None:
+        """Continues only these sentences (M)."""
 
 
-def lengths_allowed(source_lens: Sequence[int], max_length: tuple[float, int], room: int) -> list[int]:
-    """Tokens that each translation may have, eos among them.
+def length_limits(source_lens: Sequence[int], max_length: tuple[float, int], positions: int) -> list[int]:
+    """The most tokens of each translation, eos among them.
 
     Args:
         source_lens: tokens of each source sentence, eos among them.
         max_length: (a, b): a * source tokens + b.
-        room: positions that the model has, bos among them.
+        positions: that the model has, bos among them.
     """
-    return [min(int(max_length[0] * length) + max_length[1], room - 1) for length in source_lens]
+    return [min(int(max_length[0] * length) + max_length[1], positions - 1) for length in source_lens]
 
 
 def search(
-    steps: Steps,
+    state: DecodingState,
     limits: Sequence[int],
-    *,
-    beam_size: int,
-    length_penalty: float = 1.0,
-    min_length: int = 0,
-    on_step: Callable[[list[int], Places], None] | None = None,
+    options: SearchOptions,
+    on_step: Callable[[list[int], IntArray], None] | None = None,
 ) -> list[list[Hypothesis]]:
     """Translates a batch.
 
-    A hypothesis of L tokens, eos among them, is ranked by log P / L ** ``length_penalty``. A sentence is done when
-    ``beam_size`` hypotheses have ended, Sutskever et al. (2014) with fairseq's stopping rule.
+    A sentence is finished when ``beam_size`` hypotheses have ended, Sutskever et al. (2014) with the stopping rule
+    of fairseq.
 
     Args:
-        limits: tokens that each sentence may have, eos among them.
-        beam_size: B; 1 is greedy search.
-        min_length: target tokens before eos, at least; a limit comes first.
-        on_step: called after each step with the sentences still translated and their beams, (M, B, T) from bos on.
+        limits: the most tokens of each sentence, eos among them.
+        on_step: called after each step with the unfinished sentences and their beams, (M, B, T) from bos on.
     Returns:
         For each sentence, in order, its hypotheses, best first; at least one, at most B.
     """
-    beams, last = beam_size, np.array(limits)
-    # At first one beam: the others would be like it.
+    beams, limit = options.beam_size, np.array(limits)
+    # One beam at first: the others would equal it.
     tokens = np.full((len(limits), 1, 1), BOS)  # (N, B, T)
     scores = np.zeros((len(limits), 1), np.float32)  # (N, B)
-    rows = np.arange(len(limits))  # the sentences that are still computed
-    live = np.ones(len(limits), bool)  # those among them that still want hypotheses
-    done: list[list[Hypothesis]] = [[] for _ in limits]
+    rows = np.arange(len(limits))  # the sentences in the batch
+    live = np.ones(len(limits), bool)  # those among them that are unfinished
+    finished: list[list[Hypothesis]] = [[] for _ in limits]
 
-    def end(number: int, beam: int, score: float) -> None:
-        hypotheses = done[rows[number]]
+    def finish(row: int, beam: int, score: float) -> None:
+        hypotheses = finished[rows[row]]
         if len(hypotheses) < beams and score > -np.inf:
-            ids = tokens[number, beam, 1:].tolist()
-            hypotheses.append(Hypothesis(ids, float(score) / tokens.shape[2] ** length_penalty))
+            ids = tokens[row, beam, 1:].tolist()
+            hypotheses.append(Hypothesis(ids, float(score) / tokens.shape[2] ** options.length_penalty))
 
     for step in range(max(limits)):
-        # Each beam can end in one way only, so 2 B candidates hold at least B that go on.
-        best, beam_of, id_of, ends = steps.step(np.ascontiguousarray(tokens[:, :, -1]), scores, 2 * beams)
-        forced = last[rows] <= step + 1  # out of room: they end here, whatever is best
-        for number in np.nonzero(live & forced)[0].tolist():
-            for beam in (-ends[number]).argsort(kind="stable"):
-                end(number, beam, ends[number, beam])
-        live &= ~forced
-        ended = id_of == EOS
-        if step >= min_length:
-            # Only an ending among the B best counts, as a worse one would not have stayed in the beam.
-            for number, rank in zip(*np.nonzero(ended[:, :beams] & live[:, None]), strict=True):
-                end(number, beam_of[number, rank], best[number, rank])
-            live &= np.array([len(done[row]) < beams for row in rows])
+        # Each beam can end in one way only, so at least B of 2 B candidates continue.
+        best, beam_of, token_of, ends = state.step(np.ascontiguousarray(tokens[:, :, -1]), scores, 2 * beams)
+        at_limit = limit[rows] <= step + 1  # all their beams end here
+        for row in np.nonzero(live & at_limit)[0].tolist():
+            for beam in (-ends[row]).argsort(kind="stable"):
+                finish(row, beam, ends[row, beam])
+        live &= ~at_limit
+        ended = token_of == EOS
+        if step >= options.min_length:
+            # Only an ending among the B best counts: a worse one would not have stayed in the beam.
+            for row, rank in zip(*np.nonzero(ended[:, :beams] & live[:, None]), strict=True):
+                finish(row, beam_of[row, rank], best[row, rank])
+            live &= np.array([len(finished[row]) < beams for row in rows])
         if not live.any():
             break
-        # The first B candidates that go on, in order: a stable sort puts the ended ones last.
+        # The first B candidates that continue, in order: a stable sort puts the ended ones last.
         best[ended] = -np.inf
         onward = ended.argsort(axis=1, kind="stable")[:, :beams]
         scores = np.take_along_axis(best, onward, 1)
-        parents, new = np.take_along_axis(beam_of, onward, 1), np.take_along_axis(id_of, onward, 1)
+        parents, new = np.take_along_axis(beam_of, onward, 1), np.take_along_axis(token_of, onward, 1)
         tokens = np.concatenate([np.take_along_axis(tokens, parents[:, :, None], 1), new[:, :, None]], axis=2)
-        steps.choose(parents)
+        state.reorder(parents)
         if on_step is not None:
             on_step(rows.tolist(), tokens)
-        if live.sum() <= _CROWD * len(rows):
+        if live.sum() <= _COMPACT_BELOW * len(rows):
             stay = np.nonzero(live)[0]
             rows, tokens, scores, live = rows[stay], tokens[stay], scores[stay], live[stay]
-            steps.keep(stay)
-    return [sorted(hypotheses, key=lambda h: -h.score) for hypotheses in done]
+            state.select(stay)
+    return [sorted(hypotheses, key=lambda h: -h.score) for hypotheses in finished]

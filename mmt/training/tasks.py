@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmt.data.batch import Batch
 from mmt.data.tokenizer import EOS, Tokenizer
 from mmt.inference.beam import beam_search
+from mmt.inference.search import SearchOptions
 from mmt.metrics.languages import is_unspaced
 from mmt.metrics.retrieval import mean_recall
 from mmt.model.model import MMTModel, Objective
@@ -161,7 +162,7 @@ class TranslationValidation(EvalUnit[Batch]):
         metric_bag.get("nll_loss", Mean).update(found["nll"] / tokens, weight=tokens)
         metric_bag.get("num_sentences", Sum).update(len(batch.source))
         metric_bag.get("num_images", Sum).update(batch.num_images)
-        for hypotheses in beam_search(self._decoder, batch, beam_size=1):
+        for hypotheses in beam_search(self._decoder, batch, SearchOptions(beam_size=1)):
             self._hypotheses.append(self._tokenizer.decode(hypotheses[0].ids))
         self._references += references(batch, self._tokenizer)
 
@@ -293,7 +294,7 @@ def validation_score(
     truth: list[str] = []
     decoder = StepDecoder(model)
     for batch in batches:
-        found = beam_search(decoder, batch, beam_size=beam_size, length_penalty=length_penalty)
+        found = beam_search(decoder, batch, SearchOptions(beam_size, length_penalty))
         hypotheses += [tokenizer.decode(best[0].ids) for best in found]
         truth += references(batch, tokenizer)
     if score == "exact":

@@ -468,7 +468,7 @@ class Names(Reader):
         images = folder / "images"
         if where == "files":
             from mmt.data.inputs import Images, Input, Line
-            from mmt.inference.files import FileTranslator
+            from mmt.inference.files import FileProcessor
 
             class _Looking:
                 features = None
@@ -479,8 +479,8 @@ class Names(Reader):
                     pass
 
             given = Input(iter(()), None, Images(folder=images), folder)
-            work = FileTranslator(_Looking(), given)  # type: ignore[arg-type]
-            found = work._image(Line(1, "x", name))
+            work = FileProcessor(_Looking(), given)  # type: ignore[arg-type]
+            found = work.image(Line(1, "x", name))
             if found is not None:
                 self.inside(Path(found), images)
         elif where == "commute":

@@ -38,9 +38,9 @@ from mmt.evidence.contrastive import find_images as find_commute_images
 from mmt.features.decoding import decode_image
 from mmt.features.images import ImageError
 from mmt.features.writer import FeatureWriter
-from mmt.inference.files import FileTranslator, write_output, write_predictions
+from mmt.inference.files import FileProcessor, write_output
 from mmt.inference.index import Index, open_index, write_index
-from mmt.inference.labelling import Prediction
+from mmt.inference.labelling import Prediction, write_predictions
 from mmt.inference.retrieve import Answer, Query
 from mmt.inference.torch_runtime import Translation, Translator
 from mmt.io.normalization import normalize
@@ -180,12 +180,12 @@ NOWHERE = ["in.png\0", "x" * 5000, "\ud800", "in.png/x", ""]
 
 @pytest.mark.parametrize("name", [*OUTSIDE, *NOWHERE])
 def test_no_name_of_a_sentences_image_leads_out(photos: Path, name: str) -> None:
-    work = FileTranslator(_Looking(), Input(iter(()), None, Images(folder=photos), photos))  # type: ignore[arg-type]
+    work = FileProcessor(_Looking(), Input(iter(()), None, Images(folder=photos), photos))  # type: ignore[arg-type]
     for followed in ("in.png", *LINKS):
-        assert work._image(Line(1, "x", followed)) == photos / followed
+        assert work.image(Line(1, "x", followed)) == photos / followed
     if name:
         with pytest.raises(MMTError, match="line 1"):
-            work._image(Line(1, "x", name))
+            work.image(Line(1, "x", name))
 
 
 @pytest.mark.parametrize("name", [*OUTSIDE, *NOWHERE])

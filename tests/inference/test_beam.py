@@ -14,10 +14,9 @@ from fairseq2.nn import BatchLayout
 
 from mmt.data.batch import Batch, Example, collate
 from mmt.data.tokenizer import BOS, EOS, PAD
-from mmt.errors import MMTError
-from mmt.inference.beam import _best, beam_search
+from mmt.inference.beam import beam_search, best_candidates, select_candidates
+from mmt.inference.search import SearchOptions
 from mmt.model.fusion import FUSIONS
-from mmt.model.generator import ImageSeq2SeqGenerator
 from mmt.model.model import MMTModel
 from mmt.model.stepping import Precision, StepDecoder
 from tests.worlds import DIM, tiny_model
@@ -86,7 +85,7 @@ def test_fast_search_equals_plain_search(fusion: str, beams: int, seed: int) -> 
     batch = collate(EXAMPLES)
     if fusion != "none":
         batch = with_images(batch)
-    found = beam_search(model, batch, beam_size=beams, length_penalty=0.8, max_length=(1.0, 5))
+    found = beam_search(model, batch, SearchOptions(beam_size=beams, length_penalty=0.8), max_length=(1.0, 5))
     for row, hypotheses in enumerate(found):
         expected = plain_beam(model, batch, row, beams, batch.source_lens[row] + 5, 0.8)
         assert [h.ids for h in hypotheses] == [ids for _, ids in expected]
@@ -104,12 +103,12 @@ def test_a_large_batch_is_translated_as_its_sentences_are(fusion: str) -> None:
     if fusion != "none":
         batch.image = torch.randn(24, 1, DIM, generator=generator)
         batch.image_pad = torch.rand(24, 1, generator=generator) < 0.3
-    together = beam_search(model, batch, beam_size=3, max_length=(1.0, 3))
+    together = beam_search(model, batch, SearchOptions(beam_size=3), max_length=(1.0, 3))
     for row, example in enumerate(examples):
         alone = collate([example])
         if batch.image is not None and batch.image_pad is not None:
             alone.image, alone.image_pad = batch.image[row : row + 1], batch.image_pad[row : row + 1]
-        (expected,) = beam_search(model, alone, beam_size=3, max_length=(1.0, 3))
+        (expected,) = beam_search(model, alone, SearchOptions(beam_size=3), max_length=(1.0, 3))
         assert [h.ids for h in together[row]] == [h.ids for h in expected]
         assert [h.score for h in together[row]] == pytest.approx([h.score for h in expected], abs=1e-5)
 
@@ -119,10 +118,22 @@ def test_the_best_words_are_found_in_any_vocabulary(vocab_size: int) -> None:
     generator = torch.Generator().manual_seed(vocab_size)
     log_p, scores = torch.randn(5, 3, vocab_size, generator=generator), torch.randn(5, 3, generator=generator)
     log_p[0, :, 3:] = -torch.inf  # a sentence that may only end
-    best, beam_of, id_of = _best(log_p, scores, 6)
+    score, beam, token = best_candidates(log_p, scores, 6)
     expected = (log_p + scores.unsqueeze(2)).flatten(1).topk(6, dim=1)
-    assert torch.equal(best, expected.values)
-    assert torch.equal(beam_of * vocab_size + id_of, expected.indices)
+    assert torch.equal(score, expected.values)
+    assert torch.equal(beam * vocab_size + token, expected.indices)
+
+
+def test_specials_are_no_candidates_where_a_graph_masks_them() -> None:
+    """Pad and bos are the best of their beams, and pad raises the first block of each above all others."""
+    generator = torch.Generator().manual_seed(0)
+    log_p, scores = torch.randn(5, 3, 200, generator=generator), torch.randn(5, 3, generator=generator)
+    log_p[:, :, PAD], log_p[:, :, BOS] = 20.0, 10.0
+    score, beam, token = select_candidates(log_p, scores, 6, 2, 12, mask_specials=True)
+    log_p[:, :, PAD] = log_p[:, :, BOS] = -torch.inf
+    expected = (log_p + scores.unsqueeze(2)).flatten(1).topk(6, dim=1)
+    assert torch.equal(score, expected.values)
+    assert torch.equal(beam * 200 + token, expected.indices)
 
 
 @pytest.mark.parametrize("fusion", ["none", "gated", "hybrid"])
@@ -131,8 +142,10 @@ def test_the_best_words_are_found_in_any_vocabulary(vocab_size: int) -> None:
 def test_other_precisions_are_near(precision: Precision, fusion: str, times: int) -> None:
     model = tiny_model(V, fusion, seed=3)
     batch = collate(times * EXAMPLES) if fusion == "none" else with_images(collate(times * EXAMPLES))
-    exact = beam_search(model, batch, beam_size=1, max_length=(0.0, 6), min_length=5)
-    rounded = beam_search(StepDecoder(model, precision), batch, beam_size=1, max_length=(0.0, 6), min_length=5)
+    exact = beam_search(model, batch, SearchOptions(beam_size=1, min_length=5), max_length=(0.0, 6))
+    rounded = beam_search(
+        StepDecoder(model, precision), batch, SearchOptions(beam_size=1, min_length=5), max_length=(0.0, 6)
+    )
     scores = [[h[0].score for h in found] for found in (exact, rounded)]
     assert scores[0] != scores[1]
     assert scores[1] == pytest.approx(scores[0], abs=0.05)
@@ -140,29 +153,11 @@ def test_other_precisions_are_near(precision: Precision, fusion: str, times: int
 
 def test_a_minimum_length_is_kept() -> None:
     model = tiny_model(V, seed=1)
-    for hypotheses in beam_search(model, collate(EXAMPLES), beam_size=4, max_length=(0.0, 9), min_length=6):
+    for hypotheses in beam_search(
+        model, collate(EXAMPLES), SearchOptions(beam_size=4, min_length=6), max_length=(0.0, 9)
+    ):
         assert hypotheses
         assert all(6 <= len(h.ids) <= 8 for h in hypotheses)
-
-
-def test_behind_the_stack_s_interface_it_is_the_same_search() -> None:
-    model, batch = tiny_model(V, "gated", seed=2), with_images(collate(EXAMPLES))
-    generator = ImageSeq2SeqGenerator(model, beam_size=3, max_gen_len=(1.0, 5))
-    steps: list[tuple[int, ...]] = []
-    handle = generator.register_step_hook(
-        lambda _prompts, seqs, _scores, _prefill: steps.append(tuple(seqs.shape))
-    )
-    prompt = torch.full((4, 1), BOS)
-    arguments = (batch.source, batch.source_layout(), prompt, BatchLayout.of(prompt))
-    output = generator(*arguments, image=batch.image, image_pad=batch.image_pad)
-    handle.remove()
-    expected = beam_search(model, batch, beam_size=3, max_length=(1.0, 5))
-    assert [[h.seq.tolist() for h in one] for one in output.hypotheses] == [
-        [[*h.ids, EOS] for h in one] for one in expected
-    ]
-    assert steps[0] == (12, 2)
-    with pytest.raises(MMTError, match="expected bos"):
-        generator(batch.source, batch.source_layout(), prompt + 1, BatchLayout.of(prompt))
 
 
 @pytest.mark.parametrize("beams", [1, 2, 4])
@@ -184,7 +179,7 @@ def test_a_text_model_is_searched_as_by_the_stack_s_generator(beams: int, seed: 
     prompt = torch.full((4, 1), BOS)
     with torch.inference_mode():
         output = theirs(batch.source, batch.source_layout(), prompt, BatchLayout.of(prompt))
-    ours = beam_search(model, batch, beam_size=beams, length_penalty=0.8, max_length=(0.0, 8))
+    ours = beam_search(model, batch, SearchOptions(beam_size=beams, length_penalty=0.8), max_length=(0.0, 8))
     for found, expected in zip(ours, output.hypotheses, strict=True):
         assert [[*h.ids, EOS] for h in found] == [h.seq.tolist() for h in expected]
         assert [h.score for h in found] == pytest.approx([float(h.score) for h in expected], abs=1e-5)
@@ -196,7 +191,7 @@ def test_a_text_model_is_searched_as_by_the_stack_s_generator(beams: int, seed: 
 def test_guided_search_equals_plain_search(guidance: float, beams: int, fusion: str) -> None:
     """logits = text + gamma * (multimodal - text), at every step."""
     model, batch = tiny_model(V, fusion, 1), with_images(collate(EXAMPLES))
-    found = beam_search(model, batch, beam_size=beams, max_length=(1.0, 5), guidance=guidance)
+    found = beam_search(model, batch, SearchOptions(beam_size=beams), max_length=(1.0, 5), guidance=guidance)
     for row, hypotheses in enumerate(found):
         expected = plain_beam(model, batch, row, beams, batch.source_lens[row] + 5, 1.0, guidance)
         assert [h.ids for h in hypotheses] == [ids for _, ids in expected]
@@ -205,9 +200,11 @@ def test_guided_search_equals_plain_search(guidance: float, beams: int, fusion: 
 
 def test_guidance_of_zero_leaves_the_image_out() -> None:
     model = tiny_model(V, "gated", 3)
-    none = beam_search(model, with_images(collate(EXAMPLES)), beam_size=2, max_length=(1.0, 5), guidance=0.0)
-    text = beam_search(model, collate(EXAMPLES), beam_size=2, max_length=(1.0, 5))
-    full = beam_search(model, with_images(collate(EXAMPLES)), beam_size=2, max_length=(1.0, 5))
+    none = beam_search(
+        model, with_images(collate(EXAMPLES)), SearchOptions(beam_size=2), max_length=(1.0, 5), guidance=0.0
+    )
+    text = beam_search(model, collate(EXAMPLES), SearchOptions(beam_size=2), max_length=(1.0, 5))
+    full = beam_search(model, with_images(collate(EXAMPLES)), SearchOptions(beam_size=2), max_length=(1.0, 5))
     assert [[h.ids for h in hypotheses] for hypotheses in none] == [[h.ids for h in found] for found in text]
     assert [found[0].score for found in full] != pytest.approx([found[0].score for found in text])
 
@@ -215,7 +212,13 @@ def test_guidance_of_zero_leaves_the_image_out() -> None:
 def test_guidance_changes_nothing_without_an_image() -> None:
     model = tiny_model(V, "gated", 2)
     plain, guided = (
-        beam_search(model, with_images(collate(EXAMPLES)), beam_size=2, max_length=(1.0, 5), guidance=guidance)
+        beam_search(
+            model,
+            with_images(collate(EXAMPLES)),
+            SearchOptions(beam_size=2),
+            max_length=(1.0, 5),
+            guidance=guidance,
+        )
         for guidance in (1.0, 4.0)
     )
     assert plain[1] == guided[1]  # the sentence whose row has no region
@@ -226,7 +229,7 @@ def test_guidance_changes_nothing_without_an_image() -> None:
 def test_beam_one_equals_greedy(fusion: str) -> None:
     model = tiny_model(V, fusion, seed=4)
     batch = collate(EXAMPLES) if fusion == "none" else with_images(collate(EXAMPLES))
-    for row, hypotheses in enumerate(beam_search(model, batch, beam_size=1, max_length=(0.0, 8))):
+    for row, hypotheses in enumerate(beam_search(model, batch, SearchOptions(beam_size=1), max_length=(0.0, 8))):
         prefix: list[int] = []
         while len(prefix) < 7:
             token = int(log_p(model, batch, row, prefix).argmax())
@@ -246,7 +249,7 @@ def test_a_wide_beam_finds_the_best_of_all_sequences() -> None:
         total = sum(float(log_p(model, batch, 0, steps[:i])[token]) for i, token in enumerate(steps))
         scores[tuple(sequence)] = total / len(steps)
     best = max(scores, key=lambda s: scores[s])
-    found = beam_search(model, batch, beam_size=400, length_penalty=1.0, max_length=(0.0, 4))
+    found = beam_search(model, batch, SearchOptions(beam_size=400, length_penalty=1.0), max_length=(0.0, 4))
     assert tuple(found[0][0].ids) == best
 
 
@@ -259,8 +262,8 @@ def test_order_of_sentences_changes_nothing(fusion: str) -> None:
         assert batch.image is not None
         assert batch.image_pad is not None
         turned.image, turned.image_pad = batch.image.flip(0), batch.image_pad.flip(0)
-    forward = beam_search(model, batch, beam_size=3, max_length=(1.0, 5))
-    backward = beam_search(model, turned, beam_size=3, max_length=(1.0, 5))
+    forward = beam_search(model, batch, SearchOptions(beam_size=3), max_length=(1.0, 5))
+    backward = beam_search(model, turned, SearchOptions(beam_size=3), max_length=(1.0, 5))
     assert [h[0].ids for h in forward] == [h[0].ids for h in backward[::-1]]
 
 
@@ -270,7 +273,9 @@ def test_length_penalty_favours_longer_translations() -> None:
         total = 0
         for seed in range(6):
             model, batch = tiny_model(V, seed=seed), collate(EXAMPLES)
-            found = beam_search(model, batch, beam_size=5, length_penalty=penalty, max_length=(0.0, 9))
+            found = beam_search(
+                model, batch, SearchOptions(beam_size=5, length_penalty=penalty), max_length=(0.0, 9)
+            )
             total += sum(len(h[0].ids) for h in found)
         lengths.append(total)
     assert lengths[1] > lengths[0]
@@ -280,6 +285,8 @@ def test_the_limit_is_kept_for_each_sentence() -> None:
     model = tiny_model(V)
     with torch.no_grad():
         model.frontend.embed.weight[EOS] = -10 * model.frontend.embed.weight.abs().max()  # never wants to end
-    for row, hypotheses in enumerate(beam_search(model, collate(EXAMPLES), beam_size=2, max_length=(1.0, 2))):
+    for row, hypotheses in enumerate(
+        beam_search(model, collate(EXAMPLES), SearchOptions(beam_size=2), max_length=(1.0, 2))
+    ):
         assert all(len(h.ids) <= len(EXAMPLES[row].source) + 1 + 2 - 1 for h in hypotheses)
         assert hypotheses

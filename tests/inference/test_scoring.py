@@ -25,6 +25,7 @@ from mmt.inference.scoring import (
     score_pairs,
     target_log_probs,
 )
+from mmt.inference.search import SearchOptions
 from mmt.inference.torch_runtime import Translator
 from tests.worlds import make_dataset, make_features, sentences, tiny_folder
 
@@ -73,7 +74,7 @@ def test_a_score_is_the_sum_over_tokens_whatever_the_batch(gated: Translator) ->
 
 def test_a_found_translation_is_scored_as_the_search_scored_it(gated: Translator) -> None:
     sources, rows = [gated.tokenizer.encode(s) for s in SOURCES], gated.features_of(IMAGES)
-    found = beam_search(gated.model, gated.batch(sources, rows), beam_size=2)
+    found = beam_search(gated.model, gated.batch(sources, rows), SearchOptions(beam_size=2))
     best = [hypotheses[0] for hypotheses in found]
     forced = target_log_probs(gated.model, gated.batch(sources, rows, [h.ids for h in best]))
     for hypothesis, log_prob in zip(best, forced.tolist(), strict=True):

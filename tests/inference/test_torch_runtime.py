@@ -129,7 +129,7 @@ def test_one_translation_a_sentence_whatever_is_in_it(text_only: Path) -> None:
 def test_long_lines_are_cut_without_losing_anything(text_only: Path) -> None:
     translator = Translator.from_dir(text_only)
     for line in ODD_LINES:
-        parts = translator._parts(line)
+        parts = translator.cut(line)
         assert all(0 < len(part) <= 128 for part in parts)
         together = " ".join(translator.tokenizer.decode(part) for part in parts)
         assert together.replace(" ", "") == translator.tokenizer.decode(translator.tokenizer.encode(line)).replace(

@@ -32,12 +32,13 @@ def write_checkpoint(output: Path, step: int, state: dict[str, torch.Tensor], sc
 def test_the_better_of_best_and_average_is_chosen(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """The targets are what the model of update 2 says, so nothing can beat it."""
     from mmt.inference.beam import beam_search
+    from mmt.inference.search import SearchOptions
 
     models = [tiny_model(tokenizer.vocab_size, seed=seed) for seed in range(3)]
     for step, model in enumerate(models, 1):
         write_checkpoint(tmp_path, step, model.state_dict(), 9.0 if step == 2 else step)
     sources = [Example(tokenizer.encode(line), []) for line in ("A dog sees the cat.", "A boat finds the ball.")]
-    said = [best[0].ids for best in beam_search(models[1], collate(sources), beam_size=2)]
+    said = [best[0].ids for best in beam_search(models[1], collate(sources), SearchOptions(beam_size=2))]
     batch = collate([Example(e.source, ids) for e, ids in zip(sources, said, strict=True)])
     weights, scores = choose(
         tmp_path,

@@ -1,0 +1,130 @@
+"""A model folder loaded in torch, for everything that works with a trained model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmt.data.batch import Batch, Example, collate
+from mmt.data.feature_store import FeatureStore, open_features, side_by_side
+from mmt.data.tokenizer import Tokenizer
+from mmt.errors import local_path
+from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, RuntimeModel, open_store
+from mmt.model.card import ModelCard
+from mmt.model.folder import load_model
+from mmt.model.model import MMTModel
+
+if TYPE_CHECKING:
+    from mmt.features.backbone import Backbone
+
+
+class LoadedModel(RuntimeModel):
+    """Model, tokenizer, card and image features: what translating, scoring, labelling and embedding take.
+
+    >>> loaded = LoadedModel.from_dir("model", "features")                  # doctest: +SKIP
+    >>> score_pairs(loaded, ["A bat."], ["Eine Fledermaus."], ["bat.jpg"])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, model: MMTModel, tokenizer: Tokenizer, card: ModelCard, features: FeatureStore | None = None
+    ) -> None:
+        """Raises as ``RuntimeModel``."""
+        super().__init__(tokenizer, card, features)
+        self.model = model
+
+    @classmethod
+    def from_dir(cls, folder: str | Path, features: Features = None) -> Self:
+        """Loads a model folder.
+
+        Args:
+            folder: what ``mmt train`` wrote to OUT/model; may have been moved.
+            features: a feature store in which images are then looked up by id, or a list with one for each set of
+                features that the model was trained with; without it images are read from files, by its backbones.
+        Raises:
+            MMTError: no model folder, a damaged one, or features of another backbone (named).
+        """
+        model, tokenizer, card = load_model(local_path(folder))
+        return cls(model, tokenizer, card, open_store(features))
+
+    def with_features(self, features: FeatureStore | None) -> Self:
+        """This model, sharing its weights, with another feature store or none.
+
+        Raises:
+            MMTError: as ``RuntimeModel``.
+        """
+        other = copy.copy(self)
+        RuntimeModel.__init__(other, self.tokenizer, self.card, features)
+        return other
+
+    def with_features_of(self, images: Mapping[str, Path], folder: Path) -> Self:
+        """This model with a feature store of image files: for work that shows them again and again.
+
+        Args:
+            images: id -> file. One that cannot be read is not in the store.
+            folder: where the store goes.
+        Raises:
+            MMTError: a text-only model, no backbone, or not one image can be read.
+        """
+        from mmt.features.extract import extract_features
+
+        folders = [folder / str(number) for number in range(len(self.backbones))]
+        for backbone, part in zip(self.backbones, folders, strict=True):
+            extract_features(images, backbone, part, "float32")
+        return self.with_features(open_features(folders))
+
+    @cached_property
+    def backbones(self) -> list[Backbone]:
+        """The networks that made the features the model was trained on, one for each set; loaded at first use.
+
+        Raises:
+            MMTError: one is missing.
+        """
+        # Imported at first use: torchvision takes a second, and text needs none of it.
+        from mmt.features.load import load_backbone
+
+        self.refuse_images("images")
+        assert self.card.features is not None  # noqa: S101  # else refuse_images() has raised
+        backbones = []
+        for signature in self.card.features.sets:
+            backbone = load_backbone(signature.backbone, signature.layer)
+            signature.check(backbone.signature, "this machine's backbone")
+            backbones.append(backbone)
+        return backbones
+
+    def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
+        from mmt.features.extract import compute_features
+
+        return side_by_side([compute_features(images, backbone) for backbone in self.backbones])
+
+    def check_image(self, path: Path) -> None:
+        self.backbones[0].read(path)
+
+    def notes(self) -> list[str]:
+        loaded = vars(self).get("backbones", [])  # none, unless files were read
+        return sorted({note for backbone in loaded for note in backbone.notes})
+
+    def batch(
+        self,
+        sources: list[list[int]],
+        images: list[ImageFeatures | None],
+        targets: list[list[int]] | None = None,
+    ) -> Batch:
+        """Pads sentences to a batch.
+
+        Args:
+            sources: ids of each sentence, without eos.
+            images: (R, dim) of each sentence's image, as ``features_of`` gives them; None for none.
+            targets: ids of each translation, for scoring; without bos and eos.
+        """
+        pairs = zip(sources, targets or [[] for _ in sources], strict=True)
+        batch = collate([Example(source, target) for source, target in pairs])
+        rows = [row for row, image in enumerate(images) if image is not None]
+        if rows:
+            batch.add_images(rows, np.stack([image for image in images if image is not None]))
+        return batch

@@ -1,0 +1,44 @@
+"""Opens a model folder in the runtime that its files are for: torch, or ONNX Runtime without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mmt.data.feature_store import FeatureStore
+from mmt.errors import MMTError
+from mmt.inference.onnx_runtime import ExportedTranslator, is_exported
+from mmt.inference.translator import BaseTranslator
+from mmt.io.runtime import use_threads
+
+if TYPE_CHECKING:
+    from mmt.model.stepping import Precision
+
+Runtime = Literal["torch", "onnx"]
+
+
+def open_translator(
+    folder: Path,
+    features: FeatureStore | None = None,
+    precision: Precision = "float32",
+    runtime: Runtime | None = None,
+    threads: int | None = None,
+) -> BaseTranslator:
+    """Opens a model folder or an exported model.
+
+    Args:
+        features: in which images are looked up by id; without it a model folder reads image files.
+        precision: of the decoder's matrices; an exported model has float32 and int8.
+        runtime: None takes onnx for an exported model, else torch.
+        threads: None takes one for each core.
+    Raises:
+        MMTError: as ``Translator.from_dir`` and ``ExportedTranslator.from_dir``.
+    """
+    if runtime == "onnx" or (runtime is None and is_exported(folder)):
+        if precision == "bfloat16":
+            raise MMTError("--precision bfloat16: an exported model has float32 and int8.")
+        return ExportedTranslator.from_dir(folder, features, precision, threads)
+    from mmt.inference.torch_runtime import Translator  # torch takes seconds, and an exported model needs none
+
+    use_threads(threads)
+    return Translator.from_dir(folder, features, precision)

@@ -1,0 +1,98 @@
+"""A trained model as every runtime has it, without its network: tokenizer, card and image features. No torch.
+
+``mmt.inference.loaded.LoadedModel`` adds the network in torch; ``mmt.inference.onnx_runtime.ExportedTranslator``
+the exported graphs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmt.data.feature_store import FeatureStore, open_features
+from mmt.data.tokenizer import Tokenizer
+from mmt.errors import local_path
+from mmt.inference.controls import image_key
+from mmt.io import runtime
+from mmt.model.card import ModelCard
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ImageFile: TypeAlias = "Path | bytes | Image"
+"""An image that is to be read: its file, the file's bytes, or an opened picture."""
+
+ImageInput: TypeAlias = "str | Path | bytes | Image"
+"""A sentence's image: its id in the feature store if the model has one, else a file, its bytes or a picture."""
+
+ImageFeatures: TypeAlias = NDArray[np.float32]
+"""(R, dim), one image's features."""
+
+Features: TypeAlias = str | Path | Sequence[str | Path] | FeatureStore | None
+"""Where images are looked up by id: a feature store, its folder, or one folder for each feature set."""
+
+
+def open_store(features: Features) -> FeatureStore | None:
+    """Raises MMTError as ``open_features``."""
+    if features is None or isinstance(features, FeatureStore):
+        return features
+    folders = [features] if isinstance(features, str | Path) else features
+    return open_features([local_path(folder) for folder in folders])
+
+
+class RuntimeModel(ABC):
+    """Tokenizer, card and image features of a trained model."""
+
+    def __init__(self, tokenizer: Tokenizer, card: ModelCard, features: FeatureStore | None = None) -> None:
+        """
+        Args:
+            features: the store in which images are looked up by id; None: images are files.
+        Raises:
+            MMTError: a text-only model with a store, or a store of another backbone (named).
+        """
+        runtime.start()
+        self.tokenizer, self.card, self.features = tokenizer, card, features
+        if features is not None:
+            self.refuse_images("features")
+            assert card.features is not None  # noqa: S101  # else refuse_images() has raised
+            card.features.check(features.signature, str(features.folder))
+
+    @abstractmethod
+    def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
+        """(N, R, dim), the features of image files. Raises MMTError for one that cannot be read."""
+
+    @abstractmethod
+    def check_image(self, path: Path) -> None:
+        """Raises MMTError for an image file that cannot be read."""
+
+    def notes(self) -> list[str]:
+        """Corrections made to image files while they were read, such as ``resampled from 44,100 Hz``."""
+        return []
+
+    def refuse_images(self, what: str) -> None:
+        """Raises MMTError if this is a text-only model; ``what`` begins the message."""
+        self.card.refuse_images(what)
+
+    def features_of(self, images: Sequence[ImageInput | None]) -> list[ImageFeatures | None]:
+        """(R, dim) of each image, None where there is none. An image that occurs twice is read once.
+
+        Raises:
+            MMTError: images for a text-only model, an unknown id or an unreadable file.
+        """
+        if all(image is None for image in images):
+            return [None] * len(images)
+        self.refuse_images("images")
+        keys: list[Any] = [image_key(image) for image in images]
+        distinct = {key: image for key, image in zip(keys, images, strict=True) if image is not None}
+        if self.features is not None:
+            rows = self.features.get([str(image) for image in distinct.values()])
+        else:
+            files = [local_path(image) if isinstance(image, str) else image for image in distinct.values()]
+            rows = self.read_images(files)
+        by_key = dict(zip(distinct, rows, strict=True))
+        return [by_key.get(key) for key in keys]
