@@ -1,16 +1,26 @@
-# make demo: install into .venv and show that a picture changes a translation.
-# make test: install into .venv and run lint, types and tests.
-PYTHON ?= python3.11
+# make demo   show that a picture changes a translation (trains two small models)
+# make check  lint, types and the fast tests: before each commit
+# make test   lint, types and all tests: before each merge
+# make lint   ruff, mypy, spelling and the import contracts
+# make clean  remove the environment and everything built
+# All of them first install mmt into .venv. PYTHON=... picks another interpreter than the newest that works.
+PYTHON ?= $(shell .ci/pythons | head -n 1)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+# Laws that need neither processes, real data nor a training of more than a few seconds.
+FAST := tests/model tests/data tests/metrics tests/training/test_config_file.py tests/inference/test_beam.py
 
-.PHONY: demo test lint install clean
+.PHONY: help demo check test lint fast install clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	@test -n "$(PYTHON)" || { echo "make: no working Python 3.11 or 3.12 with venv and ensurepip. Install one."; exit 1; }
+	$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -e '.[dev]'
 	touch $@
@@ -21,8 +31,14 @@ demo: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+fast: $(STAMP)
+	$(BIN)/pytest -x $(FAST)
+
+check: lint fast
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile
