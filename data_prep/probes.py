@@ -15,9 +15,10 @@ import click
 
 from mmt.cli.command import Command, write_alone
 from mmt.data.dataset import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
-from mmt.data.masking import SYMBOLS, Probe, can_be_scored, check_scorable
+from mmt.data.masking import SYMBOLS, Probe
 from mmt.errors import MMTError
 from mmt.io.terminal import counted
+from mmt.metrics.masked_words import can_be_scored, check_scorable
 
 _PATH = click.Path(path_type=Path)
 

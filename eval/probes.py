@@ -24,20 +24,13 @@ from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import draws_option, draws_seed_option, import_option, stores_option, threads_option
 from mmt.data.dataset import image_folder, read_info, read_split
 from mmt.data.image_names import Names, files_below
-from mmt.data.masking import (
-    Probe,
-    ProbeScore,
-    can_be_scored,
-    check_masked_alike,
-    check_scorable,
-    probe_accuracy,
-    read_probe,
-)
+from mmt.data.masking import Probe, check_masked_alike, read_probe
 from mmt.errors import MMTError
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.runtime import use_threads
 from mmt.io.terminal import console, counted, print_table
 from mmt.io.versions import versions
+from mmt.metrics.masked_words import ProbeScore, can_be_scored, check_scorable, probe_accuracy
 from mmt.metrics.significance import signed_rank
 from mmt.metrics.translation import leading_metric, normalized
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,41 +55,57 @@ def with_labels(
         MMTError: no such column, a label that is not among ``names``, or a score that is no number.
     """
     numbers = {normalize(name): number for number, name in enumerate(names)}
+    kinds: dict[str, type[str] | type[float]] = {} if label is None else {label: str}
+    columns = read_columns(folder, split, kinds if score is None else {**kinds, score: float})
     if label is not None:
-        found = read_labels(folder, split, label)
-        unknown = next((row for row, name in enumerate(found) if name and name not in numbers), None)
+        labels = [normalize(one) for one in columns[label]]
+        unknown = next((row for row, name in enumerate(labels) if name and name not in numbers), None)
         if unknown is not None and not rare_ones_left_out:
             raise MMTError(
-                f"{folder}: {split} row {unknown + 1}: the label '{found[unknown]}' is not among the training "
-                f"split's: {', '.join(list(names)[:20])}.{nearest(found[unknown], names)} Correct it, or set "
+                f"{folder}: {split} row {unknown + 1}: the label '{labels[unknown]}' is not among the training "
+                f"split's: {', '.join(list(names)[:20])}.{nearest(labels[unknown], names)} Correct it, or set "
                 "data.num_labels, with which others count as wrong."
             )
-        examples = [replace(e, label=numbers.get(name, -1)) for e, name in zip(examples, found, strict=True)]
+        examples = [replace(e, label=numbers.get(name, -1)) for e, name in zip(examples, labels, strict=True)]
     if score is not None:
-        values = read_column(folder, split, score, float)
-        examples = [replace(e, score=value) for e, value in zip(examples, values, strict=True)]
+        examples = [replace(e, score=value) for e, value in zip(examples, columns[score], strict=True)]
     return list(examples)
 
 
 def read_labels(folder: Path, split: str, column: str) -> list[str]:
-    """The labels in a column as they are compared (``mmt.io.normalization``). Raises MMTError as
-    ``read_column``.
-    """
+    """The labels in a column, normalised (``mmt.io.normalization``). Raises MMTError as ``read_columns``."""
     return [normalize(label) for label in read_column(folder, split, column, str)]
 
 
 def read_column(folder: Path, split: str, column: str, kind: type[str] | type[float]) -> list[Any]:
-    """Reads a column of text, or of finite numbers. Raises MMTError where it is missing or something else."""
+    """Reads one column, see ``read_columns``."""
+    return read_columns(folder, split, {column: kind})[column]
+
+
+def read_columns(folder: Path, split: str, kinds: Mapping[str, type[str] | type[float]]) -> dict[str, list[Any]]:
+    """Reads columns of text (``str``) and of finite numbers (``float``), the split once.
+
+    Raises:
+        MMTError: a column is missing, or holds something else.
+    """
+    if not kinds:
+        return {}
     rows = read_split(folder, split)
-    if column not in rows.column_names:
-        raise MMTError(
-            f"{folder}: no column '{column}' in '{split}'; it has {', '.join(rows.column_names)}."
-            f"{nearest(column, rows.column_names)}"
-        )
-    values = list(rows[column])
-    for number, value in enumerate(values, 1):
-        good = isinstance(value, str) if kind is str else isinstance(value, int | float) and math.isfinite(value)
-        if not good:
-            wanted = "text" if kind is str else "a finite number"
-            raise MMTError(f"{folder}: {split} row {number}: expected {wanted} in '{column}', found {value!r}.")
-    return values
+    columns = {}
+    for column, kind in kinds.items():
+        if column not in rows.column_names:
+            raise MMTError(
+                f"{folder}: no column '{column}' in '{split}'; it has {', '.join(rows.column_names)}."
+                f"{nearest(column, rows.column_names)}"
+            )
+        columns[column] = list(rows[column])
+        for number, value in enumerate(columns[column], 1):
+            good = (
+                isinstance(value, str) if kind is str else isinstance(value, int | float) and math.isfinite(value)
+            )
+            if not good:
+                wanted = "text" if kind is str else "a finite number"
+                raise MMTError(
+                    f"{folder}: {split} row {number}: expected {wanted} in '{column}', found {value!r}."
+                )
+    return columns

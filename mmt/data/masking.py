@@ -1,23 +1,22 @@
-"""Masking probes: words are taken from the source, so that only the image can tell what they were.
+"""Masking probes: words are masked in the source, so that only the image can tell what they were.
 
 Caglayan et al. (2019), https://aclanthology.org/N19-1422; Li et al. (2022), https://aclanthology.org/2022.acl-long.438.
 A model is trained and tested on sentences masked alike. A masked word is one symbol, which the tokenizer keeps
-whole, so that the number of its pieces says nothing about the word. Colours and characters are then looked for in
-the translation, by the forms of ``mmt.metrics.inflections``.
+whole, so that its number of pieces says nothing about the word. ``mmt.metrics.masked_words`` then looks for the
+translations of colours and characters.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError
-from mmt.io.normalization import canonical, normalize
-from mmt.metrics.inflections import LANGUAGES, translations
+from mmt.io.normalization import canonical
 
 if TYPE_CHECKING:
     from mmt.data.tokenizer import Tokenizer
@@ -133,157 +132,6 @@ def check_masked_alike(
             f"{model_name}: expected a model trained on data masked alike ({probe}), found one trained on "
             f"{read_probe(trained, 'its data')}. Train one on such data, or name the dataset of its own probe."
         )
-
-
-class Hits(NamedTuple):
-    """Of one sentence: the items, and how many the translation has, in the reference's form and in any."""
-
-    items: int
-    restricted: int
-    relaxed: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeScore:
-    """How many of the masked words a system's translations restore.
-
-    restricted, relaxed: the share of ``items`` whose translation is in the hypothesis, from 0 to 1: in the
-        reference's form, or in any form that translates the word.
-    items: masked words whose translation is in the reference.
-    without_gold: those whose translation is not, which are left out.
-    hits: of each sentence, those without an item among them.
-    """
-
-    restricted: float
-    relaxed: float
-    items: int
-    without_gold: int
-    hits: tuple[Hits, ...]
-
-
-def probe_accuracy(
-    masked: Sequence[Sequence[str]], references: Sequence[str], hypotheses: Sequence[str], kind: str, lang: str
-) -> ProbeScore:
-    """Counts the masked words that a system's translations restore.
-
-    Each word uses up one token of the hypothesis: for two men, "Männer" twice is wanted.
-
-    Args:
-        masked: of each sentence its masked words, in order; empty for a sentence that keeps all.
-        references: raw text, of each sentence.
-        hypotheses: raw text, of each sentence.
-        kind: what was masked, a key of ``SCORED``.
-        lang: the target language, one of ``mmt.metrics.inflections.LANGUAGES``.
-    Raises:
-        MMTError: the lengths differ, no reference translates a masked word, the words of this kind or the language
-            have no known translations.
-    """
-    if not len(masked) == len(references) == len(hypotheses):
-        raise MMTError(
-            f"probe: expected as many references and hypotheses as sentences ({len(masked):,}), got "
-            f"{len(references):,} and {len(hypotheses):,}."
-        )
-    if not can_be_scored(kind, lang):
-        raise MMTError(
-            f"probe '{kind}': expected {' or '.join(SCORED)}, whose words have known translations, into "
-            f"{' or '.join(LANGUAGES)}, found '{lang}'. For others compare BLEU: python -m eval.probes does."
-        )
-    without_gold, hits = 0, []
-    for words, reference, hypothesis in zip(masked, references, hypotheses, strict=True):
-        found = zip(words, gold_items(words, reference, lang), strict=True)
-        gold = [(word.lower(), form) for word, form in found if form is not None]
-        without_gold += len(words) - len(gold)
-        tokens = _tokens(hypothesis)
-        restricted = _matched([{form} for _, form in gold], tokens)
-        relaxed = _matched([translations(lang)[word] for word, _ in gold], tokens)
-        hits.append(Hits(len(gold), _count(restricted), _count(relaxed)))
-    items = sum(hit.items for hit in hits)
-    if not items:
-        raise MMTError(
-            f"probe '{kind}': no reference has a translation of a masked word in it. Is it '{lang}' text?"
-        )
-    shares = (sum(hit.restricted for hit in hits) / items, sum(hit.relaxed for hit in hits) / items)
-    return ProbeScore(*shares, items, without_gold, tuple(hits))
-
-
-def can_be_scored(kind: str, lang: str) -> bool:
-    """Whether the masked words can be looked for in the translation."""
-    return kind in SCORED and lang in LANGUAGES
-
-
-def check_scorable(
-    masked: Sequence[Sequence[str]], references: Sequence[str], kind: str, lang: str, name: str
-) -> tuple[int, int] | None:
-    """Counts the masked words, and those whose translation is in the reference, before anything takes long.
-
-    Args:
-        masked, references, kind, lang: as in ``probe_accuracy``.
-        name: whose sentences these are.
-    Returns:
-        Both numbers; None for a kind or a language in which whole sentences are scored.
-    Raises:
-        MMTError: no reference translates a masked word.
-    """
-    if not can_be_scored(kind, lang):
-        return None
-    gold = [form for words, text in zip(masked, references, strict=True) for form in gold_items(words, text, lang)]
-    found = sum(form is not None for form in gold)
-    if gold and not found:
-        lower = lang == "de" and kind == "character" and not any(map(_has_capital, references))
-        reason = (
-            "German nouns are looked for with their capital (der Junge, but die junge Frau), and this text is in "
-            "lower case. Mask the text in its own case"
-            if lower
-            else f"Is it '{lang}' text"
-        )
-        raise MMTError(
-            f"{name}: probe '{kind}': no reference has the translation of one of the {len(gold):,} masked words. "
-            f"{reason}{'.' if lower else '?'}"
-        )
-    return len(gold), found
-
-
-def _has_capital(line: str) -> bool:
-    return line != line.lower()
-
-
-def gold_items(words: Sequence[str], reference: str, lang: str) -> list[str | None]:
-    """The form by which the reference translates each masked word; None where it has no listed one left.
-
-    Args:
-        words: the masked words of a sentence, of ``COLOURS`` or ``CHARACTERS``, in either case.
-        lang: one of ``mmt.metrics.inflections.LANGUAGES``.
-    """
-    return _matched([translations(lang)[word.lower()] for word in words], _tokens(reference))
-
-
-def _tokens(text: str) -> list[str]:
-    # Normalised, because \w does not match the separate accent of a decomposed letter.
-    return re.findall(r"\w+", normalize(text))
-
-
-def _count(found: Sequence[str | None]) -> int:
-    return sum(form is not None for form in found)
-
-
-def _matched(wanted: Sequence[Set[str]], tokens: Sequence[str]) -> list[str | None]:
-    """Finds one token for each set of forms, as many as can have one, no token twice; the earliest tokens."""
-    import numpy as np
-    from scipy.optimize import linear_sum_assignment
-
-    forms = [[_form(token, allowed) for token in tokens] for allowed in wanted]
-    fits = np.array([[form is not None for form in row] for row in forms], float).reshape(len(wanted), len(tokens))
-    earlier = 1 - np.linspace(0, 1, len(tokens)) / (len(tokens) + 1) / 2  # less, all together, than one match
-    places = [np.linspace(0, 1, size, endpoint=False) for size in (len(wanted), len(tokens))]
-    fits *= 1 - 1e-7 * (places[0][:, None] - places[1]) ** 2  # of equal choices the one in the order of the words
-    found: list[str | None] = [None] * len(wanted)
-    for item, token in zip(*linear_sum_assignment(fits * earlier, maximize=True), strict=True):
-        found[item] = forms[item][token]
-    return found
-
-
-def _form(token: str, allowed: Set[str]) -> str | None:
-    return next((form for form in (token, token.lower()) if form in allowed), None)
 
 
 def _nouns(words: Sequence[str]) -> list[bool]:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from mmt.data.image_names import Names
-from mmt.data.masking import can_be_scored, gold_items, probe_accuracy
 from mmt.errors import MMTError
 from mmt.evidence.findings import SMALLEST_GAIN, Awareness, Comparison, ControlRow, Verdict
 from mmt.inference.controls import Control, wrong_images
 from mmt.inference.torch_runtime import Translator
 from mmt.io.terminal import counted
+from mmt.metrics.masked_words import can_be_scored, gold_items, probe_accuracy
 from mmt.metrics.significance import FEWEST_SENTENCES, Spread, p_text, paired_bootstrap, signed_rank
 from mmt.metrics.translation import corpus_scores, normalized, word_hits
 

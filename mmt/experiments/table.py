@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.data.dataset import read_info
-from mmt.data.masking import can_be_scored, gold_items, probe_accuracy
 from mmt.experiments.scores import RunScores, are_contrastive, seen_rows
 from mmt.inference.controls import Control
 from mmt.io import runtime
 from mmt.io.atomic import write_whole
 from mmt.io.terminal import counted, print_table
 from mmt.io.versions import versions
+from mmt.metrics.masked_words import can_be_scored, gold_items, probe_accuracy
 from mmt.metrics.significance import Spread, holm, p_text, signed_rank
 from mmt.metrics.translation import leading_metric, normalized, word_hits
 

@@ -20,7 +20,7 @@ from mmt.data.batch import Example
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.inputs import Images, read_input
 from mmt.data.labels import label_names, with_labels
-from mmt.data.masking import Probe, gold_items, probe_accuracy
+from mmt.data.masking import Probe
 from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.errors import MMTError
 from mmt.evidence.contrastive import Item, mirrored_pairs
@@ -28,6 +28,7 @@ from mmt.io.normalization import is_blank, normalize
 from mmt.io.text_files import read_lines
 from mmt.metrics.ambiguity import Lexicon, find_ambiguous, sense_accuracy
 from mmt.metrics.labels import label_scores
+from mmt.metrics.masked_words import gold_items, probe_accuracy
 from mmt.metrics.vqa import answer_accuracy, prior_answers
 
 IGNORABLE = [chr(i) for i in range(0x110000) if regex.match(r"\p{Default_Ignorable_Code_Point}", chr(i))]
