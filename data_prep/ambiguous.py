@@ -12,17 +12,17 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, write_alone
+from mmt.cli.options import PATH
 from mmt.data.dataset import read_info, read_split
 from mmt.io.terminal import counted, print_table
 from mmt.metrics.ambiguity import Lexicon, find_ambiguous
 
-_PATH = click.Path(path_type=Path)
 _TOP = 20
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("data", type=_PATH)
-@click.argument("out", type=_PATH)
+@click.command(cls=Command)
+@click.argument("data", type=PATH)
+@click.argument("out", type=PATH)
 @click.option(
     "--min-count",
     type=click.IntRange(min=1),

@@ -19,6 +19,7 @@ import click
 
 from data_prep.multi30k import LANGUAGES, find_layout, read_raw, say_missing
 from mmt.cli.command import Command, write_alone
+from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
 from mmt.data.image_names import Names, files_in
 from mmt.errors import MMTError
@@ -28,12 +29,10 @@ from mmt.metrics.moses import unescape
 SPLITS = {"train": "train", "val": "val", "test_2016_flickr": "test_2016"}
 """The splits by their names in task 1 and in task 2."""
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("out", type=_PATH)
-@click.option("--multi30k", type=_PATH, required=True, help="Folder with raw/, image_splits/ and images/.")
+@click.command(cls=Command)
+@click.argument("out", type=PATH)
+@click.option("--multi30k", type=PATH, required=True, help="Folder with raw/, image_splits/ and images/.")
 @click.option("--five", is_flag=True, help="Use the five descriptions of each image (task 2).")
 @click.option("--language", "languages", type=click.Choice(LANGUAGES), multiple=True, default=["en"],
               help="Language of the captions; repeatable.")  # fmt: skip

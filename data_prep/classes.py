@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from data_prep.pictures.scenes import SIZES, draw_all, plan, refuse_foreign
-from mmt.cli.command import Command, write_alone
+from mmt.cli.command import Command, Group, write_alone
+from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
 from mmt.errors import MMTError
 from mmt.inference.controls import wrong_images
@@ -31,10 +32,8 @@ _PLACES = (
     "ring_boxing", "tank_army", "tank_fish",
 )  # fmt: skip
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group)
 def main() -> None:
     """Prepare a dataset for image and text classification."""
 
@@ -104,9 +103,9 @@ def topic(drawing: str) -> str:
     return "living" if drawing in _LIVING else "places" if drawing in _PLACES else "things"
 
 
-@main.command("match", cls=Command, context_settings={"show_default": True})
-@click.argument("out", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="Prepared dataset with images.")
+@main.command("match", cls=Command)
+@click.argument("out", type=PATH)
+@click.option("--data", type=PATH, required=True, help="Prepared dataset with images.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Random seed of the images that do not match.")
 def match_command(out: Path, data: Path, seed: int) -> None:
     """Does the sentence match the image? Each stands once with its own and once with another's."""
@@ -114,8 +113,8 @@ def match_command(out: Path, data: Path, seed: int) -> None:
     print_splits(match(data, out, seed))
 
 
-@main.command("topics", cls=Command, context_settings={"show_default": True})
-@click.argument("out", type=_PATH)
+@main.command("topics", cls=Command)
+@click.argument("out", type=PATH)
 @click.option("--seed", default=1, help="Random seed of sentences and pictures.")
 @click.option("--train", type=click.IntRange(min=16), default=SIZES["train"], help="Number of training pictures.")
 @click.option("--val", type=click.IntRange(min=16), default=SIZES["val"], help="Number of validation pictures.")

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from mmt.cli.command import Command, write_alone
+from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
 from mmt.data.image_names import files_below
 from mmt.errors import MMTError
@@ -102,8 +103,8 @@ def prepare(out: Path, emodb: Path, fold: int) -> DatasetInfo:
 
 
 @click.command(cls=Command)
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--emodb", type=click.Path(path_type=Path), required=True, help="Folder of EmoDB.")
+@click.argument("out", type=PATH)
+@click.option("--emodb", type=PATH, required=True, help="Folder of EmoDB.")
 @click.option(
     "--fold", type=click.IntRange(0, NUM_FOLDS - 1), required=True, help="Fold whose speakers are the test set."
 )

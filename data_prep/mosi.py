@@ -30,6 +30,7 @@ from typing import Any, Literal
 import click
 
 from mmt.cli.command import Command, write_alone
+from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError, nearest
@@ -213,12 +214,12 @@ def _find_sound(mosi: Path, video: str, clip: str) -> str:
     return ""
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--mosi", type=click.Path(path_type=Path), required=True, help="Folder of CMU-MOSI.")
+@click.command(cls=Command)
+@click.argument("out", type=PATH)
+@click.option("--mosi", type=PATH, required=True, help="Folder of CMU-MOSI.")
 @click.option(
     "--labels",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="CSV table of labels.  [default: label.csv or labels.csv in it]",
 )
 @click.option(

@@ -33,12 +33,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import click
+from tqdm import tqdm
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import shard_option
+from mmt.cli.options import PATH, shard_option
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
 from mmt.data.image_names import Names, files_below, files_in
 from mmt.errors import MMTError, is_url, nearest
+from mmt.features.images import ImageError
 from mmt.io.normalization import is_blank
 from mmt.io.shards import Parts, Shard
 from mmt.io.terminal import counted
@@ -268,12 +270,12 @@ def find_layout(folder: Path) -> tuple[Path, Path, Path]:
     )
 
 
-@click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 100})
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--multi30k", type=click.Path(path_type=Path), help="Folder with raw/, image_splits/ and images/.")
-@click.option("--raw", type=click.Path(path_type=Path), help="Folder of SPLIT.LANGUAGE[.gz].")
-@click.option("--image-splits", type=click.Path(path_type=Path), help="Folder of SPLIT.txt: image names.")
-@click.option("--images", type=click.Path(path_type=Path), help="Folder of the images.")
+@click.command(cls=Command, context_settings={"max_content_width": 100})
+@click.argument("out", type=PATH)
+@click.option("--multi30k", type=PATH, help="Folder with raw/, image_splits/ and images/.")
+@click.option("--raw", type=PATH, help="Folder of SPLIT.LANGUAGE[.gz].")
+@click.option("--image-splits", type=PATH, help="Folder of SPLIT.txt: image names.")
+@click.option("--images", type=PATH, help="Folder of the images.")
 @click.option("--no-images", is_flag=True, help="Use the text alone.")
 @click.option("--hub", metavar="NAME", help="Text from the Hugging Face hub, such as bentrevett/multi30k.")
 @click.option("--source", type=click.Choice(LANGUAGES), default="en", help="Source language.")
@@ -392,8 +394,6 @@ def say_missing(folder: Path, names: Iterable[str], found: Collection[str], what
 
 
 def _undecodable(folder: Path, names: Sequence[str]) -> list[str]:
-    from tqdm import tqdm
-
     with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
         decoded = pool.map(lambda name: _decodes(folder / name), names)
         looked_at = tqdm(decoded, "images", len(names), unit="", disable=None)
@@ -416,8 +416,7 @@ def _without_bad(
 
 
 def _decodes(path: Path) -> bool:
-    from mmt.features.decoding import decode_image  # as the features will be made
-    from mmt.features.images import ImageError  # as the features will be made
+    from mmt.features.decoding import decode_image  # loads torch, which the text alone does not need
 
     try:
         decode_image(path)

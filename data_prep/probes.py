@@ -12,20 +12,20 @@ import os
 from pathlib import Path
 
 import click
+from tqdm import tqdm
 
 from mmt.cli.command import Command, write_alone
+from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
 from mmt.data.masking import SYMBOLS, Probe
 from mmt.errors import MMTError
 from mmt.io.terminal import counted
 from mmt.metrics.masked_words import can_be_scored, check_scorable
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("data", type=_PATH)
-@click.argument("out", type=_PATH)
+@click.command(cls=Command)
+@click.argument("data", type=PATH)
+@click.argument("out", type=PATH)
 @click.option("--probe", "kind", type=click.Choice(list(SYMBOLS)), required=True, help="Kind of words to mask.")
 @click.option(
     "--k",
@@ -60,8 +60,6 @@ def prepare(data: Path, out: Path, probe: Probe, only_images: bool = False) -> D
         MMTError: ``data`` is no prepared dataset, is masked already, is not from English, or has no word to mask;
             none of the words could be scored.
     """
-    from tqdm import tqdm
-
     info = read_info(data)
     if info.probe:
         raise MMTError(f"{data}: is masked already ({info.probe['kind']}). Mask the dataset it was made from.")

@@ -33,9 +33,13 @@ from pathlib import Path
 
 import click
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
+from scipy.signal import resample_poly
+from tqdm import tqdm
 
 from mmt.cli.command import Command, write_alone
+from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, print_splits, read_info, write_dataset
 from mmt.errors import MMTError
 from mmt.io.atomic import made_beside
@@ -207,9 +211,6 @@ def _utterance(rng: random.Random, split: str, text: str, kind: str, words: floa
 
 def speak(utterance: Utterance) -> NDArray[np.float32]:
     """(L,) samples at 16 kHz, with the faint noise of a room. Raises MMTError where espeak-ng is not or fails."""
-    import soundfile
-    from scipy.signal import resample_poly
-
     u = utterance
     command = ["espeak-ng", "-m", "-z", "-v", u.speaker, "-p", str(u.pitch), "-s", str(u.speed)]
     command += ["-a", str(u.amplitude), "--stdout", u.ssml()]
@@ -262,24 +263,20 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
 
 
 def _speak_all(jobs: list[tuple[Path, Utterance]], processes: int) -> None:
-    from tqdm import tqdm
-
     with tqdm(total=len(jobs), desc="speaking", unit=" recordings", disable=None) as bar:
         for _ in in_processes(_speak_one, jobs, processes):
             bar.update()
 
 
 def _speak_one(job: tuple[Path, Utterance]) -> None:
-    import soundfile
-
     path, utterance = job
     recording = io.BytesIO()  # soundfile's own way does not say that the disk is full
     soundfile.write(recording, speak(utterance), _RATE, format="FLAC", subtype="PCM_16")
     path.write_bytes(recording.getvalue())
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("out", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("out", type=PATH)
 @click.option("--seed", default=1, help="Random seed of sentences and voices.")
 @click.option("--train", default=SIZES["train"], help=f"Number of training recordings, a multiple of {BLOCK}.")
 @click.option("--val", default=SIZES["val"], help="Number of validation recordings.")

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from sacremoses import MosesDetokenizer
 
 from data_prep import vqa_pictures
 from data_prep.multi30k import say_missing
-from mmt.cli.command import Command, write_alone
+from mmt.cli.command import Command, Group, write_alone
+from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
@@ -44,19 +46,18 @@ KINDS = (
 _HEADER = ["line", "image", "question", "answer"]
 _GQA_SPLITS = {"train": "train", "val": "val", "testdev": "test"}
 
-_PATH = click.Path(path_type=Path)
 _Rows = dict[str, list[dict[str, Any]]]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group)
 def main() -> None:
     """Prepare a dataset of questions about pictures."""
 
 
 @main.command("multi30k-vqa", cls=Command)
-@click.argument("out", type=_PATH)
-@click.option("--pairs", type=_PATH, required=True, help="File File pairs.tsv.gz: line, image, question, answer.")
-@click.option("--images", type=_PATH, required=True, help="Folder of the Flickr30k images.")
+@click.argument("out", type=PATH)
+@click.option("--pairs", type=PATH, required=True, help="File pairs.tsv.gz: line, image, question, answer.")
+@click.option("--images", type=PATH, required=True, help="Folder of the Flickr30k images.")
 @click.option("--keep-missing", is_flag=True, help="Keep the questions whose image is missing.")
 def multi30k_vqa_command(out: Path, pairs: Path, images: Path, keep_missing: bool) -> None:
     """Multi30K-VQA: questions that a language model made of Multi30K's English sentences.
@@ -68,13 +69,13 @@ def multi30k_vqa_command(out: Path, pairs: Path, images: Path, keep_missing: boo
 
 
 @main.command("vqa2", cls=Command)
-@click.argument("out", type=_PATH)
-@click.option("--questions", type=_PATH, multiple=True, required=True,
+@click.argument("out", type=PATH)
+@click.option("--questions", type=PATH, multiple=True, required=True,
               help="File v2_OpenEnded_mscoco_{train,val}2014_questions.json; repeatable.")  # fmt: skip
-@click.option("--annotations", type=_PATH, multiple=True, required=True,
+@click.option("--annotations", type=PATH, multiple=True, required=True,
               help="File v2_mscoco_{train,val}2014_annotations.json; repeatable.")  # fmt: skip
 @click.option(
-    "--images", type=_PATH, required=True, help="Folder with COCO_*.jpg, or with train2014/ and val2014/."
+    "--images", type=PATH, required=True, help="Folder with COCO_*.jpg, or with train2014/ and val2014/."
 )
 @click.option("--keep-missing", is_flag=True, help="Keep the questions whose image is missing.")
 def vqa2_command(
@@ -89,10 +90,10 @@ def vqa2_command(
 
 
 @main.command("gqa", cls=Command)
-@click.argument("out", type=_PATH)
-@click.option("--questions", type=_PATH, multiple=True, required=True,
+@click.argument("out", type=PATH)
+@click.option("--questions", type=PATH, multiple=True, required=True,
               help="File {train,val,testdev}_balanced_questions.json; repeatable.")  # fmt: skip
-@click.option("--images", type=_PATH, required=True, help="Folder of the images.")
+@click.option("--images", type=PATH, required=True, help="Folder of the images.")
 @click.option("--keep-missing", is_flag=True, help="Keep the questions whose image is missing.")
 def gqa_command(out: Path, questions: tuple[Path, ...], images: Path, keep_missing: bool) -> None:
     """GQA. The answers of its test split are secret, so testdev becomes test, as is usual."""
@@ -100,8 +101,8 @@ def gqa_command(out: Path, questions: tuple[Path, ...], images: Path, keep_missi
     _write(out, "gqa", images, gqa(questions), keep_missing)
 
 
-@main.command("pictures", cls=Command, context_settings={"show_default": True})
-@click.argument("out", type=_PATH)
+@main.command("pictures", cls=Command)
+@click.argument("out", type=PATH)
 @click.option("--seed", default=1, help="Random seed of pictures and questions.")
 @click.option(
     "--train", default=vqa_pictures.SIZES["train"], help="Number of training questions, three a picture."
@@ -162,8 +163,6 @@ def kind_of(question: str) -> str:
 
 def put_together(tokens: str) -> str:
     """Tokens of English, separated by spaces, as text: ``the man 's shirt , red`` -> ``the man's shirt, red``."""
-    from sacremoses import MosesDetokenizer
-
     text: str = MosesDetokenizer("en").detokenize(tokens.replace("& amp ;", "&").split())
     return text
 

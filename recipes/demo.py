@@ -14,6 +14,7 @@ import click
 
 from data_prep.pictures.scenes import SIZES, prepare
 from mmt.cli.command import Command, write_alone_in
+from mmt.cli.options import PATH
 from mmt.errors import MMTError
 from mmt.experiments.jobs import Training, train_all
 from mmt.inference.controls import other_readings
@@ -30,7 +31,7 @@ out = console()
 
 
 @click.command(cls=Command)
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 def main(folder: Path) -> None:
     """Train and compare a text-only and a multimodal model in FOLDER; resumes an interrupted run."""
     write_alone_in(folder)

@@ -9,12 +9,13 @@ import click
 from data_prep.pictures.scenes import SIZES, prepare
 from data_prep.pictures.sheet import draw_sheet
 from mmt.cli.command import Command, write_alone
+from mmt.cli.options import PATH
 from mmt.data.dataset import print_splits
 from mmt.errors import MMTError
 
 
-@click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("out", required=False, type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("out", required=False, type=PATH)
 @click.option("--seed", default=1, help="Random seed of sentences and pictures.")
 @click.option("--train", default=SIZES["train"], help="Number of training sentences, each with its picture.")
 @click.option("--val", default=SIZES["val"], help="Number of validation sentences.")
@@ -24,7 +25,7 @@ from mmt.errors import MMTError
     default=SIZES["contrastive"],
     help="Number of contrastive rows: each source has two pictures and two translations.",
 )
-@click.option("--contact-sheet", type=click.Path(path_type=Path), help="Draw an overview to this PNG file.")
+@click.option("--contact-sheet", type=PATH, help="Draw an overview to this PNG file.")
 def main(
     out: Path | None, seed: int, train: int, val: int, test: int, contrastive: int, contact_sheet: Path | None
 ) -> None:

@@ -18,6 +18,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from PIL import Image
+from tqdm import tqdm
 
 from data_prep.pictures import living, places, plain, things, tools
 from data_prep.pictures.drawing import (
@@ -310,8 +311,6 @@ def refuse_foreign(out: Path, name: str) -> None:
 
 def draw_all(jobs: list[tuple[Path, Scene]], processes: int) -> None:
     """Draws each scene into its file, in ``processes`` at a time, with a progress bar."""
-    from tqdm import tqdm
-
     with tqdm(total=len(jobs), desc="drawing", unit=" pictures", disable=None) as bar:
         for _ in in_processes(_draw_one, jobs, processes):
             bar.update()

@@ -27,6 +27,10 @@ from typing import Any
 import click
 
 from mmt.cli.command import Command
+from mmt.cli.options import PATH
+from mmt.features.images import find_images
+from mmt.io.processes import in_threads
+from mmt.io.runtime import keep_freed_memory, peak_memory
 from mmt.io.terminal import print_table
 
 
@@ -34,13 +38,11 @@ def measure_speed(
     folder: Path, backbone_name: str, num_images: int, repeats: int, batch_size: int
 ) -> dict[str, Any]:
     """Images/s of the bare network, of decoding and of the pipeline; a dictionary for JSON."""
+    # Imported here: when it is loaded, torch counts the cores, to which main() has restricted this process.
     import torch
 
     from mmt.features.extract import extract_features
-    from mmt.features.images import find_images
     from mmt.features.load import load_backbone
-    from mmt.io.processes import in_threads
-    from mmt.io.runtime import keep_freed_memory
 
     keep_freed_memory()  # for both sides alike
     backbone = load_backbone(backbone_name)
@@ -100,9 +102,7 @@ def peak_of_run(folder: Path, backbone_name: str, num_images: int, batch_size: i
 
 def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_size: int) -> None:
     from mmt.features.extract import extract_features
-    from mmt.features.images import find_images
     from mmt.features.load import load_backbone
-    from mmt.io.runtime import peak_memory
 
     images = list(find_images(folder).values())
     # a small folder is gone through several times, under other names
@@ -115,13 +115,13 @@ def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_siz
 
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--backbone", default="efficientnet_lite0", show_default=True)
-@click.option("--images", "num_images", default=400, show_default=True, help="Images a turn.")
-@click.option("--repeats", default=5, show_default=True, help="Turns.")
-@click.option("--batch-size", default=32, show_default=True)
+@click.argument("folder", type=PATH)
+@click.option("--backbone", default="efficientnet_lite0")
+@click.option("--images", "num_images", default=400, help="Images a turn.")
+@click.option("--repeats", default=5, help="Turns.")
+@click.option("--batch-size", default=32)
 @click.option("--threads", default=0, help="Cores to run on, as many threads each side; 0 = all.")
-@click.option("--memory/--no-memory", default=True, show_default=True, help="Measure memory at N and 4 N images.")
+@click.option("--memory/--no-memory", default=True, help="Measure memory at N and 4 N images.")
 @click.option("--only-memory", is_flag=True, hidden=True)
 def main(
     folder: Path,

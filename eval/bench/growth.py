@@ -29,18 +29,19 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from mmt.cli.command import Command
+from mmt.cli.options import PATH
+from mmt.data.dataset import first_test_split, read_split
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 
-_PATH = click.Path(path_type=Path)
 _LOOKS = 20  # at the process, a second
 
 
 def shuffled(sentences: list[str], count: int, seed: int) -> Iterator[list[str]]:
     """``count`` sentences, in parts that are the whole list in another order, the last one perhaps cut."""
-    import numpy as np
-
     generator = np.random.default_rng(seed)
     while count > 0:
         part = [sentences[place] for place in generator.permutation(len(sentences))[:count]]
@@ -166,8 +167,6 @@ class Bench:
 
     def turn(self, count: int, seed: int, every: float = 0.0) -> dict[str, Any]:
         """One run on ``count`` lines, by standard input if it is sampled."""
-        from mmt.data.tokenizer import Tokenizer
-
         output, pipe = self.folder / "output", None
         command = [
             sys.executable,
@@ -257,14 +256,14 @@ def _growth(bench: Bench, sizes: list[int], repeats: int) -> dict[str, Any]:
 
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
-@click.argument("model", type=_PATH)
-@click.argument("data", type=_PATH)
-@click.option("--lines", "sizes", multiple=True, type=int, default=[1_000, 10_000, 100_000], show_default=True)
-@click.option("--repeats", default=3, show_default=True, help="Turns.")
-@click.option("--threads", default=2, show_default=True)
-@click.option("--beam", default=1, show_default=True)
+@click.argument("model", type=PATH)
+@click.argument("data", type=PATH)
+@click.option("--lines", "sizes", multiple=True, type=int, default=[1_000, 10_000, 100_000])
+@click.option("--repeats", default=3, help="Turns.")
+@click.option("--threads", default=2)
+@click.option("--beam", default=1)
 @click.option("--stream", type=int, help="Instead of all sizes: one run of so many lines, by standard input.")
-@click.option("--every", default=10.0, show_default=True, help="Seconds between two samples of --stream.")
+@click.option("--every", default=10.0, help="Seconds between two samples of --stream.")
 def main(
     model: Path,
     data: Path,
@@ -275,8 +274,6 @@ def main(
     stream: int | None,
     every: float,
 ) -> None:
-    from mmt.data.dataset import first_test_split, read_split
-
     sentences = list(read_split(data, first_test_split(data))["source"])
     with tempfile.TemporaryDirectory() as folder:
         options = ["--beam-size", str(beam), "--threads", str(threads)]

@@ -25,20 +25,23 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
+from datasets import Dataset, DatasetDict, Features, Value, disable_progress_bars
 
 from mmt.cli.command import Command
+from mmt.cli.options import PATH
+from mmt.data.batch import ROW_COLUMNS, Example, encode_rows
+from mmt.data.dataset import DatasetInfo, SplitInfo, open_split, read_info, read_rows, read_split
+from mmt.data.feature_store import open_features
+from mmt.data.reader import BatchReader, Streamed, StreamReader
+from mmt.data.tokenizer import Tokenizer, train_tokenizer
 
-_PATH = click.Path(path_type=Path)
 _IN_MEMORY = 1_000_000  # rows, 2 GB
 _SECONDS = 20.0
 
 
 def make(data: Path, out: Path, num_rows: int) -> None:
     """Writes a dataset of so many rows, without the checks and checksums of ``mmt.data.dataset.write_dataset``."""
-    from datasets import Dataset, DatasetDict, Features, Value, disable_progress_bars
-
-    from mmt.data.dataset import DatasetInfo, SplitInfo, read_info, read_split
-
     disable_progress_bars()
     rows = read_split(data, "train")
     columns = {name: list(rows[name]) for name in ("image", "source", "target", "has_image")}
@@ -70,14 +73,7 @@ def make(data: Path, out: Path, num_rows: int) -> None:
 
 def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -> dict[str, Any]:
     """Reads for a while; in this process."""
-    import torch
-
     torch.set_num_threads(1)
-    from mmt.data.batch import ROW_COLUMNS, Example, encode_rows
-    from mmt.data.dataset import open_split, read_rows
-    from mmt.data.feature_store import open_features
-    from mmt.data.reader import BatchReader, Streamed, StreamReader
-    from mmt.data.tokenizer import Tokenizer
 
     features = open_features([store]) if store is not None else None
     tokenizer = Tokenizer(tokenizer_path)
@@ -122,12 +118,12 @@ def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -
 
 
 @click.command(cls=Command, help=__doc__.partition("\n\n")[0])
-@click.argument("data", type=_PATH)
-@click.option("--rows", "sizes", type=int, multiple=True, default=(100_000, 1_000_000), show_default=True)
-@click.option("--streams", default=8, show_default=True)
-@click.option("--features", "store", type=_PATH, help="A feature store with DATA's images.")
-@click.option("--work", type=_PATH, default=Path("bench_streaming"), show_default=True, help="Removed at the end.")
-@click.option("--read", "one", type=(_PATH, _PATH, int), hidden=True, help="Of a process that measures.")
+@click.argument("data", type=PATH)
+@click.option("--rows", "sizes", type=int, multiple=True, default=(100_000, 1_000_000))
+@click.option("--streams", default=8)
+@click.option("--features", "store", type=PATH, help="A feature store with DATA's images.")
+@click.option("--work", type=PATH, default=Path("bench_streaming"), help="Removed at the end.")
+@click.option("--read", "one", type=(PATH, PATH, int), hidden=True, help="Of a process that measures.")
 def main(
     data: Path,
     sizes: tuple[int, ...],
@@ -139,8 +135,6 @@ def main(
     if one is not None:
         click.echo(json.dumps(read(one[0], one[1], store, one[2])))
         return
-    from mmt.data.dataset import read_split
-    from mmt.data.tokenizer import train_tokenizer
 
     work.mkdir(parents=True)
     rows = read_split(data, "train")

@@ -30,9 +30,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, linear
 
 from eval.bench.joey import Joey, pin
 from mmt.cli.command import Command
+from mmt.cli.options import PATH
+from mmt.data.batch import read_examples
+from mmt.data.dataset import read_split
+from mmt.data.reader import BatchReader
+from mmt.data.tokenizer import PAD, Tokenizer, train_tokenizer
+from mmt.io.runtime import keep_freed_memory, peak_memory
+from mmt.model.config import MMTConfig, ModelSizes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,11 +54,6 @@ _SIDES = ("ours", "plain")
 
 
 def _batches(data: Path, vocab_size: int, max_tokens: int, steps: int) -> list[Batch]:
-    from mmt.data.batch import read_examples
-    from mmt.data.dataset import read_split
-    from mmt.data.reader import BatchReader
-    from mmt.data.tokenizer import Tokenizer, train_tokenizer
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "tokenizer.model")
         rows = read_split(data, "train")
@@ -59,10 +64,9 @@ def _batches(data: Path, vocab_size: int, max_tokens: int, steps: int) -> list[B
 
 
 def _ours(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
-    import torch
+    # Imported here, so that the memory of the plain loop, which is measured alone, is without them.
     from fairseq2.metrics import MetricBag
 
-    from mmt.model.config import MMTConfig
     from mmt.model.model import MMTModel
     from mmt.training.tasks import Learnt, Training
 
@@ -85,13 +89,6 @@ def _ours(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
 
 
 def _plain(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
-    import torch
-    from torch import nn
-    from torch.nn.functional import cross_entropy, linear
-
-    from mmt.data.tokenizer import PAD
-    from mmt.model.config import ModelSizes
-
     sizes = ModelSizes()
     torch.manual_seed(1)
     embed = nn.Embedding(vocab_size, sizes.model_dim)
@@ -138,8 +135,6 @@ def _plain(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
 
 def _peak_rate(bfloat16: bool) -> float:
     """Operations a second of a large matrix product here."""
-    import torch
-
     kind = torch.bfloat16 if bfloat16 else torch.float32
     left, right = torch.randn(2048, 1024).to(kind), torch.randn(1024, 2048).to(kind)
     times = []
@@ -152,8 +147,6 @@ def _peak_rate(bfloat16: bool) -> float:
 
 def _operations(batches: list[Batch], vocab_size: int) -> int:
     """Of the matrix products of a step's real tokens, forward and backward; attention itself left out."""
-    from mmt.model.config import ModelSizes
-
     sizes = ModelSizes()
     dim, ffn = sizes.model_dim, sizes.ffn_dim
     source = sum(sum(batch.source_lens) for batch in batches)
@@ -167,10 +160,6 @@ def _operations(batches: list[Batch], vocab_size: int) -> int:
 def _measure(
     data: Path, vocab_size: int, max_tokens: int, steps: int, repeats: int, bfloat16: bool, joey: Joey | None
 ) -> dict[str, Any]:
-    import torch
-
-    from mmt.io.runtime import keep_freed_memory
-
     keep_freed_memory()  # for both sides alike
     batches = _batches(data, vocab_size, max_tokens, steps)
     tokens = sum(batch.num_target_tokens for batch in batches)
@@ -220,14 +209,14 @@ def _beside_joey(turns: list[dict[str, tuple[float, float]]], peak: int) -> dict
 
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--threads", default=2, show_default=True)
-@click.option("--steps", default=8, show_default=True, help="Updates a turn.")
-@click.option("--repeats", default=5, show_default=True, help="Turns.")
-@click.option("--vocab-size", default=10_000, show_default=True)
-@click.option("--max-tokens", default=4096, show_default=True)
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
-@click.option("--joey-python", type=click.Path(path_type=Path), help="A Python that has JoeyNMT 2.3.")
+@click.argument("data", type=PATH)
+@click.option("--threads", default=2)
+@click.option("--steps", default=8, help="Updates a turn.")
+@click.option("--repeats", default=5, help="Turns.")
+@click.option("--vocab-size", default=10_000)
+@click.option("--max-tokens", default=4096)
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32")
+@click.option("--joey-python", type=PATH, help="A Python that has JoeyNMT 2.3.")
 @click.option("--only", type=click.Choice(_SIDES), hidden=True)
 def main(
     data: Path,
@@ -242,10 +231,6 @@ def main(
 ) -> None:
     if joey_python:
         pin(threads)
-
-    import torch
-
-    from mmt.io.runtime import peak_memory
 
     torch.set_num_threads(threads)
     bfloat16 = precision == "bfloat16"

@@ -33,6 +33,7 @@ import click
 
 from eval.bench.joey import Joey, pin
 from mmt.cli.command import Command
+from mmt.cli.options import PATH
 
 if TYPE_CHECKING:
     from mmt.data.batch import Batch, Example
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 _STEPS = 14
 _VOCAB = 10_000
 _LATENCY_OF = 100  # sentences
-_PATH = click.Path(path_type=Path)
 
 
 def _examples(data: Path, path: Path) -> list[Example]:
@@ -270,13 +270,13 @@ def _run_for_memory(data: Path, beam: int, batch: int) -> int:
 
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
-@click.argument("data", type=_PATH)
-@click.option("--threads", default=2, show_default=True)
-@click.option("--repeats", default=5, show_default=True, help="Turns.")
-@click.option("--beam", default=5, show_default=True)
-@click.option("--batch", "batches", multiple=True, type=int, default=[64, 32, 128], show_default=True)
-@click.option("--ct2-python", type=_PATH, help="A Python that has ctranslate2.")
-@click.option("--joey-python", type=_PATH, help="A Python that has JoeyNMT 2.3.")
+@click.argument("data", type=PATH)
+@click.option("--threads", default=2)
+@click.option("--repeats", default=5, help="Turns.")
+@click.option("--beam", default=5)
+@click.option("--batch", "batches", multiple=True, type=int, default=[64, 32, 128])
+@click.option("--ct2-python", type=PATH, help="A Python that has ctranslate2.")
+@click.option("--joey-python", type=PATH, help="A Python that has JoeyNMT 2.3.")
 @click.option("--only-memory", is_flag=True, hidden=True)
 def main(
     data: Path,

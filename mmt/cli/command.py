@@ -21,6 +21,9 @@ from mmt.io.plugins import import_modules
 from mmt.io.signals import Stopped, outlive_terminal, stopping_at_once
 from mmt.io.terminal import any_encoding
 
+# Now, since a script may import next what reads the environment when it is imported.
+runtime.start()
+
 
 class _LocalPath(click.Path):
     """A path that is no URL, of which ``pathlib`` would cut a slash out."""
@@ -97,7 +100,6 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         outlive_terminal()
-        runtime.start()
         any_encoding()
         try:
             with _disk_errors_in_one_line(), stopping_at_once():

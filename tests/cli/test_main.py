@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -92,6 +93,13 @@ def test_translating_text_loads_only_what_translates(world: Path, tmp_path: Path
     translated, said = done.stdout.splitlines()
     assert translated
     assert said == "HEAVY []"
+
+
+def test_a_script_may_import_after_the_command_class_what_reads_the_environment() -> None:
+    code = "import os; import mmt.cli.command; print(os.environ['WANDB_ERROR_REPORTING'])"
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_ERROR_REPORTING"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "false\n"
 
 
 def test_features_from_the_command_line(tmp_path: Path) -> None:
