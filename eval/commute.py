@@ -29,7 +29,6 @@ from mmt.evidence.contrastive import (
 )
 from mmt.io.atomic import check_file, replacing
 from mmt.io.formats import packing
-from mmt.io.runtime import use_threads
 from mmt.io.terminal import console, counted, print_table
 from mmt.metrics.significance import McNemar, mcnemar
 
@@ -70,6 +69,8 @@ def main(
     --split, a prepared dataset with wrong translations, such as the built-in pictures. A text-only model, which
     gets half of mirrored items right by construction, needs no images.
     """
+    from mmt.inference.threads import use_threads
+
     use_threads(threads)
     from mmt.model.card import read_card
 

@@ -26,7 +26,6 @@ from mmt.data.image_names import Names
 from mmt.data.labels import read_column, read_labels
 from mmt.errors import MMTError
 from mmt.io.atomic import write_whole
-from mmt.io.runtime import use_threads
 from mmt.io.terminal import counted, print_table
 from mmt.io.versions import versions
 from mmt.metrics.labels import draw_confusion, label_scores, sentiment_scores
@@ -89,6 +88,8 @@ def main(
     threads: int | None,
 ) -> None:
     """Label and score SPLIT with every model, with right, wrong and no images; write the result into OUT."""
+    from mmt.inference.threads import use_threads
+
     use_threads(threads)
     write_alone_in(out)
     found = evaluate(systems, split, images, draws)

@@ -27,7 +27,6 @@ from mmt.data.image_names import Names, files_below
 from mmt.data.masking import Probe, check_masked_alike, read_probe
 from mmt.errors import MMTError
 from mmt.io.atomic import make_folder, write_whole
-from mmt.io.runtime import use_threads
 from mmt.io.terminal import console, counted, print_table
 from mmt.io.versions import versions
 from mmt.metrics.masked_words import ProbeScore, can_be_scored, check_scorable, probe_accuracy
@@ -83,6 +82,8 @@ def main(
 
     All models of an option are the same but for their seed, and all are trained on sentences masked as DATA's are.
     """
+    from mmt.inference.threads import use_threads
+
     use_threads(threads)
     write_alone_in(out)
     print_result(evaluate(data, split, out, text_only, models, images, draws, seed))

@@ -11,7 +11,6 @@ import click
 
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import import_option, threads_option
-from mmt.io.runtime import use_threads
 
 _PATH = click.Path(path_type=Path)
 
@@ -31,6 +30,8 @@ _PATH = click.Path(path_type=Path)
 @import_option
 def main(model: Path, data: Path, split: str, out: Path, images: tuple[Path, ...], threads: int | None) -> None:
     """Translate SPLIT of the prepared dataset DATA with MODEL, score it, and write both into OUT."""
+    from mmt.inference.threads import use_threads
+
     use_threads(threads)
     write_alone_in(out)
     from mmt.cli.score import explain_omitted

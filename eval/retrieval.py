@@ -26,7 +26,6 @@ from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
 from mmt.inference.controls import wrong_images
 from mmt.io.atomic import make_folder, write_whole
-from mmt.io.runtime import use_threads
 from mmt.io.terminal import console, counted, print_table
 from mmt.io.versions import versions
 from mmt.metrics.retrieval import FIGURES, chance, figures, ranks
@@ -64,6 +63,8 @@ def main(
 
     Candidates are all images of SPLIT, or all its captions; with a column lang, also those of each language alone.
     """
+    from mmt.inference.threads import use_threads
+
     use_threads(threads)
     write_alone_in(out)
     print_result(evaluate(models, data, split, out, images, draws, seed))

@@ -19,7 +19,6 @@ from mmt.cli.options import (
 )
 from mmt.data.dataset import first_test_split, image_folder
 from mmt.errors import MMTError
-from mmt.io.runtime import use_threads
 
 
 @click.command("evidence", cls=Command)
@@ -62,6 +61,7 @@ def evidence_command(
     from mmt.data.feature_store import open_features
     from mmt.data.image_names import Names, files_below
     from mmt.evidence.collect import Inputs, collect
+    from mmt.inference.threads import use_threads
     from mmt.report.evidence import print_summary, wrapped, write_report
 
     use_threads(threads)

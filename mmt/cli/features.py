@@ -9,7 +9,6 @@ import click
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import PATH, shard_option, threads_option
 from mmt.errors import MMTError
-from mmt.io.runtime import use_threads
 from mmt.io.shards import Shard
 from mmt.io.terminal import counted
 
@@ -70,6 +69,7 @@ def features_command(
         write_alone_in(out)
 
     from mmt.features.extract import extract_folder, print_report
+    from mmt.inference.threads import use_threads
 
     use_threads(threads)
     report = extract_folder(

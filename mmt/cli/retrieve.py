@@ -16,7 +16,6 @@ from mmt.data.image_names import Names
 from mmt.errors import MMTError
 from mmt.io.atomic import check_file, write_together
 from mmt.io.formats import packing, writes_json
-from mmt.io.runtime import use_threads
 from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
@@ -95,6 +94,7 @@ def retrieve_command(
 
     from mmt.inference.embedding import embed_queries
     from mmt.inference.loaded import LoadedModel
+    from mmt.inference.threads import use_threads
 
     use_threads(threads)
     loaded = LoadedModel.from_dir(model)

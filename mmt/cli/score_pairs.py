@@ -15,7 +15,6 @@ from mmt.cli.options import import_option, model_option, quiet_option, threads_o
 from mmt.errors import MMTError
 from mmt.io.atomic import check_file, replacing
 from mmt.io.formats import TRANSLATIONS, packing, writes_json
-from mmt.io.runtime import use_threads
 from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
@@ -117,6 +116,7 @@ def score_pairs_command(
 
     from mmt.inference.loaded import LoadedModel
     from mmt.inference.scoring import read_n_best, rescore, score_pairs
+    from mmt.inference.threads import use_threads
 
     candidates = read_n_best(n_best, len(lines)) if n_best is not None else []
     use_threads(threads)

@@ -15,7 +15,6 @@ from mmt.cli.options import import_option, model_option, quiet_option, shard_opt
 from mmt.errors import MMTError
 from mmt.io.atomic import check_file
 from mmt.io.formats import writes_json
-from mmt.io.runtime import use_threads
 from mmt.io.shards import Parts, Shard
 
 if TYPE_CHECKING:
@@ -290,6 +289,7 @@ def predict_command(
     """Predict labels and scores of sentences. Every input line yields one output line."""
     from mmt.inference.labelling import FileLabeller, write_predictions
     from mmt.inference.loaded import LoadedModel
+    from mmt.inference.threads import use_threads
 
     share = Shard.of(shard)
     _check_given(input_file, kind, data, split, output, share)

@@ -9,7 +9,6 @@ from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
 from mmt.inference.onnx_runtime import ExportedTranslator, is_exported
 from mmt.inference.translator import BaseTranslator
-from mmt.io.runtime import use_threads
 
 if TYPE_CHECKING:
     from mmt.model.stepping import Precision
@@ -38,7 +37,9 @@ def open_translator(
         if precision == "bfloat16":
             raise MMTError("--precision bfloat16: an exported model has float32 and int8.")
         return ExportedTranslator.from_dir(folder, features, precision, threads)
-    from mmt.inference.torch_runtime import Translator  # torch takes seconds, and an exported model needs none
+    # Imported here: torch takes seconds, and an exported model needs none of it.
+    from mmt.inference.threads import use_threads
+    from mmt.inference.torch_runtime import Translator
 
     use_threads(threads)
     return Translator.from_dir(folder, features, precision)

@@ -1,4 +1,4 @@
-"""Several batches at a time, each on one core."""
+"""torch's threads: how many there are, and several batches at a time, each on one core."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from mmt.io.processes import in_threads
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+def use_threads(threads: int | None) -> None:
+    """Sets torch's number of threads; None leaves it to torch, which takes one for each core."""
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def each_on_a_core(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:

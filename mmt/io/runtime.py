@@ -84,14 +84,6 @@ def _has_entry() -> bool:
     return True
 
 
-def use_threads(threads: int | None) -> None:
-    """Sets torch's number of threads; None leaves it to torch, which takes one per core."""
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
 def _remove(folder: Path, owner: int) -> None:
     if os.getpid() == owner:  # and not a fork of it
         shutil.rmtree(folder, ignore_errors=True)
