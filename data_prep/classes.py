@@ -23,11 +23,11 @@ from mmt.inference.controls import wrong_images
 from mmt.io.atomic import made_beside
 
 TOPICS_NAME = "pictures_topics"
-_LIVING = (
+LIVING = (
     "apple", "bat", "crane_bird", "fingernail", "fish", "flower", "mouse_animal", "palm_hand", "palm_tree",
     "pitcher_player", "plant", "seal_animal", "tree_trunk", "trunk_elephant",
 )  # fmt: skip
-_PLACES = (
+PLACES = (
     "bank_building", "bank_river", "boat", "car", "crane_machine", "factory", "house", "jam_traffic",
     "ring_boxing", "tank_army", "tank_fish",
 )  # fmt: skip
@@ -100,7 +100,7 @@ def topics(out: Path, seed: int, sizes: Mapping[str, int]) -> DatasetInfo:
 
 def topic(drawing: str) -> str:
     """What a drawing of ``data_prep.pictures.DRAWINGS`` is about."""
-    return "living" if drawing in _LIVING else "places" if drawing in _PLACES else "things"
+    return "living" if drawing in LIVING else "places" if drawing in PLACES else "things"
 
 
 @main.command("match", cls=Command)

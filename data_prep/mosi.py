@@ -98,7 +98,7 @@ def prepare(
     splits: dict[str, list[dict[str, Any]]] = {"train": [], "val": [], "test": []}
     transcripts: dict[str, dict[str, str]] = {}
     left_out = 0
-    for where, line in _read_table(table):
+    for where, line in read_table(table):
         video, clip, score = line["video_id"], line["clip_id"], _score(where, line["label"])
         if "text" not in line and video not in transcripts:
             transcripts[video] = _read_transcript(mosi / f"Transcript/Segmented/{video}.annotprocessed")
@@ -130,7 +130,7 @@ def prepare(
     return write_dataset(out, info, {split: rows for split, rows in splits.items() if rows}), left_out
 
 
-def _read_table(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def read_table(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Where a line stands, for messages, and its columns."""
     try:
         with open_text(path) as stream:

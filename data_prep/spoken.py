@@ -96,7 +96,7 @@ SPEAKERS = {  # an accent and a voice; no voice stands in two splits
     "test": ("en+m3", "en-us+f3", "en-gb-x-gbclan+m3", "en-us-nyc+f3", "en-gb-x-rp+m8"),
 }  # fmt: skip
 
-_RATE = 16_000
+RATE = 16_000
 _NOISE = 1e-3  # of a quiet room, -60 dB; against it a quiet voice still sounds quiet once levels are evened out
 
 
@@ -226,7 +226,7 @@ def speak(utterance: Utterance) -> NDArray[np.float32]:
     except soundfile.LibsndfileError:
         said = done.stderr.decode(errors="replace").strip().partition("\n")[0] or f"exit code {done.returncode}"
         raise MMTError(f"espeak-ng: cannot speak as {u.speaker} ({said}). Use version 1.51 or later.") from None
-    heard = resample_poly(samples, _RATE, rate)
+    heard = resample_poly(samples, RATE, rate)
     noise = np.random.default_rng(zlib.crc32(repr(u).encode())).normal(0, _NOISE, len(heard))
     clipped: NDArray[np.float32] = np.clip(heard + noise, -1, 1).astype(np.float32)
     return clipped
@@ -264,14 +264,14 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
 
 def _speak_all(jobs: list[tuple[Path, Utterance]], processes: int) -> None:
     with tqdm(total=len(jobs), desc="speaking", unit=" recordings", disable=None) as bar:
-        for _ in in_processes(_speak_one, jobs, processes):
+        for _ in in_processes(write_recording, jobs, processes):
             bar.update()
 
 
-def _speak_one(job: tuple[Path, Utterance]) -> None:
+def write_recording(job: tuple[Path, Utterance]) -> None:
     path, utterance = job
     recording = io.BytesIO()  # soundfile's own way does not say that the disk is full
-    soundfile.write(recording, speak(utterance), _RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(recording, speak(utterance), RATE, format="FLAC", subtype="PCM_16")
     path.write_bytes(recording.getvalue())
 
 

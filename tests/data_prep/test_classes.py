@@ -44,8 +44,8 @@ def test_topics_are_of_the_drawing(tmp_path: Path) -> None:
 def test_every_drawing_has_a_topic_of_its_own() -> None:
     from data_prep import classes
 
-    assert {*classes._LIVING, *classes._PLACES} <= set(DRAWINGS)
-    assert not set(classes._LIVING) & set(classes._PLACES)
+    assert {*classes.LIVING, *classes.PLACES} <= set(DRAWINGS)
+    assert not set(classes.LIVING) & set(classes.PLACES)
     assert topic("bat") == "living" != topic("bat_club")  # the same English word
 
 

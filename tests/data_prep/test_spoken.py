@@ -152,8 +152,8 @@ def test_a_recording_is_what_its_name_says(tmp_path: Path, monkeypatch: pytest.M
 
     wave = np.linspace(-0.5, 0.5, 1600, dtype=np.float32)
     monkeypatch.setattr(spoken, "speak", lambda _: wave)
-    spoken._speak_one((tmp_path / "a.flac", spoken.plan(1, {"train": spoken.BLOCK})["train"][0]))
+    spoken.write_recording((tmp_path / "a.flac", spoken.plan(1, {"train": spoken.BLOCK})["train"][0]))
     found, rate = soundfile.read(tmp_path / "a.flac", dtype="float32")
     assert soundfile.info(tmp_path / "a.flac").format == "FLAC"
-    assert rate == spoken._RATE
+    assert rate == spoken.RATE
     assert np.allclose(found, wave, atol=1e-4)

@@ -22,7 +22,7 @@ _WORDS = (
     "<script>alert(1)</script>", "{{ 7*7 }}",
     "%s%n", "../..", "&amp;", "$(id)", "-" * 50, "NaN", "null",
 )  # fmt: skip
-_NASTY: tuple[Any, ...] = (
+NASTY: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 10**30, -(10**30), 0.5, 1e308, float("inf"), float("nan"), "",
     "\0", "x",
     "../../etc/passwd", "/etc/passwd", "\ud800", "é" * 300, "x" * 100_000, [], {}, [[]], {"a": {}}, [None], "1",
@@ -100,9 +100,9 @@ def damaged_json(rng: Rng, data: str | bytes) -> bytes:
     if kind == "gone" and inside is not root:
         del inside[key]
     elif kind == "more" and isinstance(inside[key], dict):
-        inside[key][one(rng, ("unknown", "__class__", "", "config", "_type"))] = one(rng, _NASTY)
+        inside[key][one(rng, ("unknown", "__class__", "", "config", "_type"))] = one(rng, NASTY)
     elif kind == "more" and isinstance(inside[key], list):
-        inside[key].append(one(rng, _NASTY))
+        inside[key].append(one(rng, NASTY))
     else:
-        inside[key] = one(rng, _NASTY)
+        inside[key] = one(rng, NASTY)
     return json.dumps(root[""]).encode()

@@ -16,7 +16,7 @@ from PIL import Image, TiffImagePlugin
 from torch import Tensor, nn
 
 from mmt.errors import MMTError
-from tests.hard.damage import _NASTY, Rng, damaged, one, text
+from tests.hard.damage import NASTY, Rng, damaged, one, text
 from tests.hard.readers import Reader, Truth, Wrong, row_of
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "PPM", "GIF", "WEBP")
@@ -424,7 +424,7 @@ class Config(Reader):
             tree = json.loads(json.dumps(self.tree))
             for _ in range(int(rng.integers(1, 4))):
                 section, _, name = one(rng, self.keys).partition(".")
-                value = one(rng, [v for v in _NASTY if v != "\ud800"])
+                value = one(rng, [v for v in NASTY if v != "\ud800"])
                 if not isinstance(tree.get(section), dict) or not name:
                     tree[section] = value
                 elif kind == "key":
@@ -440,7 +440,7 @@ class Config(Reader):
             value = one(rng, ("[", "{", "'", "&a [*a]", "!!python/object/apply:os.mkdir [was_run]", "2001-99-99",
             "!!int x", "\0", "\x07",
                               "[" * 3_000, "1", "", "null", "-1", "0", ".nan", "1e999", "x" * 100_000, *map(str,
-                              _NASTY[:12])))  # fmt: skip
+                              NASTY[:12])))  # fmt: skip
             overrides = [f"{one(rng, self.keys)}{one(rng, ('=', '=', '=', '', '.x=', '..='))}{value}"]
         (folder / "c.yaml").write_bytes(raw)
         return Truth(kind, whole=kind == "none", more=overrides)

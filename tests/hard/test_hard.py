@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import mmt.io.text_files
-from data_prep.mosi import _read_table
+from data_prep.mosi import read_table
 from data_prep.multi30k import read_hub
 from data_prep.vqa import gqa, vqa2
 from mmt.cli.main import main
@@ -261,7 +261,7 @@ def test_sixteen_bits_of_a_pgm_keep_the_upper_eight() -> None:
 def test_a_line_with_a_comma_too_many_or_too_few_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "label.csv").write_text(f"video_id,clip_id,label,text\nv,1,0.5,well\n{line}\n")
     with pytest.raises(MMTError, match=r"label\.csv: line 3: has not as many cells as the heading \(4\)"):
-        list(_read_table(tmp_path / "label.csv"))
+        list(read_table(tmp_path / "label.csv"))
 
 
 @pytest.mark.parametrize(
