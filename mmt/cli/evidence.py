@@ -14,6 +14,7 @@ from mmt.cli.options import (
     draws_seed_option,
     import_option,
     model_option,
+    split_option,
     stores_option,
     threads_option,
 )
@@ -24,7 +25,7 @@ from mmt.errors import MMTError
 @click.command("evidence", cls=Command)
 @model_option
 @click.option("--data", type=PATH, required=True, help="Prepared dataset with images.")
-@click.option("--split", help="Split of --data.  [default: the first whose name begins with test]")
+@split_option
 @click.option("--against", type=PATH, help="The text-only model, or another one, to compare with.")
 @stores_option
 @click.option("--commute", type=PATH, help="Folder of CoMMuTE, such as en-de, to evaluate too.")

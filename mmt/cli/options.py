@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 IMPORTED = "mmt.import"
 """Where ``import_option`` puts the modules, in the context's ``meta``."""
@@ -29,6 +32,14 @@ bootstrap_seed_option = click.option(
 format_option = click.option(
     "--format", "output", type=click.Choice(["table", "json"]), default="table", help="Format of the output."
 )
+split_option = click.option("--split", help="Split of --data.  [default: the first whose name begins with test]")
+images_option = click.option(
+    "--images",
+    type=PATH,
+    multiple=True,
+    help="List of images, one a line; folder of images; or feature store, one for each feature set. "
+    "A list may come with a folder or stores.",
+)
 stores_option = click.option(
     "--images",
     type=PATH,
@@ -44,6 +55,38 @@ shard_option = click.option(
     help="Process shard K of N; the last one merges the results.  [default: by torchrun or srun]",
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bar and no summary.")
+
+
+def missing_images_option(instead: str) -> Decorator:
+    """``--missing-images``; ``instead`` is what skipping an image means for its sentence."""
+    return click.option(
+        "--missing-images",
+        type=click.Choice(["refuse", "skip"]),
+        default="refuse",
+        help=f"Missing image: refuse (exit) or skip ({instead}).",
+    )
+
+
+def collected(kind: type[Any], name: str, *options: Decorator) -> Decorator:
+    """Adds options to a command, which gets their values together, as one ``kind``, in its parameter ``name``.
+
+    Args:
+        kind: a dataclass; the options are named as its fields.
+    """
+    names = {field.name for field in fields(kind)}
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def call(**values: Any) -> Any:
+            own = {key: values.pop(key) for key in names & values.keys()}
+            return command(**values, **{name: kind(**own)})
+
+        decorated: Callable[..., Any] = call
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 def import_option(command: _Command) -> _Command:

@@ -1,58 +1,82 @@
-"""``mmt score-pairs``: how probable a model finds translations that it is given."""
+"""``mmt score-pairs``: the log-probability and perplexity of given translations."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from tqdm import tqdm
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import import_option, model_option, quiet_option, threads_option
+from mmt.cli.options import (
+    PATH,
+    PATH_OR_DASH,
+    collected,
+    images_option,
+    import_option,
+    missing_images_option,
+    model_option,
+    quiet_option,
+    split_option,
+    threads_option,
+)
+from mmt.cli.reading import Reading, file_or_stdout
+from mmt.data.dataset import read_split
+from mmt.data.inputs import Line, read_texts
 from mmt.errors import MMTError
 from mmt.io.atomic import check_file, replacing
 from mmt.io.formats import TRANSLATIONS, packing, writes_json
 from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
-    from mmt.data.inputs import Images, Input, Line
-    from mmt.inference.files import Missing
+    from mmt.data.tokenizer import Tokenizer
+    from mmt.inference.files import FileProcessor
+    from mmt.inference.loaded import LoadedModel
     from mmt.inference.scoring import PairScore
 
-_PATH = click.Path(path_type=Path)
+_READS_PAIRS = collected(
+    Reading,
+    "reading",
+    click.option("--source", "input_file", type=PATH,
+                 help="Sentences: text, .tsv (source, image), .csv or .jsonl."),
+    click.option("--data", type=PATH, help="Prepared dataset to read instead of --source, with its images and, "
+                 "without --target, its translations."),
+    split_option,
+    images_option,
+    missing_images_option("score as text"),
+)  # fmt: skip
 
 
 @click.command("score-pairs", cls=Command)
 @model_option
-@click.option("--source", type=_PATH, help="Sentences: text, .tsv (source, image), .csv or .jsonl.")
-@click.option("--target", type=_PATH, help="Translations to score, one a line.")
+@_READS_PAIRS
+@click.option("--target", type=PATH, help="Translations to score, one a line.")
+@click.option("--n-best", type=PATH, help="List of mmt translate --n-best to rerank instead of --target.")
 @click.option(
-    "--data",
-    type=_PATH,
-    help="Prepared dataset to read instead of --source, with its images and, without --target, its translations.",
+    "--old-weight",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="With --n-best: weight of the old score in the new one.",
 )
-@click.option("--split", help="Split of --data.  [default: the first whose name begins with test]")
-@click.option("--n-best", type=_PATH, help="List of mmt translate --n-best to rerank instead of --target.")
-@click.option("--old-weight", type=click.FloatRange(0, 1), default=0.0,
-              help="With --n-best: weight of the old score in the new one.")  # fmt: skip
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
     help="With --n-best: translations to keep of each sentence; 1 writes plain text.  [default: all]",
 )
-@click.option("--images", type=_PATH, multiple=True,
-              help="List of images, one a line; folder of images; or feature store, one for each feature set. "
-              "A list may come with a folder or stores.")  # fmt: skip
-@click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
-              help="Missing image: refuse (exit) or skip (score as text).")  # fmt: skip
 @click.option(
     "--also-blank", is_flag=True, help="Score each pair also without its image, in columns that end in _blank."
 )
-@click.option("--output", type=click.Path(path_type=Path, allow_dash=True), default="-",
-              help="Output file, tab-separated; .jsonl writes JSON lines, .gz compresses.")  # fmt: skip
+@click.option(
+    "--output",
+    type=PATH_OR_DASH,
+    default="-",
+    help="Output file, tab-separated; .jsonl writes JSON lines, .gz compresses.",
+)
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), default=8192, help="Maximum number of tokens in a batch."
 )
@@ -61,15 +85,11 @@ _PATH = click.Path(path_type=Path)
 @import_option
 def score_pairs_command(
     model: Path,
-    source: Path | None,
+    reading: Reading,
     target: Path | None,
-    data: Path | None,
-    split: str | None,
     n_best: Path | None,
     old_weight: float,
     keep: int | None,
-    images: tuple[Path, ...],
-    missing_images: Missing,
     also_blank: bool,
     output: Path,
     max_tokens: int,
@@ -80,116 +100,130 @@ def score_pairs_command(
 
     With --n-best it reranks another system's translations instead.
     """
-    from mmt.data.dataset import first_test_split
-    from mmt.data.domain import is_out_of_domain
-    from mmt.data.feature_store import open_features
-    from mmt.data.inputs import Images
-    from mmt.inference.files import FileProcessor, out_of_domain, write_output
-    from mmt.model.card import read_card
-
-    # What can be wrong is looked at before torch is loaded.
-    if (source is None) == (data is None):
+    # What can be wrong is checked before torch is loaded.
+    if (reading.input_file is None) == (reading.data is None):
         raise MMTError("expected --source FILE or --data DIR, one of the two.")
-    if data is None and split is not None:
-        raise MMTError(f"--split {split}: expected --data, the dataset, too.")
-    split = split or (first_test_split(data) if data is not None else "")
+    reading.check_split()
     if n_best is not None and (target is not None or also_blank):
         raise MMTError(f"--n-best {n_best}: it has its own translations. Leave --target and --also-blank out.")
     if n_best is None and (old_weight or keep is not None):
         raise MMTError("--old-weight and --keep are for ranking anew: give --n-best FILE.")
-    card = read_card(model)
+    card = reading.read_card(model)
     if also_blank and card.features is None:
         raise MMTError(f"--also-blank: {model} was trained on text only (fusion: none), it scores without images.")
-    if images:
-        card.refuse_images("images")
-    out = None if str(output) == "-" else output
-    check_file(out)
-    writes_json(out)  # or refuses its name
-    write_alone(out)
-    where = Images.of(images)
-    store = open_features(where.stores) if where.stores else None
-    given = _open(source, data, split, where, with_images=card.features is not None)
-    lines = list(given.lines)
-    targets = _read_targets(lines, source, target, data, split) if n_best is None else []
+    path = file_or_stdout(output)
+    check_file(path)
+    writes_json(path)  # or refuses its name
+    write_alone(path)
+    store = reading.open_stores()
+    source = reading.open(card)
+    lines = list(source.lines)
+    targets = _read_targets(lines, reading, target) if n_best is None else []
 
-    from tqdm import tqdm
-
+    from mmt.inference.files import FileProcessor
     from mmt.inference.loaded import LoadedModel
-    from mmt.inference.scoring import read_n_best, rescore, score_pairs
+    from mmt.inference.scoring import read_n_best
     from mmt.inference.threads import use_threads
 
     candidates = read_n_best(n_best, len(lines)) if n_best is not None else []
     use_threads(threads)
     loaded = LoadedModel.from_dir(model, store)
-    files = FileProcessor(loaded, given, missing_images)
-    looked_up = [files.image(line) for line in lines]
-    sources = [line.source for line in lines]
-    tokenizer = loaded.tokenizer
+    files = FileProcessor(loaded, source, reading.missing_images)
+    images = [files.image(line) for line in lines]
     started = time.monotonic()
     total = sum(map(len, candidates)) if n_best is not None else len(lines) * (1 + also_blank)
     with tqdm(total=total, unit=" pairs", disable=True if quiet else None) as bar:
+        work = _Work(loaded, lines, images, max_tokens, bar)
         if n_best is not None:
-            ranked = rescore(
-                loaded,
-                sources,
-                candidates,
-                looked_up,
-                old_weight=old_weight,
-                max_tokens=max_tokens,
-                progress=bar.update,
-            )
+            summary = work.rerank(candidates, old_weight, keep, path)
         else:
-            # In one go: so a pair without image has exactly the same score twice.
-            twice = 1 + also_blank
-            scores = score_pairs(
-                loaded,
-                sources * twice,
-                targets * twice,
-                looked_up + [None] * (len(lines) * also_blank),
-                max_tokens=max_tokens,
-                progress=bar.update,
-            )
-    num_missing = len(files.counts.missing_images)
-    missing = f", {counted(num_missing, 'image')} missing" if num_missing else ""
-    strange = [n for n, line in enumerate(sources, 1) if is_out_of_domain(tokenizer, tokenizer.encode(line))]
-    missing += out_of_domain(len(strange), *strange[:1], by_bytes=tokenizer.training is None)
-    seconds = time.monotonic() - started
-    if n_best is not None:
-        changed = sum(new[0].text != old[0][0] for new, old in zip(ranked, candidates, strict=True))
-        most = keep or max(2, *map(len, ranked))
-        write_output(zip(lines, (new[:most] for new in ranked), strict=True), out, most)
-        said = (
-            f"{counted(len(lines), 'sentence')}, {counted(total, 'translation')}, another one first in {changed:,}"
-        )
-    else:
-        _write_scores(scores, len(lines), out)
-        said = _said(scores, len(lines))
+            summary = work.score(targets, also_blank, path)
     if not quiet:
-        click.echo(f"{said}{missing}, {seconds:.1f} s{given.note}", err=True)
-        if num_missing:
+        summary += _unusual(files, lines, loaded.tokenizer)
+        click.echo(f"{summary}, {time.monotonic() - started:.1f} s{source.note}", err=True)
+        if files.counts.missing_images:
             click.echo(files.missing(), err=True)
 
 
-def _open(source: Path | None, data: Path | None, split: str, where: Images, *, with_images: bool) -> Input:
-    from mmt.data.inputs import open_data, open_file
+@dataclass(frozen=True)
+class _Work:
+    """What both ways of scoring need."""
 
-    return open_data(data, split, where, with_images=with_images) if data else open_file(source, None, where)
+    loaded: LoadedModel
+    lines: Sequence[Line]
+    images: Sequence[str | Path | None]
+    max_tokens: int
+    bar: tqdm[Any]
+
+    def rerank(
+        self,
+        candidates: Sequence[Sequence[tuple[str, float]]],
+        old_weight: float,
+        keep: int | None,
+        path: Path | None,
+    ) -> str:
+        """Writes the candidates of each line in their new order; returns a summary."""
+        from mmt.inference.files import write_output
+        from mmt.inference.scoring import rescore
+
+        ranked = rescore(
+            self.loaded,
+            [line.source for line in self.lines],
+            candidates,
+            self.images,
+            old_weight=old_weight,
+            max_tokens=self.max_tokens,
+            progress=self.bar.update,
+        )
+        changed = sum(new[0].text != old[0][0] for new, old in zip(ranked, candidates, strict=True))
+        most = keep or max(2, *map(len, ranked))
+        write_output(zip(self.lines, (new[:most] for new in ranked), strict=True), path, most)
+        total = counted(sum(map(len, candidates)), "translation")
+        return f"{counted(len(self.lines), 'sentence')}, {total}, another one first in {changed:,}"
+
+    def score(self, targets: Sequence[str], also_blank: bool, path: Path | None) -> str:
+        """Writes the score of each pair; returns a summary."""
+        from mmt.inference.scoring import corpus_perplexity, score_pairs
+
+        # In one go: so a pair without image has exactly the same score twice.
+        times, count = 1 + also_blank, len(self.lines)
+        scores = score_pairs(
+            self.loaded,
+            [line.source for line in self.lines] * times,
+            [*targets] * times,
+            [*self.images] + [None] * (count * also_blank),
+            max_tokens=self.max_tokens,
+            progress=self.bar.update,
+        )
+        _write_scores(scores, count, path)
+        summary = f"{counted(count, 'pair')}, corpus perplexity {corpus_perplexity(scores[:count]):.3f}"
+        if also_blank:
+            summary += f" ({corpus_perplexity(scores[count:]):.3f} without images)"
+        return f"{summary}, {sum(score.with_image for score in scores):,} with image"
 
 
-def _read_targets(
-    lines: Sequence[Line], source: Path | None, target: Path | None, data: Path | None, split: str
-) -> list[str]:
+def _unusual(files: FileProcessor, lines: Sequence[Line], tokenizer: Tokenizer) -> str:
+    """How many images are missing, and how many lines are out of domain, for the summary."""
+    from mmt.data.domain import is_out_of_domain
+    from mmt.inference.files import out_of_domain
+
+    num_missing = len(files.counts.missing_images)
+    missing = f", {counted(num_missing, 'image')} missing" if num_missing else ""
+    strange = [n for n, line in enumerate(lines, 1) if is_out_of_domain(tokenizer, tokenizer.encode(line.source))]
+    return missing + out_of_domain(len(strange), *strange[:1], by_bytes=tokenizer.training is None)
+
+
+def _read_targets(lines: Sequence[Line], reading: Reading, target: Path | None) -> list[str]:
+    """The translations to score: of the file, or of the dataset."""
     if target is None:
-        if data is None:
-            raise MMTError(f"--target is missing: the translations of {source}, one a line (or --n-best FILE).")
-        from mmt.data.dataset import read_split
-
-        return list(read_split(data, split)["target"])
-    from mmt.data.inputs import read_texts
-
+        if reading.data is None:
+            raise MMTError(
+                f"--target is missing: the translations of {reading.input_file}, one a line (or --n-best FILE)."
+            )
+        return list(read_split(reading.data, reading.split_name)["target"])
     targets = read_texts(target, TRANSLATIONS)
     if len(targets) != len(lines):
-        name = source or f"{data} ({split})"
+        name = reading.input_file or f"{reading.data} ({reading.split_name})"
         raise MMTError(f"{target} has {len(targets):,} lines and {name} has {len(lines):,}: expected one for one.")
     return targets
 
@@ -220,12 +254,3 @@ def _row(score: PairScore, blank: PairScore | None) -> dict[str, float | int | b
     if blank is not None:
         row |= {"log_prob_blank": round(blank.log_prob, 6), "perplexity_blank": round(blank.perplexity, 6)}
     return row
-
-
-def _said(scores: Sequence[PairScore], num_pairs: int) -> str:
-    from mmt.inference.scoring import corpus_perplexity
-
-    said = f"{counted(num_pairs, 'pair')}, corpus perplexity {corpus_perplexity(scores[:num_pairs]):.3f}"
-    if len(scores) > num_pairs:
-        said += f" ({corpus_perplexity(scores[num_pairs:]):.3f} without images)"
-    return f"{said}, {sum(score.with_image for score in scores):,} with image"

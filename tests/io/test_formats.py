@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from mmt.cli.main import main
-from mmt.cli.score import score_files
 from mmt.data.inputs import Images, Line, read_input, read_texts
 from mmt.errors import MMTError
 from mmt.io.formats import TRANSLATIONS, kind_of, writes_json
+from mmt.metrics.files import score_files
 from tests.worlds import tiny_folder
 
 TABLES = {
