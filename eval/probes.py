@@ -188,7 +188,7 @@ def score(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, Any]:
     texts = {name: normalized(lines) for name, lines in texts.items()}
     sentences = replace(sentences, references=normalized(sentences.references))
     whole, metric = leading_metric(sentences.references, sentences.lang)  # TER takes seconds for each system
-    values = _by_seed(texts, lambda lines: metric.score(lines, sentences.references))
+    values = _by_seed(texts, lambda lines: metric.score(normalized(lines)))
     figures = {whole: {name: _summary(values[name], float) for name in SYSTEMS}}
     if can_be_scored(sentences.probe.kind, sentences.lang):
         counts, accuracies, of_sentences = _word_scores(texts, sentences)

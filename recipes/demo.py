@@ -87,7 +87,8 @@ def _train(folder: Path, data: Path, store: Path) -> None:
 def _report(folder: Path, data: Path, store: Path) -> None:
     from mmt.data.dataset import read_split
     from mmt.inference.torch_runtime import Translator
-    from mmt.metrics.translation import corpus_scores, word_accuracy
+    from mmt.metrics.accuracy import word_accuracy
+    from mmt.metrics.translation import corpus_scores
 
     test, pairs = read_split(data, "test"), read_split(data, "contrastive")
     models = {"none": Translator.from_dir(folder / "none" / "model")}

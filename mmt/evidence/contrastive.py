@@ -14,8 +14,9 @@ from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
 from mmt.io.normalization import is_blank, normalize
 from mmt.io.text_files import read_lines
+from mmt.metrics.accuracy import choice_accuracy, choice_hits, pair_accuracy
+from mmt.metrics.scores import Score
 from mmt.metrics.significance import wilson_interval
-from mmt.metrics.translation import Score, choice_accuracy, choice_hits, pair_accuracy
 
 if TYPE_CHECKING:
     from mmt.data.feature_store import FeatureStore

@@ -17,9 +17,10 @@ from mmt.evidence.findings import SMALLEST_GAIN, Awareness, Comparison, ControlR
 from mmt.inference.controls import Control, wrong_images
 from mmt.inference.torch_runtime import Translator
 from mmt.io.terminal import counted
+from mmt.metrics.accuracy import word_hits
 from mmt.metrics.masked_words import can_be_scored, gold_items, probe_accuracy
 from mmt.metrics.significance import FEWEST_SENTENCES, Spread, p_text, paired_bootstrap, signed_rank
-from mmt.metrics.translation import corpus_scores, normalized, word_hits
+from mmt.metrics.translation import corpus_scores, normalized
 
 _ROUNDING = 1e-5  # nats a token: float32 log-probabilities of the same thing differ by as much
 _SIGNIFICANT = 0.05

@@ -16,7 +16,7 @@ from mmt.experiments.jobs import claim
 from mmt.inference.controls import Control, other_readings, wrong_images
 from mmt.io.atomic import write_whole
 from mmt.io.terminal import counted
-from mmt.metrics.translation import choice_hits
+from mmt.metrics.accuracy import choice_hits
 from mmt.model.card import read_card
 
 if TYPE_CHECKING:

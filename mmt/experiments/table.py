@@ -20,9 +20,10 @@ from mmt.io import runtime
 from mmt.io.atomic import write_whole
 from mmt.io.terminal import counted, print_table
 from mmt.io.versions import versions
+from mmt.metrics.accuracy import word_hits
 from mmt.metrics.masked_words import can_be_scored, gold_items, probe_accuracy
 from mmt.metrics.significance import Spread, holm, p_text, signed_rank
-from mmt.metrics.translation import leading_metric, normalized, word_hits
+from mmt.metrics.translation import leading_metric, normalized
 
 if TYPE_CHECKING:
     from mmt.experiments.compare import Cell, CompareConfig
@@ -172,7 +173,7 @@ def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
         _Score(
             metric.name,
             "chrF2 of each",
-            lambda lines: metric.score(lines, references),
+            lambda lines: metric.score(normalized(lines)),
             lambda lines: [
                 sentence_chrf(a, [b]).score for a, b in zip(normalized(lines), references, strict=True)
             ],

@@ -11,8 +11,9 @@ from mmt.errors import MMTError
 from mmt.io.formats import TRANSLATIONS
 from mmt.metrics.languages import primary_language
 from mmt.metrics.moses import looks_tokenized, unescape
+from mmt.metrics.scores import Score
 from mmt.metrics.significance import Difference, paired_bootstrap
-from mmt.metrics.translation import Score, corpus_scores, metrics_for, normalized, tokenize_as_papers
+from mmt.metrics.translation import corpus_scores, metrics_for, normalized, tokenize_as_papers
 
 
 @dataclass(frozen=True)

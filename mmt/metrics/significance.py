@@ -6,18 +6,16 @@ Every p value and every spread over seeds or draws that mmt reports comes from h
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Literal
 
 import scipy  # which loads scipy.stats when it is first used
-from sacrebleu.significance import PairedTest, Result
 
 from mmt.errors import MMTError
-from mmt.metrics.translation import TextMetric, check_parallel, metrics_for, normalized
+from mmt.metrics.scores import check_parallel
+from mmt.metrics.translation import metrics_for, normalized
 
 # Koehn (2004) resamples hundreds of sentences. Of a handful, every resample is nearly the same, and the test
 # would call any difference certain.
@@ -84,6 +82,7 @@ def paired_bootstrap(
     references: Sequence[str],
     *,
     target_lang: str | None,
+    sources: Sequence[str] | None = None,
     samples: int = 1000,
     seed: int = 12345,
     tokenized: bool = False,
@@ -101,7 +100,7 @@ def paired_bootstrap(
         baseline: its translations.
         systems: the translations of each other system.
         references: of both, in the same order.
-        target_lang, tokenized, only: as in ``corpus_scores``.
+        target_lang, sources, tokenized, only: as in ``corpus_scores``.
         samples: how often to resample.
         seed: of the resampling, at least 1 (PairedTest takes 0 for no seed).
     Returns:
@@ -114,11 +113,16 @@ def paired_bootstrap(
     for hypotheses in (baseline, *systems):
         check_parallel(hypotheses, references)
     differences: list[dict[str, Difference]] = [{} for _ in systems]
-    everyone, references = [normalized(lines) for lines in (baseline, *systems)], normalized(references)
-    for key, text in metrics_for(references, target_lang=target_lang, tokenized=tokenized, only=only)[0].items():
-        found = _paired_test(text, everyone, references, samples, seed)
-        for of_system, difference in zip(differences, found, strict=True):
-            of_system[key] = difference
+    everyone = [normalized(lines) for lines in (baseline, *systems)]
+    metrics, _ = metrics_for(references, target_lang=target_lang, sources=sources, tokenized=tokenized, only=only)
+    for key, metric in metrics.items():
+        compared, signature = metric.paired_bootstrap(everyone, samples, seed)
+        for of_system, (value, p_value) in zip(differences, compared, strict=True):
+            if len(references) < FEWEST_SENTENCES:
+                p_value = None
+            elif value == 0:
+                p_value = 1.0
+            of_system[key] = Difference(value, p_value, signature)
     return differences
 
 
@@ -184,38 +188,3 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         least = max(least, min(1.0, p * (len(order) - rank)))
         corrected[n] = least
     return corrected
-
-
-def _paired_test(
-    text: TextMetric, everyone: Sequence[Sequence[str]], references: Sequence[str], samples: int, seed: int
-) -> list[Difference]:
-    """How far every other system is from the first."""
-    named = [(str(number), text.prepare(lines)) for number, lines in enumerate(everyone)]
-    with _sacrebleu_seed(seed):
-        signatures, results = PairedTest(named, {"": text.metric}, [text.prepare(references)], "bs", samples)()
-    ((name, signature),) = signatures.items()
-    said = text.signature(bs=samples, seed=seed) if text.tok else f"{signature}|{text.note}"
-    first, *others = [result for result in results[name] if isinstance(result, Result)]
-    differences = []
-    for other in others:
-        value, p_value = other.score - first.score, other.p_value
-        if value == 0:
-            p_value = 1.0
-        if len(references) < FEWEST_SENTENCES:
-            p_value = None
-        differences.append(Difference(value, p_value, said))
-    return differences
-
-
-@contextmanager
-def _sacrebleu_seed(seed: int) -> Iterator[None]:
-    """PairedTest takes its seed from the environment and from nowhere else."""
-    before = os.environ.get("SACREBLEU_SEED")
-    os.environ["SACREBLEU_SEED"] = str(seed)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["SACREBLEU_SEED"]
-        else:
-            os.environ["SACREBLEU_SEED"] = before

@@ -1,96 +1,76 @@
-"""Scores of translations, each with the signature that says how it was made.
+"""Metrics of translations, each with the signature that says how its score was computed.
 
-Heavy imports stay inside the functions, so that ``mmt --help`` does not wait for them.
+A new metric is one class here and its row in ``METRICS``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Sequence
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import ClassVar
+
+import sacremoses
+from sacrebleu import utils as sacrebleu_utils
+from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
+from sacrebleu.significance import PairedTest, Result
+from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
+from sacremoses.corpus import NonbreakingPrefixes
 
 from mmt.errors import MMTError, nearest
-from mmt.io.normalization import NORM, is_blank, normalize
+from mmt.io.normalization import NORM, normalize
 from mmt.metrics.languages import UNSPACED, is_unspaced, primary_language
 from mmt.metrics.moses import unescape
-
-if TYPE_CHECKING:
-    from sacrebleu.metrics.base import Metric
+from mmt.metrics.scores import Score, check_parallel
 
 PAPERS_BLEU = "BLEU-lc-tok (papers' variant, not sacreBLEU)"
-
-
-@dataclass(frozen=True)
-class Score:
-    """One score, 0 to 100 (TER may pass 100), with the signature that has to travel with it."""
-
-    name: str
-    value: float
-    signature: str
-
-
-@dataclass(frozen=True)
-class TextMetric:
-    """A metric of translations, ready for one language.
-
-    ``prepare`` makes what ``metric`` counts of normalised lines; ``tok`` says how, where sacrebleu's signature
-    cannot; ``note`` goes to its end.
-    """
-
-    name: str
-    metric: Metric
-    prepare: Callable[[Sequence[str]], Sequence[str]] = list
-    tok: str = ""
-    note: str = NORM
-
-    def score(self, hypotheses: Sequence[str], references: Sequence[str]) -> float:
-        """Of raw text, one reference a hypothesis."""
-        lines, others = (list(self.prepare(normalized(side))) for side in (hypotheses, references))
-        return float(self.metric.corpus_score(lines, [others]).score)
-
-    def signature(self, **more: int) -> str:
-        """sacrebleu's signature, with ``more`` and the note."""
-        signature = self.metric.get_signature()
-        for key, value in (({"tok": self.tok} if self.tok else {}) | more).items():
-            signature.update(key, value)
-        return f"{signature}|{self.note}"
 
 
 def metrics_for(
     references: Sequence[str],
     *,
     target_lang: str | None,
+    sources: Sequence[str] | None = None,
     tokenized: bool = False,
     only: Collection[str] | None = None,
 ) -> tuple[dict[str, TextMetric], dict[str, str]]:
-    """The metrics that mean something in a language: those by which the references themselves are perfect.
+    """The metrics that are meaningful for a text: those by which the references themselves are perfect.
 
     Args:
         references: raw text.
-        target_lang: its language, ``de`` or ``pt-BR``; None leaves out what needs it.
+        target_lang: its language, ``de`` or ``pt-BR``; None leaves out the metrics that need it.
+        sources: raw text, for metrics that compare with the source as well; None leaves those out.
         tokenized: the text is Moses-tokenised; it is not tokenised again.
         only: keys of ``METRICS``; None for all.
     Returns:
-        The metrics by their key in ``METRICS``, and why the others are left out.
+        The metrics by their key in ``METRICS``, and the reasons why the others are left out.
     Raises:
-        MMTError: no code of a language.
+        MMTError: not a language code.
     """
-    given = _Given(normalized(references), primary_language(target_lang) if target_lang else None, tokenized)
+    texts = Texts(
+        normalized(references),
+        primary_language(target_lang) if target_lang else None,
+        None if sources is None else normalized(sources),
+        tokenized,
+    )
     metrics: dict[str, TextMetric] = {}
     omitted: dict[str, str] = {}
     for key in METRICS if only is None else only:
-        made = METRICS[key](given)
-        if isinstance(made, str):
-            omitted[key] = made
-        else:
-            metrics[key] = made
+        try:
+            metrics[key] = METRICS[key](texts)
+        except NotApplicableError as reason:
+            omitted[key] = str(reason)
     return metrics, omitted
 
 
 def leading_metric(references: Sequence[str], target_lang: str) -> tuple[str, TextMetric]:
-    """BLEU, for a table with room for one score, or chrF2 where BLEU means nothing; with its key."""
+    """BLEU, for a table with room for one score, or chrF2 where BLEU is meaningless; with its key."""
     return next(iter(metrics_for(references, target_lang=target_lang, only=("bleu", "chrf"))[0].items()))
 
 
@@ -99,38 +79,35 @@ def corpus_scores(
     references: Sequence[str],
     *,
     target_lang: str | None,
+    sources: Sequence[str] | None = None,
     tokenized: bool = False,
     only: Collection[str] | None = None,
 ) -> dict[str, Score]:
     """Scores one system's translations.
 
-    Both sides are normalised first (``mmt.io.normalization``), and every signature says so: ``norm:nfc``, after
-    what
-    sacrebleu says; Moses' escapes (``&apos;``) are undone. Where that changes no line but in its white space, the
+    Both sides are normalised first (``mmt.io.normalization``), and every signature says so: it ends in
+    ``norm:nfc``. Moses' escapes (``&apos;``) are undone. Where that changes no line except in its white space, the
     scores are sacrebleu's own.
 
     Args:
-        hypotheses: raw text, one translation a sentence; "" is a translation (a bad one).
-        references: raw text, the reference of each, in the same order.
-        target_lang, tokenized, only: as in ``metrics_for``.
+        hypotheses: raw text, one translation per sentence; "" is a translation (a bad one).
+        references: raw text, one per sentence, in the same order.
+        target_lang, sources, tokenized, only: as in ``metrics_for``.
     Returns:
         ``bleu``, ``chrf`` and ``ter`` by sacrebleu, and ``bleu_lc_tok``, the papers' variant: BLEU on lowercased,
-        normalised and Moses-tokenised text (see ``tokenize_as_papers``); without those that mean nothing in this
-        language (``metrics_for`` says why).
+        normalised and Moses-tokenised text (see ``tokenize_as_papers``); without those that are meaningless for
+        this text (``metrics_for`` gives the reasons).
     Raises:
-        MMTError: the lengths differ, there is nothing to score, a reference is blank, or no code of a language.
+        MMTError: the lengths differ, there is nothing to score, a reference is blank, or no language code.
     """
     check_parallel(hypotheses, references)
-    hypotheses, references = normalized(hypotheses), normalized(references)
-    scores = {}
-    for key, text in metrics_for(references, target_lang=target_lang, tokenized=tokenized, only=only)[0].items():
-        result = text.metric.corpus_score(text.prepare(hypotheses), [text.prepare(references)])
-        scores[key] = Score(text.name, result.score, text.signature())
-    return scores
+    metrics, _ = metrics_for(references, target_lang=target_lang, sources=sources, tokenized=tokenized, only=only)
+    hypotheses = normalized(hypotheses)
+    return {key: Score(one.name, one.score(hypotheses), one.signature()) for key, one in metrics.items()}
 
 
 def normalized(lines: Sequence[str]) -> list[str]:
-    """The lines as they are compared: see ``mmt.io.normalization``; and without Moses' escapes."""
+    """The lines as they are compared: see ``mmt.io.normalization``; without Moses' escapes."""
     return [normalize(unescape(line)) for line in lines]
 
 
@@ -143,220 +120,217 @@ def tokenize_as_papers(sentences: Sequence[str], lang: str) -> list[str]:
     Raises:
         MMTError: sacremoses does not know the language (it would take English rules and not say so).
     """
-    from sacremoses import MosesPunctNormalizer, MosesTokenizer
-
-    known = _moses_languages()
+    known = moses_languages()
     if lang not in known:
         raise MMTError(
             f"target language '{lang}': the Moses tokenizer does not know it; it knows {', '.join(known)}."
             f"{nearest(lang, known)}"
         )
-    normalizer, tokenizer = MosesPunctNormalizer(lang), MosesTokenizer(lang)
+    normalizer, tokenizer = sacremoses.MosesPunctNormalizer(lang), sacremoses.MosesTokenizer(lang)
     return [
         tokenizer.tokenize(normalizer.normalize(sentence.lower()), return_str=True, escape=False)
         for sentence in sentences
     ]
 
 
-def word_accuracy(hypotheses: Sequence[str], answers: Sequence[str]) -> Score:
-    r"""How many translations have the word that they should have.
-
-    Args:
-        hypotheses: the translations.
-        answers: for each, the word (or several, that must stand together) whose presence makes it right; whole
-            words, in upper or lower case: "Bank" is in "Die Bank." and not in "Die Bankräuber".
-    Returns:
-        The share in percent; words are ``\w+``.
-    Raises:
-        MMTError: the lengths differ, there is nothing to score, or an answer has no word.
-    """
-    hits = word_hits(hypotheses, answers)
-    return Score("word accuracy", 100 * sum(hits) / len(hits), rf"n:{len(hits)}|case:lc|tok:\w+|{NORM}")
-
-
-def word_hits(hypotheses: Sequence[str], answers: Sequence[str]) -> list[bool]:
-    """Whether each translation has its answer in it; see ``word_accuracy``."""
-    check_parallel(hypotheses, answers, "answers")
-    hits = []
-    for number, (hypothesis, answer) in enumerate(zip(hypotheses, answers, strict=True), 1):
-        words, wanted = _words(hypothesis), _words(answer)
-        if not wanted:
-            raise MMTError(f"answer {number}: expected a word, but is {answer!r}.")
-        hits.append(any(words[i : i + len(wanted)] == wanted for i in range(len(words))))
-    return hits
-
-
-def choice_accuracy(costs: Sequence[Sequence[float]], answers: Sequence[int]) -> Score:
-    """How often a model that scores several candidates finds the right one cheapest.
-
-    Args:
-        costs: for each item, the cost (perplexity, negative log-probability) of each candidate.
-        answers: for each item, the position of the right candidate.
-    Returns:
-        The share in percent. A tie is wrong, as in CoMMuTE (Futeral et al. 2023,
-        https://aclanthology.org/2023.acl-long.295), so that a model that cannot tell gets nothing; so is a cost
-        that is not a number.
-    Raises:
-        MMTError: the lengths differ, there is nothing to score, or an answer is no candidate of its item.
-    """
-    hits = choice_hits(costs, answers)
-    if not hits:
-        raise MMTError("choices: expected items to score, got none.")
-    return Score("choice accuracy", 100 * sum(hits) / len(hits), f"n:{len(hits)}|ties:wrong")
-
-
-def choice_hits(costs: Sequence[Sequence[float]], answers: Sequence[int]) -> list[bool]:
-    """Whether the right candidate is the cheapest, for each item; see ``choice_accuracy``, the share of them."""
-    if len(costs) != len(answers):
-        raise MMTError(f"choices: expected as many items as answers, got {len(costs)} and {len(answers)}.")
-    hits = []
-    for number, (item, answer) in enumerate(zip(costs, answers, strict=True), 1):
-        if not 0 <= answer < len(item) or len(item) < 2:
-            raise MMTError(
-                f"choices: item {number} has {len(item)} candidates, but its answer is number {answer}."
-            )
-        hits.append(all(item[answer] < cost for i, cost in enumerate(item) if i != answer))
-    return hits
-
-
-def pair_accuracy(hits: Sequence[bool], pairs: Sequence[tuple[int, int]]) -> Score:
-    """How often both items of a pair are right: two mirrored items, one's answer the other's wrong candidate.
-
-    By chance 25 %, and 0 for a model that does not see what tells the two apart.
-
-    Args:
-        hits: of each item.
-        pairs: positions in ``hits``; items in no pair are left out.
-    Raises:
-        MMTError: there is no pair.
-    """
-    if not pairs:
-        raise MMTError("pairs: expected mirrored items, got none.")
-    right = sum(hits[one] and hits[other] for one, other in pairs)
-    return Score("pair accuracy", 100 * right / len(pairs), f"n:{len(pairs)}|ties:wrong")
-
-
-_TOKENIZED = f"{NORM}|text:tokenized"
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What a metric may depend on: normalised references, the primary language, whether the text is tokenised."""
-
-    references: list[str]
-    lang: str | None
-    tokenized: bool
-
-
-def _bleu(given: _Given) -> TextMetric | str:
-    from sacrebleu.metrics.bleu import BLEU
-
-    if given.tokenized:
-        return "the text is tokenised; sacreBLEU is defined on raw text"
-    tokenize = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}.get(given.lang or "", "13a")
-    if given.lang in UNSPACED and tokenize == "13a":
-        tokenize = "flores200"
-        if not _has_flores200():
-            return (
-                f"'{given.lang}' has no spaces between words, and sacreBLEU's tokenizer flores200 is not on this "
-                "machine; download it once: sacrebleu --tokenize flores200"
-            )
-    elif tokenize == "13a" and is_unspaced(given.references):
-        return "the references have no spaces between words, and the language is not given as one of those"
-    try:
-        made = TextMetric("BLEU", BLEU(tokenize=tokenize, force=True))
-    except RuntimeError:
-        return f"sacreBLEU's tokenizer {tokenize} is not installed; pip install 'sacrebleu[{given.lang}]'"
-    return _with_four_tokens(made, given.references)
-
-
-def _chrf(given: _Given) -> TextMetric:
-    from sacrebleu.metrics.chrf import CHRF
-
-    return (
-        TextMetric("chrF2", CHRF(lowercase=True), note=_TOKENIZED)
-        if given.tokenized
-        else TextMetric("chrF2", CHRF())
-    )
-
-
-def _ter(given: _Given) -> TextMetric | str:
-    from sacrebleu.metrics.ter import TER
-
-    if given.tokenized:
-        return TextMetric("TER", TER(), note=_TOKENIZED)
-    if given.lang in ("zh", "ja"):  # character by character, as tercom does it
-        return TextMetric("TER", TER(normalized=True, asian_support=True))
-    if given.lang in UNSPACED:
-        return f"'{given.lang}' has no spaces between words"
-    if given.lang != "ko" and is_unspaced(given.references):
-        return "the references have no spaces between words"
-    return TextMetric("TER", TER())
-
-
-def _papers_bleu(given: _Given) -> TextMetric | str:
-    import sacremoses
-    from sacrebleu.metrics.bleu import BLEU
-
-    metric, lang = BLEU(tokenize="none", lowercase=True, force=True), given.lang
-    if given.tokenized:
-        return _with_four_tokens(TextMetric(PAPERS_BLEU, metric, tok="given"), given.references)
-    if lang is None:
-        return "no language is given (--lang)"
-    if lang in UNSPACED or is_unspaced(given.references):
-        return "Moses cannot split text that has no spaces between words"
-    if lang not in _moses_languages():
-        return f"Moses has no rules for '{lang}'"
-
-    def tokenize(lines: Sequence[str]) -> list[str]:
-        return tokenize_as_papers(lines, lang)
-
-    tok = f"sacremoses-{sacremoses.__version__}-{lang}-normpunct"
-    return _with_four_tokens(TextMetric(PAPERS_BLEU, metric, tokenize, tok), given.references)
-
-
-METRICS: dict[str, Callable[[_Given], TextMetric | str]] = {
-    "bleu": _bleu,
-    "chrf": _chrf,
-    "ter": _ter,
-    "bleu_lc_tok": _papers_bleu,
-}
-"""By key, what makes the metric for a text, or says why it means nothing there."""
-
-
-def _with_four_tokens(text: TextMetric, references: Sequence[str]) -> TextMetric | str:
-    """BLEU counts sequences of four tokens. Where the references have none, it is 0, whatever is translated."""
-    lines = text.prepare(references)
-    total: int = text.metric.corpus_score(lines, [lines]).totals[-1]
-    return text if total else "no reference has the four tokens that BLEU needs"
-
-
-def _has_flores200() -> bool:
-    from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
-    from sacrebleu.utils import SACREBLEU_DIR
-
-    return (Path(SACREBLEU_DIR) / "models" / Path(SPM_MODELS["flores200"]["url"]).name).is_file()
-
-
-def _moses_languages() -> list[str]:
-    from sacremoses.corpus import NonbreakingPrefixes
-
+def moses_languages() -> list[str]:
+    """The languages for which sacremoses has rules."""
     return sorted(set(NonbreakingPrefixes().available_langs.values()))
 
 
-def check_parallel(hypotheses: Sequence[str], references: Sequence[str], noun: str = "references") -> None:
-    """sacrebleu would score three hypotheses against one reference, and not say so."""
-    if len(hypotheses) != len(references):
-        raise MMTError(
-            f"expected one hypothesis for each of the {len(references):,} {noun}, got {len(hypotheses):,}."
-        )
-    if not references:
-        raise MMTError(f"expected hypotheses and {noun}, got none.")
-    blank = next((number for number, text in enumerate(references, 1) if is_blank(text)), 0)
-    if blank:
-        raise MMTError(f"{noun}: number {blank} is blank: there is nothing to compare with.")
+# --- metrics ----------------------------------------------------------------------------------------------
 
 
-def _words(text: str) -> list[str]:
-    # Normalised, because \w does not match the separate accent of a decomposed letter.
-    return re.findall(r"\w+", normalize(text).lower())
+@dataclass(frozen=True)
+class Texts:
+    """What a metric compares translations with: normalised lines, one per sentence.
+
+    lang: the primary language of the references, such as ``de``; None if unknown.
+    sources: None if unknown.
+    tokenized: the text is Moses-tokenised.
+    """
+
+    references: list[str]
+    lang: str | None = None
+    sources: list[str] | None = None
+    tokenized: bool = False
+
+
+class NotApplicableError(ValueError):
+    """A metric is meaningless for a text; the message says why, for a user."""
+
+
+class TextMetric(ABC):
+    """A metric of translations of one text."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def __init__(self, texts: Texts) -> None:
+        """Raises NotApplicableError where the metric is meaningless."""
+
+    @abstractmethod
+    def score(self, hypotheses: Sequence[str]) -> float:
+        """The score of normalised translations (``normalized``), one per sentence."""
+
+    @abstractmethod
+    def signature(self, **more: int) -> str:
+        """How the score is computed; ``more`` settings, such as ``seed``, are part of it."""
+
+    @abstractmethod
+    def paired_bootstrap(
+        self, systems: Sequence[Sequence[str]], samples: int, seed: int
+    ) -> tuple[list[tuple[float, float | None]], str]:
+        """Compares systems with the first of them by paired bootstrap resampling.
+
+        Args:
+            systems: normalised translations, one per sentence.
+        Returns:
+            For each system but the first: its score minus the first one's, and the p value; and the signature.
+        """
+
+
+class SacrebleuMetric(TextMetric):
+    """A metric of sacrebleu's: ``metric`` counts what ``prepare`` makes of normalised lines.
+
+    tok: for the signature, how ``prepare`` tokenises; sacrebleu's own cannot say it. note: the signature's end.
+    """
+
+    metric: Metric
+    tok = ""
+    note = NORM
+
+    def __init__(self, texts: Texts, metric: Metric) -> None:
+        self.references, self.metric = texts.references, metric
+        if texts.tokenized:
+            self.note = f"{NORM}|text:tokenized"
+
+    def prepare(self, lines: Sequence[str]) -> list[str]:
+        return list(lines)
+
+    def score(self, hypotheses: Sequence[str]) -> float:
+        references = [self.prepare(self.references)]
+        return float(self.metric.corpus_score(self.prepare(hypotheses), references).score)
+
+    def signature(self, **more: int) -> str:
+        signature = self.metric.get_signature()
+        for key, value in (({"tok": self.tok} if self.tok else {}) | more).items():
+            signature.update(key, value)
+        return f"{signature}|{self.note}"
+
+    def paired_bootstrap(
+        self, systems: Sequence[Sequence[str]], samples: int, seed: int
+    ) -> tuple[list[tuple[float, float | None]], str]:
+        named: list[tuple[str, Sequence[str]]] = [
+            (str(number), self.prepare(lines)) for number, lines in enumerate(systems)
+        ]
+        references = [self.prepare(self.references)]
+        with _sacrebleu_seed(seed):
+            signatures, results = PairedTest(named, {"": self.metric}, references, "bs", samples)()
+        ((name, signature),) = signatures.items()
+        first, *others = [result for result in results[name] if isinstance(result, Result)]
+        whole = self.signature(bs=samples, seed=seed) if self.tok else f"{signature}|{self.note}"
+        return [(other.score - first.score, other.p_value) for other in others], whole
+
+
+@contextmanager
+def _sacrebleu_seed(seed: int) -> Iterator[None]:
+    """PairedTest takes its seed from the environment and from nowhere else."""
+    before = os.environ.get("SACREBLEU_SEED")
+    os.environ["SACREBLEU_SEED"] = str(seed)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SACREBLEU_SEED"]
+        else:
+            os.environ["SACREBLEU_SEED"] = before
+
+
+class Bleu(SacrebleuMetric):
+    """sacreBLEU, with the tokenizer that it has for the language."""
+
+    name = "BLEU"
+
+    def __init__(self, texts: Texts) -> None:
+        if texts.tokenized:
+            raise NotApplicableError("the text is tokenised; sacreBLEU is defined on raw text")
+        tokenize = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}.get(texts.lang or "", "13a")
+        if texts.lang in UNSPACED and tokenize == "13a":
+            tokenize = "flores200"
+            model = Path(SPM_MODELS["flores200"]["url"]).name
+            if not Path(sacrebleu_utils.SACREBLEU_DIR, "models", model).is_file():
+                raise NotApplicableError(
+                    f"'{texts.lang}' has no spaces between words, and sacreBLEU's tokenizer flores200 is not on "
+                    "this machine; download it once: sacrebleu --tokenize flores200"
+                )
+        elif tokenize == "13a" and is_unspaced(texts.references):
+            raise NotApplicableError(
+                "the references have no spaces between words, and the language is not given as one of those"
+            )
+        try:
+            super().__init__(texts, BLEU(tokenize=tokenize, force=True))
+        except RuntimeError:
+            raise NotApplicableError(
+                f"sacreBLEU's tokenizer {tokenize} is not installed; pip install 'sacrebleu[{texts.lang}]'"
+            ) from None
+        _check_four_tokens(self)
+
+
+class ChrF(SacrebleuMetric):
+    """chrF2, lowercased where the text is tokenised."""
+
+    name = "chrF2"
+
+    def __init__(self, texts: Texts) -> None:
+        super().__init__(texts, CHRF(lowercase=texts.tokenized))
+
+
+class Ter(SacrebleuMetric):
+    """TER; of Chinese and Japanese character by character, as tercom does it."""
+
+    name = "TER"
+
+    def __init__(self, texts: Texts) -> None:
+        by_character = texts.lang in ("zh", "ja") and not texts.tokenized
+        if not texts.tokenized and not by_character:
+            if texts.lang in UNSPACED:
+                raise NotApplicableError(f"'{texts.lang}' has no spaces between words")
+            if texts.lang != "ko" and is_unspaced(texts.references):
+                raise NotApplicableError("the references have no spaces between words")
+        super().__init__(texts, TER(normalized=by_character, asian_support=by_character))
+
+
+class PapersBleu(SacrebleuMetric):
+    """BLEU as papers on Multi30K compute it, on lowercased Moses tokens: see ``tokenize_as_papers``."""
+
+    name = PAPERS_BLEU
+
+    def __init__(self, texts: Texts) -> None:
+        super().__init__(texts, BLEU(tokenize="none", lowercase=True, force=True))
+        self._lang = None if texts.tokenized else texts.lang
+        if texts.tokenized:
+            self.tok, self.note = "given", NORM
+        elif texts.lang is None:
+            raise NotApplicableError("no language is given (--lang)")
+        elif texts.lang in UNSPACED or is_unspaced(texts.references):
+            raise NotApplicableError("Moses cannot split text that has no spaces between words")
+        elif texts.lang not in moses_languages():
+            raise NotApplicableError(f"Moses has no rules for '{texts.lang}'")
+        else:
+            self.tok = f"sacremoses-{sacremoses.__version__}-{texts.lang}-normpunct"
+        _check_four_tokens(self)
+
+    def prepare(self, lines: Sequence[str]) -> list[str]:
+        return list(lines) if self._lang is None else tokenize_as_papers(lines, self._lang)
+
+
+def _check_four_tokens(bleu: SacrebleuMetric) -> None:
+    """BLEU counts sequences of four tokens. Where the references have none, it is 0 for any translation."""
+    lines = bleu.prepare(bleu.references)
+    if not bleu.metric.corpus_score(lines, [lines]).totals[-1]:
+        raise NotApplicableError("no reference has the four tokens that BLEU needs")
+
+
+METRICS: dict[str, type[TextMetric]] = {"bleu": Bleu, "chrf": ChrF, "ter": Ter, "bleu_lc_tok": PapersBleu}
+"""The metrics by their key in results."""

@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,16 +18,17 @@ import sacrebleu
 import sacremoses
 
 from mmt.errors import MMTError
-from mmt.metrics.significance import paired_bootstrap
+from mmt.metrics.accuracy import choice_accuracy, choice_hits, pair_accuracy, word_accuracy
+from mmt.metrics.significance import Difference, paired_bootstrap
 from mmt.metrics.translation import (
+    METRICS,
     PAPERS_BLEU,
-    choice_accuracy,
-    choice_hits,
+    NotApplicableError,
+    TextMetric,
+    Texts,
     corpus_scores,
     metrics_for,
-    pair_accuracy,
     tokenize_as_papers,
-    word_accuracy,
 )
 from tests.metrics.texts import damaged, some_references
 
@@ -294,9 +295,45 @@ def test_a_pair_is_right_if_both_its_items_are() -> None:
         pair_accuracy(hits, [])
 
 
-def test_importing_the_metrics_imports_no_scorer() -> None:
-    code = (
-        "import sys, mmt.metrics.translation; "
-        "sys.exit(any(m in sys.modules for m in ('sacrebleu', 'sacremoses', 'scipy')))"
+class Copied(TextMetric):
+    """How many translations differ from their source, in percent."""
+
+    name = "copied"
+
+    def __init__(self, texts: Texts) -> None:
+        if texts.sources is None:
+            raise NotApplicableError("no sources are given")
+        self._sources = texts.sources
+
+    def score(self, hypotheses: Sequence[str]) -> float:
+        return 100 * sum(map(str.__ne__, hypotheses, self._sources)) / len(self._sources)
+
+    def signature(self, **more: int) -> str:
+        return "|".join(["copied", *(f"{key}:{value}" for key, value in more.items())])
+
+    def paired_bootstrap(
+        self, systems: Sequence[Sequence[str]], samples: int, seed: int
+    ) -> tuple[list[tuple[float, float | None]], str]:
+        first, *others = map(self.score, systems)
+        return [(other - first, 0.5) for other in others], self.signature(bs=samples, seed=seed)
+
+
+def test_a_new_metric_is_a_class_and_a_row_and_may_compare_with_the_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(METRICS, "copied", Copied)
+    sources = [f"cafe\u0301 {n}" for n in range(40)]
+    references, copies = some_references()[:40], [f"café {n}" for n in range(40)]
+    score = corpus_scores(copies, references, target_lang="de", sources=sources)["copied"]
+    assert (score.value, score.signature) == (0, "copied")
+    assert metrics_for(references, target_lang="de")[1] == {"copied": "no sources are given"}
+    [found] = paired_bootstrap(
+        copies, [references], references, target_lang="de", sources=sources, samples=10, only=["copied"]
     )
+    assert found["copied"] == Difference(100, 0.5, "copied|bs:10|seed:12345")
+
+
+def test_work_that_scores_nothing_loads_no_scorer() -> None:
+    modules = "mmt.cli.translate, mmt.inference.torch_runtime, mmt.features.extract, mmt.training.recipe"
+    code = f"import sys, {modules}; sys.exit(any(m in sys.modules for m in ('sacrebleu', 'sacremoses')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
