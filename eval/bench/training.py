@@ -68,12 +68,13 @@ def _ours(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
     from fairseq2.metrics import MetricBag
 
     from mmt.model.model import MMTModel
-    from mmt.training.tasks import Learnt, Training
+    from mmt.training.tasks import Objectives
+    from mmt.training.units import TrainingUnit
 
     torch.manual_seed(1)
     model = MMTModel(MMTConfig(vocab_size=vocab_size)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98), fused=True)
-    unit = Training(model, Learnt(_SMOOTHING))
+    unit = TrainingUnit(model, Objectives(label_smoothing=_SMOOTHING))
     bag = MetricBag(torch.device("cpu"))
     unit.prepare_metric_bag(bag)
 

@@ -172,6 +172,8 @@ def read_result(
 
 def _check_config(told: dict[str, Any], config: TrainConfig, path: Path) -> None:
     """Raises MMTError where the settings are not those of the model that the result is of."""
+    from mmt.training.tasks import needs_features
+
     training, model = told["training"], told.get("model", {})
     pairs = [
         (f"model.{name}", value, model[name]) for name, value in asdict(config.model).items() if name in model
@@ -192,7 +194,7 @@ def _check_config(told: dict[str, Any], config: TrainConfig, path: Path) -> None
             f"{path}: its settings say regime.num_steps {config.regime.num_steps:,}, its model had {updates:,} "
             "updates. Correct the file."
         )
-    if told["features"] is not None and not config.needs_features:
+    if told["features"] is not None and not needs_features(config):
         raise MMTError(f"{path}: its settings use no images, its model does. Correct the file.")
 
 

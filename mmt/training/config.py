@@ -114,11 +114,6 @@ class ObjectivesSection:
     faithful: Weight = 0.0
     """Stays near what the model of ``start.model`` says without the image."""
 
-    def used(self) -> dict[str, float]:
-        """The weights of those beside translation that are not 0."""
-        names = ("classification", "regression", "contrastive", "imagination", "masked", "faithful")
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
-
 
 @dataclass(kw_only=True, config=STRICT)
 class StartSection:
@@ -173,7 +168,8 @@ class RegimeSection:
     """The last updates, over which the learning rate goes to zero; an interrupted run may be given some, too."""
 
     score: Literal["bleu", "exact", "loss", "accuracy", "mae", "recall"] | None = None
-    """What ``best`` means, on the validation split; null goes by what is learnt, see ``TrainConfig.score``."""
+    """What ``best`` means, on the validation split; null follows the objectives: BLEU if the model translates,
+    else the first that applies of accuracy, mean absolute error and recall."""
 
     patience: Count | None = 10
     """Validations without a better score before training stops; null never stops early."""
@@ -214,33 +210,3 @@ class TrainConfig:
 
     stack: dict[Text, dict[Text, Any]] = field(default_factory=dict)
     """fairseq2's own sections ``trainer``, ``gang``, ``common``, for FSDP, profilers and the like."""
-
-    @property
-    def needs_features(self) -> bool:
-        return self.model.fusion != "none" or bool({"contrastive", "imagination"} & set(self.heads))
-
-    @property
-    def writes(self) -> bool:
-        """Whether the model learns to write: else its decoder, if it has one, is for labels and scores."""
-        used = self.objectives.used()
-        beside = any(one.task == "translation" for one in self.beside)
-        return bool(self.objectives.translation or beside or {"masked", "faithful", "imagination"} & set(used))
-
-    @property
-    def score(self) -> str:
-        """What ``best`` means: BLEU of a model that writes; else the first of accuracy, mean absolute error and
-        recall that its objectives allow."""
-        if self.regime.score is not None:
-            return self.regime.score
-        used = self.objectives.used()
-        scores = {"classification": "accuracy", "regression": "mae", "contrastive": "recall"}
-        return "bleu" if self.writes else next(scores[name] for name in scores if name in used)
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """The objectives that have weights of their own."""
-        wanted = set(self.objectives.used())
-        if any(one.task == "retrieval" for one in self.beside):
-            wanted.add("contrastive")
-        known = ("contrastive", "imagination", "classification", "regression")
-        return tuple(name for name in known if name in wanted)

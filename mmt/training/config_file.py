@@ -14,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from mmt.errors import MMTError, nearest
 from mmt.training.config import TrainConfig
-from mmt.training.config_checks import check_values
 
 _Config = TypeVar("_Config")
 
@@ -64,6 +63,9 @@ def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig
     where = "--config" if path is None else str(path)
     tree = override({}, overrides) if path is None else read_tree(path, overrides)
     config = validated(TrainConfig, tree, where)
+    # Loads torch, so only now: mistakes in keys and types are reported at once.
+    from mmt.training.config_checks import check_values
+
     check_values(config, where)
     return config
 

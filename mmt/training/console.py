@@ -1,27 +1,28 @@
-"""What a training run says in the terminal: one calm line a report, and nothing of fairseq2's own log."""
+"""What a training run prints in the terminal: one line a report, and nothing of fairseq2's own log."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fairseq2.metrics.recorders import MetricRecorder
 from fairseq2.utils.rich import get_error_console
 
-from mmt.io.atomic import disk_error
+from mmt.io.disk import disk_error
 from mmt.io.terminal import console
 from mmt.training.tasks import SCORES
 
 
 class ConsoleRecorder(MetricRecorder):
-    """One calm line a report; the full figures are in ``metrics/*.jsonl``, ``logs/`` and TensorBoard's ``tb/``.
+    """Prints one line a report; ``metrics/*.jsonl``, ``logs/`` and TensorBoard's ``tb/`` have all figures.
 
     Args:
-        losses: names of what is learnt beside translation.
+        losses: names of the losses beside translation's.
     """
 
     def __init__(self, num_steps: int, losses: Iterable[str] = ()) -> None:
@@ -50,7 +51,7 @@ class ConsoleRecorder(MetricRecorder):
             exact = f"{value('exact'):.1f} % exact"
             scores = f"loss {value('nll_loss'):.3f}  BLEU {value('bleu'):.2f}, {exact} (greedy)"
             if "bleu" not in values:
-                scores = "  ".join(f"{name} {value(name):.3f}" for name in SCORES.values() if name in values)
+                scores = "  ".join(f"{name} {value(name):.3f}" for name in SCORES if name in values)
             line = f"{head}  [bold]valid[/]  {scores}  {images}"
         self._console.print(line, soft_wrap=True)
 
@@ -58,46 +59,57 @@ class ConsoleRecorder(MetricRecorder):
         pass
 
 
-class quiet_fairseq2:  # noqa: N801  # reads as a statement: with quiet_fairseq2()
-    """Keeps fairseq2's log out of the terminal and the environment, with its secrets, out of the log file."""
+@contextlib.contextmanager
+def quiet_fairseq2() -> Iterator[None]:
+    """Keeps fairseq2's log out of the terminal, and the environment, with its secrets, out of the log file.
 
-    def __enter__(self) -> None:
-        logger = logging.getLogger("fairseq2")
-        logger.addFilter(_no_environment)
-        logger.propagate = False  # its file handler is its own; the terminal's is the root's
-        logger.setLevel(logging.INFO)
-        logging.getLogger().addFilter(_no_zeros)
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        show = warnings.showwarning
+    What it changes in the process, of ``logging``, ``warnings`` and ``threading``, is restored at the end.
+    """
+    ours, root = logging.getLogger("fairseq2"), logging.getLogger()
+    before = (ours.propagate, ours.level, logging.raiseExceptions, threading.excepthook)
+    ours.addFilter(_is_no_environment)
+    root.addFilter(_is_no_empty_mean)
+    ours.propagate = False  # its file handler is its own; the terminal's is the root's
+    ours.setLevel(logging.INFO)
+    logging.raiseExceptions = False  # a log file on a full disk
+    threading.excepthook = _in_a_line(threading.excepthook)
+    try:
+        with warnings.catch_warnings():
+            show = warnings.showwarning
 
-        def without_its_own(message: Warning | str, category: type[Warning], *more: Any) -> None:
-            if not issubclass(category, DeprecationWarning):  # it turns on those that it causes itself
-                show(message, category, *more)
+            def show_others(message: Warning | str, category: type[Warning], *more: Any) -> None:
+                if not issubclass(category, DeprecationWarning):  # fairseq2 turns on those that it causes itself
+                    show(message, category, *more)
 
-        warnings.showwarning = without_its_own  # type: ignore[assignment]  # passes the rest on as it is
-        logging.raiseExceptions = False  # a log file on a full disk
-        self._thread_failed = threading.excepthook
-        threading.excepthook = self._in_a_line
+            warnings.showwarning = show_others  # type: ignore[assignment]  # passes all arguments on
+            yield
+    finally:
+        ours.propagate, level, logging.raiseExceptions, threading.excepthook = before
+        ours.setLevel(level)
+        ours.removeFilter(_is_no_environment)
+        root.removeFilter(_is_no_empty_mean)
 
-    def _in_a_line(self, failed: threading.ExceptHookArgs) -> None:
-        """TensorBoard writes in a thread, where a full disk ends nothing but that."""
-        if (said := disk_error(failed.exc_value)) is None:
-            self._thread_failed(failed)
+
+def _in_a_line(usual: Any) -> Any:
+    """Handles a full disk in TensorBoard's thread, which ends only that thread, with one line and no traceback.
+
+    Args:
+        usual: what handles other errors.
+    """
+
+    def handle(failed: threading.ExceptHookArgs) -> None:
+        full = disk_error(failed.exc_value)
+        if full is None:
+            usual(failed)
         else:
-            console(err=True).print(f"TensorBoard's files are not written any more ({said.strerror}).")
+            console(err=True).print(f"TensorBoard's files are not written any more ({full.strerror}).")
 
-    def __exit__(self, *_: object) -> None:
-        threading.excepthook = self._thread_failed
-        logging.raiseExceptions = True
-        self._warnings.__exit__(None, None, None)
-        logging.getLogger("fairseq2").removeFilter(_no_environment)
-        logging.getLogger().removeFilter(_no_zeros)
+    return handle
 
 
-def _no_environment(record: logging.LogRecord) -> bool:
+def _is_no_environment(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("Environment Variables")
 
 
-def _no_zeros(record: logging.LogRecord) -> bool:
+def _is_no_empty_mean(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("No calls to update()")  # torcheval's, of a mean that is 0

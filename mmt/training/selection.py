@@ -1,7 +1,8 @@
-"""What becomes of a run's checkpoints: the best one or their average, chosen on validation, as a model folder."""
+"""From checkpoints to the model folder: the best one or the average of the last ones, chosen on validation."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,30 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from mmt.data.batch import Batch
+from mmt.data.batch import Batch, collate
+from mmt.data.buckets import length_batches
+from mmt.data.dataset import read_info
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
+from mmt.io.terminal import console
 from mmt.io.text_files import parse_json
+from mmt.io.versions import versions
+from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
+from mmt.model.folder import save_model
+from mmt.model.fusion import find_fusion
 from mmt.model.model import MMTModel
-from mmt.training.checkpoints import checkpoint_steps, load_weights, score_of
-from mmt.training.tasks import validation_score
+from mmt.training.checkpoints import checkpoint_score, checkpoint_steps, load_weights
+from mmt.training.config_file import tree_of
+from mmt.training.run import Run
+from mmt.training.tasks import SCORES, score_of
+from mmt.training.validation import validation_score
 
 
 def average(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """The mean of several state dicts, tensor by tensor."""
     return {
-        # what is no fraction, such as a count of batches, is the last one's
+        # integers, such as a number of batches, are the last one's
         name: torch.stack([state[name] for state in states]).mean(dim=0) if value.is_floating_point() else value
         for name, value in states[-1].items()
     }
@@ -41,13 +52,13 @@ def choose(
     beam_size: int,
     length_penalty: float,
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-    """Compares the best checkpoint with the average of the last ones by what the run goes by.
+    """Compares the best checkpoint with the average of the last ones on the validation split.
 
     Args:
         output: the run's folder.
         batches: the validation split.
-        score: see ``TrainConfig.score``; a model that writes is compared by BLEU of beam search.
-        every: updates between two checkpoints; those between, and not the last, were made because of a signal.
+        score: see ``mmt.training.tasks.score_of``.
+        every: updates between two checkpoints. Others, but for the last, were made because of a signal.
         keep_last: how many checkpoints are averaged.
     Returns:
         The better weights, and the score of each candidate by its description, the winner first.
@@ -56,7 +67,7 @@ def choose(
     if not steps:
         raise MMTError(f"{output}: no checkpoint was written. Remove the folder and train again.")
     steps = [step for step in steps if step % every == 0 or step == steps[-1]]
-    best = _best_step(output, steps)
+    best = _best_step(output, steps, keep_last)
     candidates = {f"best checkpoint (step {best:,})": [best]}
     last = steps[-keep_last:]
     if len(last) > 1:
@@ -64,22 +75,119 @@ def choose(
     model = MMTModel(config).eval()
     weights: dict[str, dict[str, torch.Tensor]] = {}
     scores: dict[str, float] = {}
-    console = Console(stderr=True)
     for name, chosen in candidates.items():
         weights[name] = average([load_weights(output, step) for step in chosen])
         model.load_state_dict(weights[name])
-        reading = track(batches, f"validating: {name}", console=console, transient=True)
+        reading = track(batches, f"validating: {name}", console=Console(stderr=True), transient=True)
         scores[name] = validation_score(
             model, reading, tokenizer, score=score, beam_size=beam_size, length_penalty=length_penalty
         )
-    ranked = sorted(scores, key=lambda name: scores[name], reverse=score != "mae")
+    ranked = sorted(
+        scores, key=lambda name: scores[name], reverse=score not in SCORES or SCORES[score].higher_is_better
+    )
     return weights[ranked[0]], {name: scores[name] for name in ranked}
 
 
-def _best_step(output: Path, steps: list[int]) -> int:
-    """The kept checkpoint with the best validation score; fairseq2 keeps scores with the higher the better."""
-    scores = {step: score for step in steps if (score := score_of(output, step)) is not None}
-    return max(scores, key=lambda step: scores[step]) if scores else steps[-1]
+def _best_step(output: Path, steps: list[int], keep_last: int) -> int:
+    """The checkpoint with the best validation score, which fairseq2 writes so that higher is better.
+
+    Of checkpoints with equal scores it is the first that an uninterrupted run would have kept: the last
+    ``keep_last``, and the last of the best. An interrupted run may have kept more.
+    """
+    scores = {step: score for step in steps if (score := checkpoint_score(output, step)) is not None}
+    if not scores:
+        return steps[-1]
+    kept = {*steps[-keep_last:], max(scores, key=lambda step: (scores[step], step))}
+    return max((step for step in scores if step in kept), key=lambda step: scores[step])
+
+
+def export_best(run: Run) -> None:
+    """Makes the model folder from the checkpoints that score best on the validation split.
+
+    Raises:
+        MMTError: there is no checkpoint, or one is damaged.
+    """
+    decoding, regime, score = run.config.decoding, run.config.regime, score_of(run.config)
+    lengths = [(len(e.source) + 1, len(e.target) + 1) for e in run.valid_set]
+    batches = [
+        collate([run.valid_set[i] for i in batch], run.features)
+        for batch in length_batches(lengths, run.config.data.max_tokens)
+    ]
+    weights, scores = choose(
+        run.output,
+        run.model_config(),
+        batches,
+        run.tokenizer,
+        score=score,
+        every=regime.validate_every,
+        keep_last=regime.keep_last,
+        beam_size=decoding.beam_size,
+        length_penalty=decoding.length_penalty,
+    )
+    out = console(err=True)
+    writes = run.objectives.writes
+    metric = "exact" if score == "exact" else "BLEU" if writes else score
+    for name, value in scores.items():
+        with_beam = f" (beam {decoding.beam_size})" if writes else ""
+        out.print(f"validation {metric} {value:.2f}{with_beam}  {name}", soft_wrap=True)
+    winner = next(iter(scores))
+    card = _card(run, winner, {f"validation_{metric.lower()}": round(scores[winner], 2)})
+    save_model(run.output / "model", weights, run.output / "tokenizer.model", card, run.training_pieces())
+    out.print(f"model: {run.output / 'model'}  ({winner})", soft_wrap=True)
+
+
+def _card(run: Run, weights: str, score: dict[str, float]) -> ModelCard:
+    """``weights`` describes the checkpoints that were chosen."""
+    # Without a fusion, only a retrieval model uses images after training.
+    uses_images = run.config.model.fusion != "none" or "contrastive" in run.objectives.heads
+    return ModelCard(
+        config=asdict(run.model_config()),
+        source_lang=run.info.source_lang,
+        target_lang=run.info.target_lang,
+        features=run.features.signature if run.features is not None and uses_images else None,
+        decoding=asdict(run.config.decoding),
+        labels=run.labels,
+        training={
+            "data": run.info.name,
+            "data_checksum": run.info.splits[run.config.data.train_split].checksum,
+            "probe": run.info.probe,
+            **_special_settings(run),
+            "sentences": len(run.train_set),
+            "images_in_use": run.num_with_image,
+            "seed": run.config.seed,
+            "weights": weights,
+            **score,
+            "versions": versions("torch", "fairseq2"),
+            "config": tree_of(run.config),
+            **totals(run.output),
+        },
+    )
+
+
+def _special_settings(run: Run) -> dict[str, Any]:
+    """What the card says only of a run with other objectives, additional datasets, or a model to start from."""
+    config = run.config
+    special: dict[str, Any] = {}
+    if run.objectives.weights or config.objectives.translation != 1.0:
+        special["objectives"] = {"translation": config.objectives.translation, **run.objectives.weights}
+    module = getattr(find_fusion(config.model.fusion), "__module__", "mmt.model.fusion")
+    if module != "mmt.model.fusion":
+        special["fusion_module"] = module  # must be imported before the model can be loaded
+    if config.images.dropout_p:
+        special["image_dropout_p"] = config.images.dropout_p
+    if config.beside:
+        infos = [read_info(one.data) for one in config.beside]
+        special["beside"] = [
+            {"data": info.name, "task": one.task, "weight": one.weight, "probe": info.probe}
+            for one, info in zip(config.beside, infos, strict=True)
+        ]
+    if run.start is not None:
+        special["start"] = {
+            "fusion": run.start.config["fusion"],
+            "seed": run.start.training.get("seed"),
+            "freeze_text": config.start.freeze_text,
+        }
+    return special
 
 
 _TOTALS = ("Data Time", "Compute Time", "Total Time", "num_target_tokens", "total_num_target_tokens")

@@ -1,27 +1,25 @@
-"""What is trained and how it is judged: batch -> loss, batch -> metrics."""
+"""What a model is trained for: one ``Task`` each, with its head, loss and validation score, in the dict ``TASKS``.
+
+A new task is a class here, a head in ``mmt.model.heads`` if it has weights of its own, and its weight in
+``mmt.training.config.ObjectivesSection``, under the task's name.
+
+Legend: N sentences, P sentences with an image, D model width.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property, partial
 from typing import Any
 
-import fairseq2.recipe  # before fairseq2.evaluator, which imports it in a circle  # noqa: F401
 import torch
-from fairseq2.evaluator import EvalUnit
-from fairseq2.metrics import Mean, MetricBag, Sum
-from fairseq2.trainer import TrainUnit
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmt.data.batch import Batch
-from mmt.data.tokenizer import EOS, Tokenizer
-from mmt.inference.beam import beam_search
-from mmt.inference.search import SearchOptions
-from mmt.metrics.languages import is_unspaced
 from mmt.metrics.retrieval import mean_recall
 from mmt.model.model import MMTModel, Objective
-from mmt.model.stepping import StepDecoder
+from mmt.training.config import ObjectivesSection, TrainConfig
 from mmt.training.objectives import (
     classification,
     contrastive,
@@ -34,284 +32,308 @@ from mmt.training.objectives import (
     sentence_means,
 )
 
-LABELLED = ("classification", "regression")
-SCORES = {"classification": "accuracy", "regression": "mae", "contrastive": "recall"}
-"""What each head is judged by."""
 
-_OBJECTIVES = {"contrastive": contrastive, "imagination": imagination, "masked": masked_words}
-_BLEU_COUNTS = [f"bleu_{kind}_{order}" for kind in ("counts", "totals") for order in range(1, 5)] + [
-    "bleu_length_hypothesis",
-    "bleu_length_reference",
-]
+@dataclass
+class Pass:
+    """A batch in a model, and what several tasks compute of it, computed once."""
+
+    model: MMTModel
+    batch: Batch
+
+    @cached_property
+    def state(self) -> Tensor:
+        """(N, D), what labels and scores are predicted from."""
+        batch = self.batch
+        return self.model.represent(batch.source, batch.source_lens, batch.image, batch.image_pad)
+
+    @property
+    def label(self) -> Tensor:
+        assert self.batch.label is not None  # noqa: S101  # collate() makes one
+        return self.batch.label
+
+    @property
+    def score(self) -> Tensor:
+        assert self.batch.score is not None  # noqa: S101
+        return self.batch.score
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """What a step minimises: the weights of the objectives, and of what is learnt beside.
+class Task:
+    """Something that a model is trained for."""
 
-    translation: of the cross-entropy of a target token, which the other weights are relative to.
-    objectives: of those of ``mmt.training.objectives``, by name.
-    beside: task and weight of each batch that stands beside one.
-    teacher: the frozen text model of the objective ``faithful``.
+    name: str
+    """Of its weight in ``objectives``, of its head, and of its loss in reports."""
+
+    has_head: bool = False
+    """Whether it has weights of its own, ``model.heads[name]``."""
+
+    writes: bool = False
+    """Whether it serves to translate: a model without such a task has no use for generating text."""
+
+    needs_images: bool = False
+    """Whether it wants image features even if the model's fusion is ``none``."""
+
+    column: str | None = None
+    """The setting of ``data`` that names the column which it learns."""
+
+    score: str | None = None
+    """What validation judges it by, if a run without translation goes by it; see ``evaluate``."""
+
+    higher_is_better: bool = True
+
+    def loss(self, given: Pass, objectives: Objectives) -> Tensor:
+        """The mean loss of a batch: over sentences or pairs, or over tokens where it predicts tokens."""
+        raise NotImplementedError
+
+    def outputs(self, given: Pass) -> dict[str, Tensor]:
+        """What ``evaluate`` needs of a batch: tensors with one row a sentence, or none at all."""
+        raise NotImplementedError
+
+    def evaluate(self, outputs: Mapping[str, Tensor], image_ids: Sequence[str]) -> float:
+        """The validation score of a split, from the ``outputs`` of its batches, joined.
+
+        Args:
+            image_ids: of the sentences that have an image, in order.
+        """
+        raise NotImplementedError
+
+
+class Translation(Task):
+    """The target sentence; judged by translating (``mmt.training.validation``)."""
+
+    name = "translation"
+    writes = True
+    score = "bleu"
+
+    def loss(self, given: Pass, objectives: Objectives) -> Tensor:
+        loss, _ = given.model.cross_entropy(given.batch, objectives.label_smoothing)
+        return loss / given.batch.num_target_tokens
+
+
+class Classification(Task):
+    """The label of sentence and image.
+
+    ``accuracy``: share of correct labels, in [0, 100]; a label that the model does not know is wrong.
     """
 
-    label_smoothing: float
-    translation: float = 1.0
-    objectives: Mapping[str, float] = field(default_factory=dict)
-    beside: Sequence[tuple[str, float]] = ()
-    teacher: MMTModel | None = None
-    writes: bool = True
-    """Whether the target is learnt, at whatever weight; else losses are means over sentences, not tokens."""
-    hardest: bool = False
-    """Whether ``contrastive`` looks at the hardest negatives only."""
+    name = "classification"
+    has_head = True
+    column = "label"
+    score = "accuracy"
 
-    def weights(self) -> dict[str, float]:
-        """By the name under which a metric reports it: ``contrastive``, ``beside_0_retrieval``."""
-        beside = {f"beside_{n}_{task}": weight for n, (task, weight) in enumerate(self.beside)}
-        return {**self.objectives, **beside}
+    def loss(self, given: Pass, objectives: Objectives) -> Tensor:
+        return classification(given.model.heads[self.name](given.state), given.label, objectives.label_smoothing)
 
-    def all_losses(self) -> list[Objective]:
-        """What a step computes: the loss of translation, if it is learnt, and ``losses``."""
-        return [
-            *([partial(translation, label_smoothing=self.label_smoothing)] if self.writes else []),
-            self.losses,
-        ]
+    def outputs(self, given: Pass) -> dict[str, Tensor]:
+        return {"logits": given.model.heads[self.name](given.state), "label": given.label}
 
-    def losses(self, model: MMTModel, batch: Batch) -> dict[str, Tensor]:
-        """The mean loss of each of ``weights``."""
-        found = {}
-        read = None
-        for name in self.objectives:
-            if name in LABELLED:
-                if read is None:  # once for both
-                    read = model.represent(batch.source, batch.source_lens, batch.image, batch.image_pad)
-                found[name] = self._labelled(name, model.heads[name](read), batch)
-            elif name == "contrastive" and self.hardest:
-                found[name] = hardest_negative(model, batch)
-            elif name == "faithful":
-                assert self.teacher is not None  # noqa: S101
-                found[name] = faithfulness(model, self.teacher, batch)
-            else:
-                found[name] = _OBJECTIVES[name](model, batch)
-        for number, ((task, _), part) in enumerate(zip(self.beside, batch.beside, strict=True)):
-            if task == "translation":
-                loss = translation(model, part, self.label_smoothing)["translation"] / part.num_target_tokens
-            else:
-                loss = contrastive(model, part)
-            found[f"beside_{number}_{task}"] = loss
-        return found
-
-    def _labelled(self, name: str, output: Tensor, batch: Batch) -> Tensor:
-        assert batch.label is not None  # noqa: S101
-        assert batch.score is not None  # noqa: S101
-        if name == "classification":
-            return classification(output, batch.label, self.label_smoothing)
-        return regression(output[:, 0], batch.score)
+    def evaluate(self, outputs: Mapping[str, Tensor], image_ids: Sequence[str]) -> float:
+        return 100 * float((outputs["logits"].argmax(1) == outputs["label"]).double().mean())
 
 
-class Training(TrainUnit[Batch]):
-    """Label-smoothed cross-entropy of the target given source and image, and what else is to be learnt."""
+class Regression(Task):
+    """The score of sentence and image. ``mae``: mean absolute error."""
 
-    def __init__(self, model: nn.Module, learnt: Learnt) -> None:
-        self._model, self._learnt, self._weights = model, learnt, learnt.weights()
-        self._objectives = learnt.all_losses()
+    name = "regression"
+    has_head = True
+    column = "score"
+    score = "mae"
+    higher_is_better = False
 
-    def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
-        for name in ("loss", *(["nll_loss"] if self._learnt.writes else []), *self._weights):
-            metric_bag.add(name, Mean())
-        for name in ("num_target_tokens", "num_sentences", "num_images", "total_num_target_tokens"):
-            metric_bag.add(name, Sum())
+    def loss(self, given: Pass, objectives: Objectives) -> Tensor:
+        return regression(given.model.heads[self.name](given.state)[:, 0], given.score)
 
-    def process_batch(self, batch: Batch, metric_bag: MetricBag) -> tuple[Tensor, int]:
-        found = self._model(batch, self._objectives)
-        if self._learnt.writes:
-            count = tokens = batch.num_target_tokens
-            loss = self._learnt.translation * found["translation"]
-            metric_bag.get("nll_loss", Mean).update(found["nll"] / tokens, weight=tokens)
-        else:
-            count, tokens, loss = len(batch.source), 0, 0.0
-        for name, weight in self._weights.items():
-            loss = loss + count * weight * found[name]
-            metric_bag.get(name, Mean).update(found[name].detach(), weight=count)
-        metric_bag.get("loss", Mean).update(loss.detach() / count, weight=count)
-        metric_bag.get("num_target_tokens", Sum).update(tokens)
-        metric_bag.get("total_num_target_tokens", Sum).update(tokens)
-        metric_bag.get("num_sentences", Sum).update(len(batch.source))
-        metric_bag.get("num_images", Sum).update(batch.num_images)
-        return loss, count
+    def outputs(self, given: Pass) -> dict[str, Tensor]:
+        return {"predicted": given.model.heads[self.name](given.state)[:, 0], "true": given.score}
+
+    def evaluate(self, outputs: Mapping[str, Tensor], image_ids: Sequence[str]) -> float:
+        known = ~outputs["true"].isnan()
+        return float((outputs["predicted"][known] - outputs["true"][known]).abs().double().mean())
 
 
-class TranslationValidation(EvalUnit[Batch]):
-    """Cross-entropy, and BLEU and exact match of greedy translations, on a validation split."""
+class Contrastive(Task):
+    """Which image belongs to the sentence: retrieval.
 
-    def __init__(self, model: nn.Module, translator: MMTModel, tokenizer: Tokenizer) -> None:
-        self._model, self._translator, self._tokenizer = model, translator, tokenizer
-        self._hypotheses: list[str] = []
-        self._references: list[str] = []
-
-    def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
-        self._hypotheses, self._references = [], []
-        self._decoder = StepDecoder(self._translator)  # of the weights as they are now
-        for name in ("nll_loss", "exact"):
-            metric_bag.add(name, Mean())
-        for name in ("num_sentences", "num_images", *_BLEU_COUNTS):
-            metric_bag.add(name, Sum())
-
-    def process_batch(self, batch: Batch, metric_bag: MetricBag) -> None:
-        tokens, found = batch.num_target_tokens, self._model(batch, [translation])
-        metric_bag.get("nll_loss", Mean).update(found["nll"] / tokens, weight=tokens)
-        metric_bag.get("num_sentences", Sum).update(len(batch.source))
-        metric_bag.get("num_images", Sum).update(batch.num_images)
-        for hypotheses in beam_search(self._decoder, batch, SearchOptions(beam_size=1)):
-            self._hypotheses.append(self._tokenizer.decode(hypotheses[0].ids))
-        self._references += references(batch, self._tokenizer)
-
-    def finalize(self, metric_bag: MetricBag) -> None:
-        # Counts, not scores, are summed over the processes: BLEU is not a mean.
-        if not self._hypotheses:
-            return
-        metric_bag.get("exact", Mean).update(
-            exact_match(self._hypotheses, self._references), weight=len(self._references)
-        )
-        score = validation_bleu(self._hypotheses, self._references)
-        counts = [*score.counts, *score.totals, score.sys_len, score.ref_len]
-        for name, count in zip(_BLEU_COUNTS, counts, strict=True):
-            metric_bag.get(name, Sum).update(count)
-
-    def process_metric_values(self, values: MutableMapping[str, object]) -> None:
-        from sacrebleu import BLEU
-
-        counts = [int(float(values.pop(name))) for name in _BLEU_COUNTS]  # type: ignore[arg-type]
-        values["bleu"] = BLEU.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9]).score
-
-
-class LabelValidation(EvalUnit[Batch]):
-    """What labels, scores or vectors of sentences and images are worth, on a validation split.
-
-    The metric ``score`` is the one that the run goes by, the higher the better: ``-mae`` for ``mae``.
+    ``recall``: mean of recall at 1, 5 and 10, texts to images and images to texts, in [0, 100] (VSE++'s rsum / 6).
     """
 
-    def __init__(self, model: MMTModel, score: str) -> None:
-        self._model, self._score = model, score
-        self._outputs: list[HeadOutputs] = []
+    name = "contrastive"
+    has_head = True
+    needs_images = True
+    score = "recall"
 
-    def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
-        self._outputs = []
-        for name in ("score", *(SCORES[head] for head in SCORES if head in self._model.heads)):
-            metric_bag.add(name, Mean())
-        for name in ("num_sentences", "num_images"):
-            metric_bag.add(name, Sum())
+    def loss(self, given: Pass, objectives: Objectives) -> Tensor:
+        compare = hardest_negative if objectives.hardest_negatives else contrastive
+        return compare(given.model, given.batch)
 
-    def process_batch(self, batch: Batch, metric_bag: MetricBag) -> None:
-        self._outputs.append(head_outputs(self._model, batch))
-        metric_bag.get("num_sentences", Sum).update(len(batch.source))
-        metric_bag.get("num_images", Sum).update(batch.num_images)
-
-    def finalize(self, metric_bag: MetricBag) -> None:
-        if not self._outputs:
-            return
-        # Of several processes each scores its share, and the mean is taken. That is exact for labels; recall is
-        # among the share's images, so compare it within a run only.
-        num = sum(len(part.values["label"]) for part in self._outputs)
-        for name, value in head_scores(self._outputs).items():
-            metric_bag.get(name, Mean).update(value, weight=num)
-            if name == self._score:
-                metric_bag.get("score", Mean).update(-value if name == "mae" else value, weight=num)
-
-    def process_metric_values(self, values: MutableMapping[str, object]) -> None:
-        pass
-
-
-@dataclass(frozen=True)
-class HeadOutputs:
-    """Of a batch, what the model's heads say and what is true, and the images of the sentences that have one."""
-
-    values: dict[str, Tensor]
-    image_ids: list[str]
-
-
-@torch.inference_mode()
-def head_outputs(model: MMTModel, batch: Batch) -> HeadOutputs:
-    """All that ``head_scores`` needs of a batch."""
-    assert batch.label is not None  # noqa: S101
-    assert batch.score is not None  # noqa: S101
-    found = {"label": batch.label, "truth": batch.score}
-    labelled = [name for name in LABELLED if name in model.heads]
-    if labelled:
-        read = model.represent(batch.source, batch.source_lens, batch.image, batch.image_pad)
-        found |= {name: model.heads[name](read) for name in labelled}
-    if "contrastive" in model.heads and batch.image is not None:
-        head: Any = model.heads["contrastive"]
+    def outputs(self, given: Pass) -> dict[str, Tensor]:
+        model, batch = given.model, given.batch
+        if batch.image is None:
+            return {}
+        head: Any = model.heads[self.name]
         pad = batch.image_pad
         has = torch.ones(len(batch.source), dtype=torch.bool) if pad is None else ~pad.all(dim=1)
-        found["texts"] = head.embed_text(sentence_means(model, batch))[has]
-        found["images"] = head.embed_image(image_means(model, batch))[has]
-    return HeadOutputs({name: value.cpu() for name, value in found.items()}, batch.image_ids)
+        return {
+            "texts": head.embed_text(sentence_means(model, batch))[has],
+            "images": head.embed_image(image_means(model, batch))[has],
+        }
+
+    def evaluate(self, outputs: Mapping[str, Tensor], image_ids: Sequence[str]) -> float:
+        return 100 * mean_recall(outputs["texts"].numpy(), outputs["images"].numpy(), image_ids)
 
 
-def head_scores(outputs: Sequence[HeadOutputs]) -> dict[str, float]:
-    """Scores of whole sets, by ``head_outputs`` of their batches.
+class Imagination(Task):
+    """The image's vector, from the sentence alone."""
 
-    accuracy: share of labels that are right, in [0, 100]; a label that the model does not know is wrong.
-    mae: mean absolute error of the scores.
-    recall: mean of recall at 1, 5 and 10, texts to images and images to texts, in [0, 100] (VSE++'s rsum / 6).
+    name = "imagination"
+    has_head = True
+    writes = True
+    needs_images = True
+
+    def loss(self, given: Pass, objectives: Objectives) -> Tensor:
+        return imagination(given.model, given.batch)
+
+
+class MaskedWords(Task):
+    """Masked source tokens, with the image's help."""
+
+    name = "masked"
+    writes = True
+
+    def loss(self, given: Pass, objectives: Objectives) -> Tensor:
+        return masked_words(given.model, given.batch)
+
+
+class Faithfulness(Task):
+    """The translations of a frozen text-only model, the teacher."""
+
+    name = "faithful"
+    writes = True
+
+    def loss(self, given: Pass, objectives: Objectives) -> Tensor:
+        assert objectives.teacher is not None  # noqa: S101  # the configuration is checked
+        return faithfulness(given.model, objectives.teacher, given.batch)
+
+
+_TASKS = (
+    Translation,
+    Classification,
+    Regression,
+    Contrastive,
+    Imagination,
+    MaskedWords,
+    Faithfulness,
+)
+TASKS: dict[str, Task] = {kind.name: kind() for kind in _TASKS}
+"""By name. If several apply, a run without translation goes by the score of the first."""
+
+SCORES: dict[str, Task] = {task.score: task for task in TASKS.values() if task.score and not task.writes}
+"""The tasks that a run without translation may go by, by the name of their score."""
+
+BESIDE: dict[str, Task] = {"translation": TASKS["translation"], "retrieval": TASKS["contrastive"]}
+"""What the datasets of ``beside`` may be for, by the name of the setting ``task``."""
+
+_HEADS = ("contrastive", "imagination", "classification", "regression")  # in a model's configuration
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What a run minimises: a weighted sum of the losses of tasks.
+
+    Translation's loss is a sum over target tokens, so the other weights are relative to a token's.
     """
-    whole = {name: torch.cat([part.values[name] for part in outputs]) for name in outputs[0].values}
-    scores = {}
-    if "classification" in whole:
-        scores["accuracy"] = 100 * float((whole["classification"].argmax(1) == whole["label"]).double().mean())
-    if "regression" in whole:
-        known = ~whole["truth"].isnan()
-        scores["mae"] = float((whole["regression"][known, 0] - whole["truth"][known]).abs().double().mean())
-    if "texts" in whole and len(whole["texts"]):
-        ids = [name for part in outputs for name in part.image_ids]
-        scores["recall"] = 100 * mean_recall(whole["texts"].numpy(), whole["images"].numpy(), ids)
-    return scores
+
+    translation: float = 1.0
+    """The weight of translation."""
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """The weights of the other tasks, by name."""
+
+    beside: Sequence[tuple[str, float]] = ()
+    """Name (see ``BESIDE``) and weight of the task of each additional dataset."""
+
+    label_smoothing: float = 0.0
+
+    hardest_negatives: bool = False
+    """Whether retrieval is trained on the hardest negatives only."""
+
+    teacher: MMTModel | None = None
+    """The frozen text model of ``faithful``."""
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Objectives:
+        """The objectives of a run, still without the teacher."""
+        return cls(
+            config.objectives.translation,
+            used_weights(config.objectives),
+            [(one.task, one.weight) for one in config.beside],
+            config.optimizer.label_smoothing,
+            config.objectives.negatives == "hardest",
+        )
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Weights without translation's, by the name that reports use: ``contrastive``, ``beside_0_retrieval``."""
+        beside = {f"beside_{number}_{task}": weight for number, (task, weight) in enumerate(self.beside)}
+        return {**self.weights, **beside}
+
+    def computed(self) -> list[Objective]:
+        """What one forward pass of training computes: ``translation`` if the model translates, and ``losses``."""
+        first = [partial(translation, label_smoothing=self.label_smoothing)] if self.writes else []
+        return [*first, self.losses]
+
+    def losses(self, model: MMTModel, batch: Batch) -> dict[str, Tensor]:
+        """The mean loss of each of ``loss_weights``."""
+        given = Pass(model, batch)
+        losses = {name: TASKS[name].loss(given, self) for name in self.weights}
+        for number, ((task, _), part) in enumerate(zip(self.beside, batch.beside, strict=True)):
+            losses[f"beside_{number}_{task}"] = BESIDE[task].loss(Pass(model, part), self)
+        return losses
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All that have a weight, or a dataset of their own."""
+        names = {*self.weights, *(BESIDE[task].name for task, _ in self.beside)}
+        if self.translation:
+            names.add("translation")
+        return [task for name, task in TASKS.items() if name in names]
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The tasks that have weights of their own, in the order of a model's configuration."""
+        return tuple(name for name in _HEADS if TASKS[name] in self.tasks)
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model learns to translate; else its decoder, if it has one, serves labels and scores."""
+        return any(task.writes for task in self.tasks)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether a task wants image features whatever the model's fusion is."""
+        return any(task.needs_images for task in self.tasks)
+
+    @property
+    def score(self) -> str:
+        """What the run is judged by unless told otherwise."""
+        if self.writes:
+            return "bleu"
+        return next(name for name, task in SCORES.items() if task in self.tasks)
 
 
-def references(batch: Batch, tokenizer: Tokenizer) -> list[str]:
-    """The batch's target sentences as text."""
-    return [tokenizer.decode([i for i in row if i != EOS]) for row in batch.target.tolist()]
+def used_weights(section: ObjectivesSection) -> dict[str, float]:
+    """The weights of the tasks beside translation that are not 0, in the section's order."""
+    names = [one.name for one in fields(section) if one.name in TASKS and one.name != "translation"]
+    return {name: getattr(section, name) for name in names if getattr(section, name)}
 
 
-def validation_score(
-    model: MMTModel,
-    batches: Iterable[Batch],
-    tokenizer: Tokenizer,
-    *,
-    score: str,
-    beam_size: int,
-    length_penalty: float,
-) -> float:
-    """What a finished model is worth on ``batches``, as its run goes by ``score``.
-
-    Of a model that writes, ``validation_bleu`` of beam search against the batches' own targets, or
-    ``exact_match``; else see ``head_scores``.
-    """
-    if not model.config.writes:
-        return head_scores([head_outputs(model, batch) for batch in batches])[score]
-    hypotheses: list[str] = []
-    truth: list[str] = []
-    decoder = StepDecoder(model)
-    for batch in batches:
-        found = beam_search(decoder, batch, SearchOptions(beam_size, length_penalty))
-        hypotheses += [tokenizer.decode(best[0].ids) for best in found]
-        truth += references(batch, tokenizer)
-    if score == "exact":
-        return exact_match(hypotheses, truth)
-    return float(validation_bleu(hypotheses, truth).score)
+def needs_features(config: TrainConfig) -> bool:
+    """Whether a run reads image features."""
+    return config.model.fusion != "none" or Objectives.of(config).needs_images
 
 
-def validation_bleu(hypotheses: Sequence[str], truth: Sequence[str]) -> Any:
-    """sacreBLEU (13a, cased, in [0, 100]); of characters where no spaces part the words of the references."""
-    from sacrebleu import corpus_bleu
-
-    return corpus_bleu(hypotheses, [truth], tokenize="char" if is_unspaced(truth) else "13a", force=True)
-
-
-def exact_match(hypotheses: Sequence[str], truth: Sequence[str]) -> float:
-    """Share of the hypotheses that are the reference to the letter, in [0, 100]; of answers to questions."""
-    return 100 * sum(a == b for a, b in zip(hypotheses, truth, strict=True)) / len(truth)
+def score_of(config: TrainConfig) -> str:
+    """What the best checkpoint of a run means: ``regime.score``, or what its objectives imply."""
+    return config.regime.score or Objectives.of(config).score
 
 
 def translation(model: MMTModel, batch: Batch, label_smoothing: float = 0.0) -> dict[str, Tensor]:

@@ -12,14 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-import mmt.training.run
+import mmt.training.run_data
 from mmt.data.batch import Example
 from mmt.data.reader import BatchReader
 from mmt.errors import MMTError
 from mmt.model.config import MMTConfig
 from mmt.model.model import MMTModel
-from mmt.training.checkpoints import BUFFERS, checkpoint_steps, fit_last_checkpoint, load_weights
+from mmt.training.checkpoints import BUFFERS, checkpoint_steps, load_weights
 from mmt.training.recipe import train
+from mmt.training.resharding import reshard_last_checkpoint
 from tests.worlds import PLAIN, assert_close_weights, assert_same_weights, begin, config, finish, reports
 
 FSDP = ("stack.trainer.data_parallelism=fsdp",)
@@ -101,7 +102,7 @@ def test_a_checkpoint_fits_any_number_and_comes_back_the_same(alone: Path, tmp_p
 
     before, weights = states(), load_weights(output, step)
     for processes, shards in ((3, 3), (7, 7), (4, 2), (2, 1), (1, 1)):
-        fit_last_checkpoint(output, processes=processes, shards=shards)
+        reshard_last_checkpoint(output, processes=processes, shards=shards)
         names = sorted(states())
         assert len([n for n in names if n.startswith("model/")]) == shards
         assert len([n for n in names if n.startswith("trainer/")]) == processes
@@ -124,7 +125,7 @@ def equal(one: object, other: object) -> bool:
 def test_a_new_process_draws_numbers_of_its_own(alone: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     shutil.copytree(alone / "checkpoints", output / "checkpoints")
-    fit_last_checkpoint(output, processes=3, shards=1)
+    reshard_last_checkpoint(output, processes=3, shards=1)
     files = sorted((output / "checkpoints" / "step_12" / "trainer").iterdir())
     drawn = set()
     totals = []
@@ -144,7 +145,7 @@ def test_a_killed_change_of_a_checkpoint_is_taken_back(alone: Path, tmp_path: Pa
     shutil.copytree(alone / "checkpoints", output / "checkpoints")
     folder = output / "checkpoints" / "step_12"
     folder.rename(folder.with_name(".step_12.replaced"))
-    fit_last_checkpoint(output, processes=1, shards=1)
+    reshard_last_checkpoint(output, processes=1, shards=1)
     assert checkpoint_steps(output)[-1] == 12
 
 
@@ -152,12 +153,12 @@ def test_a_killed_change_of_a_checkpoint_is_taken_back(alone: Path, tmp_path: Pa
 def test_a_missing_file_of_a_checkpoint_is_noticed(file: str, alone: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     shutil.copytree(alone / "checkpoints", output / "checkpoints")
-    fit_last_checkpoint(output, processes=3, shards=3)
+    reshard_last_checkpoint(output, processes=3, shards=3)
     folder = output / "checkpoints" / "step_12"
     (folder / file).unlink()
     before = sorted(folder.rglob("*"))
     with pytest.raises(MMTError, match=r"expected files numbered 0 to 2, found .*Remove .*step_12"):
-        fit_last_checkpoint(output, processes=1, shards=1)
+        reshard_last_checkpoint(output, processes=1, shards=1)
     assert sorted(folder.rglob("*")) == before
     if file.startswith("model"):
         with pytest.raises(MMTError, match=r"expected files numbered 0 to 2, found .*Remove .*step_12"):
@@ -195,7 +196,7 @@ def test_nobody_waits_for_ever_for_the_tokenizer(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where process 0 has ended before the others could meet it, or sees another folder."""
-    monkeypatch.setattr(mmt.training.run, "_LONGEST_WAIT", 0.3)
+    monkeypatch.setattr(mmt.training.run_data, "TOKENIZER_TIMEOUT", 0.3)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(MMTError, match=r"tokenizer\.model: expected process 0 to make it"):

@@ -12,7 +12,7 @@ from mmt.errors import MMTError
 from mmt.metrics.languages import UNSPACED, is_unspaced, primary_language
 from mmt.metrics.significance import paired_bootstrap
 from mmt.metrics.translation import METRICS, corpus_scores, metrics_for
-from mmt.training.tasks import validation_bleu
+from mmt.training.validation import validation_bleu
 
 TEXTS = {
     "en": "Two dogs are running through the deep snow.", "de": "Zwei Hunde laufen durch den tiefen Schnee.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,20 @@ FILES = sorted((Path(__file__).parents[2] / "recipes" / "configs").glob("*.yaml"
 CONFIGS = [path for path in FILES if not path.stem.startswith("compare_")]
 COMPARISONS = [path for path in FILES if path not in CONFIGS]
 DATA = ["data.path=d"]
+
+
+def test_sections_and_mistakes_in_keys_load_no_torch() -> None:
+    """So that a mistake is reported at once."""
+    code = (
+        "import sys; import mmt.training.config\n"
+        "from mmt.errors import MMTError; from mmt.training.config_file import read_config\n"
+        "try: read_config(None, ['regime.num_stops=1'])\n"
+        "except MMTError as error: print(error)\n"
+        "print(sorted({'torch', 'fairseq2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Did you mean 'num_steps'" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda p: p.stem)

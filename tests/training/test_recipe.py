@@ -10,12 +10,10 @@ import sys
 import termios
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fairseq2.recipe import RecipeContext
 from fairseq2.task import Task
-from fairseq2.trainer import Trainer
 from safetensors.torch import load_file
 
 from mmt.data.dataset import read_info
@@ -26,7 +24,7 @@ from mmt.model.card import read_card
 from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps
 from mmt.training.recipe import train
-from mmt.training.trainer import Patience
+from mmt.training.units import TrainingUnit
 from tests.worlds import assert_same_weights, config, make_features, reports, settings, usual_signals, weights
 
 
@@ -73,7 +71,7 @@ def test_the_model_is_in_the_gangs_of_its_run(
         assert attention.q_proj.tp_gang is context.gangs.tp
         raise Made
 
-    monkeypatch.setattr("mmt.training.recipe._TranslationRecipe.create_task", stop)
+    monkeypatch.setattr("mmt.training.recipe.TrainingRecipe.create_task", stop)
     with pytest.raises(Made):
         train(tmp_path / "run", config(world))
 
@@ -216,16 +214,14 @@ def test_a_training_whose_terminal_closes_saves_a_checkpoint(
 def test_a_stop_does_not_wait_for_a_validation(
     signum: signal.Signals, undisturbed: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output, update = tmp_path / "run", Trainer._do_run_step
+    output = tmp_path / "run"
 
-    def then_signal(self: Any, progress_task: Any) -> Any:
-        state = update(self, progress_task)
-        if self._step_nr == 6:
+    def signal_in_update(_: object, step: int) -> None:
+        if step == 6:
             os.kill(os.getpid(), signum)
-        return state
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_do_run_step", then_signal)
+        patch.setattr(TrainingUnit, "set_step_nr", signal_in_update)
         with pytest.raises(Stopped, match="holds the checkpoint of update 6") as stopped:
             train(output, config(world))
     assert stopped.value.signum == signum
@@ -285,18 +281,6 @@ def test_an_unknown_key_of_the_stack_is_named(world: Path, tmp_path: Path) -> No
         train(tmp_path / "run", config(world, "stack.trainer.max_grad_nrm=1"))
 
 
-def test_patience_counts_validations_without_a_better_score(tmp_path: Path) -> None:
-    scores = {10: 1.0, 20: 3.0, 30: 2.0, 40: 2.5, 50: 2.9}
-    path = tmp_path / "scores.json"
-    assert [step for step, score in scores.items() if Patience(path, 2).should_stop(step, score)] == [40, 50]
-    # taken up from step 20: what came after it is seen anew
-    assert not Patience(path, 2).should_stop(30, 4.0)
-    for damaged in (b"[1", b"[1]", b'{"a": 1}', b'{"1": []}', b"\xff"):
-        path.write_bytes(damaged)
-        with pytest.raises(MMTError, match=r"scores.json: expected the score.*Remove the file"):
-            Patience(path, 2).has_stopped(30)
-
-
 def test_patience_counts_a_runs_last_validation_too(world: Path, tmp_path: Path) -> None:
     """Where the run then goes on: it stops where it would have, had its end been further from the beginning."""
     nothing = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.patience=2", "regime.score=loss")
@@ -327,7 +311,7 @@ def test_a_masked_data_set_keeps_its_mask_whole(world: Path, tmp_path: Path) -> 
     from data_prep.probes import prepare
     from mmt.data.dataset import read_split, write_dataset
     from mmt.data.masking import Probe, check_masked_alike
-    from mmt.training.run import _tokenizer
+    from mmt.training.run_data import prepare_tokenizer
 
     rows = [
         {**row, "source": row["source"].replace("A ", "A red "), "target": f"Roter {row['target']}"}
@@ -337,11 +321,11 @@ def test_a_masked_data_set_keeps_its_mask_whole(world: Path, tmp_path: Path) -> 
     write_dataset(tmp_path / "red", info, {"train": rows, "val": rows[:10]})
     prepare(tmp_path / "red", tmp_path / "masked", Probe("colour"))
     (tmp_path / "run").mkdir()
-    tokenizer = _tokenizer(tmp_path / "run", config(world, f"data.path={tmp_path / 'masked'}"))
+    tokenizer = prepare_tokenizer(tmp_path / "run", config(world, f"data.path={tmp_path / 'masked'}"))
     check_masked_alike(tokenizer, {}, Probe("colour"), "this one")
     (tmp_path / "plain").mkdir()
     with pytest.raises(MMTError, match="MASK_C"):
-        check_masked_alike(_tokenizer(tmp_path / "plain", config(world)), {}, Probe("colour"), "the other")
+        check_masked_alike(prepare_tokenizer(tmp_path / "plain", config(world)), {}, Probe("colour"), "the other")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,28 @@ def test_the_better_of_best_and_average_is_chosen(tmp_path: Path, tokenizer: Tok
     assert all(torch.equal(weights[name], tensor) for name, tensor in models[1].state_dict().items())
 
 
+@pytest.mark.parametrize("extra", [[], [1]])  # which an interrupted run keeps for longer
+def test_an_interruption_does_not_change_the_choice_among_equals(
+    extra: list[int], tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    model = tiny_model(tokenizer.vocab_size)
+    for step in (*extra, 2, 3):
+        write_checkpoint(tmp_path, step, model.state_dict(), 0.0)
+    batches = [collate([Example(tokenizer.encode("A dog sees the cat."), [5])])]
+    _, scores = choose(
+        tmp_path,
+        model.config,
+        batches,
+        tokenizer,
+        score="bleu",
+        every=1,
+        keep_last=2,
+        beam_size=1,
+        length_penalty=1.0,
+    )
+    assert "best checkpoint (step 2)" in scores
+
+
 def test_a_run_without_checkpoints_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     config = tiny_model(tokenizer.vocab_size).config
     with pytest.raises(MMTError, match="no checkpoint was written"):

@@ -1,0 +1,222 @@
+"""The data of a run: tokenizer, training split, additional datasets; checked before training starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from mmt.data.batch import ROW_COLUMNS, Example, check_images, encode_rows, read_examples
+from mmt.data.dataset import DatasetInfo, open_split, read_info, read_rows, read_split
+from mmt.data.feature_store import FeatureStore
+from mmt.data.labels import with_labels
+from mmt.data.masking import check_masked_alike, read_probe
+from mmt.data.reader import BLOCK, Streamed
+from mmt.data.tokenizer import Tokenizer, train_tokenizer
+from mmt.errors import MMTError, nearest
+from mmt.io.atomic import write_whole
+from mmt.io.processes import num_processes, rank
+from mmt.io.terminal import console
+from mmt.model.card import TOKENIZER, ModelCard, read_card
+from mmt.model.config import ModelSizes
+from mmt.training.config import BesideSection, TrainConfig
+from mmt.training.run_file import RUN_TOKENIZER
+
+TOKENIZER_TIMEOUT = 1800.0
+"""Seconds that a rank waits for the tokenizer that rank 0 trains."""
+
+_MAX_PAIRS = 1_000_000  # from which the vocabulary of a streamed split is learned
+
+
+def read_labelled(
+    config: TrainConfig, split: str, tokenizer: Tokenizer, features: FeatureStore | None, labels: list[str]
+) -> list[Example]:
+    """A split of the run's dataset, with the labels and scores that it learns."""
+    data = data_folder(config)
+    return with_labels(
+        read_examples(data, split, tokenizer, features, config.images.missing),
+        data,
+        split,
+        label=config.data.label,
+        names=labels,
+        rare_ones_left_out=config.data.num_labels is not None,
+        score=config.data.score,
+    )
+
+
+def read_training(
+    config: TrainConfig, tokenizer: Tokenizer, features: FeatureStore | None, labels: list[str]
+) -> tuple[list[Example], int]:
+    """The training split without pairs over ``data.max_length``, and their number.
+
+    Raises:
+        MMTError: no pair is left.
+    """
+    whole = read_labelled(config, config.data.train_split, tokenizer, features, labels)
+    short = drop_long(whole, config.data.max_length)
+    if not short:
+        raise MMTError(f"data.max_length: {config.data.max_length} pieces leave no sentence. Set it higher.")
+    return short, len(whole) - len(short)
+
+
+def drop_long(examples: list[Example], max_length: int) -> list[Example]:
+    """Those with fewer than ``max_length`` pieces on either side."""
+    return [e for e in examples if max(len(e.source), len(e.target)) < max_length]
+
+
+def open_streamed(
+    config: TrainConfig, info: DatasetInfo, tokenizer: Tokenizer, features: FeatureStore | None
+) -> Streamed:
+    """Opens the training split for reading in streams.
+
+    Raises:
+        MMTError: there is no such split, or rows have images and none of them has features.
+    """
+    folder, split = data_folder(config), config.data.train_split
+    rows = open_split(folder, split)
+
+    def examples(first: int, end: int) -> list[Example]:
+        columns = read_rows(rows, ROW_COLUMNS, first, end)
+        encoded = encode_rows(columns, first, split, tokenizer, features, config.images.missing)
+        return drop_long(encoded, config.data.max_length)
+
+    examples(0, min(BLOCK, len(rows)))  # reports now what is wrong with all rows
+    if features is not None:
+        sample: dict[str, list[Any]] = {"image": [], "has_image": []}
+        for first in range(0, len(rows), max(1, len(rows) // 64)):
+            for name, values in read_rows(rows, tuple(sample), first, min(first + 64, len(rows))).items():
+                sample[name] += values
+        check_images(sample, features, folder, split)
+    return Streamed(rows, examples, info.splits[split].images_found)
+
+
+def data_folder(config: TrainConfig) -> Path:
+    """``data.path``. Raises MMTError if it is missing, as ``mmt.training.config_checks`` does."""
+    if config.data.path is None:
+        raise MMTError("data.path is missing.")
+    return config.data.path
+
+
+# --- additional datasets ----------------------------------------------------------------------------------
+
+
+def check_beside(one: BesideSection, info: DatasetInfo, data: Path) -> DatasetInfo:
+    """Raises MMTError if an additional dataset has no such split, or is in other languages than ``data``."""
+    other = read_info(one.data)
+    if one.split not in other.splits:
+        raise MMTError(f"beside: {one.data}: no split '{one.split}'.{nearest(one.split, other.splits)}")
+    ours, theirs = (f"{i.source_lang}-{i.target_lang}" for i in (info, other))
+    if one.task == "retrieval":  # reads no translations
+        ours, theirs = info.source_lang, other.source_lang
+    if ours != theirs:
+        raise MMTError(f"beside: {one.data}: expected {ours}, as {data} has it, found {theirs}.")
+    return other
+
+
+def read_beside(
+    one: BesideSection, tokenizer: Tokenizer, features: FeatureStore | None, config: TrainConfig
+) -> list[Example]:
+    """Raises MMTError if an additional dataset has no sentence for its task."""
+    examples = read_examples(one.data, one.split, tokenizer, features, config.images.missing)
+    if one.task == "retrieval":
+        examples = [replace(e, target=[]) for e in examples if e.image is not None]
+    kept = drop_long(examples, config.data.max_length)
+    if not kept:
+        raise MMTError(
+            f"beside: {one.data}: no sentence of '{one.split}' is left to learn {one.task} from. Retrieval wants "
+            "images with features; data.max_length leaves out what is longer."
+        )
+    if rank() == 0:
+        left_out = f", {len(examples) - len(kept):,} too long left out" if len(kept) < len(examples) else ""
+        console(err=True).print(f"beside: {one.data}: {len(kept):,} for {one.task}{left_out}", soft_wrap=True)
+    return kept
+
+
+# --- the model to start from ------------------------------------------------------------------------------
+
+
+def check_start(config: TrainConfig, info: DatasetInfo) -> ModelCard | None:
+    """The card of the model to start from, if there is one.
+
+    Raises:
+        MMTError: it has other languages or sizes than the run.
+    """
+    folder = config.start.model
+    if folder is None:
+        return None
+    card = read_card(folder)
+    card.check_languages((info.source_lang, info.target_lang), folder, config.data.path)
+    for size in fields(ModelSizes):
+        if size.name not in ("fusion", "dropout_p"):
+            ours, theirs = getattr(config.model, size.name), card.config.get(size.name, size.default)
+            if ours != theirs:
+                raise MMTError(
+                    f"start.model: {folder} has {size.name} {theirs}, model.{size.name} is {ours}. "
+                    f"Set model.{size.name}: {theirs}."
+                )
+    return card
+
+
+def check_masks(start: Path, infos: Sequence[DatasetInfo]) -> None:
+    """Raises MMTError if the tokenizer of the model to start from would split a mask into pieces."""
+    tokenizer = Tokenizer(start / TOKENIZER)
+    for info in infos:
+        if info.probe:
+            check_masked_alike(tokenizer, {}, read_probe(info.probe, info.name), f"start.model: {start}")
+
+
+# --- the tokenizer ----------------------------------------------------------------------------------------
+
+
+def prepare_tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
+    """The run's tokenizer: trained on the training split by rank 0, or copied from the model to start from.
+
+    Raises:
+        MMTError: the vocabulary is too small or too large for the text, or rank 0 has not made it in time.
+    """
+    path = output / RUN_TOKENIZER
+    if not path.exists() and rank() == 0:
+        if config.start.model is not None:
+            write_whole(path, (config.start.model / TOKENIZER).read_bytes())
+        else:
+            lines = _sentences(data_folder(config), config.data.train_split, streamed=config.data.streams > 0)
+            folders = [data_folder(config), *(one.data for one in config.beside)]
+            probes = [read_info(folder).probe for folder in folders]
+            symbols = dict.fromkeys(probe["symbol"] for probe in probes if probe)
+            train_tokenizer(lines, config.text.vocab_size, path, list(symbols))
+    _wait_for(path)
+    return Tokenizer(path)
+
+
+def _wait_for(path: Path) -> None:
+    """Waits until rank 0 has written ``path``."""
+    start, told = time.monotonic(), False
+    while not path.exists():
+        waited = time.monotonic() - start
+        if waited > TOKENIZER_TIMEOUT:
+            raise MMTError(
+                f"{path}: expected process 0 to make it, found none after {waited / 60:.0f} minutes. See its "
+                f"message; all processes ({num_processes()}) must see the same folder."
+            )
+        if waited > 60 and not told:
+            told = True
+            console(err=True).print(
+                f"process {rank()} waits for {path}, which process 0 makes. All must see the same folder.",
+                soft_wrap=True,
+            )
+        time.sleep(0.2)
+
+
+def _sentences(folder: Path, split: str, *, streamed: bool) -> Iterator[str]:
+    """Source and target sentences to learn the vocabulary from; some blocks of a large streamed split."""
+    if not streamed:
+        rows = read_split(folder, split)
+        yield from (line for side in ("source", "target") for line in rows[side])
+        return
+    rows = open_split(folder, split)
+    step = BLOCK * -(-len(rows) // _MAX_PAIRS)
+    for first in range(0, len(rows), step):
+        columns = read_rows(rows, ("source", "target"), first, min(first + BLOCK, len(rows)))
+        yield from (line for side in columns.values() for line in side)
