@@ -19,6 +19,7 @@ from mmt.cli.options import (
     threads_option,
 )
 from mmt.data.dataset import first_test_split, image_folder
+from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
 
 
@@ -59,8 +60,8 @@ def evidence_command(
     split = split or first_test_split(data)
     write_alone_in(output)
 
+    # Imported here, since the command's help and its mistakes need neither NumPy nor torch.
     from mmt.data.feature_store import open_features
-    from mmt.data.image_names import Names, files_below
     from mmt.evidence.collect import Inputs, collect
     from mmt.inference.threads import use_threads
     from mmt.report.evidence import print_summary, wrapped, write_report

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from tqdm import tqdm
 
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH, import_option, quiet_option, threads_option
 from mmt.data.image_names import Names
 from mmt.errors import MMTError
-from mmt.io.atomic import check_file, write_together
-from mmt.io.formats import packing, writes_json
+from mmt.io.atomic import check_file
+from mmt.io.formats import writes_json
 from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
-    from mmt.inference.index import Index
-    from mmt.inference.loaded import LoadedModel
-    from mmt.inference.retrieve import Answer, IndexedImages, Query
+    from mmt.inference.retrieve import IndexedImages
 
 
 @click.command("retrieve", cls=Command)
@@ -61,9 +57,9 @@ def retrieve_command(
 
     Results are printed, unless --html or --output is given.
     """
-    # Imported here: the command's help and its mistakes need neither NumPy nor torch.
+    # Imported here, since the command's help and its mistakes need neither NumPy nor, below, torch.
+    from mmt.inference import index as indices
     from mmt.inference import retrieve
-    from mmt.inference.index import check_place, open_index
     from mmt.model.card import read_card
 
     if images and sentences is not None:
@@ -88,42 +84,34 @@ def retrieve_command(
         items = retrieve.find_indexed_images(images, card)
     elif sentences is not None:
         items = retrieve.distinct_sentences(sentences, split)
-    index = open_index(folder, model) if items is None else None
-    check_place(folder)
+    index = indices.open_index(folder, model) if items is None else None
+    indices.check_place(folder)
     write_alone(html, output, folder if index is None else None)
 
-    from mmt.inference.embedding import embed_queries
-    from mmt.inference.loaded import LoadedModel
+    from mmt.inference import embedding, loaded
     from mmt.inference.threads import use_threads
+    from mmt.report.retrieval import print_answers, write_answers
 
     use_threads(threads)
-    loaded = LoadedModel.from_dir(model)
+    finder = loaded.LoadedModel.from_dir(model)
     started = time.monotonic()
-    vectors = embed_queries(loaded, queries, show_progress=not quiet)
+    vectors = embedding.embed_queries(finder, queries, show_progress=not quiet)
     if items is not None:
-        index, left_out = _build(folder, items, loaded, model, quiet)
+        index, left_out = embedding.build_index(folder, items, finder, model, show_progress=not quiet)
         if not quiet:
             seconds = time.monotonic() - started
             click.echo(f"{folder}: {len(index.items):,} {index.kind}, {index.method}, {seconds:.1f} s", err=True)
             _print_left_out(left_out, Names(index.items))
     assert index is not None  # noqa: S101  # opened, or built
-    if queries:
-        _write(queries, retrieve.find_answers(index, vectors, top), index, model, html, output, quiet)
-
-
-def _build(
-    folder: Path, items: IndexedImages | list[str], loaded: LoadedModel, model: Path, quiet: bool
-) -> tuple[Index, dict[str, str]]:
-    """The index of images or sentences, and id -> reason of the images that are not in it."""
-    from mmt.inference.embedding import embed_indexed_images, embed_sentences
-    from mmt.inference.index import write_index
-
-    if isinstance(items, list):
-        with tqdm(total=len(items), unit=" sentences", disable=True if quiet else None) as bar:
-            vectors = embed_sentences(loaded, items, progress=bar.update)
-        return write_index(folder, "sentences", items, vectors, model), {}
-    ids, vectors, left_out = embed_indexed_images(loaded, items, show_progress=not quiet)
-    return write_index(folder, "images", ids, vectors, model, items.folder), left_out
+    if not queries:
+        return
+    answers = retrieve.find_answers(index, vectors, top)
+    if html is None and output is None:
+        print_answers(queries, answers, index)
+        return
+    write_answers(queries, answers, index, model, html, output)
+    if not quiet:
+        click.echo(f"{counted(len(queries), 'query', 'queries')}, {index.size}, {index.method}", err=True)
 
 
 def _print_left_out(reasons: dict[str, str], known: Names) -> None:
@@ -131,32 +119,3 @@ def _print_left_out(reasons: dict[str, str], known: Names) -> None:
         click.echo(f"left out: {name}: {reason}{known.hint(name)}", err=True)
     if len(reasons) > 10:
         click.echo(f"left out: {len(reasons) - 10:,} more", err=True)
-
-
-def _write(
-    queries: list[Query],
-    answers: list[list[Answer]],
-    index: Index,
-    model: Path,
-    html: Path | None,
-    output: Path | None,
-    quiet: bool,
-) -> None:
-    """Writes the answers to the files that are named, or prints them."""
-    from mmt.inference.retrieve import json_lines
-    from mmt.report.retrieval import print_answers, render
-
-    pages: dict[Path, str | bytes] = {}
-    if html is not None:
-        pages[html] = render(queries, answers, index, model).encode("utf-8", "replace")
-    if output is not None:
-        buffer = io.BytesIO()
-        with packing(buffer, output) as stream:
-            stream.write(json_lines(queries, answers, index))
-        pages[output] = buffer.getvalue()
-    write_together(pages)
-    if not pages:
-        print_answers(queries, answers, index)
-    elif not quiet:
-        answered = counted(len(queries), "query", "queries")
-        click.echo(f"{answered}, {index.size}, {index.method}", err=True)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
@@ -29,15 +26,8 @@ from mmt.cli.reading import Reading, file_or_stdout
 from mmt.data.dataset import read_split
 from mmt.data.inputs import Line, read_texts
 from mmt.errors import MMTError
-from mmt.io.atomic import check_file, replacing
-from mmt.io.formats import TRANSLATIONS, packing, writes_json
-from mmt.io.terminal import counted
-
-if TYPE_CHECKING:
-    from mmt.data.tokenizer import Tokenizer
-    from mmt.inference.files import FileProcessor
-    from mmt.inference.loaded import LoadedModel
-    from mmt.inference.scoring import PairScore
+from mmt.io.atomic import check_file
+from mmt.io.formats import TRANSLATIONS, writes_json
 
 _READS_PAIRS = collected(
     Reading,
@@ -120,97 +110,27 @@ def score_pairs_command(
     lines = list(source.lines)
     targets = _read_targets(lines, reading, target) if n_best is None else []
 
-    from mmt.inference.files import FileProcessor
-    from mmt.inference.loaded import LoadedModel
-    from mmt.inference.scoring import read_n_best
+    from mmt.inference import files, loaded, pairs, scoring
     from mmt.inference.threads import use_threads
 
-    candidates = read_n_best(n_best, len(lines)) if n_best is not None else []
+    candidates = scoring.read_n_best(n_best, len(lines)) if n_best is not None else []
     use_threads(threads)
-    loaded = LoadedModel.from_dir(model, store)
-    files = FileProcessor(loaded, source, reading.missing_images)
-    images = [files.image(line) for line in lines]
+    scorer = loaded.LoadedModel.from_dir(model, store)
+    reader = files.FileProcessor(scorer, source, reading.missing_images)
+    images = [reader.image(line) for line in lines]
     started = time.monotonic()
     total = sum(map(len, candidates)) if n_best is not None else len(lines) * (1 + also_blank)
     with tqdm(total=total, unit=" pairs", disable=True if quiet else None) as bar:
-        work = _Work(loaded, lines, images, max_tokens, bar)
+        work = pairs.PairFiles(scorer, lines, images, max_tokens, bar)
         if n_best is not None:
             summary = work.rerank(candidates, old_weight, keep, path)
         else:
             summary = work.score(targets, also_blank, path)
     if not quiet:
-        summary += _unusual(files, lines, loaded.tokenizer)
+        summary += pairs.unusual(reader, lines, scorer.tokenizer)
         click.echo(f"{summary}, {time.monotonic() - started:.1f} s{source.note}", err=True)
-        if files.counts.missing_images:
-            click.echo(files.missing(), err=True)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What both ways of scoring need."""
-
-    loaded: LoadedModel
-    lines: Sequence[Line]
-    images: Sequence[str | Path | None]
-    max_tokens: int
-    bar: tqdm[Any]
-
-    def rerank(
-        self,
-        candidates: Sequence[Sequence[tuple[str, float]]],
-        old_weight: float,
-        keep: int | None,
-        path: Path | None,
-    ) -> str:
-        """Writes the candidates of each line in their new order; returns a summary."""
-        from mmt.inference.files import write_output
-        from mmt.inference.scoring import rescore
-
-        ranked = rescore(
-            self.loaded,
-            [line.source for line in self.lines],
-            candidates,
-            self.images,
-            old_weight=old_weight,
-            max_tokens=self.max_tokens,
-            progress=self.bar.update,
-        )
-        changed = sum(new[0].text != old[0][0] for new, old in zip(ranked, candidates, strict=True))
-        most = keep or max(2, *map(len, ranked))
-        write_output(zip(self.lines, (new[:most] for new in ranked), strict=True), path, most)
-        total = counted(sum(map(len, candidates)), "translation")
-        return f"{counted(len(self.lines), 'sentence')}, {total}, another one first in {changed:,}"
-
-    def score(self, targets: Sequence[str], also_blank: bool, path: Path | None) -> str:
-        """Writes the score of each pair; returns a summary."""
-        from mmt.inference.scoring import corpus_perplexity, score_pairs
-
-        # In one go: so a pair without image has exactly the same score twice.
-        times, count = 1 + also_blank, len(self.lines)
-        scores = score_pairs(
-            self.loaded,
-            [line.source for line in self.lines] * times,
-            [*targets] * times,
-            [*self.images] + [None] * (count * also_blank),
-            max_tokens=self.max_tokens,
-            progress=self.bar.update,
-        )
-        _write_scores(scores, count, path)
-        summary = f"{counted(count, 'pair')}, corpus perplexity {corpus_perplexity(scores[:count]):.3f}"
-        if also_blank:
-            summary += f" ({corpus_perplexity(scores[count:]):.3f} without images)"
-        return f"{summary}, {sum(score.with_image for score in scores):,} with image"
-
-
-def _unusual(files: FileProcessor, lines: Sequence[Line], tokenizer: Tokenizer) -> str:
-    """How many images are missing, and how many lines are out of domain, for the summary."""
-    from mmt.data.domain import is_out_of_domain
-    from mmt.inference.files import out_of_domain
-
-    num_missing = len(files.counts.missing_images)
-    missing = f", {counted(num_missing, 'image')} missing" if num_missing else ""
-    strange = [n for n, line in enumerate(lines, 1) if is_out_of_domain(tokenizer, tokenizer.encode(line.source))]
-    return missing + out_of_domain(len(strange), *strange[:1], by_bytes=tokenizer.training is None)
+        if reader.counts.missing_images:
+            click.echo(reader.missing(), err=True)
 
 
 def _read_targets(lines: Sequence[Line], reading: Reading, target: Path | None) -> list[str]:
@@ -226,31 +146,3 @@ def _read_targets(lines: Sequence[Line], reading: Reading, target: Path | None) 
         name = reading.input_file or f"{reading.data} ({reading.split_name})"
         raise MMTError(f"{target} has {len(targets):,} lines and {name} has {len(lines):,}: expected one for one.")
     return targets
-
-
-def _write_scores(scores: Sequence[PairScore], num_pairs: int, path: Path | None) -> None:
-    """One line a pair; ``scores`` are those of all pairs and then, if asked for, those of all without image.
-
-    A file is written beside its name and renamed when whole.
-    """
-    blanks: list[PairScore | None] = [*scores[num_pairs:]] or [None] * num_pairs
-    rows = [_row(score, blank) for score, blank in zip(scores[:num_pairs], blanks, strict=True)]
-    as_json = writes_json(path)
-    with replacing(path) as whole, packing(whole, path) as stream:
-        if not as_json:
-            stream.write(("\t".join(rows[0]) + "\n").encode())
-        for row in rows:
-            text = json.dumps(row) if as_json else "\t".join(json.dumps(value) for value in row.values())
-            stream.write((text + "\n").encode())
-
-
-def _row(score: PairScore, blank: PairScore | None) -> dict[str, float | int | bool]:
-    row = {
-        "log_prob": round(score.log_prob, 6),
-        "num_tokens": score.num_tokens,
-        "perplexity": round(score.perplexity, 6),
-        "with_image": score.with_image,
-    }
-    if blank is not None:
-        row |= {"log_prob_blank": round(blank.log_prob, 6), "perplexity_blank": round(blank.perplexity, 6)}
-    return row

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from mmt.data.buckets import length_batches
 from mmt.data.feature_store import open_features
 from mmt.errors import MMTError
+from mmt.inference.index import Index, write_index
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.retrieve import IndexedImages, Query
 from mmt.inference.runtime_model import ImageInput
@@ -117,6 +118,27 @@ def embed_indexed_images(
         with_store = loaded.with_features(store)
         with tqdm(total=len(ids), unit=" images", disable=None if show_progress else True) as bar:
             return ids, embed_images(with_store, ids, progress=bar.update), left_out
+
+
+def build_index(
+    folder: Path, items: IndexedImages | list[str], loaded: LoadedModel, model: Path, *, show_progress: bool = True
+) -> tuple[Index, dict[str, str]]:
+    """Writes an index of images or of sentences.
+
+    Args:
+        folder: where it goes.
+        model: the folder of ``loaded``, which the index names.
+    Returns:
+        The index, and id -> reason of the images that are not in it.
+    Raises:
+        MMTError: as ``embed_sentences``, ``embed_indexed_images`` and ``write_index``.
+    """
+    if isinstance(items, list):
+        with tqdm(total=len(items), unit=" sentences", disable=None if show_progress else True) as bar:
+            vectors = embed_sentences(loaded, items, progress=bar.update)
+        return write_index(folder, "sentences", items, vectors, model), {}
+    ids, vectors, left_out = embed_indexed_images(loaded, items, show_progress=show_progress)
+    return write_index(folder, "images", ids, vectors, model, items.folder), left_out
 
 
 def _head(loaded: LoadedModel) -> ContrastiveHead:

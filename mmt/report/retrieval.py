@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmt import __version__
 from mmt.features.images import image_file
 from mmt.inference.index import Index
-from mmt.inference.retrieve import Answer, Query
+from mmt.inference.retrieve import Answer, Query, json_lines
+from mmt.io.atomic import write_together
+from mmt.io.formats import packing
 from mmt.io.terminal import print_table
 from mmt.report.cards import _picture
 from mmt.report.evidence import _environment, visible
@@ -39,3 +42,23 @@ def render(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index:
         version=__version__,
     )  # fmt: skip
     return page
+
+
+def write_answers(
+    queries: Sequence[Query],
+    answers: Sequence[Sequence[Answer]],
+    index: Index,
+    model: Path,
+    html: Path | None,
+    output: Path | None,
+) -> None:
+    """Writes the answers as a page, ``html``, as JSON lines, ``output``, or as both together."""
+    files: dict[Path, str | bytes] = {}
+    if html is not None:
+        files[html] = render(queries, answers, index, model).encode("utf-8", "replace")
+    if output is not None:
+        buffer = io.BytesIO()
+        with packing(buffer, output) as stream:
+            stream.write(json_lines(queries, answers, index))
+        files[output] = buffer.getvalue()
+    write_together(files)
