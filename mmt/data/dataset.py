@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError, nearest, unreadable
 from mmt.io.atomic import only_writer, replaced, replacing_folder, restore, unwritable
+from mmt.io.terminal import print_table
 from mmt.io.text_files import parse_json
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def write_dataset(
     Raises:
         MMTError: a split is empty, a column is missing, an id stands twice, or the folder cannot be written.
     """
-    from datasets import Dataset, DatasetDict, disable_progress_bars
+    from datasets import Dataset, DatasetDict, disable_progress_bars  # takes a second; read_info needs none of it
 
     if not splits:
         raise MMTError(f"{folder}: expected at least one split, got none. Check the input files.")
@@ -188,7 +189,7 @@ def open_split(folder: Path, split: str) -> Dataset:
     Raises:
         MMTError: no such split (the nearest is named), or not one as it was written.
     """
-    from datasets import Dataset, load_from_disk
+    from datasets import Dataset, load_from_disk  # as above
     from datasets.features.features import require_decoding
 
     info = read_info(folder)
@@ -254,8 +255,6 @@ def _damage(path: Path) -> Iterator[None]:
 
 def print_splits(info: DatasetInfo) -> None:
     """Prints the table of splits: sentences, images found and missing, checksum."""
-    from mmt.io.terminal import print_table
-
     rows = []
     for name, split in info.splits.items():
         numbers = (split.sentences, split.images_found, split.images_missing)

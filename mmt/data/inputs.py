@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmt.data.dataset import image_folder, read_split
 from mmt.errors import MMTError
 from mmt.io.formats import IMAGES, SOURCES, Header, Kind, check_text, kind_of, table_rows
 from mmt.io.normalization import is_blank
@@ -320,8 +321,6 @@ def open_file(path: Path | None, kind: Format | None, images: Images) -> Input:
 
 def open_data(folder: Path, split: str, images: Images, *, with_images: bool) -> Input:
     """One split of a prepared dataset; ``with_images=False`` (a text-only model) leaves its images alone."""
-    from mmt.data.dataset import image_folder, read_split
-
     if images.list_file is not None:
         raise MMTError(f"--images {images.list_file}: {folder} names its images itself. Leave the list out.")
     rows = read_split(folder, split)

@@ -7,14 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmt.data.batch import Example
 from mmt.data.dataset import read_split
 from mmt.errors import MMTError, nearest
 from mmt.io.normalization import normalize
-
-if TYPE_CHECKING:
-    from mmt.data.batch import Example
 
 
 def label_names(folder: Path, split: str, column: str, at_most: int | None) -> list[str]:

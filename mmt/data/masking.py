@@ -13,13 +13,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.io.normalization import canonical
-
-if TYPE_CHECKING:
-    from mmt.data.tokenizer import Tokenizer
 
 COLOURS = (
     "black", "white", "red", "blue", "green", "yellow", "orange", "brown", "pink", "purple", "gray", "grey", "tan",
@@ -141,7 +139,7 @@ def _nouns(words: Sequence[str]) -> list[bool]:
 
 @cache
 def _tagger() -> Callable[[list[str]], list[tuple[str, str, str]]]:
-    from HanTa.HanoverTagger import HanoverTagger
+    from HanTa.HanoverTagger import HanoverTagger  # only to mask nouns; training imports this module, too
 
     tagger = HanoverTagger("morphmodel_en.pgz")
     tag: Callable[[list[str]], list[tuple[str, str, str]]] = tagger.tag_sent

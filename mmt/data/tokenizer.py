@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import sentencepiece
 
 from mmt.errors import MMTError
 from mmt.io.atomic import write_whole
@@ -38,8 +39,6 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
         MMTError: the text is too small for ``vocab_size`` pieces, or has more characters; the nearest
             possible number is named.
     """
-    import sentencepiece
-
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -137,13 +136,11 @@ class Tokenizer:
     """
 
     def __init__(self, path: Path) -> None:
-        from sentencepiece import SentencePieceProcessor
-
         if not path.is_file():
             raise MMTError(f"{path}: no tokenizer model there. Is this a whole model folder?")
         try:
             _refuse_charsmap(path.read_bytes())
-            model = SentencePieceProcessor(model_file=str(path))
+            model = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (RuntimeError, OSError, ValueError, IndexError):
             raise MMTError(f"{path}: not a SentencePiece model. Copy the model folder again.") from None
         ids = (model.pad_id(), model.unk_id(), model.bos_id(), model.eos_id())

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from mmt.data.dataset import image_folder, read_info, read_split
 from mmt.data.image_names import files_below
 from mmt.errors import MMTError, local_path
 
@@ -69,8 +70,6 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
         MMTError: no such folder, no image in it, or an image whose name leads out of it.
     """
     if (source / "dataset.json").is_file():
-        from mmt.data.dataset import image_folder, read_info, read_split
-
         info = read_info(source)
         folder, ids = image_folder(source, info), set[str]()
         for split in info.splits:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -69,8 +70,6 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
             over full scale, silent (under -80 dB of full scale), of channels that cancel each other in the mix,
             or shorter than one frame of 25 ms.
     """
-    import soundfile
-
     name = "the audio bytes given" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else read_file(source)
@@ -149,7 +148,7 @@ def _lacks(data: bytes, got: int, expected: int, total: int, header: str) -> str
 
 
 def _resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    from scipy.signal import resample_poly
+    from scipy.signal import resample_poly  # takes a second, and images need none of it
 
     common = math.gcd(rate, SAMPLE_RATE)
     resampled: NDArray[np.float32] = resample_poly(samples, SAMPLE_RATE // common, rate // common)

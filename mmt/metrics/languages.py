@@ -40,7 +40,7 @@ def primary_language(tag: str) -> str:
     """
     found = _TAG.fullmatch(tag.strip())
     if found is None:
-        from sacremoses.corpus import NonbreakingPrefixes
+        from sacremoses.corpus import NonbreakingPrefixes  # a scorer's, which training does without
 
         code = NonbreakingPrefixes().available_langs.get(tag.strip().lower())
         meant = f" Did you mean '{code}'?" if code else ""
