@@ -1,7 +1,8 @@
-"""A training's checkpoints: files of plain tensors, read without pickles, and for any number of processes.
+"""Checkpoints of a training run: files of plain tensors, which are read without unpickling.
 
-``OUT/checkpoints/step_N/`` is laid out by fairseq2 0.8.1: ``model`` and ``optimizer`` hold a file a shard (one
-but for FSDP), ``trainer`` one a process, ``data_reader`` one a process that reads data.
+fairseq2 0.8.1 defines the layout of ``OUT/checkpoints/step_N/``: ``model`` and ``optimizer`` contain a file for
+each shard (a single one without FSDP), ``trainer`` one for each process, ``data_reader`` one for each process that
+reads data.
 """
 
 from __future__ import annotations
@@ -27,24 +28,24 @@ READER = "data_reader"
 TRAINER = "trainer"
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-"""Ends of the names of what a model keeps beside its parameters; every shard has it whole."""
+"""Suffixes of the names of buffers, of which every shard has the whole."""
 
 
 def checkpoint_steps(output: Path) -> list[int]:
-    """After how many updates each of a run's checkpoints was made, in order."""
+    """The updates after which a run's checkpoints were written, in order."""
     folders = (output / "checkpoints").glob("*step_*")
     names = {folder.name for folder in folders if folder.is_dir()}
     numbers = {name.removeprefix("step_") for name in names}
-    # One that process 0 is replacing just now is there for the others, too.
+    # Includes one that rank 0 is replacing: the other ranks see it under its temporary name.
     steps = [int(number) for number in numbers if number.isascii() and number.isdigit()]
     return sorted({*steps, *steps_being_replaced(output)})
 
 
 def steps_being_replaced(output: Path) -> list[int]:
-    """Steps of the checkpoints that were being replaced when that was cut off, or are just now."""
+    """Steps of checkpoints whose replacement was interrupted, or is under way."""
     pattern = re.compile(re.escape(replaced(Path("step_0")).name).replace("0", "([0-9]+)"))
-    found = (pattern.fullmatch(path.name) for path in (output / "checkpoints").glob(".step_*"))
-    return [int(one[1]) for one in found if one]
+    matches = (pattern.fullmatch(path.name) for path in (output / "checkpoints").glob(".step_*"))
+    return [int(match[1]) for match in matches if match]
 
 
 def checkpoint_folder(output: Path, step: int) -> Path:
@@ -52,9 +53,9 @@ def checkpoint_folder(output: Path, step: int) -> Path:
 
 
 def remove_half_written(output: Path) -> None:
-    """Removes what a kill left half-written where fairseq2 writes in place: a checkpoint's score, a report's line.
+    """Removes what fairseq2 had half written when it was killed: a checkpoint's score, a report's last line.
 
-    The score is made up for (``mmt.training.trainer``); the report is lost.
+    ``mmt.training.trainer`` repeats the validation to get the score; the report is lost.
     """
     for path in (output / "checkpoints" / "scores").glob("step_*.txt"):
         if _score(path) is None:
@@ -67,7 +68,7 @@ def remove_half_written(output: Path) -> None:
 
 
 def checkpoint_score(output: Path, step: int) -> float | None:
-    """What fairseq2 wrote down as the score of a checkpoint; None where it did not, or not whole."""
+    """The validation score of a checkpoint; None if fairseq2 has not written it completely."""
     return _score(output / "checkpoints" / "scores" / f"step_{step}.txt")
 
 
@@ -80,10 +81,10 @@ def _score(path: Path) -> float | None:
 
 
 def load_weights(output: Path, step: int) -> dict[str, Tensor]:
-    """A checkpoint's weights, whole, by however many processes it was written.
+    """A checkpoint's complete weights, whatever the number of processes that wrote it.
 
     Raises:
-        MMTError: there are none, or a file is damaged.
+        MMTError: a file is missing or damaged.
     """
     files = part_files(checkpoint_folder(output, step), *SHARDS)
     return cast(dict[str, Tensor], join_shards([read_tensors(file) for file in files]))
@@ -125,9 +126,9 @@ def read_tensors(file: Path, *, in_memory: bool = True) -> dict[str, Any]:
 
 
 def damaged(path: Path, error: Exception) -> MMTError:
-    """What to raise for a file or the folder of a checkpoint that does not hold what it should."""
+    """The error to raise for a file or folder of a checkpoint with unexpected content."""
     step = next((one for one in (path, *path.parents) if one.name.startswith("step_")), path)
-    return MMTError(  # without torch's words, which advise to run what stands in the file
+    return MMTError(  # without torch's message, which advises to run the code in the file
         f"{path}: not a checkpoint, or damaged, or of an earlier version ({type(error).__name__}). Remove {step}; "
         "training resumes from the one before."
     )
@@ -135,16 +136,18 @@ def damaged(path: Path, error: Exception) -> MMTError:
 
 def write_tensors(state: Mapping[str, object], file: Path) -> None:
     with writing(file), file.open("wb") as stream:
-        torch.save(dict(state), stream, pickle_protocol=2)  # what reading without pickles understands
+        torch.save(dict(state), stream, pickle_protocol=2)  # the only protocol that weights_only reads
         stream.flush()
         os.fsync(stream.fileno())
 
 
 def part_files(folder: Path, name: str, other: str) -> list[Path]:
-    """The files of a part of a checkpoint, in the order of processes; ``other`` is a part that has as many.
+    """The files of a part of a checkpoint, in the order of ranks.
 
+    Args:
+        other: a part that must have the same number of files.
     Raises:
-        MMTError: one is missing.
+        MMTError: a file is missing.
     """
     files, others = (sorted((folder / part).glob("*_[0-9]*.pt"), key=_number) for part in (name, other))
     numbers, wanted = [_number(file) for file in files], range(max(1, len(files), len(others)))
@@ -162,7 +165,7 @@ def _number(file: Path) -> int:
 
 
 def map_tensors(states: Sequence[Any], change: Callable[[str, list[Tensor]], Any], name: str = "") -> Any:
-    """The same tree, each tensor replaced by ``change(its name, it in each of states)``."""
+    """A tree like each of ``states``, with tensors ``change(name, tensors of that name)``."""
     first = states[0]
     if isinstance(first, Tensor):
         return change(name, list(states))
@@ -176,7 +179,7 @@ def is_split(name: str, tensor: Tensor) -> bool:
 
 
 def join_shards(states: Sequence[Any]) -> dict[str, Any]:
-    """FSDP2 splits parameters, and what the optimiser has of each, along their first dimension."""
+    """The whole of a state, of which FSDP2 split parameters and moments along their first dimension."""
 
     def join(name: str, parts: list[Tensor]) -> Tensor:
         return torch.cat(parts) if len(parts) > 1 and is_split(name, parts[0]) else parts[0]

@@ -1,4 +1,4 @@
-"""What a training run is told: one YAML file holding only its differences from the defaults below."""
+"""Training configuration. A YAML file overrides the defaults below."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRICT = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
 
 
 def check_path(value: Any) -> Any:
-    """Refuses, as a pydantic validator, what is a path to ``pathlib`` and no place on this machine."""
+    """A pydantic validator that refuses what ``pathlib`` accepts as a path but names no place on this machine."""
     if not isinstance(value, str | Path) or not str(value).strip():
         raise PydanticCustomError("no_path", "a path")
     if isinstance(value, str) and is_url(value):
@@ -41,43 +41,44 @@ class DataSection:
     valid_split: Text = "val"
 
     label: Text | None = None
-    """The column that ``objectives.classification`` learns, such as ``label``."""
+    """The column of labels that ``objectives.classification`` predicts, such as ``label``."""
 
     num_labels: Annotated[int, Interval(ge=2, le=10**9)] | None = None
-    """Learns the most frequent labels only; a sentence with another one is left out of the loss, and is wrong in
-    validation. Null learns all, and refuses a label that training has not seen."""
+    """Keeps only the most frequent labels: a sentence with a rarer one is left out of the loss and counts
+    as wrong in validation. Null keeps all, and refuses a label in validation that the training split lacks."""
 
     score: Text | None = None
-    """The column of numbers that ``objectives.regression`` learns, such as ``score``."""
+    """The column of numbers that ``objectives.regression`` predicts, such as ``score``."""
 
     max_tokens: Count = 4096
-    """Sentences times longest side of a batch, padding included."""
+    """Maximum size of a batch: sentences times the length of the longest side, padding included."""
 
     max_length: Count = 256
-    """Training pairs with more pieces on either side are left out, and counted. Never applies to other splits."""
+    """Training pairs with this many pieces or more on either side are left out and counted. Applies to training
+    data only."""
 
     streams: CountOrNone = 0
-    """For a training split that memory does not hold: how many streams it is read in, a multiple of the number of
-    processes, see ``mmt.data.reader``. 0 reads it whole."""
+    """For a training split that does not fit into memory: the number of streams in which it is read, a multiple of
+    the number of processes; see ``mmt.data.reader``. 0 reads it into memory."""
 
 
 @dataclass(kw_only=True, config=STRICT)
 class TextSection:
     vocab_size: Annotated[int, Interval(ge=261, le=1_000_000)] = 10_000
-    """Pieces of the joint SentencePiece model trained on the training split."""
+    """Size of the joint SentencePiece vocabulary, which is trained on the training split."""
 
 
 @dataclass(kw_only=True, config=STRICT)
 class ImagesSection:
     features: Folder | Annotated[tuple[Folder, ...], MinLen(1)] | None = None
-    """The feature store that ``mmt features`` wrote, or a list of several, whose features then stand side by side.
+    """The feature store written by ``mmt features``, or a list of several, whose features are used together.
     Required unless ``model.fusion`` is ``none``."""
 
     missing: Literal["skip", "refuse"] = "skip"
-    """A sentence whose image has no features: skip the image and train it as text, or refuse the run."""
+    """If an image has no features: ``skip`` trains its sentence as text only, ``refuse`` stops with an error."""
 
     dropout_p: Share = 0.0
-    """Share of the training sentences with an image that are trained without it, others in each epoch."""
+    """Probability with which a training sentence loses its image, drawn anew in each epoch."""
 
 
 @dataclass(kw_only=True, config=STRICT)
@@ -87,62 +88,67 @@ class ModelSection(ModelSizes):
 
 @dataclass(kw_only=True, config=STRICT)
 class ObjectivesSection:
-    """What is learnt, each with its weight beside the loss of a target token; see ``mmt.training.objectives``."""
+    """The weight of each objective, relative to the loss of one target token; see ``mmt.training.tasks``."""
 
     translation: Weight = 1.0
-    """Of source to target: translation, and answers to questions in words."""
+    """Source to target: translation, and answering questions in words."""
 
     classification: Weight = 0.0
-    """The label of sentence and image, ``data.label``."""
+    """Predicts the label of a sentence and its image, ``data.label``."""
 
     regression: Weight = 0.0
-    """The score of sentence and image, ``data.score``: mean absolute error."""
+    """Predicts the score of a sentence and its image, ``data.score``; the loss is the mean absolute error."""
 
     contrastive: Weight = 0.0
-    """Tells the sentence's own image from the batch's others; alone, the training of a retrieval model."""
+    """Distinguishes a sentence's own image from the others in the batch; on its own, this trains a retrieval
+    model."""
 
     negatives: Literal["all", "hardest"] = "all"
-    """What ``contrastive`` tells it from: all others, by a softmax; or the one that is most alike, by a margin
-    (VSE++)."""
+    """Negatives of ``contrastive`` and of retrieval: ``all`` others in the batch, in a softmax; or only the
+    ``hardest``, the most similar one, with a margin (VSE++)."""
 
     imagination: Weight = 0.0
-    """Predicts the image's vector from the sentence; with ``model.fusion: none`` no image is needed afterwards."""
+    """Predicts the image's vector from the sentence. With ``model.fusion: none``, the trained model needs no
+    images."""
 
     masked: Weight = 0.0
-    """Gives back masked source tokens, with the image's help. Not for late fusion, whose encoder sees no image."""
+    """Predicts masked source tokens from the rest and the image. Not for late fusion, whose
+    encoder sees no image."""
 
     faithful: Weight = 0.0
-    """Stays near what the model of ``start.model`` says without the image."""
+    """Stays close to the output distribution that ``start.model`` has without the image (KL divergence)."""
 
 
 @dataclass(kw_only=True, config=STRICT)
 class StartSection:
-    """A trained model to begin from, rather than from chance."""
+    """Initialise from a trained model instead of random weights."""
 
     model: Folder | None = None
-    """Its folder: tokenizer and the weights that both models have are taken; sizes and languages must agree."""
+    """Its folder. The run takes its tokenizer and all weights that both models have; sizes and languages must
+    agree."""
 
     freeze_text: bool = False
-    """Trains only what the text model does not have, so that without an image it stays what it was."""
+    """Trains only the weights that the text model does not have, so that text without an image is translated as
+    before."""
 
 
 @dataclass(kw_only=True, config=STRICT)
 class BesideSection:
-    """Another prepared dataset, a batch of which is learnt beside each batch of ``data``."""
+    """An additional prepared dataset: each training step also uses a batch of it."""
 
     data: Folder
     task: Literal["translation", "retrieval"] = "translation"
-    """Translate, say masked sentences; or tell each sentence's image from others (the contrastive objective)."""
+    """``translation``, for example of masked sentences, or ``retrieval`` (the contrastive objective)."""
 
     weight: Weight = 1.0
-    """Of a target token (translation) or of a pair (retrieval), beside a target token of ``data``."""
+    """Weight of a target token (translation) or of a pair (retrieval), relative to a target token of ``data``."""
 
     split: Text = "train"
 
 
 @dataclass(kw_only=True, config=STRICT)
 class OptimizerSection:
-    """Adam with an inverse square root schedule, the papers'."""
+    """AdamW with an inverse square root schedule, as in the papers."""
 
     lr: Annotated[float, Interval(gt=0, le=100)] = 5e-3
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.98)
@@ -150,37 +156,39 @@ class OptimizerSection:
     start_lr: Annotated[float, Interval(ge=0, le=100)] = 1e-7
     max_grad_norm: Annotated[float, Gt(0)] | None = 1.0
     label_smoothing: ShareBelowOne = 0.1
-    """Mass spread evenly over the vocabulary, and over the labels."""
+    """Probability mass spread evenly over the vocabulary, or over the labels."""
     num_accumulate: Count = 1
-    """Batches an update: 2 x 4,096 tokens are the papers' 8 k."""
+    """Batches per update (gradient accumulation): 2 x 4,096 tokens are the papers' 8 k."""
 
 
 @dataclass(kw_only=True, config=STRICT)
 class RegimeSection:
     num_steps: Count = 8000
     report_every: Count = 100
-    """Updates between two lines of the report; ``validate_every`` must be a multiple of it."""
+    """Updates between two reports; ``validate_every`` must be a multiple of it."""
 
     validate_every: Count = 500
     """Updates between two validations, each followed by a checkpoint."""
 
     cooldown_steps: CountOrNone = 0
-    """The last updates, over which the learning rate goes to zero; an interrupted run may be given some, too."""
+    """The number of final updates over which the learning rate falls to zero. It may be set when a
+    run is resumed."""
 
     score: Literal["bleu", "exact", "loss", "accuracy", "mae", "recall"] | None = None
-    """What ``best`` means, on the validation split; null follows the objectives: BLEU if the model translates,
-    else the first that applies of accuracy, mean absolute error and recall."""
+    """The validation score that decides which checkpoint is best. Null follows the objectives: BLEU if the model
+    translates, else the first that applies of accuracy, mean absolute error and recall."""
 
     patience: Count | None = 10
-    """Validations without a better score before training stops; null never stops early."""
+    """Early stopping: validations without a better score before training stops. Null never stops early."""
 
     keep_last: Count = 10
-    """Checkpoints kept, and averaged at the end if their average is better on the validation split."""
+    """Number of last checkpoints that are kept. Their average becomes the model if it scores better on the
+    validation split than the best checkpoint."""
 
 
 @dataclass(kw_only=True, config=STRICT)
 class DecodingSection:
-    """How the finished model translates unless told otherwise, and how validation does (greedily)."""
+    """Default decoding of the finished model. Validation during training decodes greedily."""
 
     beam_size: Annotated[int, Interval(ge=1, le=1000)] = 5
     length_penalty: Annotated[float, Interval(ge=-100, le=100)] = 1.0
@@ -202,11 +210,11 @@ class TrainConfig:
     seed: Seed = 1
 
     threads: Annotated[int, Interval(ge=1, le=4096)] | None = None
-    """CPU threads of the training process; null takes all cores."""
+    """CPU threads of the training process; null uses all cores."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 rounds what is multiplied, not what is summed; it pays on CPUs that have such products, see
-    docs/performance.md."""
+    """bfloat16 is mixed precision: products are rounded, sums are not. It is faster on CPUs with bfloat16
+    instructions, see docs/performance.md."""
 
     stack: dict[Text, dict[Text, Any]] = field(default_factory=dict)
-    """fairseq2's own sections ``trainer``, ``gang``, ``common``, for FSDP, profilers and the like."""
+    """fairseq2's own sections ``trainer``, ``gang`` and ``common``: FSDP, profilers and so on."""

@@ -1,4 +1,4 @@
-"""Reads configurations: YAML in which a value is what it looks like, and ``KEY=VALUE`` settings over it."""
+"""Reads configurations: strict YAML, overridden by ``KEY=VALUE`` settings."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mmt.training.config import TrainConfig
 
 _Config = TypeVar("_Config")
 
-_LONGEST = 30_000  # characters of a YAML file: all settings are 3,000, and brackets in brackets take 3 s
-_MOST_VALUES = 30_000  # an alias of aliases of aliases is short in the file, and endless when it is followed
+_LONGEST = 30_000  # characters of a YAML file: all settings take 3,000; nested brackets of this length take 3 s
+_MOST_VALUES = 30_000  # aliases of aliases are short in the file, but expand without limit
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
-_PLAIN = {  # what a value without quotes can be beside text: YAML 1.2's JSON schema, with its core schema's words
+_PLAIN = {  # values without quotes that are not text: YAML 1.2's JSON schema and the words of its core schema
     "null": (r"null|Null|NULL|~|", "nN~\0"),
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "int": (r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
@@ -34,17 +34,17 @@ _PLAIN = {  # what a value without quotes can be beside text: YAML 1.2's JSON sc
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 where it matters: PyYAML reads 1.1, in which ``010`` is 8, ``1:30`` is 90 and ``no`` is false.
+    """YAML 1.2 where it matters: PyYAML reads YAML 1.1, in which ``010`` is 8, ``1:30`` is 90 and ``no`` is false.
 
-    A number is written in decimal digits; ``010``, ``0x10``, ``1_000``, ``1:30``, ``yes``, ``off`` and
-    ``2024-01-02`` are texts, which no setting that wants a number or true or false takes. ``1e3`` is a number.
+    Numbers are decimal, and ``1e3`` is one. ``010``, ``0x10``, ``1_000``, ``1:30``, ``yes``, ``off`` and
+    ``2024-01-02`` are strings, which a setting of another type refuses.
     """
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML's
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts quotes around every text that YAML 1.1 or ``_Loader`` would take for something else."""
+    """Quotes every string that YAML 1.1 or ``_Loader`` would read as another type."""
 
 
 for _name, (_pattern, _first) in _PLAIN.items():
@@ -54,11 +54,11 @@ for _name, (_pattern, _first) in _PLAIN.items():
 
 
 def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Reads a YAML file, then ``a.b=value`` overrides, over the defaults.
+    """The defaults, overridden by a YAML file, overridden by ``a.b=value`` settings.
 
     Raises:
-        MMTError: no such file, no YAML, an unknown key (the nearest is named), a key that stands twice, or a value
-            of the wrong type, out of its range, or that does not go with another.
+        MMTError: the file is missing or not YAML; a key is unknown (the nearest is named) or occurs twice; a value
+            has the wrong type, is out of range, or does not fit another.
     """
     where = "--config" if path is None else str(path)
     tree = override({}, overrides) if path is None else read_tree(path, overrides)
@@ -71,12 +71,12 @@ def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Reads a YAML file of sections, and ``a.b=value`` settings over it.
+    """Reads a YAML file of sections, overridden by ``a.b=value`` settings.
 
-    Anchors and aliases work; a merge (``<<: *base``) fills in what a section does not set itself.
+    Anchors and aliases work; a merge (``<<: *base``) provides defaults for a section.
 
     Raises:
-        MMTError: no such file, no YAML, or a key that stands twice.
+        MMTError: the file is missing or not YAML, or a key occurs twice.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -91,7 +91,7 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The value of ``text``. Raises MMTError, beginning with ``where``, for what is no YAML or not clear."""
+    """The value of ``text``. Raises MMTError, beginning with ``where``, for invalid or ambiguous YAML."""
     if len(text) > _LONGEST:
         raise MMTError(f"{where}: {len(text):,} characters are no settings, over {_LONGEST:,}.")
     loader = None
@@ -104,7 +104,7 @@ def parse_yaml(text: str, where: str) -> Any:
         return loader.construct_document(node)
     except MMTError:
         raise
-    except Exception as error:  # a tag on what it is not for, brackets without end, ...
+    except Exception as error:  # a tag on the wrong type, unclosed brackets, ...
         raise MMTError(f"{where}: not YAML ({' '.join(str(error).split())}).") from None
     finally:
         if loader is not None:
@@ -112,10 +112,12 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """``tree`` with ``a.b=value`` settings, of which the last one counts; one of several keys changes those alone.
+    """``tree`` with ``a.b=value`` settings; of two for one key the last one counts.
+
+    A value with keys of its own changes only those.
 
     Raises:
-        MMTError: a setting is no ``KEY=VALUE``.
+        MMTError: a setting is not of the form ``KEY=VALUE``.
     """
     for setting in overrides:
         where = f"--config {setting}"
@@ -125,18 +127,18 @@ def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def settings_of(overrides: Sequence[str], where: str) -> dict[str, str]:
-    """``a.b=value`` settings by key, each value as YAML on one line; those of several keys are taken apart.
+    """``a.b=value`` settings by key, each value as YAML on one line; a value with keys of its own is split.
 
     Raises:
-        MMTError: a setting is no ``KEY=VALUE``, or two give one key different values.
+        MMTError: a setting is not of the form ``KEY=VALUE``, or two give one key different values.
     """
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for setting in overrides:
         for place, value in _setting(setting, f"{where} {setting}"):
-            key, said = ".".join(place), json.dumps(value)
-            if found.setdefault(key, said) != said:
-                raise MMTError(f"{where} {setting}: {key} is {found[key]} in another one. Keep one of them.")
-    return found
+            key, text = ".".join(place), json.dumps(value)
+            if settings.setdefault(key, text) != text:
+                raise MMTError(f"{where} {setting}: {key} is {settings[key]} in another one. Keep one of them.")
+    return settings
 
 
 def _setting(setting: str, where: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -149,7 +151,7 @@ def _setting(setting: str, where: str) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _value(text: str, where: str) -> Any:
-    """What stands behind the equals sign, all of it."""
+    """The value after the equals sign."""
     if not text.strip():
         raise MMTError(f"{where}: no value. Write null if none is meant.")
     loaded = parse_yaml(text, where)
@@ -179,7 +181,7 @@ def _set(tree: dict[str, Any], keys: tuple[str, ...], value: Any, where: str) ->
 
 
 def _check_nodes(root: yaml.Node, where: str) -> None:
-    """Raises MMTError where a key stands twice, is no text, or a value is no setting; aliases are followed."""
+    """Raises MMTError if a key occurs twice or is not a string, or a value has no valid type; follows aliases."""
     left = _MOST_VALUES
 
     def check(node: yaml.Node, place: str, above: tuple[yaml.Node, ...]) -> None:
@@ -222,17 +224,17 @@ def _check_nodes(root: yaml.Node, where: str) -> None:
 
 
 def validated(kls: type[_Config], tree: Mapping[str, Any], where: str) -> _Config:
-    """A configuration of class ``kls``, each value of its type and in its range.
+    """A configuration of class ``kls``, with the types and ranges of all values checked.
 
     Raises:
-        MMTError: an unknown key (the nearest is named), a value of another type, or out of its range.
+        MMTError: a key is unknown (the nearest is named), or a value has the wrong type or is out of range.
     """
     _check_keys(tree, kls, where, "")
     try:
-        # As JSON, because pydantic takes a list for a tuple, and a text for a path, from there even when strict.
+        # From JSON, because there pydantic accepts a list as a tuple and a string as a path even in strict mode.
         return TypeAdapter(kls).validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
-        # A value that may be of several types fails once for each: those that got furthest know best.
+        # A value of a union type fails once for each type: report the failures that got furthest.
         faults = [(_place(tree, one["loc"], one["type"] == "missing"), one) for one in error.errors()]
         first = faults[0][0][:1]
         place = max((place for place, _ in faults if place[:1] == first), key=len)
@@ -281,7 +283,7 @@ def _expected(fault: Mapping[str, Any]) -> str:
 
 
 def _place(tree: Any, loc: Sequence[int | str], missing: bool) -> tuple[int | str, ...]:
-    """The keys of ``loc`` that ``tree`` has; pydantic puts names of types between them."""
+    """The keys of ``loc`` that are in ``tree``; pydantic puts names of types between them."""
     found: list[int | str] = []
     for part in loc:
         inside = isinstance(tree, Mapping) and part in tree
@@ -312,7 +314,7 @@ def tree_of(config: Any) -> Any:
 
 
 def dump(config: Any) -> str:
-    """A configuration as YAML, which reads back the same."""
+    """A configuration as YAML; reading it gives the same configuration."""
     return yaml.dump(tree_of(config), Dumper=_Dumper, sort_keys=False)
 
 

@@ -1,4 +1,4 @@
-"""A run's last checkpoint for another number of processes than it was written by."""
+"""Prepares a run's last checkpoint for another number of processes than wrote it."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from mmt.training.trainer import redistribute
 
 
 def reshard_last_checkpoint(output: Path, *, processes: int, shards: int) -> None:
-    """Makes a run's last checkpoint one of so many processes and shards, if there is one and it is not.
+    """Rewrites a run's last checkpoint, if there is one, for this number of processes and shards.
 
-    Model, optimiser, schedule and what was read of the data stay; a process that was not there before draws random
-    numbers of its own.
+    Model, optimiser, schedule and the position in the data stay the same. A process that was not there before
+    draws random numbers of its own.
 
     Args:
         output: the run's folder.
-        processes: that train.
-        shards: of the model and of the optimiser's state; 1 but for FSDP.
+        processes: number of processes that train.
+        shards: number of shards of the model and of the optimiser's state; 1 without FSDP.
     Raises:
         MMTError: a file is missing or damaged.
     """
@@ -49,11 +49,11 @@ def reshard_last_checkpoint(output: Path, *, processes: int, shards: int) -> Non
         return
     folder = checkpoint_folder(output, steps[-1])
     pairs = (SHARDS, SHARDS[::-1], (TRAINER, READER), (READER, TRAINER))
-    found = {name: part_files(folder, name, other) for name, other in pairs}
-    wanted = dict.fromkeys(SHARDS, shards) | {TRAINER: processes, READER: processes}
-    if all(len(found[name]) == number for name, number in wanted.items()):
+    files_of = {name: part_files(folder, name, other) for name, other in pairs}
+    numbers = dict.fromkeys(SHARDS, shards) | {TRAINER: processes, READER: processes}
+    if all(len(files_of[name]) == number for name, number in numbers.items()):
         return
-    states = {name: [read_tensors(file) for file in files] for name, files in found.items()}
+    states = {name: [read_tensors(file) for file in files] for name, files in files_of.items()}
     try:
         made = {name: split_shards(join_shards(states[name]), shards) for name in SHARDS}
         made[TRAINER] = redistribute(states[TRAINER], processes)
@@ -69,11 +69,13 @@ def reshard_last_checkpoint(output: Path, *, processes: int, shards: int) -> Non
 
 
 def split_shards(state: dict[str, Any], shards: int) -> list[dict[str, Any]]:
+    """The opposite of ``join_shards``."""
+
     def part(number: int) -> dict[str, Any]:
         def take(name: str, whole: list[Tensor]) -> Tensor:
             if shards == 1 or not is_split(name, whole[0]):
                 return whole[0]
-            parts = whole[0].chunk(shards)  # as DTensor does: the last ones may have nothing
+            parts = whole[0].chunk(shards)  # as DTensor does: the last shards may be empty
             return parts[number].clone() if number < len(parts) else whole[0][:0].clone()
 
         return cast(dict[str, Any], map_tensors([state], take))
