@@ -19,6 +19,7 @@ from mmt.data.feature_store import FeatureSignature, FeatureStore
 from mmt.data.tokenizer import Tokenizer
 from mmt.features.writer import FeatureWriter
 from mmt.io.signals import SIGNALS
+from mmt.model.build import build_model
 from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
 from mmt.model.folder import save_model
@@ -87,9 +88,9 @@ def tiny_model(vocab_size: int, fusion: str = "none", seed: int = 0, **changes: 
     torch.manual_seed(seed)
     sizes = {"model_dim": 16, "ffn_dim": 32, "num_encoder_layers": 2, "num_decoder_layers": 2, "num_heads": 2}
     config = {**sizes, "vocab_size": vocab_size, "image_sets": ((1, DIM),) if fusion != "none" else (), **changes}
-    model = MMTModel(MMTConfig(fusion=fusion, **config))  # type: ignore[arg-type]
+    model = build_model(MMTConfig(fusion=fusion, **config))  # type: ignore[arg-type]
     with torch.no_grad():
-        model.frontend.embed.weight.mul_(4)
+        model.text.frontend.embed.weight.mul_(4)
     return model.eval()
 
 

@@ -67,12 +67,12 @@ def _ours(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
     # Imported here, so that the memory of the plain loop, which is measured alone, is without them.
     from fairseq2.metrics import MetricBag
 
-    from mmt.model.model import MMTModel
+    from mmt.model.build import build_model
     from mmt.training.tasks import Objectives
     from mmt.training.units import TrainingUnit
 
     torch.manual_seed(1)
-    model = MMTModel(MMTConfig(vocab_size=vocab_size)).train()
+    model = build_model(MMTConfig(vocab_size=vocab_size)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98), fused=True)
     unit = TrainingUnit(model, Objectives(label_smoothing=_SMOOTHING))
     bag = MetricBag(torch.device("cpu"))

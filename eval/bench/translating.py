@@ -115,8 +115,9 @@ def _fairseq2(model: MMTModel, beam: int) -> Callable[[Batch], object]:
     for module in model.modules():
         if isinstance(module, StandardMultiheadAttention) and isinstance(module.sdpa, Attention):
             module.sdpa = create_default_sdpa(CausalAttentionBias() if module.sdpa.causal else IdentityBias())
-    sizes, longest = model.config, model.config.max_length
-    parts: list[Any] = [model.frontend, model.encoder, model.frontend, model.decoder, model.final_proj]
+    sizes, longest = model.config, model.text.sizes.max_length
+    text = model.text
+    parts: list[Any] = [text.frontend, text.encoder, text.frontend, text.decoder, text.final_proj]
     plain = TransformerModel(*[sizes.model_dim, *parts, PAD, longest, longest]).eval()
     info = VocabularyInfo(_VOCAB, unk_idx=1, bos_idx=BOS, eos_idx=EOS, pad_idx=PAD)
     generator = BeamSearchSeq2SeqGenerator(
@@ -144,11 +145,11 @@ def _ct2(python: Path, folder: Path, lengths: list[int], **how: Any) -> dict[str
 def _random_model() -> MMTModel:
     import torch
 
+    from mmt.model.build import build_model
     from mmt.model.config import MMTConfig
-    from mmt.model.model import MMTModel
 
     torch.manual_seed(1)
-    return MMTModel(MMTConfig(vocab_size=_VOCAB, norm_order="pre")).eval()
+    return build_model(MMTConfig(vocab_size=_VOCAB, norm_order="pre")).eval()
 
 
 def _measure(

@@ -232,7 +232,7 @@ def _check_lines(sentences: Sentences, translators: Mapping[str, Translator]) ->
         if answer and not re.search(r"\w", answer):
             raise MMTError(f"row '{row}': expected a word as its answer, found {answer!r}. Correct the row.")
     for translator in translators.values():
-        most = translator.model.config.max_length - 1
+        most = translator.model.text.sizes.max_length - 1
         for side, lines in (("source", sentences.sources), ("target", sentences.references)):
             for row, line in zip(sentences.ids, lines, strict=True):
                 if not 0 < (length := len(translator.tokenizer.encode(line))) <= most:

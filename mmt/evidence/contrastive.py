@@ -234,7 +234,7 @@ class CommuteResult:
 
 def check_items(translator: Translator, items: Sequence[Item], name: str = "contrastive pairs") -> None:
     """Raises MMTError for an item that ``translator`` cannot score, by its number in the data called ``name``."""
-    most = translator.model.config.max_length - 1
+    most = translator.model.text.sizes.max_length - 1
     for number, item in enumerate(items, 1):
         for side in ("source", "correct", "incorrect"):
             length = len(translator.tokenizer.encode(getattr(item, side)))

@@ -372,7 +372,7 @@ def _drops(model: MMTModel, batch: Batch) -> Tensor:
 
 def _log_p(model: MMTModel, states: Tensor, ids: Tensor) -> Tensor:
     """(M) log-probabilities of ``ids`` (M) after the decoder's ``states`` (M, D)."""
-    log_p = torch.log_softmax(model.final_proj(states).float(), -1)
+    log_p = torch.log_softmax(model.text.project(states).float(), -1)
     return log_p.gather(1, ids.unsqueeze(1)).squeeze(1)
 
 
@@ -389,7 +389,7 @@ def _one(translator: Translator, source: str, target: str | Sequence[int], image
 
 def _encoded(translator: Translator, text: str | Sequence[int], what: str) -> list[int]:
     ids = translator.tokenizer.encode(text) if isinstance(text, str) else list(text)
-    longest = translator.model.config.max_length - 1
+    longest = translator.model.text.sizes.max_length - 1
     if len(ids) > longest:
         raise MMTError(
             f"{what}: expected at most {longest} pieces, found {len(ids):,}. Cut it at an end of sentence."

@@ -54,7 +54,7 @@ def beam_search(
     memories = [model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)]
     if guidance != 1.0 and batch.image is not None:
         memories.append(model.encode(batch.source, batch.source_lens))  # the same sentences without images
-    limits = length_limits(batch.source_lens, max_length, model.config.max_length)
+    limits = length_limits(batch.source_lens, max_length, model.text.sizes.max_length)
     caches = [decoder.begin(memory, options.beam_size, max(limits)) for memory in memories]
     return search(_TorchState(decoder, caches, guidance), limits, options, on_step)
 

@@ -18,7 +18,7 @@ from mmt.inference.index import Index, write_index
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.retrieve import IndexedImages, Query
 from mmt.inference.runtime_model import ImageInput
-from mmt.training.objectives import ContrastiveHead, image_means, sentence_means
+from mmt.model.heads import ContrastiveHead
 
 _IMAGES = 256  # images a forward pass: their features are held together
 
@@ -42,12 +42,12 @@ def embed_sentences(
         MMTError: the model has not learnt the contrastive objective.
     """
     model, head = loaded.model, _head(loaded)
-    longest = model.config.max_length - 1
+    longest = model.text.sizes.max_length - 1
     sources = [loaded.tokenizer.encode(sentence)[:longest] for sentence in sentences]
-    found = np.zeros((len(sources), model.config.model_dim), np.float32)
+    found = np.zeros((len(sources), model.text.sizes.model_dim), np.float32)
     for rows in length_batches([(len(ids) + 1, 1) for ids in sources], max_tokens):
         batch = loaded.batch([sources[row] for row in rows], [None] * len(rows))
-        found[rows] = head.embed_text(sentence_means(model, batch)).numpy()
+        found[rows] = head.embed_text(model.sentence_means(batch)).numpy()
         if progress is not None:
             progress(len(rows))
     return found
@@ -70,12 +70,12 @@ def embed_images(
         MMTError: as ``embed_sentences``; an image is unknown or cannot be read.
     """
     model, head = loaded.model, _head(loaded)
-    found = np.zeros((len(images), model.config.model_dim), np.float32)
+    found = np.zeros((len(images), model.text.sizes.model_dim), np.float32)
     for first in range(0, len(images), _IMAGES):
         chunk = images[first : first + _IMAGES]
         rows = loaded.features_of(chunk)
         batch = loaded.batch([[] for _ in chunk], rows)
-        found[first : first + len(chunk)] = head.embed_image(image_means(model, batch)).numpy()
+        found[first : first + len(chunk)] = head.embed_image(model.image_means(batch)).numpy()
         if progress is not None:
             progress(len(chunk))
     return found

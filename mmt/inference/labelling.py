@@ -64,7 +64,7 @@ def predict(
     if images is not None and len(images) != len(sentences):
         raise MMTError(f"expected one image (or None) a sentence, found {len(images)} for {len(sentences)}.")
     rows = loaded.features_of(images or [None] * len(sentences))
-    longest = model.config.max_length - 1
+    longest = model.text.sizes.max_length - 1
     sources = [loaded.tokenizer.encode(sentence)[:longest] for sentence in sentences]
     predictions: list[Prediction | None] = [None] * len(sources)
     for numbers in length_batches([(len(ids) + 1, 1) for ids in sources], max_tokens):

@@ -106,7 +106,7 @@ def target_log_probs(model: MMTModel, batch: Batch) -> Tensor:
     total = torch.zeros(len(targets), dtype=torch.float64, device=states.device)
     for first in range(0, len(ids), _ROWS):
         rows = slice(first, first + _ROWS)
-        log_p = torch.log_softmax(model.final_proj(states[rows]).float(), dim=1)
+        log_p = torch.log_softmax(model.text.project(states[rows]).float(), dim=1)
         total.index_add_(0, pair[rows], log_p.gather(1, ids[rows].unsqueeze(1))[:, 0].double())
     return total
 
@@ -209,7 +209,7 @@ def rescore(
 
 def _encoded(loaded: LoadedModel, lines: Sequence[str], side: str) -> list[list[int]]:
     """Ids of each line. Raises MMTError, naming ``side``, for a line that the model has no positions for."""
-    longest = loaded.model.config.max_length
+    longest = loaded.model.text.sizes.max_length
     known: dict[str, list[int]] = {}  # lines of contrastive pairs and n-best lists come more than once
     encoded = []
     for number, line in enumerate(lines, 1):

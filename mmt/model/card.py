@@ -14,7 +14,7 @@ from mmt.errors import MMTError, unreadable
 from mmt.io.text_files import file_checksum, parse_json
 
 WEIGHTS, TOKENIZER, CARD = "model.safetensors", "tokenizer.model", "mmt.json"
-_FORMAT = 2
+_FORMAT = 3  # 2: other names of weights, see mmt.model.folder; 1: a single set of features
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,11 @@ def read_card(folder: Path) -> ModelCard:
     path = folder / CARD
     try:
         raw = parse_json(path.read_text(encoding="utf-8"))
-        if raw.get("format") == 1:  # one set of features, by its width
+        if raw.get("format") == 1:
             dim, features = raw["config"].pop("image_dim"), raw["features"]
             raw["config"]["image_sets"] = [[features["num_regions"], dim]] if features else []
+            raw["format"] = 2
+        if raw.get("format") == 2:
             raw["format"] = _FORMAT
         if raw.get("format") != _FORMAT:
             raise MMTError(

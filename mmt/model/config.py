@@ -47,7 +47,7 @@ class ModelSizes:
 
     image_encoder: Literal["linear", "frames"] = "linear"
     """How the image's features come to the model's width: each by itself, or, of a recording, with
-    ``mmt.model.encoders.FrameEncoder``."""
+    ``mmt.model.image_encoder.FrameEncoder``."""
 
     num_frame_layers: Layers = 2
     """Transformer layers of ``image_encoder: frames``; 0 leaves its convolutions alone."""

@@ -11,18 +11,44 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from mmt.data.domain import PIECES, TrainingPieces
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.io.atomic import replacing_folder
 from mmt.io.text_files import file_checksum
+from mmt.model.build import build_model
 from mmt.model.card import CARD, TOKENIZER, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
 from mmt.model.config import LARGEST, MMTConfig
 from mmt.model.fusion import find_fusion
 from mmt.model.model import MMTModel
 
-_TIED = "final_proj.weight"  # the embedding under its second name
+_TIED = "text.final_proj.weight"  # the embedding under its second name
+
+# How names of weights begin, in earlier versions and since: applied one after the other, so that each format
+# goes through the later ones.
+_RENAMED = (
+    ("image_proj.weight", "image_proj.0.weight"),  # format 1: one set of features
+    ("image_proj.bias", "image_proj.0.bias"),
+    ("frontend.", "text.frontend."),  # format 2: one flat model
+    ("encoder.", "text.encoder."),
+    ("decoder.", "text.decoder."),
+    ("final_proj.", "text.final_proj."),
+    ("image_proj.", "image.projections."),
+)
+
+
+def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of this or an earlier version, under the names of this one."""
+    return {_renamed(name): weight for name, weight in weights.items()}
+
+
+def _renamed(name: str) -> str:
+    for old, new in _RENAMED:
+        if name.startswith(old):
+            name = new + name.removeprefix(old)
+    return name
 
 
 def save_model(
@@ -62,15 +88,12 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     check_files(folder, card, (WEIGHTS,))
     tokenizer = load_tokenizer(folder, card)
     try:
-        weights = load_file(folder / WEIGHTS)
-        model = MMTModel(_fitting(MMTConfig(**card.config), card, weights))
+        weights = renamed(load_file(folder / WEIGHTS))
+        model = build_model(_fitting(MMTConfig(**card.config), card, weights))
         for name, tensor in weights.items():
             if not tensor.isfinite().all():
                 raise ValueError(f"{name} has values that are not numbers, or infinite")
-        for name in ("weight", "bias"):  # of format 1
-            if f"image_proj.{name}" in weights:
-                weights[f"image_proj.0.{name}"] = weights.pop(f"image_proj.{name}")
-        weights[_TIED] = weights["frontend.embed.weight"]
+        weights[_TIED] = weights["text.frontend.embed.weight"]
         model.load_state_dict(weights)
     except FileNotFoundError:
         if any(folder.glob("*.onnx")):
@@ -84,9 +107,10 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     except Exception as error:  # sizes that make no sense fail anywhere in the building of a model
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise MMTError(f"{folder / WEIGHTS}: cannot be loaded ({reason}). Copy the model folder again.") from None
-    if tokenizer.vocab_size != model.config.vocab_size:
+    vocab_size = model.text.sizes.vocab_size
+    if tokenizer.vocab_size != vocab_size:
         raise MMTError(
-            f"{folder}: {TOKENIZER} has {tokenizer.vocab_size:,} pieces, the model {model.config.vocab_size:,}. "
+            f"{folder}: {TOKENIZER} has {tokenizer.vocab_size:,} pieces, the model {vocab_size:,}. "
             "Copy the model folder again."
         )
     return model.eval(), tokenizer, card

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from fairseq2.models.transformer import AttentionBiasCache, StandardMultiheadAttention
@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from mmt.errors import MMTError, nearest
 from mmt.model.attention import Lens, beyond, layout_of
 from mmt.model.config import ModelSizes
+
+# The parts of fairseq2's attention.
+_STANDARD_ATTENTION = {
+    "q_proj", "k_proj", "v_proj", "q_norm", "k_norm", "v_norm", "pos_encoder", "sdpa", "output_proj",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,9 @@ class Memory:
         return Memory(self.states[rows], of(self.lens), self.image[rows], of(self.image_lens))
 
 
+Place = Literal["encoder", "between", "decoder"]
+
+
 class Fusion(nn.Module):
     """Lets the image in, at one or several of three places, each of which leaves the text alone by default.
 
@@ -93,6 +101,28 @@ class Fusion(nn.Module):
     every fusion keeps: a sentence without a real region is what a text-only model makes of it, and padding
     regions change nothing.
     """
+
+    @classmethod
+    def places(cls) -> frozenset[Place]:
+        """Where it acts: what the encoder reads, between encoder and decoder, or the decoder's attention."""
+        acts: dict[Place, bool] = {
+            "encoder": cls.before_encoder is not Fusion.before_encoder,
+            "between": cls.look is not Fusion.look,
+            "decoder": cls.cross_attention is not StandardMultiheadAttention,
+        }
+        return frozenset(place for place, does in acts.items() if does)
+
+    def owns(self, name: str) -> bool:
+        """Whether a weight in the text model belongs to this fusion: a text-only model does not have it.
+
+        By default, what ``cross_attention`` adds to fairseq2's attention. A fusion that puts more into the text
+        model's layers overrides this.
+
+        Args:
+            name: of the weight, as in the model's state dict (``text.decoder.layers.0...``).
+        """
+        _, _, part = name.partition(".encoder_decoder_attn.")
+        return bool(part) and part.partition(".")[0] not in _STANDARD_ATTENTION
 
     pooled = False
     """Whether it takes one vector of each set of features, the mean over the set's regions, as its region."""
@@ -116,6 +146,17 @@ class Fusion(nn.Module):
             What the encoder reads, real positions first, and how many of each sentence's are real.
         """
         return tokens, lens
+
+    def after_encoder(self, states: Tensor, lens: Lens, source_lens: Lens, num_tokens: int) -> tuple[Tensor, Lens]:
+        """Which of the encoder's states the decoder may attend to: all of them, unless overridden.
+
+        Args:
+            states: (N, L, D) of what ``before_encoder`` gave: the source tokens are still first in each row.
+            lens: how many of each row's states are real.
+            source_lens: how many of each sentence's source tokens are real.
+            num_tokens: S, source tokens of the longest sentence.
+        """
+        return states, lens
 
     def look(self, text: Tensor, image: Tensor, image_pad: Tensor | None) -> Look | None:
         """Between encoder and decoder; None where a fusion does nothing there.

@@ -1,4 +1,7 @@
-"""Training objectives."""
+"""Cross-entropy losses that project decoder states and never hold all the logits.
+
+Legend: M rows (target tokens), D model width, V vocabulary, C rows of one chunk.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from torch import Tensor
 _ROWS = 512
 
 
-def label_smoothed_nll(states: Tensor, weight: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Output projection and label-smoothed cross-entropy in one, without ever holding all the logits.
+def label_smoothed_nll(
+    states: Tensor, weight: Tensor, targets: Tensor, smoothing: float, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Output projection and label-smoothed cross-entropy in one.
 
     loss = sum over rows of (1 - e) * -log p(target) + e * mean over V of -log p(v), Szegedy et al. (2016),
     https://arxiv.org/abs/1512.00567; its gradient, softmax - (1 - e) * onehot - e / V, is formed chunk by chunk
@@ -24,63 +29,97 @@ def label_smoothed_nll(states: Tensor, weight: Tensor, targets: Tensor, smoothin
         weight: (V, D) output embedding.
         targets: (M) ids.
         smoothing: e above.
+        bias: (V) of the output projection.
     Returns:
         The summed loss (differentiable) and the summed plain negative log-likelihood (not).
     """
-    loss, nll = _FusedLoss.apply(states, weight, targets, smoothing)  # type: ignore[no-untyped-call]
+    loss, nll = _FusedLoss.apply(states, weight, targets, smoothing, bias)  # type: ignore[no-untyped-call]
     return loss, nll
 
 
-def soft_cross_entropy(states: Tensor, weight: Tensor, wanted: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of one model's words with another's, without ever holding all the logits.
+def soft_cross_entropy(
+    states: Tensor,
+    weight: Tensor,
+    teacher_states: Tensor,
+    teacher_weight: Tensor,
+    bias: Tensor | None = None,
+    teacher_bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of a model's distribution with a teacher's.
 
-    -sum over rows and words of q log p, p = softmax(states weight'), q = softmax(wanted by'); its gradient, p - q,
+    -sum over rows and V of q log p, p = softmax(states weight' + bias) and q the teacher's; its gradient, p - q,
     is formed chunk by chunk in the forward pass.
 
     Args:
         states: (M, D) decoder states.
         weight: (V, D) output embedding.
-        wanted: (M, E) the other model's states at the same places.
-        by: (V, E) the other model's output embedding.
+        teacher_states: (M, E) at the same positions.
+        teacher_weight: (V, E).
+        bias, teacher_bias: (V) of the output projections.
     Returns:
-        The sum (differentiable in ``states`` and ``weight``), and the summed entropy of q (not).
+        The sum (differentiable in ``states``, ``weight`` and ``bias``), and the summed entropy of q (not).
     """
-    loss, entropy = _SoftLoss.apply(states, weight, wanted, by)  # type: ignore[no-untyped-call]
+    loss, entropy = _SoftLoss.apply(states, weight, teacher_states, teacher_weight, bias, teacher_bias)  # type: ignore[no-untyped-call]
     return loss, entropy
 
 
 class _SoftLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, wanted: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        teacher_states: Tensor,
+        teacher_weight: Tensor,
+        bias: Tensor | None,
+        teacher_bias: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         with torch.autocast(states.device.type, enabled=False):
-            states, weight_as, wanted, by = states.float(), weight.float(), wanted.float(), by.float()
+            states, weight_as = states.float(), weight.float()
+            teacher_states, teacher_weight = teacher_states.float(), teacher_weight.float()
             loss, entropy = states.new_zeros(()), states.new_zeros(())
             grad_states, grad_weight = torch.empty_like(states), torch.zeros_like(weight_as)
+            grad_bias = None if bias is None else states.new_zeros(len(bias))
             for first in range(0, len(states), _ROWS):
-                rows = states[first : first + _ROWS]
-                log_p = torch.log_softmax(rows @ weight_as.T, dim=1)  # (C, V)
-                log_q = torch.log_softmax(wanted[first : first + _ROWS] @ by.T, dim=1)
+                rows, teacher_rows = states[first : first + _ROWS], teacher_states[first : first + _ROWS]
+                log_p = torch.log_softmax(_project(rows, weight_as, bias), dim=1)  # (C, V)
+                log_q = torch.log_softmax(_project(teacher_rows, teacher_weight, teacher_bias), dim=1)
                 q = log_q.exp()
                 loss -= (q * log_p).sum()
                 entropy -= (q * log_q).sum()
                 grad = log_p.exp_().sub_(q)
                 torch.mm(grad, weight_as, out=grad_states[first : first + _ROWS])
                 grad_weight.addmm_(grad.T, rows)
-        ctx.save_for_backward(grad_states, grad_weight)
+                if grad_bias is not None:
+                    grad_bias += grad.sum(dim=0)
+        ctx.save_for_backward(grad_states, grad_weight, grad_bias)
         ctx.dtype = weight.dtype
         ctx.mark_non_differentiable(entropy)
         return loss, entropy
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        grad_states, grad_weight = ctx.saved_tensors
-        return grad_states * grad_loss, (grad_weight * grad_loss).to(ctx.dtype), None, None
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, bias = _scaled(ctx, grad_loss)
+        return states, weight, None, None, bias, None
+
+
+def _project(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(C, D) states to (C, V) logits."""
+    logits = states @ weight.T
+    return logits if bias is None else logits.add_(bias)
+
+
+def _scaled(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The saved gradients of states, weight and bias, times the loss's own."""
+    grad_states, grad_weight, grad_bias = ctx.saved_tensors
+    bias = None if grad_bias is None else (grad_bias * grad_loss).to(ctx.dtype)
+    return grad_states * grad_loss, (grad_weight * grad_loss).to(ctx.dtype), bias
 
 
 class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, smoothing: float
+        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, smoothing: float, bias: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         device = states.device.type
         # Under autocast its products, too, are of rounded numbers; sums and softmax never are.
@@ -88,15 +127,18 @@ class _FusedLoss(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             states, weight_as = states.float(), weight.float()
             rounded, weight_rounded = states.to(kind), weight_as.to(kind)
-            needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+            needs_grad = any(ctx.needs_input_grad)
             nll = states.new_zeros(())
             smooth = states.new_zeros(())
             mean_weight = weight_as.mean(dim=0)  # (D): the mean logit of a row is state . mean weight
             grad_states = torch.empty_like(states) if needs_grad else states.new_empty(0)
             grad_weight = torch.zeros_like(weight_as) if needs_grad else states.new_empty(0)
+            grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
             for first in range(0, len(states), _ROWS):
                 rows, ids = rounded[first : first + _ROWS], targets[first : first + _ROWS].unsqueeze(1)
                 logits = (rows @ weight_rounded.T).float()  # (C, V)
+                if bias is not None:
+                    logits += bias
                 p = torch.softmax(logits, dim=1)
                 # Of the exponentials' sum, to rounding: a row's greatest p is at least 1 / V. So one exponential a
                 # logit is enough, where log_softmax and then exp would take two.
@@ -105,6 +147,8 @@ class _FusedLoss(torch.autograd.Function):
                 smooth += log_sum.sum()  # mean over V of -log p = log of the sum - mean logit
                 if needs_grad:
                     grad = p.scatter_add_(1, ids, p.new_full(ids.shape, smoothing - 1.0))
+                    if grad_bias is not None:
+                        grad_bias += grad.sum(dim=0)
                     if kind == torch.float32:
                         torch.mm(grad, weight_as, out=grad_states[first : first + _ROWS])
                         grad_weight.addmm_(grad.T, rows)
@@ -113,16 +157,20 @@ class _FusedLoss(torch.autograd.Function):
                         grad_states[first : first + _ROWS] = grad @ weight_rounded
                         grad_weight += grad.T @ rows
             smooth -= states.sum(dim=0) @ mean_weight
+            if bias is not None:
+                smooth -= len(states) * bias.float().mean()
             if needs_grad and smoothing:
                 # the e / V that is the same for every word
                 grad_states -= smoothing * mean_weight
                 grad_weight -= smoothing / len(weight) * states.sum(dim=0)
-        ctx.save_for_backward(grad_states, grad_weight)
+                if grad_bias is not None:
+                    grad_bias -= smoothing / len(weight) * len(states)
+        ctx.save_for_backward(grad_states, grad_weight, grad_bias)
         ctx.dtype = weight.dtype
         ctx.mark_non_differentiable(nll)
         return (1.0 - smoothing) * nll + smoothing * smooth, nll
 
     @staticmethod
-    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        grad_states, grad_weight = ctx.saved_tensors
-        return grad_states * grad_loss, (grad_weight * grad_loss).to(ctx.dtype), None, None
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, bias = _scaled(ctx, grad_loss)
+        return states, weight, None, None, bias

@@ -18,7 +18,7 @@ from fairseq2.models.transformer import (
 )
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, relu, scaled_dot_product_attention
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from mmt.model.attention import Lens, beyond, wide_enough
 from mmt.model.fusion import DoubleAttention, Memory
@@ -45,14 +45,15 @@ class StepDecoder:
     def __init__(self, model: MMTModel, precision: Precision = "float32") -> None:
         self.model, self.precision = model, precision
         self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self.num_heads = model.config.num_heads
-        frontend: Any = model.frontend
+        self.num_heads = model.text.sizes.num_heads
+        frontend: Any = model.text.frontend
         self.scale = float(frontend.scale)
         self.embed = self.copied(frontend.embed.weight)
         self.positions = self.copied(frontend.pos_encoder.freqs[1:])  # the first is for padding
-        self.layers = [_Layer(self, layer) for layer in model.decoder.layers]
-        self.last_norm = None if model.decoder.layer_norm is None else self.norm(model.decoder.layer_norm)
-        self.project = self.linear(model.final_proj.weight, None)
+        decoder: Any = model.text.decoder
+        self.layers = [_Layer(self, layer) for layer in decoder.layers]
+        self.last_norm = None if decoder.layer_norm is None else self.norm(decoder.layer_norm)
+        self.project = self.linear(model.text.final_proj.weight, model.text.final_proj.bias)
         """(N * B, D) states to (N * B, V) logits."""
 
     @property
@@ -171,6 +172,7 @@ class _Layer:
         self.out = decoder.linears(own.output_proj)
         self.cross = _cross(decoder, layer.encoder_decoder_attn)
         self.inner, self.outer = decoder.linears(layer.ffn.inner_proj), decoder.linears(layer.ffn.output_proj)
+        self.activation: _Map = layer.ffn.inner_activation
 
     def __call__(self, states: Tensor, remember: _Remember, unseen: Tensor, seen: Any) -> Tensor:
         """
@@ -187,7 +189,7 @@ class _Layer:
 
         states = self._residual(0, look_back, states)
         states = self._residual(1, lambda x: self.cross(x, seen), states)
-        return self._residual(2, lambda x: self.outer(relu(self.inner(x))), states)
+        return self._residual(2, lambda x: self.outer(self.activation(self.inner(x))), states)
 
     def _residual(self, number: int, part: _Map, states: Tensor) -> Tensor:
         norm = self.norms[number]

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from mmt.errors import MMTError
 from mmt.io.atomic import replaced, writing
+from mmt.model.folder import renamed
 
 WEIGHTS, OPTIMIZER = "model/pp_00/tp_00", "optimizer/pp_00/tp_00"
 SHARDS = (WEIGHTS, OPTIMIZER)
@@ -87,14 +88,17 @@ def load_weights(output: Path, step: int) -> dict[str, Tensor]:
         MMTError: a file is missing or damaged.
     """
     files = part_files(checkpoint_folder(output, step), *SHARDS)
-    return cast(dict[str, Tensor], join_shards([read_tensors(file) for file in files]))
+    return renamed(join_shards([read_tensors(file) for file in files]))
 
 
 class PlainLoader(TensorFileLoader):
     """Reads plain tensors and values; fairseq2's own loader unpickles whatever a file contains."""
 
     def load(self, file: Path, options: TensorFileLoadOptions | None = None) -> dict[str, object]:
-        return read_tensors(file)
+        state = read_tensors(file)
+        # fairseq2 restricts the model's part alone. Those of earlier versions have other names for the weights, in
+        # the same order, by which the optimizer's state is numbered.
+        return dict(renamed(state)) if options is not None and options.restrict else state
 
 
 class PlainDumper(TensorFileDumper):

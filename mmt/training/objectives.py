@@ -5,15 +5,15 @@ Legend: N sentences, P sentences with an image, S source tokens, D model width, 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from mmt.data.tokenizer import EOS, PAD, UNK
 from mmt.model.fusion import mean_region
+from mmt.model.image_encoder import split_sets
 from mmt.model.losses import label_smoothed_nll, soft_cross_entropy
 
 if TYPE_CHECKING:
@@ -22,60 +22,7 @@ if TYPE_CHECKING:
 
 _MARGIN = 0.1  # Elliott and Kádár's alpha
 _HARD_MARGIN = 0.2  # VSE++'s
-_HOTTEST = math.log(100)  # CLIP's limit of the learnt temperature
 _MASKED = 0.25  # share of the source tokens, Futeral et al.'s
-
-
-class ContrastiveHead(nn.Module):
-    """Sentence and image as vectors of one space, with a learnt temperature."""
-
-    def __init__(self, model_dim: int) -> None:
-        super().__init__()
-        self.text, self.image = nn.Linear(model_dim, model_dim), nn.Linear(model_dim, model_dim)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-
-    def forward(self, text: Tensor, image: Tensor) -> Tensor:
-        """(P, D) sentences and (P, D) images to (P, P) logits, sentences by images."""
-        return self.scaling() * self.embed_text(text) @ self.embed_image(image).T
-
-    def scaling(self) -> Tensor:
-        """The inverse of the learnt temperature."""
-        return self.log_scale.clamp(max=_HOTTEST).exp()
-
-    def embed_text(self, text: Tensor) -> Tensor:
-        """(N, D) sentences to (N, D) vectors of length 1."""
-        return normalize(self.text(text), dim=1)
-
-    def embed_image(self, image: Tensor) -> Tensor:
-        """(N, D) images to (N, D) vectors of length 1."""
-        return normalize(self.image(image), dim=1)
-
-
-class LabelHead(nn.Module):
-    """Labels or a score of what a sentence and its image come to: one hidden layer."""
-
-    def __init__(self, model_dim: int, width: int, dropout_p: float) -> None:
-        super().__init__()
-        self.hidden, self.label = nn.Linear(model_dim, model_dim), nn.Linear(model_dim, width)
-        self.dropout = nn.Dropout(dropout_p)
-
-    def forward(self, states: Tensor) -> Tensor:
-        """(N, D) to (N, width)."""
-        label: Tensor = self.label(self.dropout(torch.relu(self.hidden(states))))
-        return label
-
-
-class ImaginationHead(nn.Module):
-    """The image's vector, from the sentence alone."""
-
-    def __init__(self, model_dim: int, image_dim: int) -> None:
-        super().__init__()
-        self.hidden, self.image = nn.Linear(model_dim, model_dim), nn.Linear(model_dim, image_dim)
-
-    def forward(self, text: Tensor) -> Tensor:
-        """(P, D) sentences to (P, image_dim)."""
-        image: Tensor = self.image(torch.tanh(self.hidden(text)))
-        return image
 
 
 def contrastive(model: MMTModel, batch: Batch) -> Tensor:
@@ -85,7 +32,7 @@ def contrastive(model: MMTModel, batch: Batch) -> Tensor:
     Where an image stands twice in the batch, its other sentences are no negatives.
     """
     text, rows = _sentences(model, batch)
-    image = image_means(model, batch)[rows]  # (P, D)
+    image = model.image_means(batch)[rows]  # (P, D)
     logits: Tensor = model.heads["contrastive"](text, image)
     if len(rows) < 2:
         return (logits * 0).sum()
@@ -104,7 +51,7 @@ def hardest_negative(model: MMTModel, batch: Batch) -> Tensor:
     are no negatives. VSE++'s loss.
     """
     text, rows = _sentences(model, batch)
-    image = image_means(model, batch)[rows]  # (P, D)
+    image = model.image_means(batch)[rows]  # (P, D)
     head: Any = model.heads["contrastive"]
     logits: Tensor = head(text, image)
     cosine = head.embed_text(text) @ head.embed_image(image).T
@@ -149,7 +96,7 @@ def imagination(model: MMTModel, batch: Batch) -> Tensor:
     if len(rows) < 2:
         return (imagined * 0).sum()
     pads = None if batch.image_pad is None else batch.image_pad[rows]
-    seen = torch.cat([mean_region(*one)[:, 0] for one in model.split_sets(features, pads)], 1)
+    seen = torch.cat([mean_region(*one)[:, 0] for one in split_sets(features, pads, model.config.image_sets)], 1)
     cosine = normalize(imagined, dim=1) @ normalize(seen, dim=1).T  # (P, P)
     other = ~_same_image(features)
     loss = (_MARGIN - cosine.diagonal().unsqueeze(1) + cosine).clamp(min=0)
@@ -167,7 +114,8 @@ def masked_words(model: MMTModel, batch: Batch) -> Tensor:
     mask &= batch.source != EOS
     memory = model.encode(batch.source.masked_fill(mask, UNK), batch.source_lens, batch.image, batch.image_pad)
     states = memory.states[:, : batch.source.size(1)]  # the source tokens come first in every fusion
-    loss, _ = label_smoothed_nll(states[mask], model.final_proj.weight, batch.source[mask], 0.0)
+    output = model.text.final_proj
+    loss, _ = label_smoothed_nll(states[mask], output.weight, batch.source[mask], 0.0, output.bias)
     mean: Tensor = loss / mask.sum().clamp(min=1)
     return mean
 
@@ -183,7 +131,10 @@ def faithfulness(model: MMTModel, teacher: MMTModel, batch: Batch) -> Tensor:
         known = teacher.encode(batch.source, batch.source_lens)
         wanted = teacher.decode(batch.target[:, :-1], batch.target_layout(), known)[real]  # (M, D)
     states = model.decode_targets(batch)[real]
-    loss, entropy = soft_cross_entropy(states, model.final_proj.weight, wanted, teacher.final_proj.weight)
+    output, known_output = model.text.final_proj, teacher.text.final_proj
+    loss, entropy = soft_cross_entropy(
+        states, output.weight, wanted, known_output.weight, output.bias, known_output.bias
+    )
     divergence: Tensor = loss - entropy
     return divergence / batch.num_target_tokens
 
@@ -191,24 +142,12 @@ def faithfulness(model: MMTModel, teacher: MMTModel, batch: Batch) -> Tensor:
 def _sentences(model: MMTModel, batch: Batch) -> tuple[Tensor, Tensor]:
     """(P, D) mean encoder states of the sentences that have an image, without it, and (P) their rows."""
     assert batch.image is not None  # noqa: S101
-    means = sentence_means(model, batch)
+    means = model.sentence_means(batch)
     if batch.image_pad is None:
         rows = torch.arange(len(batch.source), device=means.device)
     else:
         rows = (~batch.image_pad).any(dim=1).nonzero()[:, 0]
     return means[rows], rows
-
-
-def sentence_means(model: MMTModel, batch: Batch) -> Tensor:
-    """(N, D) mean encoder states of the sentences, without their images."""
-    states = model.encode(batch.source, batch.source_lens).states
-    return mean_region(states, batch.source == PAD)[:, 0]
-
-
-def image_means(model: MMTModel, batch: Batch) -> Tensor:
-    """(N, D) mean projected regions of the images; 0 where a sentence has none."""
-    assert batch.image is not None  # noqa: S101
-    return mean_region(*model.regions(batch.image, batch.image_pad))[:, 0]
 
 
 def _same_image(features: Tensor) -> Tensor:

@@ -146,8 +146,9 @@ class TrainingRecipe(Recipe):
 
     def setup_model(self, context: RecipeContext, model: nn.Module, newly_initialized: bool) -> nn.Module:
         if self._run.config.start.freeze_text:  # not in the factory: fairseq2 makes all weights trainable after it
+            assert isinstance(model, MMTModel)  # noqa: S101
             for name, parameter in model.named_parameters():
-                parameter.requires_grad_(not MMTModel.is_of_text(name))
+                parameter.requires_grad_(not model.is_of_text(name))
         return model
 
     def create_task(self, context: RecipeContext) -> Task:
@@ -240,4 +241,5 @@ def _has_stopped_early(run: Run, patience: Patience | None) -> bool:
 
 def _apply_fsdp(model: MMTModel, granularity: str, wrapper: Callable[[nn.Module], nn.Module]) -> nn.Module:
     # It uses the layers of .encoder and .decoder, and nothing else of a Transformer.
-    return apply_fsdp_to_transformer(model, granularity, wrapper)  # type: ignore[arg-type]
+    apply_fsdp_to_transformer(model.text, granularity, wrapper)  # type: ignore[arg-type]
+    return model

@@ -19,6 +19,7 @@ from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.io.processes import rank
 from mmt.io.terminal import console, counted
+from mmt.model.build import build_model
 from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
 from mmt.model.folder import load_model
@@ -184,7 +185,7 @@ class Run:
 
     def new_model(self, gangs: Gangs) -> MMTModel:
         """The model before the first update: randomly initialised, or with weights of the model to start from."""
-        model, start = MMTModel(self.model_config(), gangs), self.config.start
+        model, start = build_model(self.model_config(), gangs), self.config.start
         if start.model is None or self.start is None:
             return model
         trained, _, _ = load_model(start.model)

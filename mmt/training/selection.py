@@ -18,11 +18,11 @@ from mmt.errors import MMTError
 from mmt.io.terminal import console
 from mmt.io.text_files import parse_json
 from mmt.io.versions import versions
+from mmt.model.build import build_model
 from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
 from mmt.model.folder import save_model
 from mmt.model.fusion import find_fusion
-from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_score, checkpoint_steps, load_weights
 from mmt.training.config_file import tree_of
 from mmt.training.run import Run
@@ -72,7 +72,7 @@ def choose(
     last = steps[-keep_last:]
     if len(last) > 1:
         candidates[f"average of {len(last)} checkpoints (steps {last[0]:,} to {last[-1]:,})"] = last
-    model = MMTModel(config).eval()
+    model = build_model(config).eval()
     weights: dict[str, dict[str, torch.Tensor]] = {}
     scores: dict[str, float] = {}
     for name, chosen in candidates.items():

@@ -25,11 +25,9 @@ from mmt.training.objectives import (
     contrastive,
     faithfulness,
     hardest_negative,
-    image_means,
     imagination,
     masked_words,
     regression,
-    sentence_means,
 )
 
 
@@ -173,8 +171,8 @@ class Contrastive(Task):
         pad = batch.image_pad
         has = torch.ones(len(batch.source), dtype=torch.bool) if pad is None else ~pad.all(dim=1)
         return {
-            "texts": head.embed_text(sentence_means(model, batch))[has],
-            "images": head.embed_image(image_means(model, batch))[has],
+            "texts": head.embed_text(model.sentence_means(batch))[has],
+            "images": head.embed_image(model.image_means(batch))[has],
         }
 
     def evaluate(self, outputs: Mapping[str, Tensor], image_ids: Sequence[str]) -> float:

@@ -100,8 +100,8 @@ def test_gate_statistics_by_hand(tokenizer: Tokenizer, grid: FeatureStore) -> No
         bias = model.fusion.get_submodule("gate_text").get_parameter("bias")
         bias.zero_()
         bias[:3], bias[3] = -15.0, -30.0
-        model.image_proj[0].weight.zero_()
-        model.image_proj[0].get_parameter("bias").fill_(2.0)
+        model.image.projections[0].weight.zero_()
+        model.image.projections[0].get_parameter("bias").fill_(2.0)
     found = gate_statistics(looking, SOURCES, IMAGES)
     assert found.mean == pytest.approx(0.375, abs=1e-6)
     assert (found.over_1e5, found.over_1e10) == (12 / 16, 15 / 16)
@@ -249,8 +249,8 @@ def test_the_region_that_matters_matters_most(method: object) -> None:
     model, image = tiny_model(V, "selective"), torch.zeros(R, DIM)
     image[2] = features()[2]
     with torch.no_grad():
-        seen = model.image_proj[0](image[2])
-        model.image_proj[0].get_parameter("bias").zero_()
+        seen = model.image.projections[0](image[2])
+        model.image.projections[0].get_parameter("bias").zero_()
         model.fusion.get_submodule("query").get_parameter("weight").zero_()
         key = model.fusion.get_submodule("key").get_parameter("weight")
         model.fusion.get_submodule("query").get_parameter("bias").copy_(40 * key @ seen / (key @ seen).norm())

@@ -166,7 +166,8 @@ def test_a_text_model_is_searched_as_by_the_stack_s_generator(beams: int, seed: 
     """The complete n-best lists agree, once bos is barred in fairseq2, too: it may be any token there."""
     model, batch = tiny_model(V, seed=seed), collate(EXAMPLES)
     info = VocabularyInfo(V, unk_idx=1, bos_idx=BOS, eos_idx=EOS, pad_idx=PAD)
-    parts = (model.frontend, model.encoder, model.frontend, model.decoder, model.final_proj)
+    text = model.text
+    parts = (text.frontend, text.encoder, text.frontend, text.decoder, text.final_proj)
     plain = TransformerModel(DIM, *parts, PAD, 64, 64).eval()
     theirs = BeamSearchSeq2SeqGenerator(
         plain,
@@ -284,7 +285,8 @@ def test_length_penalty_favours_longer_translations() -> None:
 def test_the_limit_is_kept_for_each_sentence() -> None:
     model = tiny_model(V)
     with torch.no_grad():
-        model.frontend.embed.weight[EOS] = -10 * model.frontend.embed.weight.abs().max()  # never wants to end
+        embed = model.text.frontend.embed.weight
+        embed[EOS] = -10 * embed.abs().max()  # never wants to end
     for row, hypotheses in enumerate(
         beam_search(model, collate(EXAMPLES), SearchOptions(beam_size=2), max_length=(1.0, 2))
     ):

@@ -52,7 +52,7 @@ def saved(folder: Path, world: Path, features: Path | None, fusion: str, **chang
     sets = ((REGIONS, 6),) if features is not None else ()
     model = tiny_model(tokenizer.vocab_size, fusion, image_sets=sets, **changes)
     with torch.no_grad():
-        model.frontend.embed.weight[4:].mul_(2)  # sentences end late
+        model.text.frontend.embed.weight[4:].mul_(2)  # sentences end late
     signature = FeatureStore.open(features).signature if features is not None else None
     save_model(folder, model.state_dict(), tokenizer.path, ModelCard(vars(model.config), "en", "de", signature))
     return folder

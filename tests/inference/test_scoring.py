@@ -146,7 +146,7 @@ def test_what_cannot_be_scored_is_refused(
 
 def test_the_longest_line_that_has_positions_is_scored(text_only: Translator) -> None:
     line = "\u4e16" * 170  # three bytes each, and a piece for the space before them
-    assert len(text_only.tokenizer.encode(line)) == text_only.model.config.max_length - 1
+    assert len(text_only.tokenizer.encode(line)) == text_only.model.text.sizes.max_length - 1
     assert math.isfinite(score_pairs(text_only, [line], [line])[0].log_prob)
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from mmt.cli.main import main
 from mmt.data.dataset import read_split
@@ -493,22 +492,6 @@ def test_several_sets_of_features_by_file_and_by_store(
     assert "expected 2 set(s) of features" in refused(*given, "--images", stores[0])
     two = ("--images", stores[0], "--images", looking / "pictures")
     assert f"{stores[0]} says where images are already" in refused(*given, *two)
-
-
-def test_a_model_of_the_first_format_is_read(gated: Path, tmp_path: Path) -> None:
-    """Its card has one width of features and no checksums, its projection no number."""
-    shutil.copytree(gated, tmp_path / "model")
-    card = json.loads((gated / "mmt.json").read_text())
-    ((_, dim),) = card["config"].pop("image_sets")
-    del card["sha256"]
-    card |= {"format": 1, "config": card["config"] | {"image_dim": dim}}
-    (tmp_path / "model" / "mmt.json").write_text(json.dumps(card))
-    weights = load_file(gated / "model.safetensors")
-    old = {name.replace("image_proj.0.", "image_proj."): tensor for name, tensor in weights.items()}
-    save_file(old, tmp_path / "model" / "model.safetensors")
-    found, _, read = load_model(tmp_path / "model")
-    assert read.config == read_card(gated).config
-    assert all(torch.equal(tensor, found.state_dict()[name]) for name, tensor in weights.items())
 
 
 def test_no_picture_gives_no_features() -> None:

@@ -16,8 +16,8 @@ import mmt.training.run_data
 from mmt.data.batch import Example
 from mmt.data.reader import BatchReader
 from mmt.errors import MMTError
+from mmt.model.build import build_model
 from mmt.model.config import MMTConfig
-from mmt.model.model import MMTModel
 from mmt.training.checkpoints import BUFFERS, checkpoint_steps, load_weights
 from mmt.training.recipe import train
 from mmt.training.resharding import reshard_last_checkpoint
@@ -283,7 +283,7 @@ def test_any_number_of_processes_reads_on_what_others_left(shuffle: bool) -> Non
 
 
 def test_all_that_a_model_keeps_beside_its_parameters_is_known() -> None:
-    model = MMTModel(
+    model = build_model(
         MMTConfig(
             vocab_size=40, fusion="early", image_sets=((4, 8),), image_encoder="frames", model_dim=16, num_heads=2
         )

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmt.model.losses import label_smoothed_nll
+from mmt.model.losses import label_smoothed_nll, soft_cross_entropy
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -25,6 +25,30 @@ def test_fused_loss_equals_cross_entropy(rows: int, smoothing: float) -> None:
     torch.testing.assert_close(nll, F.cross_entropy(logits, targets, reduction="sum"))
     for got, wanted in zip(ours, theirs, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_an_output_bias_counts_in_both_losses() -> None:
+    """As in Marian's models: loss and gradients are those of logits with the bias added."""
+    torch.manual_seed(2)
+    states, weight = torch.randn(700, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
+    bias = torch.randn(50, requires_grad=True)
+    teacher_states, teacher_weight, teacher_bias = torch.randn(700, 5), torch.randn(50, 5), torch.randn(50)
+    targets = torch.randint(0, 50, (700,))
+    logits = states @ weight.T + bias
+    q = torch.softmax(teacher_states @ teacher_weight.T + teacher_bias, dim=1)
+    losses = (
+        label_smoothed_nll(states, weight, targets, 0.1, bias)[0],
+        soft_cross_entropy(states, weight, teacher_states, teacher_weight, bias, teacher_bias)[0],
+    )
+    expected = (
+        F.cross_entropy(logits, targets, label_smoothing=0.1, reduction="sum"),
+        -(q * torch.log_softmax(logits, dim=1)).sum(),
+    )
+    for ours, theirs in zip(losses, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+        gradients = torch.autograd.grad(theirs, (states, weight, bias), retain_graph=True)
+        for got, wanted in zip(torch.autograd.grad(ours, (states, weight, bias)), gradients, strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_extreme_logits_stay_finite() -> None:

@@ -9,6 +9,7 @@ from fairseq2.gang import create_fake_gangs
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 
 from mmt.data.batch import Batch, Example, collate
+from mmt.model.build import build_model
 from mmt.model.config import MMTConfig
 from mmt.model.fusion import FUSIONS, Memory
 from mmt.model.model import MMTModel
@@ -97,10 +98,10 @@ def test_each_set_of_features_weighs_the_same_where_means_are_taken() -> None:
     """So a grid of 49 regions does not drown a pooled vector beside it."""
     model = tiny_model(V, "gated", image_sets=((2, DIM), (1, DIM)))
     with torch.no_grad():
-        model.image_proj[1].load_state_dict(model.image_proj[0].state_dict())
+        model.image.projections[1].load_state_dict(model.image.projections[0].state_dict())
         image = torch.randn(1, 3, DIM)
-        regions, _ = model.regions(image, None)
-        expected = model.image_proj[0](torch.stack([image[:, :2].mean(1), image[:, 2]], 1))
+        regions, _ = model.image(image, None)
+        expected = model.image.projections[0](torch.stack([image[:, :2].mean(1), image[:, 2]], 1))
     torch.testing.assert_close(regions, expected)
 
 
@@ -123,7 +124,7 @@ def test_what_is_looked_at_is_what_the_decoder_sees(fusion: str) -> None:
 def test_a_closed_gate_in_the_decoder_returns_text(fusion: str) -> None:
     model, batch = tiny_model(V, fusion), with_images(collate(EXAMPLES), [0, 1])
     with torch.no_grad():
-        for layer in model.decoder.layers:
+        for layer in model.text.decoder.layers:
             layer.encoder_decoder_attn.gate_text.bias.fill_(-1e4)
         memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
         assert memory.image is not None
@@ -177,7 +178,7 @@ def test_cached_decoding_equals_uncached(fusion: str) -> None:
             token = batch.target[rows, step : step + 1]
             states = model.decode(token, BatchLayout.of(token), memory, state)
             state.increment_step_nr()
-            torch.testing.assert_close(model.final_proj(states)[:, 0], full[rows, step], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(model.text.project(states)[:, 0], full[rows, step], rtol=1e-4, atol=1e-5)
             kept = torch.tensor({1: [0, 1, 1, 2], 2: [1, 3]}.get(step, range(len(rows))))
             state.reorder(kept)
             memory, rows = memory.take(kept), [rows[n] for n in kept.tolist()]
@@ -211,7 +212,7 @@ def test_gradients_reach_the_image_projection(fusion: str, rows: list[int]) -> N
     loss, _ = model.cross_entropy(batch)
     loss.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
-    grad = model.image_proj[0].weight.grad
+    grad = model.image.projections[0].weight.grad
     assert grad.isfinite().all()
     assert bool(grad.abs().sum() > 0) == bool(rows)
 
@@ -229,18 +230,18 @@ def test_every_layer_is_in_the_gangs_that_the_model_is_told(fusion: str) -> None
     sizes = {"image_encoder": "frames", "image_sets": ((4, 80),)} if fusion != "none" else {}
     config = MMTConfig(fusion=fusion, vocab_size=V, **sizes)  # type: ignore[arg-type]
     gangs = create_fake_gangs(CPU)
-    found = [module.tp_gang for module in MMTModel(config, gangs).modules() if hasattr(module, "tp_gang")]
+    found = [module.tp_gang for module in build_model(config, gangs).modules() if hasattr(module, "tp_gang")]
     assert found
     assert all(gang is gangs.tp for gang in found)
 
 
 def test_a_model_is_made_on_the_device_of_its_context() -> None:
     with torch.device("meta"):
-        model = MMTModel(MMTConfig(vocab_size=V))
+        model = build_model(MMTConfig(vocab_size=V))
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
 def test_the_tiny_configuration_has_the_papers_size() -> None:
     """About 2.57 M parameters at 9,711 pieces, Wu et al. (2021)."""
-    model = MMTModel(MMTConfig(vocab_size=9711))
+    model = build_model(MMTConfig(vocab_size=9711))
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(2.57e6, rel=0.01)

@@ -64,7 +64,7 @@ def test_hardest_negatives_by_their_formula() -> None:
         found = hardest_negative(model, given)
         pairs, pictures = [0, 1, 3, 4], {0: 0, 1: 1, 3: 0, 4: 2}
         text = [head.text(sentence_vector(model, given, row)) for row in pairs]
-        image = [head.image(model.image_proj[0](given.image[row]).mean(0)) for row in pairs]
+        image = [head.image(model.image.projections[0](given.image[row]).mean(0)) for row in pairs]
         cosine = [[float(torch.cosine_similarity(t, v, 0)) for v in image] for t in text]
     losses = []
     for a, row in enumerate(pairs):
@@ -110,7 +110,7 @@ def test_contrastive_loss_by_its_formula(fusion: str) -> None:
         found = contrastive(model, given)
         pairs = [0, 1, 3]
         text = [head.text(sentence_vector(model, given, row)) for row in pairs]
-        image = [head.image(model.image_proj[0](given.image[row]).mean(0)) for row in pairs]
+        image = [head.image(model.image.projections[0](given.image[row]).mean(0)) for row in pairs]
         score = [[float(torch.cosine_similarity(t, v, 0)) / 0.07 for v in image] for t in text]
         losses = []
         for n in range(3):
@@ -150,7 +150,7 @@ def test_masked_words_are_predicted_from_what_is_left(monkeypatch: pytest.Monkey
         source = given.source.clone()
         source[0, 1] = source[1, 0] = UNK
         states = model.encode(source, given.source_lens, given.image, given.image_pad).states
-        log_p = torch.log_softmax(model.final_proj(states), -1)
+        log_p = torch.log_softmax(model.text.project(states), -1)
     expected = -(log_p[0, 1, given.source[0, 1]] + log_p[1, 0, given.source[1, 0]]) / 2
     assert float(found) == pytest.approx(float(expected), rel=1e-4)
 
@@ -335,7 +335,7 @@ def test_frozen_text_stays_what_it_was(world: Path, text_run: Path, tmp_path: Pa
     before, after = (load_file(run / "model" / "model.safetensors") for run in (text_run, tmp_path / "run"))
     assert [name for name, weight in before.items() if not torch.equal(after[name], weight)] == []
     assert (tmp_path / "run/tokenizer.model").read_bytes() == (text_run / "tokenizer.model").read_bytes()
-    moved = [weights(tmp_path / "run", step)["image_proj.0.weight"] for step in (9, 12)]
+    moved = [weights(tmp_path / "run", step)["image.projections.0.weight"] for step in (9, 12)]
     assert not torch.equal(*moved)
 
 

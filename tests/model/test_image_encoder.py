@@ -1,4 +1,4 @@
-"""Laws of the LSTM, of the encoder of recordings, and of what labels are read from."""
+"""Laws of the encoder of recordings, and of what labels are read from."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from fairseq2.nn import BatchLayout
 
 from mmt.data.batch import Example, collate
-from mmt.model.config import MMTConfig, ModelSizes
-from mmt.model.encoders import FrameEncoder, LSTMEncoder, _warped
+from mmt.model.build import build_model
+from mmt.model.config import MMTConfig
 from mmt.model.fusion import FUSIONS
-from mmt.model.model import MMTModel
+from mmt.model.image_encoder import FrameEncoder, warped_bins
 from tests.worlds import DIM, tiny_model
 
 V = 30
@@ -26,7 +25,7 @@ def frame_encoder(num_frame_layers: int = 1, **changes: object) -> FrameEncoder:
     model = tiny_model(
         V, "gated", image_encoder="frames", image_sets=((40, BINS),), num_frame_layers=num_frame_layers, **changes
     )
-    encoder = model.image_proj[0]
+    encoder = model.image.projections[0]
     assert isinstance(encoder, FrameEncoder)
     return encoder
 
@@ -34,20 +33,6 @@ def frame_encoder(num_frame_layers: int = 1, **changes: object) -> FrameEncoder:
 def recordings(lens: list[int], room: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
     frames = torch.randn(len(lens), room, BINS, generator=torch.Generator().manual_seed(3))
     return frames, torch.arange(room) >= torch.tensor(lens).unsqueeze(1)
-
-
-@torch.inference_mode()
-def test_an_lstm_reads_from_left_to_right_and_no_padding() -> None:
-    encoder = LSTMEncoder(ModelSizes(model_dim=16, num_encoder_layers=2)).eval()
-    tokens = torch.randn(2, 6, 16)
-    states = encoder(tokens, BatchLayout.of(tokens, [6, 4]))
-    alone = encoder(tokens[1:, :4], BatchLayout.of(tokens[1:, :4]))
-    torch.testing.assert_close(states[1:, :4], alone)
-    assert not states[1, 4:].any()
-    tokens[0, 3:] = 7
-    changed = encoder(tokens, BatchLayout.of(tokens, [6, 4]))
-    torch.testing.assert_close(states[0, :3], changed[0, :3])
-    assert not torch.allclose(states[0, 3:], changed[0, 3:])
 
 
 @pytest.mark.parametrize("num_frame_layers", [0, 1])
@@ -151,7 +136,7 @@ def test_gradients_reach_every_part_that_a_label_is_read_from(fusion: str) -> No
     torch.manual_seed(0)
     sizes = {"model_dim": 16, "ffn_dim": 32, "num_encoder_layers": 1, "num_decoder_layers": 1, "num_heads": 2}
     seen = {"image_encoder": "frames", "image_sets": ((40, BINS),), "dropout_p": 0.0}
-    model = MMTModel(MMTConfig(fusion=fusion, vocab_size=V, **sizes, **seen, **HEADS))  # type: ignore[arg-type]
+    model = build_model(MMTConfig(fusion=fusion, vocab_size=V, **sizes, **seen, **HEADS))  # type: ignore[arg-type]
     frames, pad = recordings([23, 40])
     read = model.represent(torch.tensor([[5, 6, 3], [7, 3, 0]]), [3, 2], frames, pad)
     model.heads["classification"](read).square().sum().backward()  # type: ignore[no-untyped-call]
@@ -159,30 +144,13 @@ def test_gradients_reach_every_part_that_a_label_is_read_from(fusion: str) -> No
         assert parameter.grad is not None, name
 
 
-@torch.inference_mode()
-def test_an_lstm_takes_the_transformers_place() -> None:
-    """With the image through concatenation: the classic classifier, worked by hand."""
-    model = tiny_model(V, "concat", **HEADS, text_encoder="lstm", readout="last", num_decoder_layers=0)
-    batch = collate([Example([5, 6, 7], []), Example([8], [])])
-    image = torch.randn(2, 1, DIM)
-    found = model.represent(batch.source, batch.source_lens, image)
-    turned = model.represent(batch.source.flip(0), batch.source_lens[::-1], image.flip(0))
-    torch.testing.assert_close(found, turned.flip(0))
-    # by hand: W [h; V] + b of the last state
-    tokens = model._embed(batch.source[:1], [4])
-    state = model.encoder(tokens, BatchLayout.of(tokens, [4]))[0, -1]
-    fusion = model.fusion
-    expected = fusion.text(state) + fusion.image(model.image_proj[0](image[0, 0]))
-    torch.testing.assert_close(found[0], expected)
-
-
 def test_warping_moves_bins_and_nothing_without_it() -> None:
     torch.manual_seed(0)
     ramp = torch.arange(20.0).expand(50, 3, 20)
-    warped = _warped(ramp, 0.2)
+    warped = warped_bins(ramp, 0.2)
     slopes = warped[:, 0, 10] / 10  # on a ramp, what is read at a place is the place
     assert slopes.min() >= 0.8 - 1e-5
     assert slopes.max() <= 1.2 + 1e-5
     assert slopes.std() > 0.05
     torch.testing.assert_close(warped, (torch.arange(20.0) * slopes[:, None, None]).clamp(max=19).expand_as(ramp))
-    torch.testing.assert_close(_warped(ramp, 0.0), ramp)
+    torch.testing.assert_close(warped_bins(ramp, 0.0), ramp)

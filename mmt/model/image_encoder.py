@@ -1,47 +1,80 @@
-"""What reads the text and the recording, beside fairseq2's Transformer encoder.
+"""The image encoder: features of images, or of recordings, to regions of the model's width.
 
-Legend: N sentences, S source tokens, R regions (a recording's frames), D model width.
+Legend: N sentences, R regions (a recording's frames), D model width.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from fairseq2.models.transformer import TransformerEncoder
 from fairseq2.nn import BatchLayout, SinusoidalPositionEncoder
 from torch import Tensor, nn
 from torch.nn.functional import relu
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmt.model.attention import beyond
-from mmt.model.config import ModelSizes
+from mmt.model.fusion import mean_region
 
 _CHANNELS = (16, 32, 64)
 _STRIDES = ((2, 2), (2, 2), (1, 2))  # of frames and of bins
-_WIDEST_BAND = 15  # of 80 bins: SpecAugment's F, which is 27
-_LONGEST_GAP = 0.15  # of the frames: SpecAugment's p
+_MAX_BAND = 15  # of 80 bins: SpecAugment's F, which is 27
+_MAX_GAP = 0.15  # of the frames: SpecAugment's p
 
 
-class LSTMEncoder(nn.Module):
-    """Reads a sentence from left to right: the text encoder of the classic image and text classifiers.
+class ImageEncoder(nn.Module):
+    """Projects each set of features to regions of the model's width.
 
-    Hochreiter and Schmidhuber (1997). In place of fairseq2's Transformer encoder, with its arguments.
+    Args:
+        projections: of each set, a linear layer or a ``FrameEncoder``.
+        sets: regions and width of each set.
+        pooled: whether each set becomes one region, the mean of its real ones.
     """
 
-    def __init__(self, sizes: ModelSizes) -> None:
+    def __init__(self, projections: Sequence[nn.Module], sets: Sequence[tuple[int, int]], *, pooled: bool) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            nn.LSTM(sizes.model_dim, sizes.model_dim, batch_first=True) for _ in range(sizes.num_encoder_layers)
-        )
-        self.dropout = nn.Dropout(sizes.dropout_p)
+        self.projections = nn.ModuleList(projections)
+        self.sets, self.pooled = tuple(sets), pooled
 
-    def forward(self, tokens: Tensor, layout: BatchLayout) -> Tensor:
-        """(N, S, D) embedded tokens to (N, S, D) states, 0 in padding."""
-        states = tokens
-        for layer in self.layers:
-            packed = pack_padded_sequence(states, list(layout.seq_lens), batch_first=True, enforce_sorted=False)
-            states, _ = pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=tokens.size(1))
-            states = self.dropout(states)
-        return states
+    def forward(self, image: Tensor, image_pad: Tensor | None) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            image: (N, R, dim) features; several sets side by side, R the sum of their regions, dim the width of
+                the widest.
+            image_pad: (N, R) bool, True where there is no region; None if every region is real.
+        Returns:
+            (N, R, D) projected regions of all sets, one a set if ``pooled``, and their (N, R) padding.
+        """
+        parts, pads = [], []
+        for (features, pad), projection in zip(
+            split_sets(image, image_pad, self.sets), self.projections, strict=True
+        ):
+            if isinstance(projection, FrameEncoder):
+                states, pad = projection(features, pad)
+                if self.pooled:
+                    states, pad = mean_region(states, pad), pad.all(dim=1, keepdim=True)
+            else:  # the projection of the mean is the mean of the projections, and cheaper
+                if self.pooled:
+                    features, pad = mean_region(features, pad), pad.all(dim=1, keepdim=True)
+                states = projection(features)
+            parts.append(states)
+            pads.append(pad)
+        return torch.cat(parts, 1), torch.cat(pads, 1)
+
+
+def split_sets(
+    image: Tensor, image_pad: Tensor | None, sets: Sequence[tuple[int, int]]
+) -> list[tuple[Tensor, Tensor]]:
+    """(N, R, dim) features to those of each set in its own width, each with its (N, R) padding.
+
+    Args:
+        sets: regions and width of each set; of a single one, all regions that there are.
+    """
+    if image_pad is None:
+        image_pad = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
+    regions = [num for num, _ in sets] if len(sets) > 1 else [image.size(1)]
+    parts = zip(torch.split(image, regions, 1), torch.split(image_pad, regions, 1), strict=True)
+    return [(part[:, :, :dim], pad) for (part, pad), (_, dim) in zip(parts, sets, strict=True)]
 
 
 class FrameEncoder(nn.Module):
@@ -55,9 +88,20 @@ class FrameEncoder(nn.Module):
     Args:
         dim: width of a frame.
         encoder: what reads the shortened frames; of no layers, the encoder is convolutional.
+        num_masks: bands of bins, and stretches of frames, that are masked in training.
+        warp: how far the bins are stretched or squeezed in training, as a share.
     """
 
-    def __init__(self, dim: int, sizes: ModelSizes, encoder: TransformerEncoder) -> None:
+    def __init__(
+        self,
+        dim: int,
+        model_dim: int,
+        encoder: TransformerEncoder,
+        *,
+        dropout_p: float,
+        num_masks: int,
+        warp: float,
+    ) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, kernel_size=3, stride=stride, padding=1)
@@ -66,12 +110,12 @@ class FrameEncoder(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for channels in _CHANNELS)
         for _, stride in _STRIDES:
             dim = (dim + stride - 1) // stride
-        self.project = nn.Linear(_CHANNELS[-1] * dim, sizes.model_dim)
-        self.norm = nn.LayerNorm(sizes.model_dim)
-        self.positions = SinusoidalPositionEncoder(sizes.model_dim, 4096)
-        self.dropout = nn.Dropout(sizes.dropout_p)
+        self.project = nn.Linear(_CHANNELS[-1] * dim, model_dim)
+        self.norm = nn.LayerNorm(model_dim)
+        self.positions = SinusoidalPositionEncoder(model_dim, 4096)
+        self.dropout = nn.Dropout(dropout_p)
         self.encoder = encoder
-        self._num_masks, self._warp = sizes.num_frame_masks, sizes.frame_warp
+        self._num_masks, self._warp = num_masks, warp
 
     def forward(self, frames: Tensor, pad: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -85,9 +129,9 @@ class FrameEncoder(nn.Module):
         longest = max(int(lens.max()), 1)
         states = frames[:, :longest].masked_fill(pad[:, :longest, None], 0)
         if self.training and self._warp:
-            states = _warped(states, self._warp)
+            states = warped_bins(states, self._warp)
         if self.training and self._num_masks:
-            states = _with_masks(states, lens, self._num_masks)
+            states = masked_frames(states, lens, self._num_masks)
         maps = states.unsqueeze(1)  # (N, 1, R, dim)
         padding = pad[:, :longest]
         for convolution, norm, (stride, _) in zip(self.convolutions, self.norms, _STRIDES, strict=True):
@@ -102,14 +146,14 @@ class FrameEncoder(nn.Module):
         return self.encoder(states, layout), padding
 
 
-def _warped(frames: Tensor, widest: float) -> Tensor:
-    """(N, R, dim) with each row's bins stretched by a factor of its own, from 1 - ``widest`` to 1 + ``widest``.
+def warped_bins(frames: Tensor, max_share: float) -> Tensor:
+    """(N, R, dim), each row's bins stretched by a factor of its own, from 1 - ``max_share`` to 1 + ``max_share``.
 
     Vocal tract length perturbation, Jaitly and Hinton (2013), on bins that are mel already; what would come from
     beyond the last bin is the last bin.
     """
     num, _, dim = frames.shape
-    factor = 1 + (2 * torch.rand(num, 1, device=frames.device) - 1) * widest
+    factor = 1 + (2 * torch.rand(num, 1, device=frames.device) - 1) * max_share
     places = (torch.arange(dim, device=frames.device) * factor).clamp(max=dim - 1)  # (N, dim)
     below = places.floor().long().clamp(max=dim - 2)
     share = (places - below).unsqueeze(1)  # (N, 1, dim)
@@ -117,14 +161,14 @@ def _warped(frames: Tensor, widest: float) -> Tensor:
     return frames.gather(2, below) * (1 - share) + frames.gather(2, below + 1) * share
 
 
-def _with_masks(frames: Tensor, lens: Tensor, num_masks: int) -> Tensor:
+def masked_frames(frames: Tensor, lens: Tensor, num_masks: int) -> Tensor:
     """(N, R, dim) with ``num_masks`` bands of bins and stretches of frames set to 0, in each row others."""
     num, longest, dim = frames.shape
     bins, places = torch.arange(dim, device=frames.device), torch.arange(longest, device=frames.device)
     for _ in range(num_masks):
         for axis, room, limit in (
-            (bins, torch.full_like(lens, dim), torch.full_like(lens, min(_WIDEST_BAND, dim // 4))),
-            (places, lens, (lens * _LONGEST_GAP).long()),
+            (bins, torch.full_like(lens, dim), torch.full_like(lens, min(_MAX_BAND, dim // 4))),
+            (places, lens, (lens * _MAX_GAP).long()),
         ):
             width = (torch.rand(num, device=frames.device) * (limit + 1)).long()
             first = (torch.rand(num, device=frames.device) * (room - width + 1).clamp(min=1)).long()

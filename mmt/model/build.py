@@ -1,0 +1,163 @@
+"""Builds a model from its configuration: the only code that knows the sizes of the model's parts."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import torch
+from fairseq2.gang import Gangs, create_fake_gangs
+from fairseq2.models.transformer import (
+    StandardFeedForwardNetwork,
+    StandardMultiheadAttention,
+    StandardTransformerDecoder,
+    StandardTransformerDecoderLayer,
+    StandardTransformerEncoder,
+    StandardTransformerEncoderLayer,
+    TransformerEmbeddingFrontend,
+    TransformerNormOrder,
+)
+from fairseq2.nn import (
+    Linear,
+    SinusoidalPositionEncoder,
+    StandardEmbedding,
+    StandardLayerNorm,
+    TiedProjection,
+    init_scaled_embedding,
+)
+from torch import nn
+
+from mmt.data.tokenizer import PAD
+from mmt.model.attention import Attention, with_fast_dropout
+from mmt.model.config import MMTConfig
+from mmt.model.fusion import find_fusion
+from mmt.model.heads import HEADS
+from mmt.model.image_encoder import FrameEncoder, ImageEncoder
+from mmt.model.model import MMTModel
+from mmt.model.text_model import LSTMEncoder, TextModel, TextSizes
+
+
+def build_model(config: MMTConfig, gangs: Gangs | None = None) -> MMTModel:
+    """A model of random weights, on the device of the context.
+
+    The parts are made in a fixed order, so that the same seed gives the same weights in every version.
+
+    Args:
+        gangs: fairseq2's, of the processes that train the model; None is one process alone.
+    Raises:
+        MMTError: there is no such fusion.
+    """
+    make = _Parts(config, gangs)
+    kind = find_fusion(config.fusion)
+    embed = StandardEmbedding(config.vocab_size, config.model_dim, PAD, init_fn=init_scaled_embedding)
+    frontend = TransformerEmbeddingFrontend(config.model_dim, embed, make.positions(), dropout_p=config.dropout_p)
+    encoder = make.text_encoder()
+    image = None
+    if kind is not None or "contrastive" in config.heads:
+        projections = [make.projection(dim) for _, dim in config.image_sets]
+        image = ImageEncoder(projections, config.image_sets, pooled=kind is None or kind.pooled)
+    fusion = None if kind is None else kind(config)
+    decoder = make.decoder(StandardMultiheadAttention if kind is None else kind.cross_attention)
+    sizes = TextSizes(
+        model_dim=config.model_dim,
+        num_heads=config.num_heads,
+        vocab_size=config.vocab_size,
+        max_length=config.max_length,
+    )
+    text = TextModel(sizes, frontend, encoder, decoder, TiedProjection(embed.weight, bias=None))
+    heads = {name: head(sizes.model_dim, config) for name, head in HEADS.items() if name in config.heads}
+    model = MMTModel(config, text, image, fusion, heads)
+    with_fast_dropout(model)
+    return model
+
+
+class _Place(TypedDict):
+    gangs: Gangs
+    device: torch.device
+
+
+def _place(gangs: Gangs | None) -> _Place:
+    """Where a model's layers are made: what fairseq2 would find out by itself where they are not told.
+
+    For that it would load all that it has, every family of models included: longer than a translation takes.
+    """
+    device = torch.get_default_device()
+    if gangs is None:
+        gangs = create_fake_gangs(torch.device("cpu") if device.type == "meta" else device)
+    return {"gangs": gangs, "device": device}
+
+
+class _Parts:
+    """Makes the parts of a model, all with the sizes of one configuration."""
+
+    def __init__(self, config: MMTConfig, gangs: Gangs | None) -> None:
+        self._config, self._place = config, _place(gangs)
+        self._norm_order = TransformerNormOrder[config.norm_order.upper()]
+
+    def positions(self) -> SinusoidalPositionEncoder:
+        return SinusoidalPositionEncoder(self._config.model_dim, self._config.max_length)
+
+    def text_encoder(self) -> StandardTransformerEncoder | LSTMEncoder:
+        config = self._config
+        if config.text_encoder == "lstm":
+            return LSTMEncoder(config.model_dim, config.num_encoder_layers, config.dropout_p)
+        return self._encoder(config.num_encoder_layers)
+
+    def decoder(self, cross_attention: type[StandardMultiheadAttention]) -> StandardTransformerDecoder | None:
+        if not self._config.num_decoder_layers:
+            return None
+        layers = [self._decoder_layer(cross_attention) for _ in range(self._config.num_decoder_layers)]
+        return StandardTransformerDecoder(layers, self._last_norm())
+
+    def projection(self, dim: int) -> nn.Module:
+        """Of a set of image features, ``dim`` wide."""
+        config = self._config
+        if config.image_encoder == "linear":
+            return Linear(dim, config.model_dim, bias=True)
+        return FrameEncoder(
+            dim,
+            config.model_dim,
+            self._encoder(config.num_frame_layers),
+            dropout_p=config.dropout_p,
+            num_masks=config.num_frame_masks,
+            warp=config.frame_warp,
+        )
+
+    def _encoder(self, num_layers: int) -> StandardTransformerEncoder:
+        layers = [self._encoder_layer() for _ in range(num_layers)]
+        return StandardTransformerEncoder(layers, self._last_norm())
+
+    def _encoder_layer(self) -> StandardTransformerEncoderLayer:
+        return StandardTransformerEncoderLayer(
+            self._attention(),
+            self._norm(),
+            self._ffn(),
+            self._norm(),
+            norm_order=self._norm_order,
+            dropout_p=self._config.dropout_p,
+        )
+
+    def _decoder_layer(self, cross_attention: type[StandardMultiheadAttention]) -> StandardTransformerDecoderLayer:
+        return StandardTransformerDecoderLayer(
+            self._attention(causal=True),
+            self._norm(),
+            self._attention(cross_attention),
+            self._norm(),
+            self._ffn(),
+            self._norm(),
+            norm_order=self._norm_order,
+            dropout_p=self._config.dropout_p,
+        )
+
+    def _attention(
+        self, kind: type[StandardMultiheadAttention] = StandardMultiheadAttention, *, causal: bool = False
+    ) -> StandardMultiheadAttention:
+        return kind(self._config.model_dim, self._config.num_heads, Attention(causal=causal), **self._place)
+
+    def _norm(self) -> StandardLayerNorm:
+        return StandardLayerNorm(self._config.model_dim, bias=True)
+
+    def _last_norm(self) -> StandardLayerNorm | None:
+        return self._norm() if self._norm_order == TransformerNormOrder.PRE else None
+
+    def _ffn(self) -> StandardFeedForwardNetwork:
+        return StandardFeedForwardNetwork(self._config.model_dim, self._config.ffn_dim, bias=True, **self._place)
