@@ -8,46 +8,28 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-import importlib.util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError
+from mmt.io.libsndfile import load_before_fairseq2
 
 if TYPE_CHECKING:
-    from mmt.inference.torch_runtime import Translation, Translator
+    from mmt.inference.torch_runtime import Translator
+    from mmt.inference.translator import Translation
 
 __all__ = ["MMTError", "Translation", "Translator", "__version__"]
 __version__ = "0.2.0"
 
 
+# Loaded at first use: torch takes seconds, and `mmt --help` needs none of it.
+_LAZY = {"Translation": "mmt.inference.translator", "Translator": "mmt.inference.torch_runtime"}
+
+
 def __getattr__(name: str) -> Any:
-    # Loaded when first asked for: torch takes seconds, and `mmt --help` needs none of it.
-    if name in ("Translation", "Translator"):
-        return getattr(importlib.import_module("mmt.inference.torch_runtime"), name)
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'mmt' has no attribute '{name}'")
 
 
-def _load_libsndfile() -> None:
-    """Makes libsndfile available to fairseq2n, which is linked to it, also where nobody installed it.
-
-    The wheel of ``soundfile`` carries a copy with the same SONAME; loaded first and globally, the dynamic
-    linker takes it for the system's.
-    """
-    try:
-        ctypes.CDLL("libsndfile.so.1", ctypes.RTLD_GLOBAL)
-        return
-    except OSError:
-        spec = importlib.util.find_spec("_soundfile_data")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        for library in sorted(Path(folder).glob("libsndfile*")):
-            try:
-                ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
-                return
-            except OSError:  # the copy for another processor
-                continue
-
-
-_load_libsndfile()
+load_before_fairseq2()
