@@ -11,10 +11,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmt.data.dataset import read_info, read_split
+from mmt.data.inputs import Images, open_data
 from mmt.errors import MMTError
+from mmt.inference.files import FileTranslator, write_output
+from mmt.inference.torch_runtime import Translator
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.text_files import parse_json
 from mmt.io.versions import versions
+from mmt.metrics.moses import looks_tokenized
+from mmt.metrics.translation import corpus_scores, metrics_for
+from mmt.training.config import TrainConfig
+from mmt.training.config_checks import check_values
+from mmt.training.config_file import validated
+from mmt.training.recipe import train
+from mmt.training.tasks import needs_features
 
 if TYPE_CHECKING:
     from mmt.training.config import TrainConfig
@@ -33,13 +44,6 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
     Raises:
         MMTError: the model, the data or the features are missing, or do not fit each other.
     """
-    from mmt.data.dataset import read_info, read_split
-    from mmt.data.inputs import Images, open_data
-    from mmt.inference.files import FileTranslator, write_output
-    from mmt.inference.torch_runtime import Translator
-    from mmt.metrics.moses import looks_tokenized
-    from mmt.metrics.translation import corpus_scores, metrics_for
-
     info = read_info(data)
     translator = Translator.from_dir(model, images or None)
     card = translator.card
@@ -104,9 +108,6 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
     Raises:
         MMTError: no such result, or one without settings, or the data are others than those it was made of.
     """
-    from mmt.data.dataset import read_info
-    from mmt.training.recipe import train
-
     told, config = read_result(path, data, images)
     assert config.data.path is not None  # noqa: S101  # read_result() has seen to it
     info = read_info(config.data.path)
@@ -152,10 +153,6 @@ def read_result(
     Raises:
         MMTError: no such result, or one without settings, or with others than those of its model.
     """
-    from mmt.training.config import TrainConfig
-    from mmt.training.config_checks import check_values
-    from mmt.training.config_file import validated
-
     told = _read(path)
     tree = copy.deepcopy(told["training"]["config"])
     if data is not None:
@@ -172,8 +169,6 @@ def read_result(
 
 def _check_config(told: dict[str, Any], config: TrainConfig, path: Path) -> None:
     """Raises MMTError where the settings are not those of the model that the result is of."""
-    from mmt.training.tasks import needs_features
-
     training, model = told["training"], told.get("model", {})
     pairs = [
         (f"model.{name}", value, model[name]) for name, value in asdict(config.model).items() if name in model

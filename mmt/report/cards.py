@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from mmt.errors import MMTError
 from mmt.evidence.findings import GalleryItem, Region
+from mmt.features.images import ImageError
 from mmt.metrics.lemmas import is_content, is_number, lemmatizer, words_of
 
 if TYPE_CHECKING:
@@ -165,10 +166,10 @@ def _differing(one: Sequence[str], other: Sequence[str]) -> tuple[list[bool], li
 def _picture(name: str, pictures: Mapping[str, Image | Path] | None) -> Picture:
     if pictures is None or name not in pictures:
         return Picture(name, _SIDE, _SIDE, "", "not in this file" if pictures is None else "not at hand")
+    # Imported here: torchvision takes a second, which a page without pictures need not wait for.
     from PIL import Image
 
     from mmt.features.decoding import decode_image
-    from mmt.features.images import ImageError
 
     try:
         pixels = decode_image(pictures[name])  # upright and on white, as the model sees it

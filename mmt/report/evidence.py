@@ -14,10 +14,15 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
 from mmt import __version__
 from mmt.data.tokenizer import MASK
 from mmt.evidence.findings import FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
 from mmt.io.atomic import write_together
+from mmt.io.terminal import console, print_table
 from mmt.metrics.significance import Spread, p_text
 from mmt.report import charts
 from mmt.report.cards import make_card
@@ -234,8 +239,6 @@ def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
 
 def print_summary(evidence: Evidence) -> None:
     """Prints both verdicts and the scores, in lines no wider than the terminal."""
-    from mmt.io.terminal import console, print_table
-
     for verdict in _verdicts(evidence):
         print(f"{verdict['question']} {verdict['answer'].capitalize()}")
         print(wrapped(verdict["sentence"], min(console().width, 100)) + "\n", flush=True)
@@ -251,10 +254,6 @@ def print_summary(evidence: Evidence) -> None:
 
 def wrapped(text: str, width: int = 80) -> str:
     """Text for a terminal in lines of at most ``width`` columns, indented by two."""
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.text import Text
-
     console = Console(width=width, color_system=None)
     with console.capture() as lines:
         console.print(Padding(Text(visible(text).replace("\u00a0", " ")), (0, 0, 0, 2)))
