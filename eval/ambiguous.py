@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command
-from mmt.cli.options import format_option
+from mmt.cli.options import PATH, format_option
 from mmt.data.dataset import read_info, read_split
 from mmt.data.inputs import read_texts
 from mmt.errors import MMTError
@@ -20,16 +20,14 @@ from mmt.io.formats import TRANSLATIONS
 from mmt.io.terminal import console, print_json, print_table
 from mmt.metrics.ambiguity import GROUPS, USUAL, Lexicon, SenseScore, sense_accuracy
 from mmt.metrics.moses import unescape
-from mmt.metrics.significance import McNemar, mcnemar
-
-_PATH = click.Path(path_type=Path)
+from mmt.metrics.significance import McNemar, mcnemar, p_text
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("lexicon", type=_PATH)
-@click.argument("data", type=_PATH)
+@click.argument("lexicon", type=PATH)
+@click.argument("data", type=PATH)
 @click.argument("split")
-@click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=_PATH)
+@click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=PATH)
 @format_option
 def main(lexicon: Path, data: Path, split: str, hypotheses: tuple[Path, ...], output: str) -> None:
     """Score translations of SPLIT of the prepared dataset DATA on the ambiguous words of LEXICON.
@@ -77,7 +75,7 @@ def print_scores(scores: dict[str, SenseScore]) -> None:
     rows = [["baseline", *usual, *groups, ""]]
     for number, (score, test) in enumerate(zip(scores.values(), _tests(list(scores.values())), strict=True), 1):
         numbers = (score.accuracy, score.micro_f1, score.macro_f1, *(g.accuracy for g in score.groups.values()))
-        p_value = f"{test.p_value:.2g}" if test is not None else ""
+        p_value = p_text(test.p_value, label=False) if test is not None else ""
         rows.append([str(number), *map(_percent, numbers), p_value])
     rows.append(["items", f"{len(first.items):,}", "", "", *(f"{g.items:,}" for g in first.groups.values()), ""])
     print_table(("system", "accuracy", "micro F1", "macro F1", *GROUPS, "p"), rows)

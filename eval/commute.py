@@ -9,12 +9,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import import_option, threads_option
+from mmt.cli.options import PATH, import_option, threads_option
+from mmt.data.dataset import image_folder, read_info
+from mmt.data.feature_store import FeatureStore, open_features
+from mmt.data.inputs import Images
 from mmt.errors import MMTError
 from mmt.evidence.contrastive import (
     Choices,
@@ -27,30 +30,28 @@ from mmt.evidence.contrastive import (
     read_commute,
     read_contrastive,
 )
+from mmt.evidence.systems import progress
+from mmt.inference.files import Missing
+from mmt.inference.loaded import LoadedModel
+from mmt.inference.threads import use_threads
 from mmt.io.atomic import check_file, replacing
 from mmt.io.formats import packing
 from mmt.io.terminal import console, counted, print_table
-from mmt.metrics.significance import McNemar, mcnemar
-
-if TYPE_CHECKING:
-    from mmt.data.feature_store import FeatureStore
-    from mmt.inference.files import Missing
-    from mmt.model.card import ModelCard
-
-_PATH = click.Path(path_type=Path)
+from mmt.metrics.significance import McNemar, mcnemar, p_text
+from mmt.model.card import ModelCard, read_card
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("model", type=_PATH)
-@click.argument("data", metavar="COMMUTE_DIR", type=_PATH)
+@click.argument("model", type=PATH)
+@click.argument("data", metavar="COMMUTE_DIR", type=PATH)
 @click.option("--split", help="Split of COMMUTE_DIR, if that is a prepared dataset, such as contrastive.")
-@click.option("--images", type=_PATH, multiple=True,
+@click.option("--images", type=PATH, multiple=True,
               help="Folder of images, or feature store; repeat it for several feature sets.  [default with "
               "--split: the dataset's]")  # fmt: skip
 @click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
               help="Missing image: refuse (exit) or skip (leave its items out).")  # fmt: skip
-@click.option("--against", type=_PATH, help="Another model to compare with, on the same items.")
-@click.option("--output", type=_PATH, help="Output file (JSON): the scores and each item's perplexities.")
+@click.option("--against", type=PATH, help="Another model to compare with, on the same items.")
+@click.option("--output", type=PATH, help="Output file (JSON): the scores and each item's perplexities.")
 @threads_option
 @import_option
 def main(
@@ -69,11 +70,7 @@ def main(
     --split, a prepared dataset with wrong translations, such as the built-in pictures. A text-only model, which
     gets half of mirrored items right by construction, needs no images.
     """
-    from mmt.inference.threads import use_threads
-
     use_threads(threads)
-    from mmt.model.card import read_card
-
     check_file(output)
     write_alone(output)
     models = [model] if against is None else [model, against]
@@ -107,8 +104,6 @@ def main(
 
 
 def _read(data: Path, split: str | None) -> tuple[list[Item], tuple[str, str]]:
-    from mmt.data.dataset import read_info
-
     if split is not None:
         info = read_info(data)
         return read_contrastive(data, split), (info.source_lang, info.target_lang)
@@ -120,10 +115,6 @@ def _read(data: Path, split: str | None) -> tuple[list[Item], tuple[str, str]]:
 def _find(
     items: Sequence[Item], data: Path, split: str | None, images: tuple[Path, ...], missing: Missing
 ) -> tuple[FoundImages, FeatureStore | None]:
-    from mmt.data.dataset import image_folder
-    from mmt.data.feature_store import open_features
-    from mmt.data.inputs import Images
-
     if not images:
         if split is None:
             raise MMTError(
@@ -139,14 +130,10 @@ def _find(
 
 
 def _judge(path: Path, card: ModelCard, found: FoundImages, store: FeatureStore | None) -> CommuteResult:
-    from tqdm import tqdm
-
-    from mmt.inference.torch_runtime import Translator
-
-    looks = card.features is not None
-    translator = Translator.from_dir(path, store if looks else None)
-    with tqdm(total=len(found.items) * (4 if looks else 2), unit=" translations", disable=None) as bar:
-        return judge(translator, found.items, found.images if looks else None, progress=bar.update)
+    uses_images = card.features is not None
+    model = LoadedModel.from_dir(path, store if uses_images else None)
+    with progress("choosing", len(found.items) * (4 if uses_images else 2)) as advance:
+        return judge(model, found.items, found.images if uses_images else None, progress=advance)
 
 
 def _print(
@@ -187,7 +174,7 @@ def _print(
     if compared is not None:
         out.print(
             f"McNemar's exact test: right by the first model alone {compared.only_first:,}, by the second alone "
-            f"{compared.only_second:,}, p {compared.p_value:.2g}."
+            f"{compared.only_second:,}, {p_text(compared.p_value)}."
         )
 
 
@@ -215,7 +202,30 @@ def _json(path: Path, card: ModelCard, result: CommuteResult) -> dict[str, Any]:
         "config": card.config,
         "features": card.features.to_dict() if card.features is not None else None,
         "training": card.training,
-        **result.to_dict(),
+        "items": result.num_items,
+        "pairs": len(result.choices.pairs),
+        "items_not_mirrored": result.unmirrored,
+        "items_with_the_same_translations": len(result.choices.same),
+        "best_accuracy": result.choices.best_accuracy,
+        "with_images": result.blank is not None,
+        **_figures(result.choices),
+        "without_images": _figures(result.blank) if result.blank else None,
+    }
+
+
+def _figures(choices: Choices) -> dict[str, Any]:
+    """For a JSON file: the figures, and for each item its two perplexities."""
+    pair = choices.pair_accuracy
+    return {
+        "accuracy": choices.accuracy.value,
+        "accuracy_signature": choices.accuracy.signature,
+        "accuracy_interval_95": choices.interval,
+        "ties": choices.ties,
+        "pair_accuracy": pair.value if pair else None,
+        "pair_accuracy_interval_95": choices.pair_interval,
+        "hits": choices.hits,
+        "perplexity_correct": [round(score.perplexity, 6) for score in choices.correct],
+        "perplexity_incorrect": [round(score.perplexity, 6) for score in choices.incorrect],
     }
 
 

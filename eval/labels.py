@@ -14,24 +14,30 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.progress import track
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import import_option, threads_option
+from mmt.cli.options import PATH, import_option, threads_option
 from mmt.data.dataset import read_info, read_split
 from mmt.data.image_names import Names
 from mmt.data.labels import read_column, read_labels
 from mmt.errors import MMTError
+from mmt.evidence.systems import each_control
+from mmt.inference.controls import wrong_images
+from mmt.inference.labelling import predict
+from mmt.inference.loaded import LoadedModel
+from mmt.inference.threads import use_threads
 from mmt.io.atomic import write_whole
 from mmt.io.terminal import counted, print_table
 from mmt.io.versions import versions
 from mmt.metrics.labels import draw_confusion, label_scores, sentiment_scores
 from mmt.model.card import read_card
 
-_PATH = click.Path(path_type=Path)
 _SHOWN = {
     "accuracy": "accuracy %", "weighted_f1": "weighted F1 %", "macro_f1": "macro F1 %", "mae": "MAE",
     "pearson": "r",
@@ -62,13 +68,13 @@ class _Items:
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("out", type=_PATH)
-@click.option("--system", "systems", type=(str, _PATH, _PATH), multiple=True, required=True,
+@click.argument("out", type=PATH)
+@click.option("--system", "systems", type=(str, PATH, PATH), multiple=True, required=True,
               metavar="NAME MODEL DATA", help="A model and its dataset; repeatable.")  # fmt: skip
 @click.option("--split", default="test", help="Split of the datasets.")
 @click.option(
     "--images",
-    type=_PATH,
+    type=PATH,
     multiple=True,
     help="Feature store, for models with images or recordings; repeat it for several feature sets.",
 )
@@ -88,8 +94,6 @@ def main(
     threads: int | None,
 ) -> None:
     """Label and score SPLIT with every model, with right, wrong and no images; write the result into OUT."""
-    from mmt.inference.threads import use_threads
-
     use_threads(threads)
     write_alone_in(out)
     found = evaluate(systems, split, images, draws)
@@ -125,35 +129,22 @@ def evaluate(
     Raises:
         MMTError: a model without labels and scores, or data that does not fit.
     """
-    from rich.progress import track
-
-    from mmt.inference.controls import controlled_images
-    from mmt.inference.labelling import predict
-    from mmt.inference.torch_runtime import Translator
-
     by_name: dict[str, dict[str, list[list[_Items]]]] = {}
     cards: dict[str, list[dict[str, Any]]] = {}
     datasets: dict[Path, dict[str, Any]] = {}
-    for name, model, data in track(systems, "predicting", transient=True):
-        stores = images if read_card(model).features is not None else ()
-        translator = Translator.from_dir(model, stores or None)
+    for name, folder, data in track(systems, "predicting", transient=True):
+        stores = images if read_card(folder).features is not None else ()
+        model = LoadedModel.from_dir(folder, stores or None)
         rows = read_split(data, split)
-        truth = _truth(translator.card.config["heads"], data, split, rows.column_names)
-        shown = _images(translator, rows)
-        sees = any(image is not None for image in shown)
-        controls = {"right": [0], **({"wrong": range(1, draws + 1), "blank": [0]} if sees else {})}
-        for control, seeds in controls.items():
-            each = []
-            for seed in seeds:
-                given = controlled_images(shown, control, seed)  # type: ignore[arg-type]
-                said = predict(translator, list(rows["source"]), given)
-                items = _Items(**{key: list(values) for key, values in truth.items()})
-                items.label = [one.label or "" for one in said] if truth["true_label"] else []
-                items.score = [one.score or 0.0 for one in said] if truth["true_score"] else []
-                each.append(items)
-            by_name.setdefault(name, {}).setdefault(control, []).append(each)
-        training = translator.card.training
-        cards.setdefault(name, []).append({"data": str(data.name), **training, "model": translator.card.config})
+        truth = _truth(model.card.config["heads"], data, split, rows.column_names)
+        shown = _images(model, rows)
+        uses_images = any(image is not None for image in shown)
+        wrong = [wrong_images(shown, seed) for seed in range(1, draws + 1)] if uses_images else []
+        label = partial(_labelled, model, list(rows["source"]), truth)
+        for control, drawn in each_control(shown if uses_images else None, wrong, label).items():
+            by_name.setdefault(name, {}).setdefault(control, []).append(drawn)
+        training = {**model.card.training, "model": model.card.config}
+        cards.setdefault(name, []).append({"data": str(data.name), **training})
         datasets[data] = truth
     return {
         "data": [
@@ -175,21 +166,36 @@ def evaluate(
     }
 
 
-def _images(translator: Any, rows: Any) -> list[Any]:
-    """Of each row its image, as the translator takes it; None where there is none, or the store lacks it.
+def _labelled(
+    model: LoadedModel,
+    sources: Sequence[str],
+    truth: Mapping[str, Any],
+    _: str,
+    images: Sequence[str | None] | None,
+) -> _Items:
+    """What the model predicts with these images, beside what is true."""
+    items = _Items(**{name: list(values) for name, values in truth.items()})
+    predictions = predict(model, sources, images)
+    items.label = [one.label or "" for one in predictions] if truth["true_label"] else []
+    items.score = [one.score or 0.0 for one in predictions] if truth["true_score"] else []
+    return items
+
+
+def _images(model: LoadedModel, rows: Any) -> list[str | None]:
+    """Of each row its image, as the model takes it; None where there is none, or the store lacks it.
 
     Images that the store lacks are named on standard error.
     """
-    if translator.card.features is None:
+    if model.card.features is None:
         return [None] * len(rows)
     names = [name if has else None for name, has in zip(rows["image"], rows["has_image"], strict=True)]
-    if translator.features is not None:
-        missing = dict.fromkeys(name for name in names if name is not None and name not in translator.features)
+    if model.features is not None:
+        missing = dict.fromkeys(name for name in names if name is not None and name not in model.features)
         if missing:
-            said = Names(translator.features.ids).listed(missing)
-            where = translator.features.folder
+            said = Names(model.features.ids).listed(missing)
+            where = model.features.folder
             click.echo(f"{counted(len(missing), 'image')} without features in {where}: {said}", err=True)
-        return [name if name is not None and name in translator.features else None for name in names]
+        return [name if name is not None and name in model.features else None for name in names]
     raise MMTError("--images is missing: name the feature store that the models were trained with.")
 
 

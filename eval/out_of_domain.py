@@ -17,12 +17,11 @@ from tempfile import TemporaryDirectory
 import click
 
 from mmt.cli.command import Command
+from mmt.cli.options import PATH
 from mmt.data.dataset import read_info, read_split
 from mmt.data.domain import TrainingPieces, is_out_of_domain
 from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.io.text_files import read_lines
-
-_PATH = click.Path(path_type=Path)
 
 ENGLISH = """
 Stainless steel water bottle, 750 ml
@@ -99,8 +98,8 @@ Zwei Hunde spielen im Schnee.
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("data", type=_PATH)
-@click.argument("files", nargs=-1, type=_PATH)
+@click.argument("data", type=PATH)
+@click.argument("files", nargs=-1, type=PATH)
 @click.option("--vocab-size", type=click.IntRange(min=261), default=10_000, help="Pieces of the tokenizer.")
 def main(data: Path, files: tuple[Path, ...], vocab_size: int) -> None:
     """Says how many lines of each split of the prepared dataset DATA, and of FILES, are out of domain."""

@@ -10,34 +10,25 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import import_option, threads_option
-
-_PATH = click.Path(path_type=Path)
+from mmt.cli.options import PATH, import_option, stores_option, threads_option
+from mmt.cli.score import explain_omitted
+from mmt.data.dataset import read_info
+from mmt.experiments.reproduce import write_result
+from mmt.inference.threads import use_threads
 
 
 @click.command(cls=Command)
-@click.argument("model", type=_PATH)
-@click.argument("data", type=_PATH)
+@click.argument("model", type=PATH)
+@click.argument("data", type=PATH)
 @click.argument("split")
-@click.argument("out", type=_PATH)
-@click.option(
-    "--images",
-    type=_PATH,
-    multiple=True,
-    help="Feature store; repeat it for several feature sets.  [default: the dataset's image files]",
-)
+@click.argument("out", type=PATH)
+@stores_option
 @threads_option
 @import_option
 def main(model: Path, data: Path, split: str, out: Path, images: tuple[Path, ...], threads: int | None) -> None:
     """Translate SPLIT of the prepared dataset DATA with MODEL, score it, and write both into OUT."""
-    from mmt.inference.threads import use_threads
-
     use_threads(threads)
     write_alone_in(out)
-    from mmt.cli.score import explain_omitted
-    from mmt.data.dataset import read_info
-    from mmt.experiments.reproduce import write_result
-
     result = write_result(model, data, split, out, images)
     if result["features"] is None and (left := read_info(data).splits[split].images_found):
         click.echo(f"the model is text-only: {left:,} images of the data not used", err=True)

@@ -12,38 +12,36 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import draws_option, draws_seed_option, import_option, stores_option, threads_option
-from mmt.data.dataset import image_folder, read_info, read_split
-from mmt.data.image_names import Names, files_below
+from mmt.cli.options import PATH, draws_option, draws_seed_option, import_option, stores_option, threads_option
+from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
+from mmt.evidence.systems import open_systems, progress, require_images
 from mmt.inference.controls import wrong_images
+from mmt.inference.embedding import embed_images, embed_sentences
+from mmt.inference.threads import use_threads
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.terminal import console, counted, print_table
 from mmt.io.versions import versions
 from mmt.metrics.retrieval import FIGURES, chance, figures, ranks
-
-if TYPE_CHECKING:
-    from mmt.data.feature_store import FeatureStore
+from mmt.metrics.significance import Spread
+from mmt.model.card import read_card
 
 DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
 TIES = "a wrong candidate that scores as high as the right one stands before it"
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("models", type=_PATH, nargs=-1, required=True)
-@click.argument("data", type=_PATH)
+@click.argument("models", type=PATH, nargs=-1, required=True)
+@click.argument("data", type=PATH)
 @click.argument("split")
-@click.argument("out", type=_PATH)
+@click.argument("out", type=PATH)
 @stores_option
 @draws_option
 @draws_seed_option
@@ -63,8 +61,6 @@ def main(
 
     Candidates are all images of SPLIT, or all its captions; with a column lang, also those of each language alone.
     """
-    from mmt.inference.threads import use_threads
-
     use_threads(threads)
     write_alone_in(out)
     print_result(evaluate(models, data, split, out, images, draws, seed))
@@ -90,13 +86,9 @@ def evaluate(
         MMTError: data without images, or with one; models without vectors, of another language, or that differ in
             more than their seed; images that cannot be had; a folder that cannot be written.
     """
-    from tqdm import tqdm
-
-    from mmt.inference.embedding import embed_images, embed_sentences
-    from mmt.inference.torch_runtime import Translator
-
     info = read_info(data)
-    _check_models(models, info.source_lang, data)
+    for folder in models:
+        read_card(folder).refuse_images(f"{folder}")
     rows = read_split(data, split)
     columns = ["source", "image", "has_image", *(["lang"] if "lang" in rows.column_names else [])]
     kept = [row for row in rows.select_columns(columns) if row["has_image"]]
@@ -112,21 +104,20 @@ def evaluate(
         groups |= {
             lang: np.array([n for n, one in enumerate(langs) if one == lang]) for lang in sorted(set(langs))
         }
-    make_folder(out)  # before the long part
     values: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in groups}
     wrong: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in groups}
-    cards = []
-    with TemporaryDirectory(prefix="mmt-") as temporary:
-        store = _store(names, models[0], images, image_folder(data, info), Path(temporary))
-        with tqdm(total=len(models) * (len(kept) + len(names)), unit="", disable=None) as bar:
-            for folder in models:
-                translator = Translator.from_dir(folder, store)
-                cards.append(translator.card)
-                texts = embed_sentences(translator, [row["source"] for row in kept], progress=bar.update)
-                pictures = embed_images(translator, names, progress=bar.update)
+    with open_systems({"retrieval": models}, data, images, names, source_only=True) as opened:
+        systems = opened["retrieval"]
+        require_images(systems[0], names, data, given=bool(images))
+        make_folder(out)  # before the long part
+        with progress("embedding", len(models) * (len(kept) + len(names))) as advance:
+            for system in systems:
+                texts = embed_sentences(system.translator, [row["source"] for row in kept], progress=advance)
+                pictures = embed_images(system.translator, names, progress=advance)
                 for name, group in groups.items():
                     values[name].append(_both(texts[group], pictures, owners[group]))
                     wrong[name] += [_both(texts[group], pictures[other], owners[group]) for other in mixed]
+    cards = [system.card for system in systems]
     result: dict[str, Any] = {
         "data": info.name,
         "data_checksum": info.splits[split].checksum,
@@ -208,7 +199,7 @@ def _summaries(
             "queries": len(right[direction]),
             "candidates": candidates[direction],
             **{
-                figure: _spread([value[direction][figure] for value in values])
+                figure: Spread.of([value[direction][figure] for value in values]).to_dict()
                 for figure in (*FIGURES, "median_rank")
             },
             "wrong_images": {
@@ -219,57 +210,6 @@ def _summaries(
         }
         for direction in DIRECTIONS
     }
-
-
-def _spread(seeds: Sequence[float]) -> dict[str, Any]:
-    std = statistics.stdev(seeds) if len(seeds) > 1 else None
-    return {"mean": statistics.fmean(seeds), "std": std, "seeds": list(seeds)}
-
-
-def _check_models(folders: Sequence[Path], lang: str, data: Path) -> None:
-    """Raises MMTError unless the folders are seeds of one model, which reads the language of the data."""
-    from mmt.model.card import read_card
-
-    first, seeds = read_card(folders[0]), set()
-    for folder in folders:
-        card = read_card(folder)
-        card.refuse_images(f"{folder}")
-        if card.source_lang != lang and "mul" not in (card.source_lang, lang):
-            raise MMTError(f"{data}: expected '{card.source_lang}', which {folder} reads, found '{lang}'.")
-        same = [(c.config, c.features, c.training.get("data_checksum")) for c in (card, first)]
-        if same[0] != same[1]:
-            raise MMTError(
-                f"{folder}: differs from {folders[0]} in more than its seed. Give the seeds of one model: the "
-                "same configuration, features and training data."
-            )
-        seed = card.training.get("seed", str(folder.resolve()))
-        if seed in seeds:
-            raise MMTError(f"{folder}: a model with seed {seed} was given before. Give each seed once.")
-        seeds.add(seed)
-
-
-def _store(
-    names: Sequence[str], model: Path, images: Sequence[Path], folder: Path, temporary: Path
-) -> FeatureStore:
-    """The features of the images: ``images``, or made here from the files in ``folder``."""
-    from mmt.data.feature_store import open_features
-    from mmt.inference.torch_runtime import Translator
-
-    if images:
-        store, remedy = open_features(images), "Run mmt features for the dataset."
-    else:
-        files = {name: folder / name for name in names}
-        made = Translator.from_dir(model).with_features_of(files, temporary / "features").features
-        assert made is not None  # noqa: S101  # it was just made
-        store, remedy = made, f"Put the images into {folder}."
-    missing = [name for name in names if name not in store]
-    if missing:
-        there = Names(store.ids if images else lambda: files_below(folder)[0])
-        raise MMTError(
-            f"{store.folder if images else folder}: {len(missing):,} of {len(names):,} images are missing or "
-            f"cannot be read: {there.listed(missing)}. {remedy}"
-        )
-    return store
 
 
 def _cell(value: Mapping[str, Any], figure: str) -> str:

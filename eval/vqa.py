@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from mmt.cli.command import Command, write_alone_in
+from mmt.cli.options import PATH
 from mmt.data.dataset import read_info, read_split
 from mmt.data.inputs import read_texts
 from mmt.errors import MMTError, local_path
@@ -29,6 +30,7 @@ from mmt.io.formats import TRANSLATIONS
 from mmt.io.terminal import console, counted, print_table
 from mmt.io.versions import versions
 from mmt.metrics.moses import unescape
+from mmt.metrics.significance import Spread
 from mmt.metrics.vqa import answer_accuracy, normalise_answer, prior_answers
 
 COLUMNS = ("kind", "answers")
@@ -37,13 +39,11 @@ METRIC = "VQA v2 accuracy (https://visualqa.org/evaluation.html); one answer: eq
 INTERVAL = "95 %, bootstrap over pictures (percentile, {resamples:,} resamples), of the mean over seeds"
 RESAMPLES = 2000
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("data", type=_PATH)
+@click.argument("data", type=PATH)
 @click.argument("split")
-@click.argument("out", type=_PATH)
+@click.argument("out", type=PATH)
 @click.option(
     "--system",
     "given",
@@ -194,9 +194,7 @@ def _score(
         mean = of_seeds.mean(0)
         seeds = of_seeds[:, chosen].mean(1).tolist()
         scores["accuracy"][name] = {
-            "mean": statistics.fmean(seeds),
-            "std": statistics.stdev(seeds) if len(seeds) > 1 else None,
-            "seeds": seeds,
+            **Spread.of(seeds).to_dict(),
             "interval": _interval(mean[chosen], images[chosen], seed),
         }
         if name not in (*PRIORS, first):
@@ -215,13 +213,11 @@ def _interval(
 
     Pictures are drawn, each with all its questions, which are not independent of each other.
     """
-    from scipy.stats import bootstrap
-
     pictures, counts = np.unique(images, return_counts=True)
     if len(pictures) < 2:
         return None
     sums = np.bincount(np.searchsorted(pictures, images), values)
-    found = bootstrap(
+    found = scipy.stats.bootstrap(
         (sums, counts.astype(float)),
         lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
         paired=True,
@@ -262,7 +258,7 @@ def print_result(result: Mapping[str, Any]) -> None:
 
 def _cell(figure: Mapping[str, Any]) -> str:
     """Two lines: mean and deviation, interval; in percent."""
-    text = f"{100 * figure['mean']:.1f}" + (f" ± {100 * figure['std']:.1f}" if figure["std"] is not None else "")
+    text = Spread(figure["mean"], figure["std"]).text(times=100)
     if figure["interval"] is None:
         return text
     low, high = figure["interval"]

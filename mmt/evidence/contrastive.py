@@ -5,24 +5,26 @@ CoMMuTE, Futeral et al. (2023), https://aclanthology.org/2023.acl-long.295, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from mmt.data.dataset import DatasetInfo, read_split
+from mmt.data.feature_store import FeatureStore
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
+from mmt.evidence.findings import ChoiceRow
+from mmt.evidence.systems import ModelSystem, progress
+from mmt.features.decoding import decode_image
+from mmt.features.images import ImageError, image_file
+from mmt.inference.files import Missing
+from mmt.inference.loaded import LoadedModel
+from mmt.inference.scoring import PairScore, score_pairs
 from mmt.io.normalization import is_blank, normalize
 from mmt.io.text_files import read_lines
 from mmt.metrics.accuracy import choice_accuracy, choice_hits, pair_accuracy
 from mmt.metrics.scores import Score
-from mmt.metrics.significance import wilson_interval
-
-if TYPE_CHECKING:
-    from mmt.data.feature_store import FeatureStore
-    from mmt.inference.files import Missing
-    from mmt.inference.scoring import PairScore
-    from mmt.inference.torch_runtime import Translator
+from mmt.metrics.significance import mcnemar, wilson_interval
 
 _IMAGES = "img.order"
 
@@ -43,21 +45,21 @@ class Item:
 
 def commute_languages(folder: Path) -> tuple[str, str]:
     """Source and target language of a CoMMuTE folder, by its files' names. Raises MMTError where it is none."""
-    found: list[str] = []
+    languages: list[str] = []
     for stem in ("src", "correct", "incorrect"):
         paths = sorted(folder.glob(f"{stem}.*")) if folder.is_dir() else []
         if len(paths) != 1:
             inside = sorted(path.parent.name for path in folder.glob(f"*/{_IMAGES}"))
             remedy = f"Name one of {', '.join(inside)} in it." if inside else "CoMMuTE's en-de is such a folder."
-            said = ", ".join(path.name for path in paths) or "none"
-            raise MMTError(f"{folder}: expected one file {stem}.LANGUAGE, found {said}. {remedy}")
-        found.append(paths[0].name.removeprefix(f"{stem}."))
-    if found[1] != found[2]:
+            names = ", ".join(path.name for path in paths) or "none"
+            raise MMTError(f"{folder}: expected one file {stem}.LANGUAGE, found {names}. {remedy}")
+        languages.append(paths[0].name.removeprefix(f"{stem}."))
+    if languages[1] != languages[2]:
         raise MMTError(
-            f"{folder}: expected two translations into one language, found correct.{found[1]} and "
-            f"incorrect.{found[2]}."
+            f"{folder}: expected two translations into one language, found correct.{languages[1]} and "
+            f"incorrect.{languages[2]}."
         )
-    return found[0], found[1]
+    return languages[0], languages[1]
 
 
 def read_commute(folder: Path) -> list[Item]:
@@ -89,8 +91,6 @@ def read_contrastive(data: Path, split: str) -> list[Item]:
     Raises:
         MMTError: there is no such split or column, or a row with nothing in it.
     """
-    from mmt.data.dataset import read_split
-
     rows = read_split(data, split)
     if "contrast" not in rows.column_names:
         raise MMTError(
@@ -203,41 +203,13 @@ class CommuteResult:
         """Items that are in no pair: not in the pair accuracy, and a text-only model need not get half of them."""
         return self.num_items - 2 * len(self.choices.pairs)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For a JSON file: the figures, and for each item its two perplexities."""
 
-        def figures(choices: Choices) -> dict[str, Any]:
-            pair = choices.pair_accuracy
-            return {
-                "accuracy": choices.accuracy.value,
-                "accuracy_signature": choices.accuracy.signature,
-                "accuracy_interval_95": choices.interval,
-                "ties": choices.ties,
-                "pair_accuracy": pair.value if pair else None,
-                "pair_accuracy_interval_95": choices.pair_interval,
-                "hits": choices.hits,
-                "perplexity_correct": [round(score.perplexity, 6) for score in choices.correct],
-                "perplexity_incorrect": [round(score.perplexity, 6) for score in choices.incorrect],
-            }
-
-        return {
-            "items": self.num_items,
-            "pairs": len(self.choices.pairs),
-            "items_not_mirrored": self.unmirrored,
-            "items_with_the_same_translations": len(self.choices.same),
-            "best_accuracy": self.choices.best_accuracy,
-            "with_images": self.blank is not None,
-            **figures(self.choices),
-            "without_images": figures(self.blank) if self.blank else None,
-        }
-
-
-def check_items(translator: Translator, items: Sequence[Item], name: str = "contrastive pairs") -> None:
-    """Raises MMTError for an item that ``translator`` cannot score, by its number in the data called ``name``."""
-    most = translator.model.text.sizes.max_length - 1
+def check_items(model: LoadedModel, items: Sequence[Item], name: str = "contrastive pairs") -> None:
+    """Raises MMTError for an item that ``model`` cannot score, by its number in the data called ``name``."""
+    most = model.model.text.sizes.max_length - 1
     for number, item in enumerate(items, 1):
         for side in ("source", "correct", "incorrect"):
-            length = len(translator.tokenizer.encode(getattr(item, side)))
+            length = len(model.tokenizer.encode(getattr(item, side)))
             if not 0 < length <= most:
                 what = side if side == "source" else f"{side} translation"
                 raise MMTError(
@@ -247,7 +219,7 @@ def check_items(translator: Translator, items: Sequence[Item], name: str = "cont
 
 
 def judge(
-    translator: Translator,
+    model: LoadedModel,
     items: Sequence[Item],
     images: Sequence[str | Path] | None = None,
     *,
@@ -266,13 +238,11 @@ def judge(
         MMTError: no items, no images for a model that uses them or images for one that does not, and as
             ``score_pairs``.
     """
-    from mmt.inference.scoring import score_pairs
-
     if not items:
         raise MMTError("contrastive pairs: expected items to judge, got none.")
-    if images is None and translator.card.features is not None:
+    if images is None and model.card.features is not None:
         raise MMTError("contrastive pairs: the model uses images, but none are given. Name their folder or store.")
-    check_items(translator, items)
+    check_items(model, items)
     num = len(items)
     if images is not None and len(images) != num:
         raise MMTError(f"contrastive pairs: expected one image an item, found {len(images):,} for {num:,}.")
@@ -281,9 +251,9 @@ def judge(
     shown: list[str | Path | None] | None = None
     if images is not None:  # with and without in one go, so that what is equal is scored once
         sources, targets, shown = sources * 2, targets * 2, [*images, *images] + [None] * (2 * num)
-    scores = score_pairs(translator, sources, targets, shown, max_tokens=max_tokens, progress=progress)
+    scores = score_pairs(model, sources, targets, shown, max_tokens=max_tokens, progress=progress)
     pairs = mirrored_pairs(items)
-    encode = translator.tokenizer.encode
+    encode = model.tokenizer.encode
     same = [place for place, item in enumerate(items) if encode(item.correct) == encode(item.incorrect)]
     choices = Choices(scores[:num], scores[num : 2 * num], pairs, same)
     blank = Choices(scores[2 * num : 3 * num], scores[3 * num :], pairs, same) if images is not None else None
@@ -314,9 +284,6 @@ def find_images(
     Raises:
         MMTError: images are missing (how many, and the first), or every one is.
     """
-    from mmt.features.decoding import decode_image
-    from mmt.features.images import ImageError, image_file
-
     where = store.folder if store is not None else folder
     reasons: dict[str, str] = {}
     known: dict[str, str | Path] = {}
@@ -352,3 +319,55 @@ def find_images(
             f"'{first}' of item {number} ({reason}). Missing: {said}. Fetch the images.{remedy}"
         )
     return FoundImages(kept, [known[item.image] for item in kept], list(reasons), len(items) - len(kept), said)
+
+
+def check_commute(commute: Path, info: DatasetInfo) -> None:
+    """Raises MMTError unless the folder is one of CoMMuTE's, in the dataset's languages."""
+    languages = commute_languages(commute)
+    if languages != (info.source_lang, info.target_lang):
+        raise MMTError(
+            f"--commute {commute}: expected {info.source_lang}-{info.target_lang}, found {'-'.join(languages)}."
+        )
+
+
+@dataclass(frozen=True)
+class ChoiceTask:
+    """Items to choose between; ``files`` if their images are files, whatever the feature store holds."""
+
+    name: str
+    found: FoundImages
+    files: bool
+
+
+def choice_rows(task: ChoiceTask, systems: Mapping[str, ModelSystem]) -> list[ChoiceRow]:
+    """Which of two translations each system finds more probable; the others are compared with the first."""
+    items = task.found.items
+    rows: list[ChoiceRow] = []
+    first: list[bool] | None = None
+    for name, system in systems.items():
+        model: LoadedModel = system.translator
+        if task.files:
+            model = model.with_features(None)
+        images = task.found.images if system.uses_images else None
+        with progress(f"choosing, {task.name}", len(items) * (4 if images else 2)) as advance:
+            result = judge(model, items, images, progress=advance)
+        choices, pair = result.choices, result.choices.pair_accuracy
+        low, high = choices.interval
+        rows.append(
+            ChoiceRow(
+                task.name,
+                name,
+                result.num_items,
+                task.found.left_out,
+                choices.accuracy.value / 100,
+                (low / 100, high / 100),
+                pair.value / 100 if pair else None,
+                len(choices.pairs),
+                result.blank.accuracy.value / 100 if result.blank else None,
+                mcnemar(first, choices.hits).p_value if first is not None else None,
+                task.found.missing,
+                [items[place].number for place in choices.same],
+            )
+        )
+        first = first or choices.hits
+    return rows

@@ -35,6 +35,9 @@ class Verdict:
     sentence: str
 
 
+TEXT_ONLY = Verdict("no", "No: this is a text-only model; it reads no image.")
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Is the model better than the text-only one, ``against``? By translations alone, with the right images.
@@ -59,6 +62,14 @@ class Comparison:
     difference: float | None = None
     interval: tuple[float, float] | None = None
     p_value: float | None = None
+
+
+NOT_COMPARED = Comparison(
+    "Better than text-only?",
+    "not compared",
+    "Not compared: train a text-only model on the same data (model.fusion=none) and name its folder with "
+    "--against.",
+)
 
 
 @dataclass(frozen=True)
@@ -218,21 +229,23 @@ class GalleryItem:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All results of ``mmt evidence``; ``not_run`` lists what did not apply, and why."""
+    """All results of ``mmt evidence``; ``not_run`` lists what did not apply, and why. A section that did not run
+    leaves its fields as they are here.
+    """
 
-    verdict: Verdict
-    comparison: Comparison
-    model: dict[str, Any]
-    data: dict[str, Any]
-    against: dict[str, Any] | None
-    controls: list[ControlRow]
-    awareness: Awareness | None
-    choices: list[ChoiceRow]
-    senses: list[SenseRow]
-    gates: Gates | None
-    effects: Effects | None
-    gallery: list[GalleryItem]
-    not_run: list[tuple[str, str]]
+    verdict: Verdict = TEXT_ONLY
+    comparison: Comparison = NOT_COMPARED
+    model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    against: dict[str, Any] | None = None
+    controls: list[ControlRow] = field(default_factory=list)
+    awareness: Awareness | None = None
+    choices: list[ChoiceRow] = field(default_factory=list)
+    senses: list[SenseRow] = field(default_factory=list)
+    gates: Gates | None = None
+    effects: Effects | None = None
+    gallery: list[GalleryItem] = field(default_factory=list)
+    not_run: list[tuple[str, str]] = field(default_factory=list)
     signatures: dict[str, str] = field(default_factory=dict)
     """How each score was computed, by its name."""
     settings: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The table and the plot of a comparison, made of what its runs say."""
+"""The table and the plot of a comparison, from the scores of its runs."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmt.data.dataset import read_info
-from mmt.experiments.scores import RunScores, are_contrastive, seen_rows
+from mmt.evidence.measures import sentence_chrf
+from mmt.evidence.systems import CONTROLS, Sentences, read_sentences
+from mmt.experiments.config import Cell, CompareConfig
+from mmt.experiments.scores import RunScores
 from mmt.inference.controls import Control
 from mmt.io import runtime
 from mmt.io.atomic import write_whole
 from mmt.io.terminal import counted, print_table
 from mmt.io.versions import versions
 from mmt.metrics.accuracy import word_hits
-from mmt.metrics.masked_words import can_be_scored, gold_items, probe_accuracy
+from mmt.metrics.masked_words import ProbeScore, can_be_scored, gold_items, probe_accuracy
 from mmt.metrics.significance import Spread, holm, p_text, signed_rank
 from mmt.metrics.translation import leading_metric, normalized
-
-if TYPE_CHECKING:
-    from mmt.experiments.compare import Cell, CompareConfig
-    from mmt.training.config import TrainConfig
+from mmt.training.config import TrainConfig
 
 _FOR_THE_EYE = 6  # columns that a terminal has room for
 
-CONTROLS: dict[Control, str] = {"right": "right image", "wrong": "wrong image", "blank": "no image"}
+_SHOWN: tuple[Control, ...] = ("right", "wrong", "blank")
 TEST = (
     "Wilcoxon signed-rank, two-sided, over sentences, of {}, averaged over the seeds that both have and over "
     "draws; Holm's correction over the systems of the table"
@@ -77,7 +77,7 @@ class _Score:
 def tabulate(scores: Mapping[Cell, RunScores], config: CompareConfig, recipe: TrainConfig) -> list[Row]:
     """One row a system that has runs; p values are of the first score, against text only and wrong images."""
     assert recipe.data.path is not None  # noqa: S101
-    kinds = _scores_of(seen_rows(recipe.data.path, config.split), recipe.data.path)
+    kinds = _scores_of(read_sentences(recipe.data.path, config.split), recipe.data.path)
     rows: list[Row] = []
     each: list[dict[int, dict[Control, NDArray[Any]]]] = []  # of each row, by seed
     for fusion, features in config.systems():
@@ -86,7 +86,7 @@ def tabulate(scores: Mapping[Cell, RunScores], config: CompareConfig, recipe: Tr
             continue
         table = {}
         for kind in kinds:
-            drawn = [scores[run].chooses if kind.chooses else scores[run].says for run in runs]
+            drawn = [scores[run].choices if kind.chooses else scores[run].hypotheses for run in runs]
             table[kind.label] = {
                 control: Spread.of([fmean(map(kind.of_all, seed[control])) for seed in drawn])
                 for control in drawn[0]
@@ -135,32 +135,18 @@ def _tested(rows: list[Row], each: Sequence[Mapping[int, Mapping[Control, NDArra
     return tested
 
 
-def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
+def _scores_of(sentences: Sentences, data: Path) -> list[_Score]:
     """The scores that the data allows, the most telling first."""
-    from sacrebleu import sentence_chrf
-
-    info, found = read_info(data), []
-    references = normalized([row["target"] for row in rows])
-    if are_contrastive(rows):
-        found.append(_Score("right choice %", "choices", lambda hits: 100 * fmean(hits), list, chooses=True))
+    info, scores = read_info(data), []
+    references = normalized(sentences.references)
+    if sentences.contrasts is not None:
+        scores.append(_Score("right choice %", "choices", lambda hits: 100 * fmean(hits), list, chooses=True))
     if info.probe and can_be_scored(info.probe["kind"], info.target_lang):
-        kind, masked = info.probe["kind"], [row["masked"] for row in rows]
-
-        def probe(lines: list[str]) -> Any:
-            return probe_accuracy(masked, references, lines, kind, info.target_lang)
-
-        def restricted(lines: list[str]) -> float:
-            return float(100 * probe(lines).restricted)
-
-        def hits(lines: list[str]) -> list[float]:
-            return [float(hit.restricted) for hit in probe(lines).hits if hit.items]
-
-        gold = (gold_items(row["masked"], row["target"], info.target_lang) for row in rows)
-        if any(item for items in gold for item in items):
-            found.append(_Score(f"{kind} %", "words in the reference's form", restricted, hits))
-    answers = [row.get("answer") or "" for row in rows]
+        masked_words = _masked_words(sentences, references, info.probe["kind"], info.target_lang)
+        scores += [masked_words] if masked_words is not None else []
+    answers = sentences.answers or [""]
     if all(answers):
-        found.append(
+        scores.append(
             _Score(
                 "right word %",
                 "right words",
@@ -169,30 +155,46 @@ def _scores_of(rows: Sequence[Mapping[str, Any]], data: Path) -> list[_Score]:
             )
         )
     _, metric = leading_metric(references, info.target_lang)
-    found.append(
+    scores.append(
         _Score(
             metric.name,
             "chrF2 of each",
             lambda lines: metric.score(normalized(lines)),
-            lambda lines: [
-                sentence_chrf(a, [b]).score for a, b in zip(normalized(lines), references, strict=True)
-            ],
+            lambda lines: sentence_chrf(lines, references),
         )
     )
-    return found
+    return scores
+
+
+def _masked_words(sentences: Sentences, references: list[str], kind: str, lang: str) -> _Score | None:
+    """The share of masked words that are restored; None where no reference translates one."""
+    masked = sentences.masked or []
+
+    def probe(lines: list[str]) -> ProbeScore:
+        return probe_accuracy(masked, references, lines, kind, lang)
+
+    gold = (gold_items(words, text, lang) for words, text in zip(masked, sentences.references, strict=True))
+    if not any(item for items in gold for item in items):
+        return None
+    return _Score(
+        f"{kind} %",
+        "words in the reference's form",
+        lambda lines: float(100 * probe(lines).restricted),
+        lambda lines: [float(hit.restricted) for hit in probe(lines).hits if hit.items],
+    )
 
 
 def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainConfig, out: Path) -> None:
     """Prints the table, and writes ``compare.json``, ``compare.md`` and ``compare.png`` into ``out``."""
     assert recipe.data.path is not None  # noqa: S101
     info = read_info(recipe.data.path)
-    sentences = len(seen_rows(recipe.data.path, config.split))
+    sentences = len(read_sentences(recipe.data.path, config.split).ids)
     languages = f"{info.source_lang}-{info.target_lang}"
     heading = f"{info.name} {config.split}, {languages}, {counted(sentences, 'sentence')} with an image"
     columns, lines = table_of(rows)
     shown = [[cell.replace(" ± ", "±") for cell in line[:_FOR_THE_EYE]] for line in lines]
     print_table(columns[:_FOR_THE_EYE], shown, title=heading)
-    kinds = _scores_of(seen_rows(recipe.data.path, config.split), recipe.data.path)
+    kinds = _scores_of(read_sentences(recipe.data.path, config.split), recipe.data.path)
     test = TEST.format(kinds[0].tested)
     wrong = f"wrong: the mean over {counted(config.draws, 'draw')} of another sentence's image"
     if kinds[0].chooses:
@@ -222,7 +224,7 @@ def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainCo
 def table_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """The columns' names, and the cells of each row; the findings come first."""
     first = _main(rows)
-    columns = ["system", *(f"{first}, {name}" for name in CONTROLS.values()), "p, text only"]
+    columns = ["system", *(f"{first}, {name}" for name in map(CONTROLS.__getitem__, _SHOWN)), "p, text only"]
     others = [label for label in rows[0].scores if label != first]
     columns += [f"{label}, right image" for label in others]
     columns += ["p, wrong image", "seeds", "parameters", "tokens/s"]
@@ -230,7 +232,7 @@ def table_of(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     for row in rows:
         tested = [p_text(p, label=False) for p in (row.p_text_only, row.p_wrong)]
         against_text, against_wrong = tested if row.fusion != "none" else ("", "")
-        cells = [_name(row), *(str(row.scores[first].get(control, "")) for control in CONTROLS), against_text]
+        cells = [_name(row), *(str(row.scores[first].get(control, "")) for control in _SHOWN), against_text]
         cells += [str(row.scores[label]["right"]) for label in others]
         cells += [against_wrong, str(len(row.seeds)), f"{row.parameters:,}", f"{row.tokens_per_second:,.0f}"]
         lines.append(cells)

@@ -24,6 +24,7 @@ from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.errors import MMTError
 from mmt.evidence.collect import Inputs, collect
 from mmt.evidence.findings import Evidence
+from mmt.evidence.systems import Sentences
 from mmt.inference.controls import controlled_images, wrong_images
 from mmt.inference.torch_runtime import Translation, Translator
 from mmt.metrics.masked_words import probe_accuracy
@@ -94,6 +95,10 @@ def oracle(monkeypatch: pytest.MonkeyPatch, kennel: Path) -> None:
         return [[Translation(text, 0.0, True)] for text in texts]
 
     monkeypatch.setattr(Translator, "hypotheses", hypotheses)
+
+
+def masked_sentences(text: list[str], masked: list[list[str]]) -> Sentences:
+    return Sentences(text, text, text, text, masked=masked)
 
 
 def evaluate(kennel: Path, out: Path, **changes: Any) -> dict[str, Any]:
@@ -258,9 +263,9 @@ def test_masking_says_where_whole_sentences_will_be_scored(
 
 def test_a_language_without_words_is_scored_by_characters(capsys: pytest.CaptureFixture[str]) -> None:
     text = ["สุนัขเห็นแมวในหิมะ", "แมวเห็นสุนัข"] * 3
-    sentences = scoring.Sentences(text, text, [["dog"]] * 6, text, Probe("noun", 1), "th")
+    sentences = masked_sentences(text, [["dog"]] * 6)
     names = ("text_only.seed1", "right.seed1", "wrong.seed1.draw1", "blank.seed1")
-    found = scoring.score(dict.fromkeys(names, text), sentences)
+    found = scoring.score(dict.fromkeys(names, text), sentences, "noun", "th")
     assert "bleu" not in found
     assert found["chrf"]["right"]["mean"] == pytest.approx(100)
     about = {"data": "dogs", "split": "test", "languages": "en-th", "probe": {"kind": "noun"}, "draws": 1}
@@ -350,9 +355,9 @@ def test_a_system_is_no_better_than_itself() -> None:
     many = rows("test") * 10
     text = [row["target"] for row in many]
     masked = [Probe("colour").mask(row["source"])[1] for row in many]
-    sentences = scoring.Sentences(text, text, masked, text, Probe("colour"), "de")
+    sentences = masked_sentences(text, masked)
     names = ("text_only.seed1", "right.seed1", "wrong.seed1.draw1", "blank.seed1")
-    assert set(scoring.score(dict.fromkeys(names, text), sentences)["p_values"].values()) == {None}
+    assert set(scoring.score(dict.fromkeys(names, text), sentences, "colour", "de")["p_values"].values()) == {None}
 
 
 def test_words_without_known_translations_are_told_apart_by_whole_sentences(
@@ -363,9 +368,9 @@ def test_words_without_known_translations_are_told_apart_by_whole_sentences(
     masked = [["dog"] if number % 2 else [] for number in range(len(many))]
     lost = [line.replace("Hund", "Kran") if words else line for line, words in zip(text, masked, strict=True)]
     noisy = [line if words else "" for line, words in zip(text, masked, strict=True)]  # where nothing is masked
-    sentences = scoring.Sentences(text, text, masked, text, Probe("noun", 1), "de")
+    sentences = masked_sentences(text, masked)
     texts = {"text_only.seed1": lost, "right.seed1": text, "wrong.seed1.draw1": lost, "blank.seed1": noisy}
-    found = scoring.score(texts, sentences)
+    found = scoring.score(texts, sentences, "noun", "de")
     assert not [name for name in found if "accuracy" in name]
     assert found["bleu"]["right"]["mean"] == pytest.approx(100)
     assert found["bleu"]["right"]["mean"] > found["bleu"]["wrong"]["mean"]

@@ -271,8 +271,8 @@ def test_a_perfect_model_never_finds_its_own_image_among_wrong_ones(
     def of_images(_: object, images: list[str], progress: object) -> NDArray[np.float32]:
         return np.eye(6, dtype=np.float32)[[IMAGES.index(image) for image in images]]
 
-    monkeypatch.setattr("mmt.inference.embedding.embed_sentences", of_sentences)
-    monkeypatch.setattr("mmt.inference.embedding.embed_images", of_images)
+    monkeypatch.setattr("eval.retrieval.embed_sentences", of_sentences)
+    monkeypatch.setattr("eval.retrieval.embed_images", of_images)
     result = evaluate([captions / "1"], captions / "data", "test", tmp_path, [captions / "features"], draws=50)
     for directions in result["retrieval"].values():
         for one in directions.values():

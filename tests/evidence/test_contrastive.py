@@ -167,7 +167,7 @@ def test_items_whose_translations_are_the_same_are_counted_and_bound_the_accurac
     assert result.choices.same == [0, 1]  # to the model: it is the pieces that are compared
     assert result.choices.best_accuracy == 80
     assert result.choices.accuracy.value == 40  # half of those that can be right
-    assert result.to_dict()["best_accuracy"] == 80
+    assert result.choices.best_accuracy == 80
     assert judge(text_only, ITEMS).choices.best_accuracy == 100
 
 

@@ -24,7 +24,7 @@ from mmt.data.feature_store import FeatureSignature, FeatureStore
 from mmt.data.masking import SYMBOLS
 from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.errors import MMTError
-from mmt.evidence.collect import Inputs, collect, gallery, gates
+from mmt.evidence.collect import Inputs, collect, run_sections
 from mmt.evidence.findings import (
     FEWEST_CHRF,
     SMALLEST_GAIN,
@@ -36,15 +36,18 @@ from mmt.evidence.findings import (
     Evidence,
     GalleryItem,
 )
+from mmt.evidence.gallery import gallery
+from mmt.evidence.inside import gate_statistics
+from mmt.evidence.measures import awareness, compare, control_rows, verdict
+from mmt.evidence.sections import Section, Systems, summarize_gates
 from mmt.evidence.systems import (
+    ModelSystem,
+    Outputs,
     Sentences,
-    System,
-    awareness,
-    compare,
-    control_rows,
+    each_control,
+    open_systems,
     read_sentences,
-    run_system,
-    verdict,
+    run_controls,
 )
 from mmt.features.backbone import Backbone
 from mmt.features.writer import FeatureWriter
@@ -115,15 +118,7 @@ def copying(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(400):
         optimizer.zero_grad()
-        loss, _ = model(
-            batch.source,
-            batch.source_layout(),
-            batch.target[:, :-1],
-            batch.target_layout(),
-            batch.target[:, 1:],
-            image=batch.image,
-            image_pad=batch.image_pad,
-        )
+        loss, _ = model.cross_entropy(batch)
         (loss / batch.num_target_tokens).backward()
         optimizer.step()
         if loss < 0.003 * batch.num_target_tokens:
@@ -239,10 +234,10 @@ def test_the_same_seed_gives_the_same_evidence(shown: Path, copying: Path) -> No
 def test_draws_of_wrong_images_differ(shown: Path, copying: Path) -> None:
     translator = Translator.from_dir(copying, shown / "features")
     sentences = read_sentences(shown / "data", "test", lambda image: True)
-    system = run_system(translator, sentences, draws=3, seed=4)
+    outputs = run_controls(ModelSystem(copying, translator), sentences, sentences.draws(3, seed=4))
     drawn = [wrong_images(sentences.images, seed) for seed in (4, 5, 6)]
-    assert system.says["wrong"] == [translator.translate(sentences.sources, images) for images in drawn]
-    for of_draws in (system.says["wrong"], system.log_p["wrong"]):
+    assert outputs.hypotheses["wrong"] == [translator.translate(sentences.sources, images) for images in drawn]
+    for of_draws in (outputs.hypotheses["wrong"], outputs.log_probs["wrong"]):
         assert len(set(map(tuple, of_draws))) == 3
 
 
@@ -262,7 +257,8 @@ def test_a_closed_gate_is_in_the_first_bin_and_an_open_one_in_the_last(shown: Pa
     for bias, expected in ((-1e4, [1.0, *rest]), (1e4, [*rest, 1.0])):
         with torch.no_grad():
             translator.model.fusion.get_submodule("gate_text").get_parameter("bias").fill_(bias)
-        assert gates(translator, sentences)[0].histogram == expected
+        statistics = gate_statistics(translator, sentences.sources, sentences.images)
+        assert summarize_gates(statistics).histogram == expected
 
 
 def test_image_files_give_what_their_features_give(
@@ -327,13 +323,85 @@ def test_commute_is_judged_by_its_photographs(shown: Path, copying: Path, text_o
     assert (fewer.accuracy, fewer.pairs) == (1, 2)
 
 
+class Copier:
+    """A system that only translates: it says the noun that the name of the image gives away."""
+
+    uses_images = True
+
+    def translate(self, sentences: Any, images: Any = None, progress: Any = None) -> list[str]:
+        return [f"Er sieht {image or 'nichts'}." for image in images or [None] * len(sentences)]
+
+
+def test_any_system_that_translates_is_run_under_every_control() -> None:
+    nouns = list(NOUNS.values())
+    sentences = Sentences(
+        [str(n) for n in range(6)], ["He sees it."] * 6, [f"Er sieht {n}." for n in nouns], nouns, nouns
+    )
+    outputs = run_controls(Copier(), sentences, sentences.draws(2, 1))
+    assert [len(draws) for draws in outputs.hypotheses.values()] == [1, 2, 1]
+    assert (outputs.log_probs, outputs.choices) == ({}, {})
+    rows, signatures = control_rows(sentences, named(outputs.normalized()), "de", "")
+    assert [row.scores["right word"].mean for row in rows] == [100, 0, 0]
+    assert LOG_P not in signatures
+    assert all(LOG_P not in row.scores for row in rows)
+
+
+def test_a_text_only_system_has_one_control_and_is_shown_nothing() -> None:
+    shown: list[object] = []
+    assert each_control(None, [["a"]], lambda name, images: shown.append(images)) == {"right": [None]}
+    assert shown == [None]
+
+
+def test_choices_are_right_where_the_reference_is_more_probable(shown: Path, copying: Path) -> None:
+    sentences = read_sentences(shown / "data", "contrastive")
+    assert sentences.contrasts is not None
+    with open_systems({"model": [copying]}, shown / "data", [shown / "features"]) as systems:
+        (system,) = systems["model"]
+        outputs = run_controls(system, sentences, sentences.draws(1, 1), score=False, choose=True)
+    assert outputs.choices["right"] == [[True] * len(sentences.ids)]
+    assert sum(outputs.choices["blank"][0]) * 2 == len(sentences.ids)  # each sentence stands twice, mirrored
+    assert outputs.log_probs == {}
+
+
+def test_a_section_is_one_class_and_all_are_asked_before_the_first_runs() -> None:
+    calls = []
+
+    class Counted(Section):
+        name = "counted"
+
+        def applies(self, systems: Systems) -> str | None:
+            calls.append("asked")
+            return None
+
+        def run(self, systems: Systems) -> dict[str, Any]:
+            calls.append("run")
+            self.notes.append(("a part", "too small"))
+            return {"settings": {"counted": 1}}
+
+    class Refused(Counted):
+        name = "refused"
+
+        def applies(self, systems: Systems) -> str | None:
+            calls.append("asked")
+            return "no data"
+
+    class Also(Refused):
+        name = "also refused"
+
+    nothing: Any = None
+    fields, not_run = run_sections([Counted(), Refused(), Also()], nothing)
+    assert calls == ["asked", "asked", "asked", "run"]
+    assert fields == {"settings": {"counted": 1}}
+    assert not_run == [("a part", "too small"), ("refused, also refused", "no data")]
+
+
 # Systems by hand
 
 
 def some_sentences(num: int) -> Sentences:
     ids, nouns = [str(number) for number in range(num)], [*NOUNS.values()] * num
     references = [f"Er sieht {noun} Nummer {number}." for noun, number in zip(nouns, ids, strict=False)]
-    return Sentences(ids, ["He sees it."] * num, references, ids, nouns[:num], None, None, 0, [])
+    return Sentences(ids, ["He sees it."] * num, references, ids, nouns[:num])
 
 
 def by_hand(
@@ -341,17 +409,21 @@ def by_hand(
     log_p: dict[Control, list[list[float]]] | None = None,
     tokenizer: Path = Path(),
     features: str | None = "some",
-) -> System:
+) -> Outputs:
     """A model with images of which no more is known than what it says, and how probable it finds it."""
     translator: Any = SimpleNamespace(
         card=SimpleNamespace(features=features), tokenizer=SimpleNamespace(path=tokenizer)
     )
     alike: dict[Control, list[list[float]]] = {c: [[-1.0] * len(d) for d in draws] for c, draws in says.items()}
-    return System(translator, says, log_p or alike)
+    return Outputs(ModelSystem(Path(), translator), says, log_p or alike, {})
 
 
-def rows_of(sentences: Sentences, model: System, against: System | None = None) -> dict[str, ControlRow]:
-    rows = control_rows(sentences, model, against, "de", "")[0]
+def named(model: Outputs, against: Outputs | None = None) -> dict[str, Outputs]:
+    return {"model": model} | ({"against": against} if against is not None else {})
+
+
+def rows_of(sentences: Sentences, model: Outputs, against: Outputs | None = None) -> dict[str, ControlRow]:
+    rows = control_rows(sentences, named(model, against), "de", "")[0]
     return {row.control if row.system == "model" else row.system: row for row in rows}
 
 
@@ -470,7 +542,7 @@ def test_the_comparison_says_what_was_compared_with_what() -> None:
     assert (missing.question, missing.answer) == ("Better than text-only?", "not compared")
     assert "--against" in missing.sentence
     model, against = by_hand({"right": [right]}), by_hand({"right": [wrong]}, features=None)
-    rows = control_rows(sentences, model, against, "de", "")[0]
+    rows = control_rows(sentences, named(model, against), "de", "")[0]
     said = compare(sentences, model, against, rows).sentence
     assert "The right word: 100 % against 0 % (p < 0.001)" in said
     assert "times as likely as with the text-only model" in said
@@ -483,7 +555,7 @@ def test_the_comparison_is_of_each_model_as_it_is_used(ours: str | None, theirs:
     sentences = some_sentences(40)
     right, wrong = sentences.references, ["Er sieht nichts."] * 40
 
-    def system(features: str | None, says: list[str], log_p: float) -> System:
+    def system(features: str | None, says: list[str], log_p: float) -> Outputs:
         draws: dict[Control, list[list[str]]] = {"right": [says]}
         probable: dict[Control, list[list[float]]] = {"right": [[log_p] * 40]}
         if features is not None:
@@ -492,7 +564,7 @@ def test_the_comparison_is_of_each_model_as_it_is_used(ours: str | None, theirs:
         return by_hand(draws, probable, features=features)
 
     model, against = system(ours, wrong, -2.0), system(theirs, right, -1.0)
-    comparison = compare(sentences, model, against, control_rows(sentences, model, against, "de", "")[0])
+    comparison = compare(sentences, model, against, control_rows(sentences, named(model, against), "de", "")[0])
     assert comparison.answer == "worse"
     assert "The right word: 0 % against 100 % (p < 0.001)" in comparison.sentence
     assert "on average 0.37 times as likely" in comparison.sentence
@@ -503,7 +575,8 @@ def examples(says: dict[Control, list[str]], against: list[str], size: int) -> t
     draws: dict[Control, list[list[str]]] = {control: [texts] for control, texts in says.items()}
     model, other = by_hand(draws, features=None), by_hand({"right": [against]}, features=None)
     aware = seen([0.1] * len(against))
-    return gallery(sentences, model, other, aware, {}, [], size, 1)
+    translator: Any = SimpleNamespace(card=SimpleNamespace(features=None))
+    return gallery(translator, sentences, model, other, aware, sentences.images[::-1], {}, [], size)
 
 
 def test_examples_are_where_the_image_helped_and_where_it_hurt() -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from mmt.cli.main import main
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.errors import MMTError
-from mmt.experiments.compare import Cell, CompareConfig, read_compare, runs_of, training_of
+from mmt.experiments.config import Cell, CompareConfig, read_compare, runs_of, training_of
 from mmt.experiments.jobs import claim
 from mmt.experiments.scores import RunScores, read_scores
 from mmt.experiments.table import table_of, tabulate

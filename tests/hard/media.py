@@ -449,7 +449,7 @@ class Config(Reader):
         return ["--config", *(override[:30] for override in truth.more)]
 
     def read(self, folder: Path, truth: Truth) -> None:
-        from mmt.experiments.compare import read_compare
+        from mmt.experiments.config import read_compare
         from mmt.training.config_file import dump_config, read_config
 
         before = os.getcwd()

@@ -15,7 +15,7 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.probes import Sentences, score
+from eval.probes import score
 from mmt.data.batch import Example
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.inputs import Images, read_input
@@ -24,6 +24,7 @@ from mmt.data.masking import Probe
 from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.errors import MMTError
 from mmt.evidence.contrastive import Item, mirrored_pairs
+from mmt.evidence.systems import Sentences
 from mmt.io.normalization import is_blank, normalize
 from mmt.io.text_files import read_lines
 from mmt.metrics.ambiguity import Lexicon, find_ambiguous, sense_accuracy
@@ -208,8 +209,8 @@ def test_scores_of_probes_are_those_of_normalised_text(other: Written) -> None:
     text = [f"Der Käfer sieht {number} grüne Bäume." for number in range(8)]
     names = ("text_only.seed1", "right.seed1", "wrong.seed1.draw1", "blank.seed1")
     for references, hypotheses in (([other(line) for line in text], text), (text, [other(line) for line in text])):
-        sentences = Sentences(text, references, [["green"]] * len(text), text, Probe("colour"), "de")
-        found = score(dict.fromkeys(names, hypotheses), sentences)
+        sentences = Sentences(text, text, references, text, masked=[["green"]] * len(text))
+        found = score(dict.fromkeys(names, hypotheses), sentences, "colour", "de")
         assert found["bleu"]["right"]["mean"] == pytest.approx(100)
         assert found["colour_accuracy"]["right"]["mean"] == 1
         assert found["bleu_signature"].endswith("|norm:nfc")

@@ -16,7 +16,7 @@ import pytest
 import mmt.cli.main
 from mmt.cli.command import Command
 from mmt.data.tokenizer import Tokenizer
-from mmt.experiments.compare import read_compare, runs_of, training_of
+from mmt.experiments.config import read_compare, runs_of, training_of
 from mmt.features.extract import compute_features
 from mmt.features.load import load_backbone
 from mmt.inference.torch_runtime import Translator

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from mmt.errors import MMTError
-from mmt.experiments.compare import read_compare
+from mmt.experiments.config import read_compare
 from mmt.model.fusion import FUSIONS
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import dump_config, read_config

@@ -18,7 +18,7 @@ from mmt.cli.main import main
 from mmt.data.feature_store import FeatureStore
 from mmt.data.inputs import Images, open_file
 from mmt.errors import MMTError
-from mmt.experiments.compare import CompareConfig
+from mmt.experiments.config import CompareConfig
 from mmt.features.images import image_file
 from mmt.inference.files import FileTranslator
 from mmt.inference.torch_runtime import Translator

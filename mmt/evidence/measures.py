@@ -1,0 +1,279 @@
+"""What the outputs under controls prove: scores by control, image awareness, and both verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import sacrebleu
+import scipy  # which loads scipy.stats when it is first used
+
+from mmt.evidence.findings import (
+    NOT_COMPARED,
+    SMALLEST_GAIN,
+    TEXT_ONLY,
+    Awareness,
+    Comparison,
+    ComparisonAnswer,
+    ControlRow,
+    Verdict,
+)
+from mmt.evidence.systems import ModelSystem, Outputs, Sentences
+from mmt.io.terminal import counted
+from mmt.metrics.accuracy import word_hits
+from mmt.metrics.masked_words import can_be_scored, gold_items, probe_accuracy
+from mmt.metrics.significance import FEWEST_SENTENCES, Spread, p_text, paired_bootstrap, signed_rank
+from mmt.metrics.translation import corpus_scores, normalized
+
+_ROUNDING = 1e-5  # nats a token: float32 log-probabilities of the same thing differ by as much
+_SIGNIFICANT = 0.05
+_TEST = "Wilcoxon's signed-rank test over sentences, two-sided, by scipy"
+_LOG_P = "log-probability per token"
+_NAMES = {"bleu": "BLEU", "chrf": "chrF2"}
+
+
+def awareness(outputs: Outputs) -> Awareness:
+    """Elliott's image awareness with a token's log-probability of the reference as the sentence's score."""
+    right = np.array(outputs.log_probs["right"][0])
+    to_wrong = _rounded(right - np.mean(outputs.log_probs["wrong"], axis=0))
+    to_blank = _rounded(right - np.array(outputs.log_probs["blank"][0]))
+    hypotheses = outputs.hypotheses
+    differ = [[a != b for a, b in zip(hypotheses["right"][0], draw, strict=True)] for draw in hypotheses["wrong"]]
+    return Awareness(
+        float(to_wrong.mean()),
+        float(to_wrong.std(ddof=1)),
+        signed_rank(to_wrong.tolist()),
+        to_wrong.tolist(),
+        float(to_blank.mean()),
+        signed_rank(to_blank.tolist()),
+        float(np.mean(differ)),
+        fmean(a != b for a, b in zip(hypotheses["right"][0], hypotheses["blank"][0], strict=True)),
+    )
+
+
+def verdict(aware: Awareness | None) -> Verdict:
+    """The answer, decided by one test that was fixed beforehand: Wilcoxon's, on the awareness of each sentence.
+
+    Args:
+        aware: None for a text-only model.
+    """
+    if aware is None:
+        return TEXT_ONLY
+    num = len(aware.per_sentence)
+    if not any(aware.per_sentence) and not aware.changed:
+        return Verdict(
+            "no",
+            f"No: over {counted(num, 'sentence')}, another sentence's image changes no translation and no "
+            "probability (right minus wrong = 0).",
+        )
+    numbers = (
+        f"Each reference token is on average {_times(aware.difference)} times as likely with the right image as "
+        f"with a wrong one ({p_text(aware.p_value, equal=True)}, {num:,} sentences); a wrong image changes "
+        f"{100 * aware.changed:.0f} % of the translations."
+    )
+    if aware.p_value is not None and aware.p_value < _SIGNIFICANT:
+        helps = (signed_rank(aware.per_sentence, "greater") or 0.0) < 0.5  # by the ranks that the test goes by
+        if helps and aware.difference > 0:
+            return Verdict("yes", f"Yes: the model uses the image. {numbers}")
+        if not helps and aware.difference < 0:
+            return Verdict("not shown", f"Not shown: the right image does harm, if anything. {numbers}")
+    return Verdict("not shown", f"Not shown: this data does not show that the image helps. {numbers}")
+
+
+def compare(
+    sentences: Sentences, model: Outputs, against: Outputs | None, rows: Sequence[ControlRow] = ()
+) -> Comparison:
+    """Is the model better than the other one? The rule, fixed in advance, is in ``Comparison``.
+
+    Args:
+        rows: of ``control_rows``; their word scores and reference probabilities are added to the sentence.
+    """
+    if against is None:
+        return NOT_COMPARED
+    other = "the other model" if against.uses_images else "the text-only model"
+    question = "Better than the other model?" if against.uses_images else "Better than text-only?"
+    hypotheses = model.hypotheses["right"][0], against.hypotheses["right"][0]
+    num = len(sentences.ids)
+    if hypotheses[0] == hypotheses[1]:
+        return Comparison(question, "no", f"No: all {num:,} translations are the same as those of {other}.")
+    ours, theirs = (np.array(sentence_chrf(texts, sentences.references)) for texts in hypotheses)
+    means = float(ours.mean()), float(theirs.mean())
+    gain = means[0] - means[1]
+    scores = (
+        f"Mean sentence chrF2 {means[0]:.1f}, {other} {means[1]:.1f} ({num:,} sentences; "
+        f"difference {_points(gain)}"
+    )
+    beside = _beside(rows, other)
+    if num < FEWEST_SENTENCES:
+        few = f"too few sentences for a test; {FEWEST_SENTENCES} are needed"
+        return Comparison(question, "not shown", f"Not shown: {few}. {scores}).{beside}", means, gain)
+    test = scipy.stats.ttest_1samp(ours - theirs, 0)
+    low, high = (float(end) for end in test.confidence_interval(0.95))
+    p_value = float(test.pvalue)
+    scores += f", 95 % interval {_points(low)} to {_points(high)}, {p_text(p_value)}).{beside}"
+    answer, reason = _answer(low, high)
+    return Comparison(question, answer, f"{reason} {scores}", means, gain, (low, high), p_value)
+
+
+def _answer(low: float, high: float) -> tuple[ComparisonAnswer, str]:
+    """The verdict by the interval of the difference, in chrF2 points."""
+    if low > 0:
+        return "yes", "Yes: its translations are closer to the references."
+    if high < 0:
+        return "worse", "Worse: its translations are farther from the references."
+    if high < SMALLEST_GAIN:
+        return "no", f"No: if it is better at all, then by less than {SMALLEST_GAIN:g} point."
+    return "not shown", "Not shown: the difference may be chance."
+
+
+def _beside(rows: Sequence[ControlRow], other: str) -> str:
+    """What else tells the two systems apart: the words that the data marks, and how likely the references are."""
+    as_used = {row.system: row for row in rows if row.control in ("right", "text")}
+    if not as_used:
+        return ""
+    ours, theirs = as_used["model"], as_used["against"]
+    text = ""
+    for name, score in theirs.scores.items():
+        if name in (*_NAMES.values(), _LOG_P) or name.endswith("relaxed") or name not in ours.scores:
+            continue
+        what = "The right word" if name == "right word" else f"Masked words ({name})"
+        text += f" {what}: {ours.scores[name].mean:.0f} % against {score.mean:.0f} %{_p_of(theirs, name)}."
+    if _LOG_P in theirs.scores:
+        ratio = _times(ours.scores[_LOG_P].mean - theirs.scores[_LOG_P].mean)
+        text += (
+            f" Each reference token is on average {ratio} times as likely as with {other}{_p_of(theirs, _LOG_P)}."
+        )
+    return text
+
+
+def _p_of(row: ControlRow, name: str) -> str:
+    return f" ({p_text(value)})" if (value := row.p_values.get(name)) is not None else ""
+
+
+def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    """sacreBLEU's chrF2 of each sentence, 0 to 100; both sides are normalised first."""
+    pairs = zip(normalized(hypotheses), normalized(references), strict=True)
+    return [sacrebleu.sentence_chrf(hypothesis, [reference]).score for hypothesis, reference in pairs]
+
+
+def control_rows(
+    sentences: Sentences, outputs: Mapping[str, Outputs], target_lang: str, probe: str
+) -> tuple[list[ControlRow], dict[str, str]]:
+    """Scores of every system under every control, with their difference from the first with the right image.
+
+    Args:
+        outputs: by name, the system under test first.
+        probe: the kind of word that the dataset masks, "" for none.
+    Returns:
+        The rows, and how each score was computed.
+    """
+    first = next(iter(outputs.values()))
+    baseline = first.hypotheses["right"]
+    signatures: dict[str, str] = {}
+    rows = []
+    for name, system in outputs.items():
+        for control, draws in system.hypotheses.items():
+            row = ControlRow(name, control if system.uses_images else "text", {})
+            _add_corpus_scores(row, draws, baseline, sentences, target_lang, signatures)
+            _add_word_scores(row, draws, baseline, sentences, target_lang, probe, signatures)
+            if system.log_probs and _same_tokens(system, first):  # of other tokens the mean means something else
+                _add_log_probs(row, system.log_probs[control], first.log_probs["right"])
+            rows.append(row)
+    if len(rows) > 1 and len(sentences.ids) >= FEWEST_SENTENCES:
+        for label in set(_NAMES.values()) & set(signatures):
+            signatures[label] += "; p: paired bootstrap, one-sided, of the first draw"
+    if first.log_probs:
+        signatures[_LOG_P] = f"natural logarithm, mean over sentences; {_TEST}"
+    return rows, signatures
+
+
+def _add_corpus_scores(
+    row: ControlRow,
+    draws: list[list[str]],
+    baseline: list[list[str]],
+    sentences: Sentences,
+    target_lang: str,
+    signatures: dict[str, str],
+) -> None:
+    """BLEU and chrF2, those that mean something in the language; p by the paired bootstrap."""
+    references = sentences.references
+    scores = [corpus_scores(draw, references, target_lang=target_lang, only=_NAMES) for draw in draws]
+    for key, score in scores[0].items():
+        row.scores[_NAMES[key]] = Spread.of([draw[key].value for draw in scores])
+        signatures[_NAMES[key]] = score.signature
+    if draws is not baseline and len(references) >= FEWEST_SENTENCES:
+        (compared,) = paired_bootstrap(baseline[0], [draws[0]], references, target_lang=target_lang, only=_NAMES)
+        row.p_values.update({_NAMES[key]: difference.p_value for key, difference in compared.items()})
+
+
+def _add_word_scores(
+    row: ControlRow,
+    draws: list[list[str]],
+    baseline: list[list[str]],
+    sentences: Sentences,
+    target_lang: str,
+    probe: str,
+    signatures: dict[str, str],
+) -> None:
+    """Shares of the words that the dataset marks, in percent."""
+    for label, (items, hits) in _word_hits(sentences, [*draws, *baseline], target_lang, probe).items():
+        row.scores[label] = Spread.of([100 * sum(draw) / sum(items) for draw in hits[: len(draws)]])
+        if draws is not baseline:
+            row.p_values[label] = signed_rank((np.array(hits[-1]) - np.mean(hits[:-1], axis=0)).tolist())
+        signatures[label] = f"share of {sum(items):,} words, in percent; {_TEST}"
+
+
+def _add_log_probs(row: ControlRow, draws: list[list[float]], baseline: list[list[float]]) -> None:
+    row.scores[_LOG_P] = Spread.of([fmean(draw) for draw in draws])
+    if draws is not baseline:
+        difference = np.array(baseline[0]) - np.mean(draws, axis=0)
+        row.p_values[_LOG_P] = signed_rank(_rounded(difference).tolist())
+
+
+def _word_hits(
+    sentences: Sentences, hypotheses: list[list[str]], target_lang: str, probe: str
+) -> dict[str, tuple[list[int], list[list[int]]]]:
+    """By score, how many words are looked for in each sentence, and how many each list of translations has."""
+    hits: dict[str, tuple[list[int], list[list[int]]]] = {}
+    if sentences.answers is not None:
+        rows = [row for row, answer in enumerate(sentences.answers) if answer]
+        answers = [sentences.answers[row] for row in rows]
+        drawn = [[int(hit) for hit in word_hits([draw[row] for row in rows], answers)] for draw in hypotheses]
+        hits["right word"] = ([1] * len(rows), drawn)
+    if sentences.masked is not None and can_be_scored(probe, target_lang) and _has_gold(sentences, target_lang):
+        scores = [
+            probe_accuracy(sentences.masked, sentences.references, draw, probe, target_lang) for draw in hypotheses
+        ]
+        items = [hit.items for hit in scores[0].hits]
+        hits[f"{probe}, restricted"] = (items, [[hit.restricted for hit in score.hits] for score in scores])
+        hits[f"{probe}, relaxed"] = (items, [[hit.relaxed for hit in score.hits] for score in scores])
+    return hits
+
+
+def _has_gold(sentences: Sentences, target_lang: str) -> bool:
+    pairs = zip(sentences.masked or [], sentences.references, strict=True)
+    return any(form for words, reference in pairs for form in gold_items(words, reference, target_lang))
+
+
+def _same_tokens(one: Outputs, other: Outputs) -> bool:
+    paths = [outputs.system.tokenizer_file for outputs in (one, other) if isinstance(outputs.system, ModelSystem)]
+    if len(paths) < 2:
+        return one is other
+    return paths[0] == paths[1] or paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def _rounded(differences: Any) -> Any:
+    """What float32 cannot tell from 0 is 0."""
+    return np.where(np.abs(differences) < _ROUNDING, 0.0, differences)
+
+
+def _points(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "\u2212")
+
+
+def _times(nats: float) -> str:
+    """A difference of log-probabilities as a factor: two decimals, and more only where these say nothing."""
+    factor = float(np.exp(nats))
+    return f"{factor:.2f}" if abs(factor - 1) >= 0.01 else f"{factor:.4f}"
