@@ -112,7 +112,7 @@ def evaluate(
         "train_checksum": info.splits["train"].checksum,
         "split": split,
         "questions": len(rows),
-        "pictures": int(images.max()) + 1,
+        "pictures": int(np.max(images)) + 1,
         "not_seen_in_training": float(1 - is_known.mean()),
         "metric": METRIC,
         "interval": INTERVAL.format(resamples=RESAMPLES),

@@ -61,8 +61,8 @@ class TrainingPieces:
         characters, total = tokenizer.lengths, counts.sum()
         bits = [
             _a_character(
-                (often * _bits(counts[pieces] - often, total - often.sum(), vocab_size)).sum(),
-                (often * characters[pieces]).sum(),
+                (often * _bits(counts[pieces] - often, int(total - often.sum()), vocab_size)).sum(),
+                int((often * characters[pieces]).sum()),
             )
             for pieces, often in sample
         ]
@@ -70,8 +70,8 @@ class TrainingPieces:
 
     def is_unlike(self, line: NDArray[np.int64], characters: NDArray[np.int64]) -> bool:
         """Whether the line carries too many bits a character; ``characters`` (V,) of the pieces."""
-        bits = _bits(self.counts[line], self.counts.sum(), len(self.counts)).sum()
-        return _a_character(bits, characters[line].sum()) > self.most_bits
+        bits = _bits(self.counts[line], int(self.counts.sum()), len(self.counts)).sum()
+        return _a_character(bits, int(characters[line].sum())) > self.most_bits
 
     def to_json(self) -> str:
         value = {"about": "how often each piece occurs in the training text's source side; mmt/data/domain.py",

@@ -106,7 +106,7 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
     if channels > 1:
         done.append(f"mixed to mono from {channels} channels")
     mono = samples.mean(1)
-    loudest = float(samples.std(0, dtype=np.float64).max()) if len(samples) else 0.0
+    loudest = float(np.max(samples.std(0, dtype=np.float64))) if len(samples) else 0.0
     if (
         channels > 1
         and loudest >= _SILENCE

@@ -47,16 +47,17 @@ def wrong_images(images: Sequence[Image | None], seed: int) -> list[Image | None
     known: dict[object, int] = {}
     numbers = np.array([known.setdefault(image_key(images[row]), len(known)) for row in rows], np.int64)
     counts = np.bincount(numbers, minlength=1)
-    if len(rows) < 2 or counts.max() * 2 > len(rows):
+    most = int(np.max(counts))
+    if len(rows) < 2 or most * 2 > len(rows):
         raise MMTError(
-            f"wrong images: {counted(len(rows), 'sentence')} with an image, and {counts.max()} of them the same "
+            f"wrong images: {counted(len(rows), 'sentence')} with an image, and {most} of them the same "
             "one, so some sentence would be given its own. Take more sentences, or the control blank."
         )
     generator = np.random.default_rng(seed)
     place = generator.permutation(counts.size)[numbers]  # of each sentence's picture
     order = np.lexsort((generator.permutation(len(rows)), place))
     drawn = list(images)
-    for row, other in zip(order, np.roll(order, -counts.max()), strict=True):
+    for row, other in zip(order, np.roll(order, -most), strict=True):
         drawn[rows[row]] = images[rows[other]]
     return drawn
 
