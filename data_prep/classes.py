@@ -99,7 +99,7 @@ def topics(out: Path, seed: int, sizes: Mapping[str, int]) -> DatasetInfo:
 
 
 def topic(drawing: str) -> str:
-    """What a drawing of ``data_prep.pictures.DRAWINGS`` is about."""
+    """What a drawing of ``data_prep.pictures.scenes.DRAWINGS`` is about."""
     return "living" if drawing in LIVING else "places" if drawing in PLACES else "things"
 
 
