@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _MAX_TOKENS = 2048  # sentences times longest sentence of a batch that is looked at
-_VARIANTS = 64  # times that one sentence is scored in one batch
-_LOGITS = 512  # rows of logits held at once
+VARIANTS = 64  # times that one sentence is scored in one batch
+LOGITS = 512  # rows of logits held at once
 _PICTURES = 16  # pictures in one forward pass of the backbone
 
 
@@ -250,8 +250,8 @@ def patch_importance(
         features = torch.cat([backbone(part) for part in parts]).cpu().numpy()  # (P, R, dim)
     source_ids, target_ids = _encoded(translator, source, "source"), _encoded(translator, target, "target")
     drops = []
-    for first in range(1, len(features), _VARIANTS):
-        rows = [features[0], *features[first : first + _VARIANTS]]
+    for first in range(1, len(features), VARIANTS):
+        rows = [features[0], *features[first : first + VARIANTS]]
         batch = translator.batch([source_ids] * len(rows), list(rows), [target_ids] * len(rows))
         drops.append(_drops(translator.model, batch))
     boxes = boxes_between(edges, backbone.signature.transform, pixels.size(2), pixels.size(1))
@@ -336,8 +336,8 @@ def occlusion(model: MMTModel, batch: Batch) -> Tensor:
     """(T, R) log-probability of each target token of the batch's one sentence, minus that without the region."""
     num_regions = _image(batch).size(1)
     drops = []
-    for first in range(0, num_regions, _VARIANTS):
-        left_out = range(first, min(first + _VARIANTS, num_regions))
+    for first in range(0, num_regions, VARIANTS):
+        left_out = range(first, min(first + VARIANTS, num_regions))
         variants = _repeat(batch, 1 + len(left_out))
         assert variants.image_pad is not None  # noqa: S101
         variants.image_pad[range(1, 1 + len(left_out)), left_out] = True
@@ -349,8 +349,8 @@ def gradient(model: MMTModel, batch: Batch) -> Tensor:
     """(T, R) gradient of each target token's log-probability times the image's features, for one sentence."""
     found = []
     targets = batch.target[0, 1:]
-    for first in range(0, len(targets), _VARIANTS):
-        places = range(first, min(first + _VARIANTS, len(targets)))
+    for first in range(0, len(targets), VARIANTS):
+        places = range(first, min(first + VARIANTS, len(targets)))
         # One copy of the sentence a token, each asked for its own token: one backward pass serves them all.
         copies = _repeat(batch, len(places))
         image = _image(copies).requires_grad_()
@@ -365,7 +365,7 @@ def _drops(model: MMTModel, batch: Batch) -> Tensor:
     """(T, N - 1): log-probability of each target token in the first row of the batch, minus in each other row."""
     with torch.inference_mode():
         states, ids = _decode(model, batch).flatten(0, 1), batch.target[:, 1:].flatten()
-        parts = [slice(first, first + _LOGITS) for first in range(0, len(ids), _LOGITS)]
+        parts = [slice(first, first + LOGITS) for first in range(0, len(ids), LOGITS)]
         log_p = torch.cat([_log_p(model, states[part], ids[part]) for part in parts]).view(len(batch.source), -1)
         return (log_p[0] - log_p[1:]).T
 

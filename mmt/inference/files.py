@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 Missing = Literal["refuse", "skip"]
 
-_CHUNK = 2048  # lines sorted by length and held in memory, with their images' features, at a time
+CHUNK = 2048  # lines sorted by length and held in memory, with their images' features, at a time
 
 
 @dataclass
@@ -141,9 +141,9 @@ class FileProcessor:
 
     def _chunk(self, stream: Iterator[tuple[Line, str | Path | None]]) -> Iterator[tuple[Line, str | Path | None]]:
         """A chunk; of standard input, what has been written so far: its writer may wait for the answer."""
-        for number, one in enumerate(itertools.islice(stream, _CHUNK), 1):
+        for number, one in enumerate(itertools.islice(stream, CHUNK), 1):
             yield one
-            if self.input.waits is not None and number < _CHUNK and self.input.waits():
+            if self.input.waits is not None and number < CHUNK and self.input.waits():
                 return
 
     def _with_images(self, control: Control, seed: int) -> Iterator[tuple[Line, str | Path | None]]:
@@ -163,13 +163,13 @@ class FileProcessor:
         """The lines of this process's shard: whole chunks, so that batches are those of a single process."""
         if self.shard is None:
             return iter(lines)
-        return (line for number, line in enumerate(lines) if self.shard.has(number // _CHUNK))
+        return (line for number, line in enumerate(lines) if self.shard.has(number // CHUNK))
 
     def _total(self) -> int | None:
         total, shard = self.input.total, self.shard
         if total is None or shard is None:
             return total
-        return sum(min(_CHUNK, total - at) for at in range(shard.number * _CHUNK, total, shard.count * _CHUNK))
+        return sum(min(CHUNK, total - at) for at in range(shard.number * CHUNK, total, shard.count * CHUNK))
 
     def image(self, line: Line) -> str | Path | None:
         """The line's image as the model takes it: an id in its store or a readable file; None without one.
@@ -291,7 +291,7 @@ def write_records(records: Iterable[str], path: Path | None, parts: Parts | None
     sizes: list[int] = []  # of the chunks
     with replacing(parts.part) as stream:
         for number, record in enumerate(encoded):
-            if number % _CHUNK == 0:
+            if number % CHUNK == 0:
                 sizes.append(0)
             sizes[-1] += stream.write(record)
     return parts.finish({"sizes": sizes}, partial(_join, path, parts))

@@ -22,7 +22,7 @@ from mmt.inference.translator import Translation
 from mmt.io.text_files import read_lines
 from mmt.model.model import MMTModel
 
-_CHUNK = 2048  # pairs held in memory with their images' features
+CHUNK = 2048  # pairs held in memory with their images' features
 _ROWS = 128  # rows of logits held at once, as in mmt.model.losses
 
 
@@ -249,7 +249,7 @@ def _scored(
     chunks: list[list[list[int]]] = []
     last = 0
     for (number, _, _), rows in sorted(rows_of.items(), key=lambda item: item[0][0]):
-        if not chunks or (len(chunks[-1]) >= _CHUNK and (number != last or number == 0)):
+        if not chunks or (len(chunks[-1]) >= CHUNK and (number != last or number == 0)):
             chunks.append([])
         chunks[-1].append(rows)
         last = number

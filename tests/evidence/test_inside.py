@@ -288,8 +288,8 @@ def test_many_variants_fall_into_batches(method: object, monkeypatch: pytest.Mon
     assert callable(method)
     model, batch = tiny_model(V, "selective"), sentence(features())
     expected = method(model, batch)
-    monkeypatch.setattr("mmt.evidence.inside._VARIANTS", 3)
-    monkeypatch.setattr("mmt.evidence.inside._LOGITS", 5)
+    monkeypatch.setattr("mmt.evidence.inside.VARIANTS", 3)
+    monkeypatch.setattr("mmt.evidence.inside.LOGITS", 5)
     torch.testing.assert_close(method(model, batch), expected, rtol=1e-3, atol=1e-5)
 
 

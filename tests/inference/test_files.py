@@ -24,7 +24,7 @@ from tests.worlds import tiny_folder, tiny_model
 
 
 def test_no_more_lines_are_read_than_a_chunk_ahead_of_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_CHUNK", 10)
+    monkeypatch.setattr(files, "CHUNK", 10)
     read = 0
 
     def endless() -> Iterator[Line]:

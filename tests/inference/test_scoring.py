@@ -110,7 +110,7 @@ def test_an_image_named_many_times_is_read_once(
     read: list[str] = []
     get = FeatureStore.get
     monkeypatch.setattr(FeatureStore, "get", lambda store, ids: (read.extend(ids), get(store, ids))[1])
-    monkeypatch.setattr(scoring, "_CHUNK", chunk)
+    monkeypatch.setattr(scoring, "CHUNK", chunk)
     finished: list[int] = []
     scores = score_pairs(gated, SOURCES, TARGETS, IMAGES, progress=finished.append)
     assert sorted(read) == sorted({image for image in IMAGES if image})

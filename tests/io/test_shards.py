@@ -266,7 +266,7 @@ def translate(model: Path, source: Path, output: Path, *more: str) -> str:
 def test_translations_of_shares_are_those_of_one(
     name: str, more: tuple[str, ...], count: int, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmt.inference.files._CHUNK", 4)
+    monkeypatch.setattr("mmt.inference.files.CHUNK", 4)
     source = tmp_path / "source.txt"
     source.write_text("".join(f"a man is number {n}\n" for n in range(23)))
     translate(model, source, tmp_path / f"alone_{name}", *more)
