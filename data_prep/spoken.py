@@ -258,11 +258,11 @@ def prepare(out: Path, seed: int, sizes: dict[str, int], processes: int | None =
                         "speaker": u.speaker,
                     }
                 )  # fmt: skip
-        _speak_all(jobs, processes or os.cpu_count() or 1)
+        speak_all(jobs, processes or os.cpu_count() or 1)
         return write_dataset(out, DatasetInfo(NAME, "en", "en", RECORDINGS), tables, images_from=beside)
 
 
-def _speak_all(jobs: list[tuple[Path, Utterance]], processes: int) -> None:
+def speak_all(jobs: list[tuple[Path, Utterance]], processes: int) -> None:
     with tqdm(total=len(jobs), desc="speaking", unit=" recordings", disable=None) as bar:
         for _ in in_processes(write_recording, jobs, processes):
             bar.update()

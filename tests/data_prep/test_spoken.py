@@ -136,7 +136,7 @@ def test_a_voice_that_is_not_there_is_named() -> None:
 
 
 def test_another_data_set_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spoken, "_speak_all", lambda *_: pytest.fail("spoke before it looked"))
+    monkeypatch.setattr(spoken, "speak_all", lambda *_: pytest.fail("spoke before it looked"))
     row = {"id": "1", "image": "", "source": "a", "target": "b", "has_image": False}
     write_dataset(tmp_path / "other", DatasetInfo("other", "en", "de", ""), {"train": [row]})
     with pytest.raises(MMTError, match="found another dataset"):
