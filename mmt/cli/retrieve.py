@@ -58,8 +58,7 @@ def retrieve_command(
     Results are printed, unless --html or --output is given.
     """
     # Imported here, since the command's help and its mistakes need neither NumPy nor, below, torch.
-    from mmt.inference import index as indices
-    from mmt.inference import retrieve
+    from mmt.inference import index, retrieve
     from mmt.model.card import read_card
 
     if images and sentences is not None:
@@ -84,9 +83,9 @@ def retrieve_command(
         items = retrieve.find_indexed_images(images, card)
     elif sentences is not None:
         items = retrieve.distinct_sentences(sentences, split)
-    index = indices.open_index(folder, model) if items is None else None
-    indices.check_place(folder)
-    write_alone(html, output, folder if index is None else None)
+    opened = index.open_index(folder, model) if items is None else None
+    index.check_place(folder)
+    write_alone(html, output, folder if opened is None else None)
 
     from mmt.inference import embedding, loaded
     from mmt.inference.threads import use_threads
@@ -97,21 +96,23 @@ def retrieve_command(
     started = time.monotonic()
     vectors = embedding.embed_queries(finder, queries, show_progress=not quiet)
     if items is not None:
-        index, left_out = embedding.build_index(folder, items, finder, model, show_progress=not quiet)
+        opened, left_out = embedding.build_index(folder, items, finder, model, show_progress=not quiet)
         if not quiet:
             seconds = time.monotonic() - started
-            click.echo(f"{folder}: {len(index.items):,} {index.kind}, {index.method}, {seconds:.1f} s", err=True)
-            _print_left_out(left_out, Names(index.items))
-    assert index is not None  # noqa: S101  # opened, or built
+            click.echo(
+                f"{folder}: {len(opened.items):,} {opened.kind}, {opened.method}, {seconds:.1f} s", err=True
+            )
+            _print_left_out(left_out, Names(opened.items))
+    assert opened is not None  # noqa: S101  # opened, or built
     if not queries:
         return
-    answers = retrieve.find_answers(index, vectors, top)
+    answers = retrieve.find_answers(opened, vectors, top)
     if html is None and output is None:
-        print_answers(queries, answers, index)
+        print_answers(queries, answers, opened)
         return
-    write_answers(queries, answers, index, model, html, output)
+    write_answers(queries, answers, opened, model, html, output)
     if not quiet:
-        click.echo(f"{counted(len(queries), 'query', 'queries')}, {index.size}, {index.method}", err=True)
+        click.echo(f"{counted(len(queries), 'query', 'queries')}, {opened.size}, {opened.method}", err=True)
 
 
 def _print_left_out(reasons: dict[str, str], known: Names) -> None:

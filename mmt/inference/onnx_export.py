@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,8 @@ def _fill(
 def _check_packages() -> None:
     runtime.start()
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
+        for package in ("onnx", "onnxruntime", "onnxscript"):
+            import_module(package)
     except ImportError as error:
         raise MMTError(
             f"export to ONNX: the package {error.name} is missing. pip install 'mmt-toolkit[onnx]'."
