@@ -16,6 +16,9 @@ from mmt.metrics.significance import Spread
 Answer = Literal["yes", "no", "not shown"]
 ComparisonAnswer = Literal["yes", "no", "worse", "not shown", "not compared"]
 
+CONTROLS = {"right": "right image", "wrong": "wrong image", "blank": "no image", "text": "text only"}
+"""Controls in words; ``text`` is what a text-only system makes of the sentences, its only control."""
+
 SMALLEST_GAIN = 1.0
 """chrF2 points; a gain that is certainly smaller than this is no gain."""
 FEWEST_CHRF = 50.0

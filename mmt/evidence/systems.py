@@ -19,6 +19,7 @@ from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.image_names import Names, files_below
 from mmt.data.masking import check_masked_alike, read_probe
 from mmt.errors import MMTError
+from mmt.evidence.findings import CONTROLS
 from mmt.inference.controls import Control, wrong_images
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
@@ -26,9 +27,6 @@ from mmt.io.terminal import counted
 from mmt.metrics.accuracy import choice_hits
 from mmt.metrics.translation import normalized
 from mmt.model.card import ModelCard, read_card
-
-CONTROLS = {"right": "right image", "wrong": "wrong image", "blank": "no image", "text": "text only"}
-"""Controls in words; ``text`` is what a text-only system makes of the sentences, its only control."""
 
 Progress = Callable[[int], object]
 Result = TypeVar("Result")

@@ -7,9 +7,7 @@ where the photograph may not be passed on.
 
 from __future__ import annotations
 
-import base64
 import difflib
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,26 +16,14 @@ from typing import TYPE_CHECKING
 
 from mmt.errors import MMTError
 from mmt.evidence.findings import GalleryItem, Region
-from mmt.features.images import ImageError
 from mmt.metrics.lemmas import is_content, is_number, lemmatizer, words_of
+from mmt.report.page import Picture, make_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SIDE = 320  # pixels of a picture's longer side, as it is kept and as it is shown
 _VEIL = 0.82  # how dark a region is that does nothing for a word
 _FAINT = 0.05  # nats, about 5 % of a probability: a smaller drop is no drop
-
-
-@dataclass(frozen=True)
-class Picture:
-    """``width``, ``height``: as shown, in CSS pixels. ``data``: a data URI, empty for a picture not at hand."""
-
-    name: str
-    width: int
-    height: int
-    data: str
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +86,7 @@ def make_card(item: GalleryItem, pictures: Mapping[str, Image | Path] | None, la
     if not words or not item.regions or not fits:
         words, importance = item.right.split(), []
     marks, wrong_marks = _differing(words, item.wrong.split())
-    right = _picture(item.image, pictures)
+    right = make_picture(item.image, pictures)
     wrong_words = [Word(text, differs) for text, differs in zip(item.wrong.split(), wrong_marks, strict=True)]
     shown = [Word(text, differs) for text, differs in zip(words, marks, strict=True)]
     best = {n: max(row) for n, row in enumerate(importance) if max(row) > _FAINT and _means(words[n], lang)}
@@ -111,7 +97,7 @@ def make_card(item: GalleryItem, pictures: Mapping[str, Image | Path] | None, la
             shown[number] = _mapped(
                 shown[number], importance[number], scale, item.regions, right, chosen=number == chosen
             )
-    return Card(item, right, _picture(item.wrong_image, pictures), shown, wrong_words)
+    return Card(item, right, make_picture(item.wrong_image, pictures), shown, wrong_words)
 
 
 def _means(text: str, lang: str) -> bool:
@@ -161,27 +147,6 @@ def _differing(one: Sequence[str], other: Sequence[str]) -> tuple[list[bool], li
         marks[0][i : i + size] = [False] * size
         marks[1][j : j + size] = [False] * size
     return marks
-
-
-def _picture(name: str, pictures: Mapping[str, Image | Path] | None) -> Picture:
-    if pictures is None or name not in pictures:
-        return Picture(name, _SIDE, _SIDE, "", "not in this file" if pictures is None else "not at hand")
-    # Imported here: torchvision takes a second, which a page without pictures need not wait for.
-    from PIL import Image
-
-    from mmt.features.decoding import decode_image
-
-    try:
-        pixels = decode_image(pictures[name])  # upright and on white, as the model sees it
-    except ImageError as error:
-        return Picture(name, _SIDE, _SIDE, "", error.reason)  # a page without one picture is still a page
-    small = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    data = io.BytesIO()
-    small.save(data, "JPEG", quality=85, optimize=True)
-    longer = max(small.size)
-    width, height = (max(1, round(_SIDE * side / longer)) for side in small.size)
-    return Picture(name, width, height, "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode())
 
 
 def _drop(nats: float) -> str:

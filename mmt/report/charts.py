@@ -26,8 +26,6 @@ _INK, _ACCENT, _WARN = _PAGE_COLOURS
 _WIDTH = 340  # CSS pixels: a phone's width, so that letters keep their size
 _FONT_SIZE = 12
 _MARKERS = {"right": "o", "wrong": "X", "blank": "s", "text": "D"}
-CONTROLS = {"right": "right image", "wrong": "wrong image", "blank": "no image", "text": "text only"}
-"""Controls in words."""
 
 
 def control_dots(rows: Sequence[ControlRow], names: Sequence[str], score: str, decimals: int) -> str:

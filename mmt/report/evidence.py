@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +19,15 @@ from rich.padding import Padding
 from rich.text import Text
 
 from mmt import __version__
-from mmt.data.tokenizer import MASK
-from mmt.evidence.findings import FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
+from mmt.evidence.findings import CONTROLS, FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
 from mmt.io.atomic import write_together
 from mmt.io.terminal import console, print_table
-from mmt.metrics.significance import Spread, p_text
+from mmt.metrics.significance import Spread
 from mmt.report import charts
 from mmt.report.cards import make_card
+from mmt.report.page import deviation, environment, number, visible
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from PIL.Image import Image
 
 _METHODS = {
@@ -107,12 +106,6 @@ _SCORES = {
 
 _RUN = ("draws", "seed", "seeds", "date")  # of the settings, what a reader wants to know first
 
-_MOST = 12  # of a list, such as of missing images; all of them are in the JSON
-
-
-# Characters that would take effect unseen: controls, and those that turn the direction of all that follows.
-_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-
 
 def write_report(evidence: Evidence, folder: Path, pictures: Mapping[str, Image | Path] | None) -> None:
     """Writes ``folder/evidence.html`` and ``folder/evidence.json``, each beside its place and then renamed.
@@ -147,7 +140,7 @@ def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> s
     scores = list(dict.fromkeys(name for row in rows for name in row.scores))
     decimals = {name: _decimals(rows, name) for name in scores}
     aware, gates = evidence.awareness, evidence.gates
-    page: str = _environment().get_template("evidence.html").render(
+    page: str = environment().get_template("evidence.html").render(
         evidence=evidence,
         version=__version__,
         verdicts=_verdicts(evidence),
@@ -158,7 +151,7 @@ def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> s
         first=next((row for row in rows if row.system == "model"), None),
         system=lambda name: system_name(name, evidence.comparison),
         label=lambda row: row_name(row, evidence.comparison),
-        control=lambda name: charts.CONTROLS.get(name, name),
+        control=lambda name: CONTROLS.get(name, name),
         explain=_explain,
         compared=evidence.against is not None and "text-only" in evidence.comparison.question,
         smallest_gain=SMALLEST_GAIN,
@@ -202,7 +195,7 @@ def system_name(system: str, comparison: Comparison) -> str:
 
 def row_name(row: ControlRow, comparison: Comparison) -> str:
     """A row of the controls in words, such as "right image" or "text-only model"."""
-    shown = charts.CONTROLS.get(row.control, row.control)
+    shown = CONTROLS.get(row.control, row.control)
     if row.system == "model":
         return shown
     system = system_name(row.system, comparison)
@@ -211,7 +204,7 @@ def row_name(row: ControlRow, comparison: Comparison) -> str:
 
 def _plot_name(row: ControlRow, comparison: Comparison) -> str:
     """Only names of our own, as nothing in a plot is escaped."""
-    return row_name(row, comparison) if row.control in charts.CONTROLS else "other"
+    return row_name(row, comparison) if row.control in CONTROLS else "other"
 
 
 def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
@@ -264,57 +257,7 @@ def _spread_text(row: ControlRow, score: str, decimals: int) -> str:
     if score not in row.scores:
         return "–"
     spread = row.scores[score]
-    return _number(spread.mean, decimals) + _deviation(spread.std, decimals).replace("\u00a0", "")
-
-
-def _deviation(std: float | None, decimals: int) -> str:
-    """As " ± 0.2"; nothing where there is none; of one that would be rounded to 0, what it is below."""
-    if std is None:
-        return ""
-    return f" ± {_number(std, decimals)}" if not 0 < std < 0.5 * 10**-decimals else f" ± <\u00a0{10**-decimals:g}"
-
-
-# --- words and numbers ------------------------------------------------------------------------------------
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("mmt.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Callable[..., Any]] = {
-        "number": _number,
-        "signed": _signed,
-        "p": p_text,
-        "piece": _piece,
-        "percent": _percent,
-        "significant": _significant,
-        "deviation": _deviation,
-        "signed_significant": _signed_significant,
-        "facts": _facts,
-        "masks": _masks,
-        "svg": Markup,  # for the plots, which are made of numbers alone
-    }
-    environment.filters |= filters
-    # Every value that the page prints passes here.
-    environment.finalize = lambda value: visible(value) if type(value) is str else value
-    return environment
-
-
-def visible(text: str) -> str:
-    """Text with every character that would take effect unseen written out, as ``[U+202E]``."""
-    return _UNSEEN.sub(lambda found: f"[U+{ord(found.group()):04X}]", text)
-
-
-def _masks(source: str) -> list[tuple[str, bool]]:
-    """The source in parts, and which of them stand for a masked word."""
-    return [(part, bool(MASK.fullmatch(part))) for part in re.split(f"({MASK.pattern})", source)]
+    return number(spread.mean, decimals) + deviation(spread.std, decimals).replace("\u00a0", "")
 
 
 def _explain(score: str) -> str:
@@ -339,79 +282,6 @@ def _decimals(rows: Sequence[ControlRow], score: str) -> int:
         return 1
     apart = max(means) - min(means)
     return min(max(1 - math.floor(math.log10(apart)), 2), 4) if apart else 2
-
-
-def _number(value: float | None, decimals: int = 2) -> str:
-    if value is None or not math.isfinite(value):
-        return "–"
-    text = f"{value:,.{decimals}f}"
-    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
-
-
-def _signed(value: float | None, decimals: int = 2) -> str:
-    text = _number(value, decimals)
-    return text if text[0] in "−–" else "+" + text if text.strip("0.,") else "±" + text
-
-
-def _significant(value: float | None, digits: int = 2) -> str:
-    """A number with so many digits that mean something: 0.23, 0.0041."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return _number(value, max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0)
-
-
-def _signed_significant(value: float | None) -> str:
-    text = _significant(value)
-    return text if text[0] in "−–" or value == 0 else "+" + text
-
-
-def _percent(share: float | None, items: int = 0) -> str:
-    """A share in whole percent; with one decimal of 1,000 items or more, and next to 0 and to 100 %."""
-    if share is None or not math.isfinite(share):
-        return "–"
-    value = 100 * share
-    whole = items < 1000 and (round(value) not in (0, 100) or value in (0, 100))
-    return _number(value, 0 if whole else 1) + "\u00a0%"
-
-
-def _piece(piece: str) -> str:
-    """A piece of a word as a reader knows it; SentencePiece begins words with U+2581."""
-    if piece == "</s>":
-        return "(end)"
-    if MASK.fullmatch(piece):
-        return piece
-    return piece[1:] or "(space)" if piece.startswith("\u2581") else f"…{piece}"
-
-
-def _facts(values: Mapping[str, Any] | None, *, nested: bool) -> list[tuple[str, str]]:
-    """Name and text of each entry: of those that are lists or tables themselves, or of the others."""
-    return [
-        (str(name).replace("_", " "), _fact(value, str(name)))
-        for name, value in (values or {}).items()
-        if value is not None and isinstance(value, Mapping | list | tuple | set) == nested
-    ]
-
-
-def _fact(value: Any, name: str = "") -> str:
-    if isinstance(value, Mapping):
-        return "; ".join(f"{str(key).replace('_', ' ')}: {_fact(inner, str(key))}" for key, inner in value.items())
-    if isinstance(value, list | tuple | set):
-        if not value:
-            return "–"
-        shown = [
-            *map(_fact, list(value)[:_MOST]),
-            *([f"and {len(value) - _MOST:,} more"] if len(value) > _MOST else []),
-        ]
-        return ", ".join(shown)
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if "checksum" in name and isinstance(value, str):
-        return value[:12]  # enough to tell two apart; whole in the JSON
-    if isinstance(value, int):
-        return str(value) if "seed" in name else f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -13,8 +13,7 @@ from mmt.inference.retrieve import Answer, Query, json_lines
 from mmt.io.atomic import write_together
 from mmt.io.formats import packing
 from mmt.io.terminal import print_table
-from mmt.report.cards import _picture
-from mmt.report.evidence import _environment, visible
+from mmt.report.page import environment, make_picture, visible
 
 
 def print_answers(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index) -> None:
@@ -31,13 +30,13 @@ def render(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index:
     shown = {answer.item for found in answers for answer in found} if index.kind == "images" else set()
     files = {item: image_file(Path(index.images), item) for item in shown} if index.images else {}
     asked = {str(query): query.image for query in queries if query.image is not None}
-    page: str = _environment().get_template("retrieval.html").render(
+    page: str = environment().get_template("retrieval.html").render(
         queries=list(zip(queries, answers, strict=True)),
         kind=index.kind,
         num_items=len(index.items),
         method=index.method,
-        pictures={item: _picture(item, files) for item in shown},
-        asked={name: _picture(name, asked) for name in asked},
+        pictures={item: make_picture(item, files) for item in shown},
+        asked={name: make_picture(name, asked) for name in asked},
         model="/".join(model.resolve().parts[-2:]),
         version=__version__,
     )  # fmt: skip

@@ -28,7 +28,8 @@ from mmt.evidence.findings import (
 from mmt.metrics.significance import Spread
 from mmt.report.cards import make_card
 from mmt.report.charts import awareness_histogram
-from mmt.report.evidence import print_summary, render, to_json, visible, write_report
+from mmt.report.evidence import print_summary, render, to_json, write_report
+from mmt.report.page import visible
 from tests.report.examples import HOSTILE, make_evidence, make_item, make_pictures, poisoned, regions
 
 
