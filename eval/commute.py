@@ -164,7 +164,7 @@ def _print(
     columns = ["95 % intervals by Wilson", *map(str, models)]
     print_table(columns, [[name, *cells] for name, cells in rows.items()])
     if found.left_out:
-        out.print(f"Left out: {counted(found.left_out, 'item')}, whose image is missing: {found.said}.")
+        out.print(f"Left out: {counted(found.left_out, 'item')}, whose image is missing: {found.listed}.")
     if same:
         out.print(
             f"The two translations are the same, so that no choice is right: item {', '.join(map(str, same))}."

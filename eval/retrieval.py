@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from mmt.model.card import read_card
 
 DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
 TIES = "a wrong candidate that scores as high as the right one stands before it"
+
+_Figures = dict[str, dict[str, float]]  # by direction and figure
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -66,6 +69,39 @@ def main(
     print_result(evaluate(models, data, split, out, images, draws, seed))
 
 
+@dataclass(frozen=True)
+class Captions:
+    """The captions of a split that have an image.
+
+    images: distinct names. owners: (C,) the number of each caption's image. groups: (c,) captions by name:
+    ``all``, and those of each language if there are several.
+    """
+
+    sources: list[str]
+    langs: list[str]
+    images: list[str]
+    owners: NDArray[np.int64]
+    groups: dict[str, NDArray[np.int64]]
+    without_image: int
+
+
+def read_captions(data: Path, split: str) -> Captions:
+    """Raises MMTError where no sentence has an image."""
+    rows = read_split(data, split)
+    columns = ["source", "image", "has_image", *(["lang"] if "lang" in rows.column_names else [])]
+    kept = [row for row in rows.select_columns(columns) if row["has_image"]]
+    if not kept:
+        raise MMTError(f"{data} {split}: expected captions of images, but no sentence has an image.")
+    images = list(dict.fromkeys(row["image"] for row in kept))
+    number_of = {name: number for number, name in enumerate(images)}
+    langs = np.array([row.get("lang", "") for row in kept])
+    several = sorted(set(langs.tolist())) if len(set(langs.tolist())) > 1 else []
+    groups = {"all": np.arange(len(kept))} | {lang: np.flatnonzero(langs == lang) for lang in several}
+    owners = np.array([number_of[row["image"]] for row in kept])
+    sources = [row["source"] for row in kept]
+    return Captions(sources, langs.tolist(), images, owners, groups, len(rows) - len(kept))
+
+
 def evaluate(
     models: Sequence[Path],
     data: Path,
@@ -84,61 +120,59 @@ def evaluate(
         given another's image (``mmt.inference.controls.wrong_images``), the mean over draws and seeds.
     Raises:
         MMTError: data without images, or with one; models without vectors, of another language, or that differ in
-            more than their seed; images that cannot be had; a folder that cannot be written.
+            more than their seed; missing images; a folder that cannot be written.
     """
     info = read_info(data)
     for folder in models:
         read_card(folder).refuse_images(f"{folder}")
-    rows = read_split(data, split)
-    columns = ["source", "image", "has_image", *(["lang"] if "lang" in rows.column_names else [])]
-    kept = [row for row in rows.select_columns(columns) if row["has_image"]]
-    if not kept:
-        raise MMTError(f"{data} {split}: expected captions of images, but no sentence has an image.")
-    names = list(dict.fromkeys(row["image"] for row in kept))
-    row_of = {name: number for number, name in enumerate(names)}
-    owners = np.array([row_of[row["image"]] for row in kept])
-    mixed = [np.array([row_of[name] for name in wrong_images(names, seed + draw)]) for draw in range(draws)]
-    groups = {"all": np.arange(len(kept))}
-    langs = [row.get("lang", "") for row in kept]
-    if len(set(langs)) > 1:
-        groups |= {
-            lang: np.array([n for n, one in enumerate(langs) if one == lang]) for lang in sorted(set(langs))
-        }
-    values: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in groups}
-    wrong: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in groups}
+    captions = read_captions(data, split)
+    names, owners = captions.images, captions.owners
+    number_of = {name: number for number, name in enumerate(names)}
+    drawn = [wrong_images(names, seed + draw) for draw in range(draws)]
+    mixed = [np.array([number_of[name or ""] for name in shown]) for shown in drawn]
+    values: dict[str, list[_Figures]] = {name: [] for name in captions.groups}
+    wrong: dict[str, list[_Figures]] = {name: [] for name in captions.groups}
     with open_systems({"retrieval": models}, data, images, names, source_only=True) as opened:
         systems = opened["retrieval"]
         require_images(systems[0], names, data, given=bool(images))
         make_folder(out)  # before the long part
-        with progress("embedding", len(models) * (len(kept) + len(names))) as advance:
+        with progress("embedding", len(models) * (len(captions.sources) + len(names))) as advance:
             for system in systems:
-                texts = embed_sentences(system.translator, [row["source"] for row in kept], progress=advance)
+                texts = embed_sentences(system.translator, captions.sources, progress=advance)
                 pictures = embed_images(system.translator, names, progress=advance)
-                for name, group in groups.items():
+                for name, group in captions.groups.items():
                     values[name].append(_both(texts[group], pictures, owners[group]))
                     wrong[name] += [_both(texts[group], pictures[other], owners[group]) for other in mixed]
     cards = [system.card for system in systems]
-    result: dict[str, Any] = {
-        "data": info.name,
-        "data_checksum": info.splits[split].checksum,
-        "languages": sorted({*langs} - {""}) or [info.source_lang],
-        "split": split,
-        "captions": len(kept),
-        "images": len(names),
-        "captions_without_image": len(rows) - len(kept),
-        "ties": TIES,
-        "retrieval": {
-            name: _summaries(values[name], wrong[name], owners[group], len(names))
-            for name, group in groups.items()
-        },
-        "draws": draws,
-        "seed": seed,
-        "features": cards[0].features.to_dict() if cards[0].features else None,
-        "models": [{"model": card.config, "training": card.training} for card in cards],
-        "versions": versions("torch", "fairseq2", "numpy"),
-    }
+    result = _with_gist(
+        {
+            "data": info.name,
+            "data_checksum": info.splits[split].checksum,
+            "languages": sorted({*captions.langs} - {""}) or [info.source_lang],
+            "split": split,
+            "captions": len(captions.sources),
+            "images": len(names),
+            "captions_without_image": captions.without_image,
+            "ties": TIES,
+            "retrieval": {
+                name: _summaries(values[name], wrong[name], owners[group], len(names))
+                for name, group in captions.groups.items()
+            },
+            "draws": draws,
+            "seed": seed,
+            "features": cards[0].features.to_dict() if cards[0].features else None,
+            "models": [{"model": card.config, "training": card.training} for card in cards],
+            "versions": versions("torch", "fairseq2", "numpy"),
+        }
+    )
+    write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    return result
+
+
+def _with_gist(result: dict[str, Any]) -> dict[str, Any]:
+    """The result with its main figure first."""
     gist = result["retrieval"]["all"]["text_to_image"]
-    result = {
+    return {
         "task": "retrieval",
         "metric": f"recall at 1, text to image, among {gist['candidates']:,} images (0 to 1)",
         "value": gist["recall_at_1"]["mean"],
@@ -147,8 +181,6 @@ def evaluate(
         "controls": {"wrong images": gist["wrong_images"]["recall_at_1"]},
         **result,
     }
-    write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    return result
 
 
 def print_result(result: Mapping[str, Any]) -> None:
@@ -178,16 +210,14 @@ def print_result(result: Mapping[str, Any]) -> None:
     )
 
 
-def _both(
-    captions: NDArray[Any], images: NDArray[Any], owners: NDArray[np.integer[Any]]
-) -> dict[str, dict[str, float]]:
-    found = ranks(captions, images, owners)
-    return {direction: figures(places) for direction, places in zip(DIRECTIONS, found, strict=True)}
+def _both(captions: NDArray[Any], images: NDArray[Any], owners: NDArray[np.integer[Any]]) -> _Figures:
+    of_directions = ranks(captions, images, owners)
+    return {name: figures(of_direction) for name, of_direction in zip(DIRECTIONS, of_directions, strict=True)}
 
 
 def _summaries(
-    values: Sequence[Mapping[str, Mapping[str, float]]],
-    wrong: Sequence[Mapping[str, Mapping[str, float]]],
+    values: Sequence[_Figures],
+    wrong: Sequence[_Figures],
     owners: NDArray[np.integer[Any]],
     num_images: int,
 ) -> dict[str, Any]:

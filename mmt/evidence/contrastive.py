@@ -1,4 +1,4 @@
-"""Contrastive pairs: of two translations of an open sentence, does the model find the image's one more probable?
+"""Contrastive pairs: of two translations of an ambiguous sentence, is the one that fits the image more probable?
 
 CoMMuTE, Futeral et al. (2023), https://aclanthology.org/2023.acl-long.295, and datasets of the same kind.
 """
@@ -31,9 +31,9 @@ _IMAGES = "img.order"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A sentence that can mean two things, its translation as ``image`` wants it, and the other translation.
+    """An ambiguous sentence, the translation that fits ``image``, and the other translation.
 
-    ``number``: its line in the file, or row of the split, from 1; 0 where it is in none.
+    ``number``: its line in the file, or row of the split, from 1; 0 if it comes from neither.
     """
 
     source: str
@@ -44,7 +44,11 @@ class Item:
 
 
 def commute_languages(folder: Path) -> tuple[str, str]:
-    """Source and target language of a CoMMuTE folder, by its files' names. Raises MMTError where it is none."""
+    """Source and target language of a CoMMuTE folder, by the names of its files.
+
+    Raises:
+        MMTError: it is no such folder.
+    """
     languages: list[str] = []
     for stem in ("src", "correct", "incorrect"):
         paths = sorted(folder.glob(f"{stem}.*")) if folder.is_dir() else []
@@ -248,10 +252,11 @@ def judge(
         raise MMTError(f"contrastive pairs: expected one image an item, found {len(images):,} for {num:,}.")
     sources = [item.source for item in items] * 2
     targets = [item.correct for item in items] + [item.incorrect for item in items]
-    shown: list[str | Path | None] | None = None
+    all_images: list[str | Path | None] | None = None
     if images is not None:  # with and without in one go, so that what is equal is scored once
-        sources, targets, shown = sources * 2, targets * 2, [*images, *images] + [None] * (2 * num)
-    scores = score_pairs(model, sources, targets, shown, max_tokens=max_tokens, progress=progress)
+        sources, targets = sources * 2, targets * 2
+        all_images = [*images, *images] + [None] * (2 * num)
+    scores = score_pairs(model, sources, targets, all_images, max_tokens=max_tokens, progress=progress)
     pairs = mirrored_pairs(items)
     encode = model.tokenizer.encode
     same = [place for place, item in enumerate(items) if encode(item.correct) == encode(item.incorrect)]
@@ -262,16 +267,17 @@ def judge(
 
 @dataclass(frozen=True)
 class FoundImages:
-    """The items whose image was found, and what a translator is given for each; the images that were not.
+    """The items whose image was found, and the image of each, as a model takes it; the images that are missing.
 
-    ``left_out`` counts the items that want one of those; ``said`` names the first, each with the nearest there is.
+    ``left_out`` counts the items without their image; ``listed`` names the first missing images, each with the
+    nearest name that exists.
     """
 
     items: list[Item]
     images: list[str | Path]
     missing: list[str]
     left_out: int
-    said: str = ""
+    listed: str = ""
 
 
 def find_images(
@@ -280,7 +286,7 @@ def find_images(
     """Looks up the items' images in a feature store, or by name in a folder.
 
     Args:
-        missing: an image that is not there or cannot be read: refuse, or ``skip``, which leaves its items out.
+        missing: a missing or unreadable image: ``refuse`` it, or ``skip``, which leaves its items out.
     Raises:
         MMTError: images are missing (how many, and the first), or every one is.
     """
@@ -309,16 +315,16 @@ def find_images(
             reasons[name] = error.reason
     kept = [item for item in items if item.image in known]
     there = Names(store.ids if store is not None else lambda: files_below(folder or Path())[0])
-    said = there.listed(reasons) if reasons else ""
+    listed = there.listed(reasons) if reasons else ""
     if reasons and (missing == "refuse" or not kept):
         first, reason = next(iter(reasons.items()))
         number = next(number for number, item in enumerate(items, 1) if item.image == first)
         remedy = "" if not kept else " Or leave their items out: --missing-images skip."
         raise MMTError(
             f"{where}: {len(reasons):,} of {len(reasons) + len(known):,} images are missing, the first is "
-            f"'{first}' of item {number} ({reason}). Missing: {said}. Fetch the images.{remedy}"
+            f"'{first}' of item {number} ({reason}). Missing: {listed}. Fetch the images.{remedy}"
         )
-    return FoundImages(kept, [known[item.image] for item in kept], list(reasons), len(items) - len(kept), said)
+    return FoundImages(kept, [known[item.image] for item in kept], list(reasons), len(items) - len(kept), listed)
 
 
 def check_commute(commute: Path, info: DatasetInfo) -> None:
@@ -335,20 +341,20 @@ class ChoiceTask:
     """Items to choose between; ``files`` if their images are files, whatever the feature store holds."""
 
     name: str
-    found: FoundImages
+    items: FoundImages
     files: bool
 
 
 def choice_rows(task: ChoiceTask, systems: Mapping[str, ModelSystem]) -> list[ChoiceRow]:
     """Which of two translations each system finds more probable; the others are compared with the first."""
-    items = task.found.items
+    items = task.items.items
     rows: list[ChoiceRow] = []
     first: list[bool] | None = None
     for name, system in systems.items():
         model: LoadedModel = system.translator
         if task.files:
             model = model.with_features(None)
-        images = task.found.images if system.uses_images else None
+        images = task.items.images if system.uses_images else None
         with progress(f"choosing, {task.name}", len(items) * (4 if images else 2)) as advance:
             result = judge(model, items, images, progress=advance)
         choices, pair = result.choices, result.choices.pair_accuracy
@@ -358,14 +364,14 @@ def choice_rows(task: ChoiceTask, systems: Mapping[str, ModelSystem]) -> list[Ch
                 task.name,
                 name,
                 result.num_items,
-                task.found.left_out,
+                task.items.left_out,
                 choices.accuracy.value / 100,
                 (low / 100, high / 100),
                 pair.value / 100 if pair else None,
                 len(choices.pairs),
                 result.blank.accuracy.value / 100 if result.blank else None,
                 mcnemar(first, choices.hits).p_value if first is not None else None,
-                task.found.missing,
+                task.items.missing,
                 [items[place].number for place in choices.same],
             )
         )

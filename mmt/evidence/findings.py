@@ -1,4 +1,4 @@
-"""Does the model look, and is it better for it? What was measured, as one object for a JSON file and a page.
+"""Does the model use the image, and is it better than text-only? All results, for a JSON file and a page.
 
 Definitions: Caglayan et al. (2019) for incongruent decoding, https://aclanthology.org/N19-1422; Elliott (2018) for
 image awareness, https://aclanthology.org/D18-1329; Wu et al. (2021) for the gates,
@@ -29,8 +29,8 @@ FEWEST_CHRF = 50.0
 class Verdict:
     """Does the model use the image?
 
-    answer: ``no`` if it makes no difference which image is shown; ``yes`` if the right image makes the references
-        more probable than wrong ones do, p < 0.05; else ``not shown``.
+    answer: ``no`` if it makes no difference which image the model gets; ``yes`` if the right image makes the
+        references more probable than wrong ones do, p < 0.05; else ``not shown``.
     sentence: the same in words, with the numbers and the p value that say so.
     """
 
@@ -116,7 +116,7 @@ class ChoiceRow:
     """Which of two translations is more probable, given the image: CoMMuTE and the like.
 
     accuracy, interval, pair_accuracy: shares; chance is 0.5 and 0.25. blank: accuracy without images. missing:
-    items left out, because their image, one of ``missing_images``, cannot be had. same: the numbers of items whose
+    items left out, because their image, one of ``missing_images``, is missing. same: the numbers of items whose
     two translations are the same to the model, so that no choice is right.
     """
 

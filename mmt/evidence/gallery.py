@@ -43,8 +43,8 @@ def gallery(
     if against is not None:
         texts["against"] = against.hypotheses["right"][0]
     chrf = {name: np.array(sentence_chrf(lines, sentences.references)) for name, lines in texts.items()}
-    gains, shown = _gains(chrf, with_against=against is not None and not against.uses_images)
-    effects, chosen = _choose(gains, shown, size)
+    gains, good = _gains(chrf, with_against=against is not None and not against.uses_images)
+    effects, chosen = _choose(gains, good, size)
     items = []
     with progress("gallery", len(chosen)) as advance:
         for row in chosen:
@@ -87,11 +87,12 @@ def _gains(chrf: Mapping[str, NDArray[Any]], *, with_against: bool) -> tuple[NDA
     return gains, np.max([chrf["right"], *others], axis=0) >= FEWEST_CHRF
 
 
-def _choose(gains: NDArray[Any], shown: NDArray[Any], size: int) -> tuple[Effects, list[int]]:
+def _choose(gains: NDArray[Any], good: NDArray[Any], size: int) -> tuple[Effects, list[int]]:
+    """Counts the sentences of each kind, and picks ``size`` examples among the ``good`` ones."""
     helped = [row for row in np.argsort(-gains, kind="stable").tolist() if gains[row] > 0]
     hurt = [row for row in np.argsort(gains, kind="stable").tolist() if gains[row] < 0]
-    effects = Effects(len(helped), len(hurt), int((gains == 0).sum()), int(((gains != 0) & ~shown).sum()))
-    halves = [row for row in helped if shown[row]], [row for row in hurt if shown[row]]
+    effects = Effects(len(helped), len(hurt), int((gains == 0).sum()), int(((gains != 0) & ~good).sum()))
+    halves = [row for row in helped if good[row]], [row for row in hurt if good[row]]
     num_hurt = min(len(halves[1]), max(size // 2, size - len(halves[0])))
     return effects, halves[0][: size - num_hurt] + halves[1][:num_hurt]
 

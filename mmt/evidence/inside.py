@@ -1,4 +1,4 @@
-"""Looking inside a model: its gates, its attention, and which part of the image each output token rests on.
+"""Inside a model: its gates, its attention, and which part of the image each output token depends on.
 
 Legend: N sentences, S source tokens, T target tokens (eos among them), R image regions, D model width.
 """
@@ -29,7 +29,7 @@ from mmt.model.model import MMTModel
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_MAX_TOKENS = 2048  # sentences times longest sentence of a batch that is looked at
+_MAX_TOKENS = 2048  # sentences times longest sentence of one batch
 VARIANTS = 64  # times that one sentence is scored in one batch
 LOGITS = 512  # rows of logits held at once
 _PICTURES = 16  # pictures in one forward pass of the backbone
@@ -174,7 +174,7 @@ class RegionMap:
 
 
 def region_attention(translator: Translator, source: str, image: str | Path | bytes | Image) -> RegionMap | None:
-    """Shares of the image's regions in what each source token is told; None where the fusion does not say.
+    """How much attention each source token pays to each region of the image; None for a fusion without attention.
 
     Raises:
         MMTError: a text-only model, an unreadable or unknown image, a sentence longer than the model's positions.
@@ -221,8 +221,8 @@ def patch_importance(
 ) -> RegionMap:
     """How much each patch of the picture supports each token of a given translation; for features of any kind.
 
-    A patch is covered with the picture's mean colour, and the features are made anew; the value is the token's
-    log-probability with the whole picture, minus with the covered one, Zeiler and Fergus (2014).
+    A patch is covered with the picture's mean colour, and the features are extracted again; the value is the
+    token's log-probability with the whole picture, minus with the covered one, Zeiler and Fergus (2014).
 
     Args:
         target: the translation, as text or as ids without bos and eos.
@@ -288,11 +288,11 @@ def image_importance(
     if translator.features is None:
         picture = image
     if signature.num_regions > 1:
-        found = region_importance(translator, source, target, image)
+        regions = region_importance(translator, source, target, image)
         if picture is None:
-            return found
+            return regions
         _, height, width = decode_image(local_path(picture) if isinstance(picture, str) else picture).shape
-        return replace(found, boxes=region_boxes(signature, width, height))
+        return replace(regions, boxes=region_boxes(signature, width, height))
     return None if picture is None else patch_importance(translator, source, target, picture)
 
 
@@ -347,18 +347,18 @@ def occlusion(model: MMTModel, batch: Batch) -> Tensor:
 
 def gradient(model: MMTModel, batch: Batch) -> Tensor:
     """(T, R) gradient of each target token's log-probability times the image's features, for one sentence."""
-    found = []
+    rows = []
     targets = batch.target[0, 1:]
     for first in range(0, len(targets), VARIANTS):
         places = range(first, min(first + VARIANTS, len(targets)))
-        # One copy of the sentence a token, each asked for its own token: one backward pass serves them all.
+        # One copy of the sentence for each token: a single backward pass computes all their gradients.
         copies = _repeat(batch, len(places))
         image = _image(copies).requires_grad_()
         states = _decode(model, copies)[range(len(places)), places]  # (K, D)
         total = _log_p(model, states, targets[first : places.stop]).sum()
         (slope,) = torch.autograd.grad(total, image)
-        found.append((slope * image.detach()).sum(-1))  # (K, R)
-    return torch.cat(found)
+        rows.append((slope * image.detach()).sum(-1))  # (K, R)
+    return torch.cat(rows)
 
 
 def _drops(model: MMTModel, batch: Batch) -> Tensor:

@@ -122,8 +122,8 @@ class Section:
     def applies(self, systems: Systems) -> str | None:
         """Why the section is not run; None if it is.
 
-        All sections are asked before the first one runs: what can be wrong with its input is found here, before
-        the long part.
+        All sections are asked before the first one runs, so this is where a section checks its input: before the
+        long part.
 
         Raises:
             MMTError: its input is wrong.
@@ -147,10 +147,10 @@ class Choices(Section):
             name = f"{systems.info.name} (contrastive)"
             stores = [s.translator.features for s in systems.by_name.values() if s.uses_images]
             try:
-                found = FoundImages(systems.contrastive, [], [], 0)
+                items = FoundImages(systems.contrastive, [], [], 0)
                 if stores:
-                    found = find_images(systems.contrastive, None, stores[0], "skip")
-                self.tasks.append(ChoiceTask(name, found, files=False))
+                    items = find_images(systems.contrastive, None, stores[0], "skip")
+                self.tasks.append(ChoiceTask(name, items, files=False))
             except MMTError as error:
                 self.notes.append((name, str(error)))
         if inputs.commute is None:
@@ -160,7 +160,7 @@ class Choices(Section):
             self.tasks.append(_commute_task(inputs.commute, folder, systems.by_name))
         for task in self.tasks:
             for system in systems.by_name.values():
-                check_items(system.translator, task.found.items, task.name)
+                check_items(system.translator, task.items.items, task.name)
         return None
 
     def run(self, systems: Systems) -> dict[str, Any]:
@@ -168,14 +168,13 @@ class Choices(Section):
 
 
 def _commute_task(commute: Path, images: Path, systems: Mapping[str, ModelSystem]) -> ChoiceTask:
-    items = read_commute(commute)
-    found = FoundImages(items, [], [], 0)
+    items = FoundImages(read_commute(commute), [], [], 0)
     with_images = [system for system in systems.values() if system.uses_images]
     if with_images:
         for system in with_images:
             system.translator.backbones  # noqa: B018  # must be there to read the photographs
-        found = find_images(items, images, None, "skip")
-    return ChoiceTask("CoMMuTE", found, files=True)
+        items = find_images(items.items, images, None, "skip")
+    return ChoiceTask("CoMMuTE", items, files=True)
 
 
 class Controls(Section):
@@ -283,9 +282,9 @@ def sense_rows(lexicon: Lexicon, sentences: Sentences, outputs: Mapping[str, Out
                 group: (g.accuracy / 100, g.items) for group, g in score.groups.items() if g.accuracy is not None
             }
             usual = None if score.usual_accuracy is None else score.usual_accuracy / 100
-            shown = control if system.uses_images else "text"
+            label = control if system.uses_images else "text"
             num, accuracy, f1 = len(score.items), score.accuracy / 100, score.macro_f1 / 100
-            rows.append(SenseRow(name, shown, num, accuracy, f1, shares, usual))
+            rows.append(SenseRow(name, label, num, accuracy, f1, shares, usual))
     return rows
 
 

@@ -19,7 +19,7 @@ from mmt.training.config_file import read_config, read_tree, settings_of, valida
 
 @dataclass(kw_only=True, config=STRICT)
 class CompareConfig:
-    """What ``mmt compare`` is told: a recipe, and what is to be varied in it."""
+    """Configuration of ``mmt compare``: a recipe, and what varies in it."""
 
     recipe: Folder
     """The training configuration that all runs share; its fusion, features and seed are replaced. A relative path
@@ -125,7 +125,7 @@ def runs_of(config: CompareConfig) -> list[Cell]:
 
 
 def training_of(run: Cell, config: CompareConfig) -> list[str]:
-    """The settings of a cell, after the recipe's. Text only is spared what is learnt from images."""
+    """The settings of a cell, which override the recipe's; text-only has no objectives that need images."""
     settings = settings_of(config.settings, "settings:") | {"model.fusion": run.fusion, "seed": str(run.seed)}
     if run.stores:
         settings["images.features"] = json.dumps([str(store) for store in run.stores])

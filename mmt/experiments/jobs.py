@@ -38,10 +38,10 @@ class Training:
 
 
 def claim(output: Path, *, wait: bool = False) -> Lock | None:
-    """A lock on ``output``, held until it is closed; None where another process, on any machine, has it.
+    """A lock on ``output``, held until it is closed; None if another process, on any machine, holds it.
 
     Args:
-        wait: until the other one is through, instead.
+        wait: for the other process to release it, instead.
     Raises:
         MMTError: the file system has no locks.
     """
@@ -50,12 +50,12 @@ def claim(output: Path, *, wait: bool = False) -> Lock | None:
 
 
 def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> list[Training]:
-    """Runs what is not done, ``jobs`` at a time; an interrupted one goes on where it stopped.
+    """Runs the trainings that are not done, ``jobs`` at a time; an interrupted one resumes.
 
     Returns:
-        Those that another process is at, and that are therefore left to it.
+        Those that another process is running.
     Raises:
-        MMTError: one failed, with its last words; the others are stopped, to go on another time.
+        MMTError: one failed, with the last line of its log; the others are stopped, and resume another time.
     """
     threads = max((os.cpu_count() or 2) // jobs, 1)
     waiting, elsewhere = [training for training in trainings if not training.done], []
@@ -127,6 +127,6 @@ def _last_report(output: Path) -> tuple[int, float]:
 
 
 def _failure(training: Training) -> str:
-    said = (training.output / "train.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    why = said[-1].removeprefix("error: ") if said else "no output."
+    log = (training.output / "train.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    why = log[-1].removeprefix("error: ") if log else "no output."
     return f"training {training.name} failed: {why} See {training.output}/train.log."

@@ -1,4 +1,4 @@
-"""What a trained model scores, written down so that the run can be repeated; and the repeating."""
+"""The scores of a trained model, with all that is needed to reproduce the run; and its reproduction."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
     references = list(read_split(data, split)["target"])
     tokenized = looks_tokenized(references) is True
     omitted = metrics_for(references, target_lang=card.target_lang, tokenized=tokenized)[1]  # before the long part
-    given = open_data(data, split, Images(stores=tuple(images)), with_images=card.features is not None)
-    work = FileTranslator(translator, given)
+    source = open_data(data, split, Images(stores=tuple(images)), with_images=card.features is not None)
+    work = FileTranslator(translator, source)
     make_folder(out)
     hypotheses = out / f"{split}.hyp.{card.target_lang}"
     started = time.monotonic()
@@ -99,7 +99,7 @@ class Agreement:
 
 
 def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[Path] = ()) -> Agreement:
-    """Trains and scores again what a ``result.json`` tells of; interrupted, the same call goes on.
+    """Retrains and rescores the experiment described in a ``result.json``; call it again to resume.
 
     Args:
         path: the ``result.json``.
@@ -108,36 +108,36 @@ def reproduce(path: Path, out: Path, data: Path | None = None, images: Sequence[
     Raises:
         MMTError: no such result, or one without settings, or the data are others than those it was made of.
     """
-    told, config = read_result(path, data, images)
+    record, config = read_result(path, data, images)
     assert config.data.path is not None  # noqa: S101  # read_result() has seen to it
     info = read_info(config.data.path)
     for what, split, expected in (
-        ("the training data", config.data.train_split, told["training"]["data_checksum"]),
-        ("the split scored", told["split"], told["split_checksum"]),
+        ("the training data", config.data.train_split, record["training"]["data_checksum"]),
+        ("the split scored", record["split"], record["split_checksum"]),
     ):
-        found = info.splits[split].checksum if split in info.splits else "none"
-        if found != expected:
+        checksum = info.splits[split].checksum if split in info.splits else "none"
+        if checksum != expected:
             raise MMTError(
                 f"{config.data.path}: {split}: expected {what} of {path}, checksum {expected[:12]}, found "
-                f"{found[:12]}. Prepare the same data, and name them with --data."
+                f"{checksum[:12]}. Prepare the same data, and name them with --data."
             )
     make_folder(out)
     model = train(out / "run", config)
     features = config.images.features
     stores = [] if features is None else [features] if isinstance(features, Path) else list(features)
-    uses_images = told["features"] is not None
-    now = write_result(model, config.data.path, told["split"], out / "result", stores if uses_images else ())
+    uses_images = record["features"] is not None
+    now = write_result(model, config.data.path, record["split"], out / "result", stores if uses_images else ())
     return Agreement(
-        exact=now["hypotheses_sha256"] == told["hypotheses_sha256"],
-        note=str(told["training"].get("config_from", "")),
+        exact=now["hypotheses_sha256"] == record["hypotheses_sha256"],
+        note=str(record["training"].get("config_from", "")),
         scores=[
             (score["name"], score["value"], now["scores"][name]["value"])
-            for name, score in told["scores"].items()
+            for name, score in record["scores"].items()
             if name in now["scores"]
         ],
         versions=[
             (name, was, now["versions"].get(name, "none"))
-            for name, was in told["versions"].items()
+            for name, was in record["versions"].items()
             if now["versions"].get(name) != was
         ],
     )
@@ -153,8 +153,8 @@ def read_result(
     Raises:
         MMTError: no such result, or one without settings, or with others than those of its model.
     """
-    told = _read(path)
-    tree = copy.deepcopy(told["training"]["config"])
+    record = _read(path)
+    tree = copy.deepcopy(record["training"]["config"])
     if data is not None:
         tree.setdefault("data", {})["path"] = str(data)
     if images:
@@ -163,20 +163,20 @@ def read_result(
         )
     config = validated(TrainConfig, tree, str(path))
     check_values(config, str(path))
-    _check_config(told, config, path)
-    return told, config
+    _check_config(record, config, path)
+    return record, config
 
 
-def _check_config(told: dict[str, Any], config: TrainConfig, path: Path) -> None:
+def _check_config(record: dict[str, Any], config: TrainConfig, path: Path) -> None:
     """Raises MMTError where the settings are not those of the model that the result is of."""
-    training, model = told["training"], told.get("model", {})
+    training, model = record["training"], record.get("model", {})
     pairs = [
         (f"model.{name}", value, model[name]) for name, value in asdict(config.model).items() if name in model
     ]
     pairs += [
-        (f"decoding.{name}", value, told["decoding"][name])
+        (f"decoding.{name}", value, record["decoding"][name])
         for name, value in asdict(config.decoding).items()
-        if name in told.get("decoding", {})
+        if name in record.get("decoding", {})
     ]
     pairs.append(("seed", config.seed, training.get("seed", config.seed)))
     pairs.append(("text.vocab_size", config.text.vocab_size, model.get("vocab_size", config.text.vocab_size)))
@@ -189,28 +189,28 @@ def _check_config(told: dict[str, Any], config: TrainConfig, path: Path) -> None
             f"{path}: its settings say regime.num_steps {config.regime.num_steps:,}, its model had {updates:,} "
             "updates. Correct the file."
         )
-    if told["features"] is not None and not needs_features(config):
+    if record["features"] is not None and not needs_features(config):
         raise MMTError(f"{path}: its settings use no images, its model does. Correct the file.")
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told = parse_json(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise MMTError(f"{path}: cannot be read ({reason}). Expected {_WHAT}.") from None
     except ValueError as error:
         raise MMTError(f"{path}: not JSON ({error}). Expected {_WHAT}.") from None
     needed = ("split", "split_checksum", "scores", "hypotheses_sha256", "training", "features", "versions")
-    missing = [name for name in needed if not isinstance(told, dict) or name not in told]
-    if not missing and not all(isinstance(told[name], dict) for name in ("training", "scores", "versions")):
+    missing = [name for name in needed if not isinstance(record, dict) or name not in record]
+    if not missing and not all(isinstance(record[name], dict) for name in ("training", "scores", "versions")):
         missing = ["training, scores and versions as tables"]
     if not missing:
-        missing = [name for name in ("config", "data_checksum") if name not in told["training"]]
+        missing = [name for name in ("config", "data_checksum") if name not in record["training"]]
     if missing:
         raise MMTError(
             f"{path}: cannot be reproduced: the file has no {', '.join(missing)}. Expected {_WHAT}; "
             "results of other tasks, and older ones, cannot be reproduced."
         )
-    found: dict[str, Any] = told
-    return found
+    result: dict[str, Any] = record
+    return result

@@ -92,7 +92,7 @@ def score_run(run: Cell, model: Path, out: Path, config: CompareConfig, recipe: 
 
 
 def read_scores(run: Cell, model: Path, out: Path) -> RunScores | None:
-    """What ``score_run`` has written; None where there is nothing, or the model has been trained anew since."""
+    """What ``score_run`` has written; None where there is nothing, or the model has been retrained since."""
     try:
         text = (out / "scores" / f"{run.name}.json").read_text(encoding="utf-8")
     except FileNotFoundError:

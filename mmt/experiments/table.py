@@ -30,7 +30,7 @@ from mmt.metrics.significance import Spread, holm, p_text, signed_rank
 from mmt.metrics.translation import leading_metric, normalized
 from mmt.training.config import TrainConfig
 
-_FOR_THE_EYE = 6  # columns that a terminal has room for
+_TERMINAL_COLUMNS = 6  # columns of the table that a terminal has room for
 
 _SHOWN: tuple[Control, ...] = ("right", "wrong", "blank")
 TEST = (
@@ -41,7 +41,7 @@ TEST = (
 
 @dataclass(frozen=True)
 class Row:
-    """One system. ``scores`` go from 0 to 100, by score and control; text only has ``right``, what it says."""
+    """One system. ``scores`` go from 0 to 100, by score and control; text only has ``right`` alone."""
 
     fusion: str
     features: str
@@ -66,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True)
 class _Score:
-    """How translations, or choices, become one number, and one for each sentence, which is tested."""
+    """How translations, or choices, become one number, and one number for each sentence, which is tested."""
 
     label: str
     tested: str
@@ -127,11 +127,11 @@ def _tested(rows: list[Row], each: Sequence[Mapping[int, Mapping[Control, NDArra
         return 1.0 if p is None else p  # nothing differs anywhere
 
     text = next((number for number, row in enumerate(rows) if row.fusion == "none"), None)
-    looking = [number for number, row in enumerate(rows) if row.fusion != "none"]
-    against_text = holm([p_value(n, text, "right") if text is not None else None for n in looking])
-    against_wrong = holm([p_value(n, n, "wrong") for n in looking])
+    with_images = [number for number, row in enumerate(rows) if row.fusion != "none"]
+    against_text = holm([p_value(n, text, "right") if text is not None else None for n in with_images])
+    against_wrong = holm([p_value(n, n, "wrong") for n in with_images])
     tested = list(rows)
-    for n, text_p, wrong_p in zip(looking, against_text, against_wrong, strict=True):
+    for n, text_p, wrong_p in zip(with_images, against_text, against_wrong, strict=True):
         tested[n] = replace(rows[n], p_text_only=text_p, p_wrong=wrong_p)
     return tested
 
@@ -193,8 +193,8 @@ def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainCo
     languages = f"{info.source_lang}-{info.target_lang}"
     heading = f"{info.name} {config.split}, {languages}, {counted(sentences, 'sentence')} with an image"
     columns, lines = table_of(rows)
-    shown = [[cell.replace(" ± ", "±") for cell in line[:_FOR_THE_EYE]] for line in lines]
-    print_table(columns[:_FOR_THE_EYE], shown, title=heading)
+    shown = [[cell.replace(" ± ", "±") for cell in line[:_TERMINAL_COLUMNS]] for line in lines]
+    print_table(columns[:_TERMINAL_COLUMNS], shown, title=heading)
     kinds = _scores_of(read_sentences(recipe.data.path, config.split), recipe.data.path)
     test = TEST.format(kinds[0].tested)
     wrong = f"wrong: the mean over {counted(config.draws, 'draw')} of another sentence's image"
@@ -252,14 +252,14 @@ def plot(rows: Sequence[Row], heading: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     first = _main(rows)
-    looks = {"right": ("o", "#0b6e99", 0.0), "wrong": ("X", "#b5533c", 0.22), "blank": ("s", "#7a7a7a", -0.22)}
+    styles = {"right": ("o", "#0b6e99", 0.0), "wrong": ("X", "#b5533c", 0.22), "blank": ("s", "#7a7a7a", -0.22)}
     with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(7.5, 1.4 + 0.5 * len(rows)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         for height, row in enumerate(reversed(rows)):
             for control, spread in row.scores[first].items():
-                marker, colour, shift = looks[control]
+                marker, colour, shift = styles[control]
                 if row.fusion == "none":
                     marker, colour = "D", "black"
                     axes.axvline(spread.mean, color="black", linewidth=0.8, linestyle=":")

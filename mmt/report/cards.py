@@ -2,7 +2,7 @@
 
 A map shows how far a word's probability drops when a region is covered. It darkens the regions that do nothing, so
 that the image itself shows the others: this reads the same in colour, in black and white, and on an empty frame
-where the photograph may not be passed on.
+where the photo may not be shared.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Card:
 def make_card(item: GalleryItem, pictures: Mapping[str, Image | Path] | None, lang: str = "") -> Card:
     """
     Args:
-        pictures: opened, or their files, by image name; None where they must not be passed on.
+        pictures: opened, or their files, by image name; None where they must not be shared.
         lang: of the translations; where its function words are not known, every word counts as a content word.
     Returns:
         The card. A content word has a map if covering some region lowers its probability by 5 % or more. The map

@@ -1,7 +1,7 @@
-"""The report page: ``Evidence`` as one HTML file that needs nothing else, and as JSON.
+"""The report page: ``Evidence`` as one self-contained HTML file, and as JSON.
 
-The page runs no script and asks for nothing from anywhere: its Content-Security-Policy forbids both, so that a
-sentence or a file name that slipped through the escaping could still do nothing.
+The page runs no script and loads nothing: its Content-Security-Policy forbids both, so that a sentence or a
+file name that slipped through the escaping could do no harm.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def write_report(evidence: Evidence, folder: Path, pictures: Mapping[str, Image 
 
     Args:
         pictures: of the gallery, or their files, by image name; they go into the page with a longer side of 320
-            pixels at most. None for data whose photographs must not be passed on: the maps then stand on empty
+            pixels at most. None for data whose photos must not be shared: the maps then stand on empty
             frames.
     Raises:
         MMTError: the folder cannot be written.
@@ -195,11 +195,11 @@ def system_name(system: str, comparison: Comparison) -> str:
 
 def row_name(row: ControlRow, comparison: Comparison) -> str:
     """A row of the controls in words, such as "right image" or "text-only model"."""
-    shown = CONTROLS.get(row.control, row.control)
+    control = CONTROLS.get(row.control, row.control)
     if row.system == "model":
-        return shown
+        return control
     system = system_name(row.system, comparison)
-    return system if row.control == "text" else f"{system}, {shown}"
+    return system if row.control == "text" else f"{system}, {control}"
 
 
 def _plot_name(row: ControlRow, comparison: Comparison) -> str:
@@ -210,22 +210,22 @@ def _plot_name(row: ControlRow, comparison: Comparison) -> str:
 def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
     """Both verdicts in the order of the page: the comparison leads, if there is one."""
 
-    def shown(
-        question: str, found: Verdict | Comparison, meanings: Mapping[str, tuple[str, str]]
+    def in_words(
+        question: str, verdict: Verdict | Comparison, meanings: Mapping[str, tuple[str, str]]
     ) -> dict[str, str]:
-        means, means_not = meanings.get(found.answer, ("", ""))
-        sentence = _without_answer(found.sentence, found.answer)
-        texts = {"question": question, "answer": found.answer, "sentence": sentence}
+        means, means_not = meanings.get(verdict.answer, ("", ""))
+        sentence = _without_answer(verdict.sentence, verdict.answer)
+        texts = {"question": question, "answer": verdict.answer, "sentence": sentence}
         return texts | {"means": means, "means_not": means_not}
 
     by_images = evidence.awareness is not None and "text-only" in evidence.comparison.question
     verdicts = [
-        shown(
+        in_words(
             evidence.comparison.question,
             evidence.comparison,
             _COMPARISON_MEANS if by_images else _OTHERWISE_MEANS,
         ),
-        shown(_USES, evidence.verdict, _USE_MEANS),
+        in_words(_USES, evidence.verdict, _USE_MEANS),
     ]
     return verdicts if evidence.comparison.answer != "not compared" else verdicts[::-1]
 

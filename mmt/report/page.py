@@ -159,7 +159,7 @@ def make_picture(name: str, pictures: Mapping[str, Image.Image | Path] | None) -
     """The picture of this name as a small JPEG.
 
     Args:
-        pictures: opened, or their files, by name; None where they must not be passed on.
+        pictures: opened, or their files, by name; None where they must not be shared.
     """
     if pictures is None or name not in pictures:
         return Picture(name, _SIDE, _SIDE, "", "not in this file" if pictures is None else "not at hand")
