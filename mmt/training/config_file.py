@@ -243,12 +243,12 @@ def validated(kls: type[_Config], tree: Mapping[str, Any], where: str) -> _Confi
         if at_place[0]["type"] == "missing":
             raise MMTError(f"{where}: {key} is missing.") from None
         expected = " or ".join(dict.fromkeys(map(_expected, at_place)))
-        found = at_place[0]["input"]
+        value = at_place[0]["input"]
         quotes = ""
-        if at_place[0]["type"] in ("string_type", "no_path") and isinstance(found, bool | int | float):
+        if at_place[0]["type"] in ("string_type", "no_path") and isinstance(value, bool | int | float):
             quotes = " Put quotes around it if it is a text."
-        said = repr(found) if isinstance(found, str) else json.dumps(found)
-        raise MMTError(f"{where}: {key}: expected {expected}, found {said}.{quotes}") from None
+        found = repr(value) if isinstance(value, str) else json.dumps(value)
+        raise MMTError(f"{where}: {key}: expected {expected}, found {found}.{quotes}") from None
 
 
 _EXPECTED = {
@@ -284,13 +284,13 @@ def _expected(fault: Mapping[str, Any]) -> str:
 
 def _place(tree: Any, loc: Sequence[int | str], missing: bool) -> tuple[int | str, ...]:
     """The keys of ``loc`` that are in ``tree``; pydantic puts names of types between them."""
-    found: list[int | str] = []
+    keys: list[int | str] = []
     for part in loc:
         inside = isinstance(tree, Mapping) and part in tree
         if inside or (isinstance(tree, list) and isinstance(part, int) and part < len(tree)):
-            found.append(part)
+            keys.append(part)
             tree = tree[part]
-    return (*found, loc[-1]) if missing else tuple(found)
+    return (*keys, loc[-1]) if missing else tuple(keys)
 
 
 def _check_keys(tree: Mapping[str, Any], kls: type, where: str, prefix: str) -> None:

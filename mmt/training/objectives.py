@@ -1,24 +1,22 @@
-"""What can be learnt beside translation, so that a model looks at the image. Each is a mean, in nats or in [0, 2].
+"""Losses beside that of translation, most of which make a model use the image. Each is a mean.
 
 Legend: N sentences, P sentences with an image, S source tokens, D model width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from mmt.data.batch import Batch
 from mmt.data.tokenizer import EOS, PAD, UNK
 from mmt.model.fusion import mean_region
 from mmt.model.image_encoder import split_sets
 from mmt.model.losses import label_smoothed_nll, soft_cross_entropy
-
-if TYPE_CHECKING:
-    from mmt.data.batch import Batch
-    from mmt.model.model import MMTModel
+from mmt.model.model import MMTModel
 
 _MARGIN = 0.1  # Elliott and Kádár's alpha
 _HARD_MARGIN = 0.2  # VSE++'s
@@ -28,8 +26,8 @@ _MASKED = 0.25  # share of the source tokens, Futeral et al.'s
 def contrastive(model: MMTModel, batch: Batch) -> Tensor:
     """Symmetric cross-entropy of a batch's pairs, Radford et al. (2021), https://arxiv.org/abs/2103.00020.
 
-    A sentence is the mean of its encoder states before the image, an image the mean of its projected regions.
-    Where an image stands twice in the batch, its other sentences are no negatives.
+    A sentence is represented by the mean of its encoder states without the image, an image by the mean of its
+    projected regions. Sentences of the same image are not negatives of each other.
     """
     text, rows = _sentences(model, batch)
     image = model.image_means(batch)[rows]  # (P, D)
@@ -46,9 +44,9 @@ def contrastive(model: MMTModel, batch: Batch) -> Tensor:
 def hardest_negative(model: MMTModel, batch: Batch) -> Tensor:
     """Max-margin loss with each pair's hardest negatives, Faghri et al. (2018), https://arxiv.org/abs/1707.05612.
 
-    mean over pairs of max(0, 0.2 - s(t, v) + s(t, v')) + max(0, 0.2 - s(t, v) + s(t', v)), v' and t' the batch's
-    most similar wrong image and wrong sentence, s the cosine. As in ``contrastive``, sentences of the same image
-    are no negatives. VSE++'s loss.
+    The loss of VSE++: mean over pairs of max(0, 0.2 - s(t, v) + s(t, v')) + max(0, 0.2 - s(t, v) + s(t', v)).
+    v' and t' are the most similar wrong image and wrong sentence in the batch, s is the cosine. As in
+    ``contrastive``, sentences of the same image are not negatives of each other.
     """
     text, rows = _sentences(model, batch)
     image = model.image_means(batch)[rows]  # (P, D)
@@ -61,7 +59,7 @@ def hardest_negative(model: MMTModel, batch: Batch) -> Tensor:
     others = cosine.masked_fill(_same_image(batch.image[rows]), -torch.inf)
     if others.isneginf().all():
         return (logits * 0).sum()
-    loss = (logits * 0).sum()  # the temperature has no part in it, but a gradient in every process
+    loss = (logits * 0).sum()  # gives the temperature, which has no effect, a gradient in every process
     for dim in (0, 1):
         loss = loss + (_HARD_MARGIN - cosine.diagonal() + others.amax(dim)).clamp(min=0).mean()
     return loss
@@ -86,8 +84,8 @@ def regression(scores: Tensor, truth: Tensor) -> Tensor:
 def imagination(model: MMTModel, batch: Batch) -> Tensor:
     """Max-margin loss of the predicted image vectors, Elliott and Kádár (2017), https://aclanthology.org/I17-1014.
 
-    mean over pairs and the batch's other images of max(0, 0.1 - cos(v', v) + cos(v', v other)), v' predicted from
-    the mean of the encoder states before the image, v the mean of the image's features.
+    Mean over pairs and the batch's other images u of max(0, 0.1 - cos(v', v) + cos(v', u)). v' is predicted from
+    the mean of the encoder states without the image; v and u are the means of the images' features.
     """
     text, rows = _sentences(model, batch)
     assert batch.image is not None  # noqa: S101
@@ -96,19 +94,20 @@ def imagination(model: MMTModel, batch: Batch) -> Tensor:
     if len(rows) < 2:
         return (imagined * 0).sum()
     pads = None if batch.image_pad is None else batch.image_pad[rows]
-    seen = torch.cat([mean_region(*one)[:, 0] for one in split_sets(features, pads, model.config.image_sets)], 1)
-    cosine = normalize(imagined, dim=1) @ normalize(seen, dim=1).T  # (P, P)
+    sets = split_sets(features, pads, model.config.image_sets)
+    actual = torch.cat([mean_region(*one)[:, 0] for one in sets], 1)  # (P, image_dim)
+    cosine = normalize(imagined, dim=1) @ normalize(actual, dim=1).T  # (P, P)
     other = ~_same_image(features)
     loss = (_MARGIN - cosine.diagonal().unsqueeze(1) + cosine).clamp(min=0)
     return loss[other].sum() / other.sum().clamp(min=1)
 
 
 def masked_words(model: MMTModel, batch: Batch) -> Tensor:
-    """Cross-entropy of source tokens that were masked, given the others and the image, Futeral et al. (2024).
+    """Cross-entropy of masked source tokens, given the others and the image, Futeral et al. (2024).
 
-    The visually conditioned masked language modelling of ZeroMMT, https://arxiv.org/abs/2407.13579: a quarter of
-    the tokens, at random, become the unknown piece, which byte fallback leaves unused, and are predicted from the
-    encoder's states by the shared embedding.
+    The visually conditioned masked language modelling of ZeroMMT, https://arxiv.org/abs/2407.13579. The unknown
+    piece, which is otherwise unused because of byte fallback, replaces a random quarter of the tokens. They are
+    predicted from the encoder's states by the shared embedding.
     """
     mask = (torch.rand(batch.source.shape, device=batch.source.device) < _MASKED) & (batch.source != PAD)
     mask &= batch.source != EOS
@@ -123,24 +122,22 @@ def masked_words(model: MMTModel, batch: Batch) -> Tensor:
 def faithfulness(model: MMTModel, teacher: MMTModel, batch: Batch) -> Tensor:
     """KL divergence of the model, which sees the image, from a frozen text model; mean over the target's tokens.
 
-    KL(teacher || model) at each token of the given target, as in ZeroMMT, https://arxiv.org/abs/2407.13579: the
-    model may learn to look, but not forget what the teacher knows.
+    KL(teacher || model) at each token of the reference, as in ZeroMMT, https://arxiv.org/abs/2407.13579: the model
+    learns to use the image without forgetting what the teacher knows.
     """
     real = batch.target[:, 1:] != PAD
     with torch.no_grad():
-        known = teacher.encode(batch.source, batch.source_lens)
-        wanted = teacher.decode(batch.target[:, :-1], batch.target_layout(), known)[real]  # (M, D)
+        memory = teacher.encode(batch.source, batch.source_lens)
+        teacher_states = teacher.decode(batch.target[:, :-1], batch.target_layout(), memory)[real]  # (M, D)
     states = model.decode_targets(batch)[real]
-    output, known_output = model.text.final_proj, teacher.text.final_proj
-    loss, entropy = soft_cross_entropy(
-        states, output.weight, wanted, known_output.weight, output.bias, known_output.bias
-    )
+    ours, theirs = model.text.final_proj, teacher.text.final_proj
+    loss, entropy = soft_cross_entropy(states, ours.weight, teacher_states, theirs.weight, ours.bias, theirs.bias)
     divergence: Tensor = loss - entropy
     return divergence / batch.num_target_tokens
 
 
 def _sentences(model: MMTModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(P, D) mean encoder states of the sentences that have an image, without it, and (P) their rows."""
+    """(P, D) mean encoder states, without the image, of the sentences that have one; and their (P) rows."""
     assert batch.image is not None  # noqa: S101
     means = model.sentence_means(batch)
     if batch.image_pad is None:
@@ -151,7 +148,7 @@ def _sentences(model: MMTModel, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _same_image(features: Tensor) -> Tensor:
-    """(P, R, dim) to (P, P) bool: where two sentences have the same image, themselves included."""
+    """(P, R, dim) features to (P, P) bool: True if two sentences have the same image; True on the diagonal."""
     _, number = torch.unique(features.flatten(1), dim=0, return_inverse=True)
     same: Tensor = number.unsqueeze(0) == number.unsqueeze(1)
     return same

@@ -1,7 +1,7 @@
 """What a model is trained for: one ``Task`` each, with its head, loss and validation score, in the dict ``TASKS``.
 
-A new task is a class here, a head in ``mmt.model.heads`` if it has weights of its own, and its weight in
-``mmt.training.config.ObjectivesSection``, under the task's name.
+A new task is a class here, a head of its name in ``mmt.model.heads`` if it has weights of its own, and its weight
+in ``mmt.training.config.ObjectivesSection``.
 
 Legend: N sentences, P sentences with an image, D model width.
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mmt.data.batch import Batch
 from mmt.metrics.retrieval import mean_recall
+from mmt.model.heads import HEADS
 from mmt.model.model import MMTModel, Objective
 from mmt.training.config import ObjectivesSection, TrainConfig
 from mmt.training.objectives import (
@@ -33,7 +34,7 @@ from mmt.training.objectives import (
 
 @dataclass
 class Pass:
-    """A batch in a model, and what several tasks compute of it, computed once."""
+    """A forward pass: a model, a batch, and what several tasks need of them, computed once."""
 
     model: MMTModel
     batch: Batch
@@ -56,47 +57,45 @@ class Pass:
 
 
 class Task:
-    """Something that a model is trained for."""
+    """One thing that a model is trained for."""
 
     name: str
-    """Of its weight in ``objectives``, of its head, and of its loss in reports."""
-
-    has_head: bool = False
-    """Whether it has weights of its own, ``model.heads[name]``."""
+    """Names its weight in ``objectives``, its head (if it has one), and its loss in reports."""
 
     writes: bool = False
-    """Whether it serves to translate: a model without such a task has no use for generating text."""
+    """Whether it trains translation. A model without such a task generates no text."""
 
     needs_images: bool = False
-    """Whether it wants image features even if the model's fusion is ``none``."""
+    """Whether it needs image features even if the model's fusion is ``none``."""
 
     column: str | None = None
-    """The setting of ``data`` that names the column which it learns."""
+    """The setting of ``data`` that names the column to predict."""
 
     score: str | None = None
-    """What validation judges it by, if a run without translation goes by it; see ``evaluate``."""
+    """The name of its validation score, see ``evaluate``."""
 
     higher_is_better: bool = True
 
     def loss(self, given: Pass, objectives: Objectives) -> Tensor:
-        """The mean loss of a batch: over sentences or pairs, or over tokens where it predicts tokens."""
+        """The mean loss of a batch: over tokens if it predicts tokens, else over sentences or pairs."""
         raise NotImplementedError
 
     def outputs(self, given: Pass) -> dict[str, Tensor]:
-        """What ``evaluate`` needs of a batch: tensors with one row a sentence, or none at all."""
+        """What ``evaluate`` needs of a batch: tensors with a row for each sentence or pair, or {}."""
         raise NotImplementedError
 
     def evaluate(self, outputs: Mapping[str, Tensor], image_ids: Sequence[str]) -> float:
-        """The validation score of a split, from the ``outputs`` of its batches, joined.
+        """The validation score of a split.
 
         Args:
-            image_ids: of the sentences that have an image, in order.
+            outputs: of all batches, concatenated.
+            image_ids: the images of the sentences that have one, in order.
         """
         raise NotImplementedError
 
 
 class Translation(Task):
-    """The target sentence; judged by translating (``mmt.training.validation``)."""
+    """The target sentence; evaluated by translating (``mmt.training.validation``)."""
 
     name = "translation"
     writes = True
@@ -114,7 +113,6 @@ class Classification(Task):
     """
 
     name = "classification"
-    has_head = True
     column = "label"
     score = "accuracy"
 
@@ -132,7 +130,6 @@ class Regression(Task):
     """The score of sentence and image. ``mae``: mean absolute error."""
 
     name = "regression"
-    has_head = True
     column = "score"
     score = "mae"
     higher_is_better = False
@@ -155,7 +152,6 @@ class Contrastive(Task):
     """
 
     name = "contrastive"
-    has_head = True
     needs_images = True
     score = "recall"
 
@@ -183,7 +179,6 @@ class Imagination(Task):
     """The image's vector, from the sentence alone."""
 
     name = "imagination"
-    has_head = True
     writes = True
     needs_images = True
 
@@ -222,15 +217,13 @@ _TASKS = (
     Faithfulness,
 )
 TASKS: dict[str, Task] = {kind.name: kind() for kind in _TASKS}
-"""By name. If several apply, a run without translation goes by the score of the first."""
+"""By name. A run without translation is judged by the first that applies and has a score."""
 
 SCORES: dict[str, Task] = {task.score: task for task in TASKS.values() if task.score and not task.writes}
-"""The tasks that a run without translation may go by, by the name of their score."""
+"""The tasks by which a run without translation may be judged, by the name of their score."""
 
 BESIDE: dict[str, Task] = {"translation": TASKS["translation"], "retrieval": TASKS["contrastive"]}
-"""What the datasets of ``beside`` may be for, by the name of the setting ``task``."""
-
-_HEADS = ("contrastive", "imagination", "classification", "regression")  # in a model's configuration
+"""The tasks of additional datasets, by the value of ``beside``'s setting ``task``."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +252,7 @@ class Objectives:
 
     @classmethod
     def of(cls, config: TrainConfig) -> Objectives:
-        """The objectives of a run, still without the teacher."""
+        """The objectives of a run, without the teacher, which is loaded later."""
         return cls(
             config.objectives.translation,
             used_weights(config.objectives),
@@ -275,7 +268,7 @@ class Objectives:
         return {**self.weights, **beside}
 
     def computed(self) -> list[Objective]:
-        """What one forward pass of training computes: ``translation`` if the model translates, and ``losses``."""
+        """What a training step computes: ``translation`` if the model translates, and ``losses``."""
         first = [partial(translation, label_smoothing=self.label_smoothing)] if self.writes else []
         return [*first, self.losses]
 
@@ -298,7 +291,7 @@ class Objectives:
     @property
     def heads(self) -> tuple[str, ...]:
         """The tasks that have weights of their own, in the order of a model's configuration."""
-        return tuple(name for name in _HEADS if TASKS[name] in self.tasks)
+        return tuple(name for name in HEADS if TASKS[name] in self.tasks)
 
     @property
     def writes(self) -> bool:
@@ -307,12 +300,12 @@ class Objectives:
 
     @property
     def needs_images(self) -> bool:
-        """Whether a task wants image features whatever the model's fusion is."""
+        """Whether a task needs image features even if the model's fusion is ``none``."""
         return any(task.needs_images for task in self.tasks)
 
     @property
     def score(self) -> str:
-        """What the run is judged by unless told otherwise."""
+        """The default validation score."""
         if self.writes:
             return "bleu"
         return next(name for name, task in SCORES.items() if task in self.tasks)
@@ -330,7 +323,7 @@ def needs_features(config: TrainConfig) -> bool:
 
 
 def score_of(config: TrainConfig) -> str:
-    """What the best checkpoint of a run means: ``regime.score``, or what its objectives imply."""
+    """The validation score that decides which checkpoint is best: ``regime.score``, or the objectives' default."""
     return config.regime.score or Objectives.of(config).score
 
 
