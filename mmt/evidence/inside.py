@@ -9,8 +9,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,11 +22,9 @@ from mmt.data.tokenizer import EOS
 from mmt.errors import MMTError, local_path
 from mmt.features.backbone import Box, boxes_between, region_boxes
 from mmt.features.decoding import decode_image
-from mmt.inference.torch_runtime import Translator
+from mmt.inference.loaded import LoadedModel
+from mmt.inference.runtime_model import ImageInput
 from mmt.model.model import MMTModel
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _MAX_TOKENS = 2048  # sentences times longest sentence of one batch
 VARIANTS = 64  # times that one sentence is scored in one batch
@@ -80,25 +77,25 @@ class GateStatistics(GateNumbers):
 
 
 def gate_statistics(
-    translator: Translator,
+    loaded: LoadedModel,
     sources: Sequence[str],
-    images: Sequence[str | Path | bytes | Image | None],
+    images: Sequence[ImageInput | None],
     progress: Callable[[int], object] | None = None,
 ) -> GateStatistics:
     """How far the fusion lets the images in, Wu et al. (2021), https://aclanthology.org/2021.acl-long.480.
 
     Args:
         sources: source sentences as text.
-        images: one a sentence, as ``Translator.hypotheses`` takes them; read batch by batch.
+        images: one a sentence, as ``LoadedModel.features_of`` takes them; read batch by batch.
         progress: called with the number of sentences just finished.
     Raises:
         MMTError: a text-only model, a fusion that does nothing between encoder and decoder, no sentence with an
             image, unequal numbers, an unreadable or unknown image, a sentence longer than the model's positions.
     """
-    translator.refuse_images("gate statistics of images")
+    loaded.refuse_images("gate statistics of images")
     if len(images) != len(sources):
         raise MMTError(f"expected one image (or None) a sentence, found {len(images)} for {len(sources)}.")
-    ids = [_encoded(translator, source, f"sentence {number}") for number, source in enumerate(sources, 1)]
+    ids = [_encoded(loaded, source, f"sentence {number}") for number, source in enumerate(sources, 1)]
     seen = [number for number, image in enumerate(images) if image is not None and ids[number]]
     if not seen:
         raise MMTError(
@@ -111,10 +108,10 @@ def gate_statistics(
     total, num_tokens = [], 0
     for places in length_batches([(len(ids[number]) + 1, 1) for number in seen], _MAX_TOKENS):
         chosen = [seen[place] for place in places]
-        rows = translator.features_of([images[number] for number in chosen])
-        sums = _token_sums(translator.model, translator.batch([ids[number] for number in chosen], rows))
+        rows = loaded.features_of([images[number] for number in chosen])
+        sums = _token_sums(loaded.model, loaded.batch([ids[number] for number in chosen], rows))
         for number, padded in zip(chosen, sums, strict=True):
-            pieces = translator.tokenizer.pieces([*ids[number], EOS])
+            pieces = loaded.tokenizer.pieces([*ids[number], EOS])
             of_tokens = padded[: len(pieces)]
             numbers = [_numbers(row) for row in of_tokens]
             tokens = [TokenGate(p, n.mean, n.norm_ratio) for p, n in zip(pieces, numbers, strict=True)]
@@ -173,26 +170,26 @@ class RegionMap:
     boxes: list[Box] | None = None
 
 
-def region_attention(translator: Translator, source: str, image: str | Path | bytes | Image) -> RegionMap | None:
+def region_attention(loaded: LoadedModel, source: str, image: ImageInput) -> RegionMap | None:
     """How much attention each source token pays to each region of the image; None for a fusion without attention.
 
     Raises:
         MMTError: a text-only model, an unreadable or unknown image, a sentence longer than the model's positions.
     """
-    batch = _one(translator, source, (), image)
+    batch = _one(loaded, source, (), image)
     with torch.inference_mode():
-        look = translator.model.look(batch.source, batch.source_lens, _image(batch), batch.image_pad)
+        look = loaded.model.look(batch.source, batch.source_lens, _image(batch), batch.image_pad)
     if look is None or look.attention is None:
         return None
-    tokens = translator.tokenizer.pieces(batch.source[0].tolist())
+    tokens = loaded.tokenizer.pieces(batch.source[0].tolist())
     return RegionMap(tokens, look.attention[0].double().numpy(), "attention")
 
 
 def region_importance(
-    translator: Translator,
+    loaded: LoadedModel,
     source: str,
     target: str | Sequence[int],
-    image: str | Path | bytes | Image,
+    image: ImageInput,
     method: Literal["occlusion", "gradient"] = "occlusion",
 ) -> RegionMap:
     """How much each region of the image's features supports each token of a given translation.
@@ -203,20 +200,20 @@ def region_importance(
 
     Args:
         target: the translation, as text or as ids without bos and eos.
-        image: as ``Translator.hypotheses`` takes it.
+        image: as ``LoadedModel.features_of`` takes it.
     Raises:
         MMTError: a text-only model, an unreadable or unknown image, a sentence longer than the model's positions.
     """
-    batch = _one(translator, source, target, image)
-    values = (occlusion if method == "occlusion" else gradient)(translator.model, batch)
-    return RegionMap(translator.tokenizer.pieces(batch.target[0, 1:].tolist()), values.double().numpy(), method)
+    batch = _one(loaded, source, target, image)
+    values = (occlusion if method == "occlusion" else gradient)(loaded.model, batch)
+    return RegionMap(loaded.tokenizer.pieces(batch.target[0, 1:].tolist()), values.double().numpy(), method)
 
 
 def patch_importance(
-    translator: Translator,
+    loaded: LoadedModel,
     source: str,
     target: str | Sequence[int],
-    picture: str | Path | bytes | Image,
+    picture: ImageInput,
     num_patches: int = 7,
 ) -> RegionMap:
     """How much each patch of the picture supports each token of a given translation; for features of any kind.
@@ -232,11 +229,11 @@ def patch_importance(
         MMTError: a text-only model, one with several sets of features, no backbone, an unreadable picture, a
             sentence longer than the model's positions.
     """
-    if len(translator.backbones) > 1:
+    if len(loaded.backbones) > 1:
         raise MMTError(
             "patches: expected a model with one set of features, as each set cuts the picture its own way."
         )
-    backbone = translator.backbones[0]
+    backbone = loaded.backbones[0]
     pixels = decode_image(local_path(picture) if isinstance(picture, str) else picture)
     whole: Tensor = backbone.transform(pixels)  # (3, C, C)
     edges = [i * whole.size(-1) // num_patches for i in range(num_patches + 1)]
@@ -248,23 +245,23 @@ def patch_importance(
     with torch.inference_mode():
         parts = [pictures[first : first + _PICTURES] for first in range(0, len(pictures), _PICTURES)]
         features = torch.cat([backbone(part) for part in parts]).cpu().numpy()  # (P, R, dim)
-    source_ids, target_ids = _encoded(translator, source, "source"), _encoded(translator, target, "target")
+    source_ids, target_ids = _encoded(loaded, source, "source"), _encoded(loaded, target, "target")
     drops = []
     for first in range(1, len(features), VARIANTS):
         rows = [features[0], *features[first : first + VARIANTS]]
-        batch = translator.batch([source_ids] * len(rows), list(rows), [target_ids] * len(rows))
-        drops.append(_drops(translator.model, batch))
+        batch = loaded.batch([source_ids] * len(rows), list(rows), [target_ids] * len(rows))
+        drops.append(_drops(loaded.model, batch))
     boxes = boxes_between(edges, backbone.signature.transform, pixels.size(2), pixels.size(1))
-    tokens = translator.tokenizer.pieces([*target_ids, EOS])
+    tokens = loaded.tokenizer.pieces([*target_ids, EOS])
     return RegionMap(tokens, torch.cat(drops, 1).double().numpy(), "patches", boxes)
 
 
 def image_importance(
-    translator: Translator,
+    loaded: LoadedModel,
     source: str,
     target: str | Sequence[int],
-    image: str | Path | bytes | Image | None,
-    picture: str | Path | bytes | Image | None = None,
+    image: ImageInput | None,
+    picture: ImageInput | None = None,
 ) -> RegionMap | None:
     """The map over the image that a model allows: of its regions, else of patches of the picture, else None.
 
@@ -274,26 +271,26 @@ def image_importance(
 
     Args:
         target: the translation, as text or as ids without bos and eos.
-        image: as ``Translator.hypotheses`` takes it.
-        picture: the picture itself where ``image`` is an id in the translator's feature store; with it the map has
+        image: as ``LoadedModel.features_of`` takes it.
+        picture: the picture itself where ``image`` is an id in the model's feature store; with it the map has
             boxes.
     Raises:
         MMTError: as the two.
     """
-    signature = translator.card.features
+    signature = loaded.card.features
     if image is None or signature is None:
         return None
     if len(signature.sets) > 1:
         return None
-    if translator.features is None:
+    if loaded.features is None:
         picture = image
     if signature.num_regions > 1:
-        regions = region_importance(translator, source, target, image)
+        regions = region_importance(loaded, source, target, image)
         if picture is None:
             return regions
         _, height, width = decode_image(local_path(picture) if isinstance(picture, str) else picture).shape
         return replace(regions, boxes=region_boxes(signature, width, height))
-    return None if picture is None else patch_importance(translator, source, target, picture)
+    return None if picture is None else patch_importance(loaded, source, target, picture)
 
 
 def merge_words(
@@ -381,15 +378,15 @@ def _decode(model: MMTModel, batch: Batch) -> Tensor:
     return model.decode(batch.target[:, :-1], batch.target_layout(), memory)
 
 
-def _one(translator: Translator, source: str, target: str | Sequence[int], image: Any) -> Batch:
-    translator.refuse_images("an image")
-    ids = _encoded(translator, source, "source"), _encoded(translator, target, "target")
-    return translator.batch([ids[0]], translator.features_of([image]), [ids[1]])
+def _one(loaded: LoadedModel, source: str, target: str | Sequence[int], image: Any) -> Batch:
+    loaded.refuse_images("an image")
+    ids = _encoded(loaded, source, "source"), _encoded(loaded, target, "target")
+    return loaded.batch([ids[0]], loaded.features_of([image]), [ids[1]])
 
 
-def _encoded(translator: Translator, text: str | Sequence[int], what: str) -> list[int]:
-    ids = translator.tokenizer.encode(text) if isinstance(text, str) else list(text)
-    longest = translator.model.text.sizes.max_length - 1
+def _encoded(loaded: LoadedModel, text: str | Sequence[int], what: str) -> list[int]:
+    ids = loaded.tokenizer.encode(text) if isinstance(text, str) else list(text)
+    longest = loaded.model.text.sizes.max_length - 1
     if len(ids) > longest:
         raise MMTError(
             f"{what}: expected at most {longest} pieces, found {len(ids):,}. Cut it at an end of sentence."
