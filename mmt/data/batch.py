@@ -29,7 +29,7 @@ class Example:
     target: list[int]
     image: str | None = None
     label: int = -1
-    """Its class; -1 where there is none, or one that training has not seen."""
+    """Its class; -1 if it has none, or one that did not occur in training."""
     score: float = math.nan
 
 
@@ -37,9 +37,9 @@ class Example:
 class Batch(SupportsDeviceTransfer):
     """Sentences with and without image, padded.
 
-    source: (N, S) ids ending in eos; target: (N, T + 1) ids from bos to eos; image: (N, R, dim) features or
-    None in a text-only batch; image_pad: (N, R) bool, True where there is no region, so a row of True is a
-    sentence without image; label: (N) classes, -1 for none; score: (N), nan for none.
+    source: (N, S) ids ending in eos; target: (N, T + 1) ids from bos to eos; image: (N, R, dim) features, None in
+    a text-only batch; image_pad: (N, R) bool, True where there is no region: a row of True is a sentence without
+    image; label: (N) classes, -1 for none; score: (N), nan for none.
     """
 
     source: Tensor
@@ -50,9 +50,9 @@ class Batch(SupportsDeviceTransfer):
     image_pad: Tensor | None = None
     num_images: int = 0
     beside: list[Batch] = field(default_factory=list)
-    """Of each dataset that is learnt beside this one, a batch."""
+    """One batch of each dataset that is learned beside this one."""
     image_ids: list[str] = field(default_factory=list)
-    """Of the sentences that have an image, in their order; of a batch that was read from a dataset."""
+    """The image ids of the sentences with an image, in order; of a batch that was read from a dataset."""
     label: Tensor | None = None
     score: Tensor | None = None
 
@@ -69,14 +69,15 @@ class Batch(SupportsDeviceTransfer):
         return BatchLayout.of(self.target[:, :-1], self.target_lens)
 
     def add_images(self, rows: Sequence[int], regions: NDArray[np.float32]) -> None:
-        """Gives the sentences in ``rows`` their images, ``regions`` (len(rows), R, dim); the others none.
+        """Adds the images of the sentences in ``rows``: ``regions`` (len(rows), R, dim). The others have none.
 
-        A region of nan is no region: a recording is shorter than the longest that its store has room for.
+        A region of nan is missing: a recording may be shorter than the longest that its store has room for.
         """
         image = np.zeros((len(self.source), *regions.shape[1:]), np.float32)
         pad = np.ones(image.shape[:2], bool)
-        gone = np.isnan(regions[:, :, 0])
-        image[rows], pad[rows] = np.where(gone[:, :, None], 0, regions) if gone.any() else regions, gone
+        missing = np.isnan(regions[:, :, 0])
+        image[rows] = np.where(missing[:, :, None], 0, regions) if missing.any() else regions
+        pad[rows] = missing
         self.image, self.image_pad = torch.from_numpy(image), torch.from_numpy(pad)
         self.num_images = len(rows)
 
@@ -104,7 +105,7 @@ def collate(examples: Sequence[Example], features: FeatureStore | None = None) -
     if features is not None:
         rows = [row for row, example in enumerate(examples) if example.image is not None]
         images = [example.image for example in examples if example.image is not None]
-        # Images even where no sentence has one: so every process has a gradient for every parameter.
+        # Even if no sentence has an image, so that every process has a gradient for every parameter.
         shape = (features.signature.num_regions, features.signature.dim)
         batch.image_ids = images
         batch.add_images(rows, features.get(images) if rows else np.zeros((0, *shape), np.float32))
@@ -117,9 +118,9 @@ def read_examples(
     """Encodes one split of a prepared dataset.
 
     Args:
-        features: where the images' features are; None reads text only.
-        missing: what becomes of a sentence whose image the dataset has but ``features`` lacks: ``skip`` keeps
-            the sentence without image, ``refuse`` raises.
+        features: the images' features; None reads text only.
+        missing: what to do with a sentence whose image has no features: ``skip`` reads it without image,
+            ``refuse`` raises.
     Raises:
         MMTError: an image is missing and ``missing`` is ``refuse``, or no image of the split has features.
     """
@@ -142,7 +143,7 @@ def encode_rows(
     features: FeatureStore | None,
     missing: str,
 ) -> list[Example]:
-    """Encodes rows of a split, of which ``first``, from 0, is the first; see ``read_examples``."""
+    """Encodes rows of a split; ``first``, from 0, is the number of the first. See ``read_examples``."""
     images: list[str | None] = [None] * len(columns["image"])
     if features is not None:
         for number, (image, has_image) in enumerate(zip(columns["image"], columns["has_image"], strict=True)):
@@ -161,7 +162,7 @@ def encode_rows(
 
 
 def check_images(columns: Mapping[str, Sequence[Any]], features: FeatureStore, folder: Path, split: str) -> None:
-    """Raises MMTError where rows have images, and ``features`` has none of them."""
+    """Raises MMTError if rows have images but ``features`` has none of them."""
     images = [image for image, has in zip(columns["image"], columns["has_image"], strict=True) if has]
     if images and not any(image in features for image in images):
         raise MMTError(
@@ -172,7 +173,7 @@ def check_images(columns: Mapping[str, Sequence[Any]], features: FeatureStore, f
 
 
 def missing_images(columns: Mapping[str, Sequence[Any]], features: FeatureStore) -> list[str]:
-    """The images that rows have and ``features`` lacks, each once."""
+    """The images of the rows that have no features, each once."""
     rows = zip(columns["image"], columns["has_image"], strict=True)
     return list(dict.fromkeys(image for image, has in rows if has and image not in features))
 

@@ -1,4 +1,4 @@
-"""Sentences of like length put together."""
+"""Batches of sentences of similar length."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 def length_batches(
     lengths: Sequence[tuple[int, int]], max_tokens: int, generator: np.random.Generator | None = None
 ) -> list[list[int]]:
-    """Puts sentences of like length together, so that little is padding.
+    """Groups sentences of similar length into batches, so that there is little padding.
 
     Args:
         lengths: (source, target) tokens of each sentence.
-        max_tokens: sentences times the longest side of a batch stay within it (a longer sentence is a batch of
-            its own).
+        max_tokens: the maximal number of sentences times the longest side of a batch. A longer sentence is a
+            batch of its own.
         generator: shuffles sentences of equal length, and the batches; None keeps both in order.
     Returns:
-        Lists of positions in ``lengths``; every position stands in exactly one.
+        Lists of positions in ``lengths``; every position occurs in exactly one.
     """
     sizes = np.asarray(lengths, dtype=np.int64).reshape(-1, 2)
     ties = np.arange(len(sizes)) if generator is None else generator.permutation(len(sizes))

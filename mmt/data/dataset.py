@@ -1,4 +1,4 @@
-"""The prepared dataset: one folder, written by ``data_prep/``, read by everything else.
+"""The prepared dataset: a folder that ``data_prep/`` writes and all other code reads.
 
 ``FOLDER/`` is a ``datasets.DatasetDict`` on disk (Arrow, one split a set) with the columns
 ``id, image, source, target, has_image`` (more may follow), and ``dataset.json`` beside it: languages, image
@@ -32,7 +32,7 @@ _OWN_FILES = (_INFO_FILE, "dataset_dict.json")
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """Counts of one split; ``checksum`` is the SHA-256 over its rows, so that equal data has an equal sum."""
+    """Counts of one split; ``checksum`` is the SHA-256 of its rows, so that equal data has equal checksums."""
 
     sentences: int
     images_found: int
@@ -42,10 +42,10 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a prepared dataset says of itself.
+    """The description of a prepared dataset, in ``dataset.json``.
 
-    ``images`` is the image folder: relative to the dataset's folder when it lies inside it (the folder can
-    then be moved), absolute otherwise. ``probe`` says how its sources were masked (``mmt.data.masking``), if they
+    ``images`` is the image folder: relative to the dataset's folder if it lies inside it (the folder can then be
+    moved), absolute otherwise. ``probe`` describes how its sources were masked (``mmt.data.masking``), if they
     were.
     """
 
@@ -66,21 +66,21 @@ def write_dataset(
 ) -> DatasetInfo:
     """Writes a prepared dataset beside ``folder``, then renames it into place.
 
-    A write that is killed leaves the old dataset or the new one readable, never a mixture. Images that lie
-    inside ``folder`` already are kept, all of them, whether a row names them or not.
+    A write that is killed leaves the old dataset or the new one readable, never a mixture. Images that are already
+    inside ``folder`` are kept, whether a row names them or not.
 
     Args:
-        folder: where it goes. An older prepared dataset there is replaced; a folder that holds anything
-            else, except for the image folder that ``info.images`` names, is refused and left as it is.
+        folder: the dataset's. An older prepared dataset there is replaced; a folder with anything else in it,
+            except for the image folder that ``info.images`` names, is refused and left unchanged.
         info: names and languages; its ``splits`` are filled in here.
-        splits: rows of each split, with at least the columns of ``COLUMNS`` and all with the same ones;
-            ``image`` is the image's file name in the image folder, or "" for a sentence that never had one.
-        images_from: for a script that makes its images: the folder where it made them, on the same disk. They
-            become ``FOLDER/{info.images}``, in place of an older dataset's; the folder itself is the caller's.
+        splits: rows of each split, all with the same columns, at least those of ``COLUMNS``; ``image`` is the
+            image's file name in the image folder, or "" for a sentence that never had one.
+        images_from: for a script that creates images: the folder with them, on the same disk. They become
+            ``FOLDER/{info.images}`` and replace an older dataset's; the caller removes the folder itself.
     Returns:
         ``info`` with the counts and checksums of what was written.
     Raises:
-        MMTError: a split is empty, a column is missing, an id stands twice, or the folder cannot be written.
+        MMTError: a split is empty, a column is missing, an id occurs twice, or the folder cannot be written.
     """
     from datasets import Dataset, DatasetDict, disable_progress_bars  # takes a second; read_info needs none of it
 
@@ -88,7 +88,7 @@ def write_dataset(
         raise MMTError(f"{folder}: expected at least one split, got none. Check the input files.")
     for name, rows in splits.items():
         _check_rows(name, rows)
-    folder = Path(os.path.realpath(folder))  # has a name even for "."; a link is followed, not replaced
+    folder = Path(os.path.realpath(folder))  # "." has a name then, and a link is followed instead of replaced
     inside = bool(info.images) and not os.path.isabs(info.images)
     if inside and (Path(info.images).name != info.images or info.images in {*splits, *_OWN_FILES, ".."}):
         raise MMTError(
@@ -120,7 +120,7 @@ def write_dataset(
                 (beside / _INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
                 images = images_from or folder / info.images
                 if inside and (images_from or images.is_dir()):
-                    # Links stay links, which may lead nowhere or in a circle.
+                    # Links stay links; they may be broken or circular.
                     shutil.copytree(images, beside / info.images, symlinks=True, copy_function=_link)
     except OSError as error:
         raise unwritable(folder, error) from None
@@ -128,7 +128,7 @@ def write_dataset(
 
 
 def read_info(folder: Path) -> DatasetInfo:
-    """Reads ``dataset.json``. Raises MMTError where ``folder`` is no prepared dataset."""
+    """Reads ``dataset.json``. Raises MMTError if ``folder`` is not a prepared dataset."""
     path = _readable(folder) / _INFO_FILE
     try:
         raw = parse_json(path.read_text(encoding="utf-8"))
@@ -146,7 +146,7 @@ def read_info(folder: Path) -> DatasetInfo:
 
 
 def _checked(info: DatasetInfo) -> DatasetInfo:
-    """``info``, if its values are of their kinds. Raises ValueError for one that is not, or would be a path."""
+    """``info``, if its values have the right types. Raises ValueError otherwise, or if a name leads elsewhere."""
     texts = (
         info.name,
         info.source_lang,
@@ -173,7 +173,7 @@ def image_folder(folder: Path, info: DatasetInfo | None = None) -> Path:
 
 
 def first_test_split(folder: Path) -> str:
-    """The first split whose name begins with ``test``. Raises MMTError where there is none."""
+    """The first split whose name begins with ``test``. Raises MMTError if there is none."""
     splits = read_info(folder).splits
     found = next((name for name in splits if name.startswith("test")), None)
     if found is None:
@@ -184,10 +184,10 @@ def first_test_split(folder: Path) -> str:
 
 
 def open_split(folder: Path, split: str) -> Dataset:
-    """Memory-maps one split, whose rows nobody has looked at: see ``read_rows``, ``read_split``.
+    """Memory-maps one split, whose rows are not checked yet: see ``read_rows``, ``read_split``.
 
     Raises:
-        MMTError: no such split (the nearest is named), or not one as it was written.
+        MMTError: no such split (the message names the nearest), or it is damaged.
     """
     from datasets import Dataset, load_from_disk  # as above
     from datasets.features.features import require_decoding
@@ -214,11 +214,11 @@ def read_rows(rows: Dataset, columns: Sequence[str], first: int, end: int) -> di
     """The rows from ``first`` to before ``end`` of what ``open_split`` returned.
 
     Raises:
-        MMTError: they are damaged, as far as Arrow can tell, or a value is missing or of another kind.
+        MMTError: they are damaged, as far as Arrow can tell, or a value is missing or of the wrong type.
     """
     with _damage(Path(rows.cache_files[0]["filename"]).parent if rows.cache_files else Path()):
         part = rows.data.table.slice(first, end - first).select(list(columns))
-        part.validate(full=True)  # what is read from it without looking may end the process
+        part.validate(full=True)  # reading damaged data without this check may crash the process
         found: dict[str, list[Any]] = part.to_pydict()
         for name, values in found.items():
             wanted = bool if name == "has_image" else str
@@ -229,16 +229,16 @@ def read_rows(rows: Dataset, columns: Sequence[str], first: int, end: int) -> di
 
 
 def read_split(folder: Path, split: str) -> Dataset:
-    """Memory-maps one split, once its rows are known to be those that were written (0.13 s for 29,000).
+    """Memory-maps one split after checking its rows against their checksum (0.13 s for 29,000).
 
     Raises:
-        MMTError: no such split (the nearest is named), or rows of another checksum.
+        MMTError: no such split (the message names the nearest), or another checksum.
     """
     found = open_split(folder, split)
     with _damage(_readable(folder) / split):
         found.data.table.validate(full=True)
         if _count(found) != read_info(folder).splits[split]:
-            raise ValueError(f"its rows are not those that {_INFO_FILE} counts, or their checksum is another")
+            raise ValueError(f"its rows are not those that {_INFO_FILE} counts, or their checksum differs")
     return found
 
 
@@ -248,7 +248,7 @@ def _damage(path: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise unreadable(error) from None
-    except Exception as error:  # datasets trusts its own files, and fails in many ways
+    except Exception as error:  # the library trusts its own files, and fails in many ways
         reason = str(error).strip().partition("\n")[0]
         raise MMTError(f"{path}: damaged ({type(error).__name__}: {reason}). Prepare the data again.") from None
 
@@ -264,7 +264,7 @@ def print_splits(info: DatasetInfo) -> None:
 
 
 def _count(table: Dataset) -> SplitInfo:
-    """Counts and sums up the rows as they are stored."""
+    """Counts the rows as they are stored, and computes their checksum."""
     digest, num, found = hashlib.sha256(), 0, 0
     for batch in table.data.table.to_batches():
         for row in batch.to_pylist():
@@ -281,17 +281,17 @@ def _check_rows(split: str, rows: Sequence[Mapping[str, Any]]) -> None:
         missing = [column for column in (*COLUMNS, *rows[0]) if column not in row]
         extra = [column for column in row if column not in rows[0]]
         if missing or extra:
-            said = f"no column '{missing[0]}'" if missing else f"a column '{extra[0]}' that row 1 has not"
-            raise MMTError(f"split '{split}' row {number}: {said}. Every row needs the same columns.")
+            problem = f"no column '{missing[0]}'" if missing else f"a column '{extra[0]}' that row 1 has not"
+            raise MMTError(f"split '{split}' row {number}: {problem}. Every row needs the same columns.")
         first = seen.setdefault(row["id"], number)
         if first != number:
             raise MMTError(
-                f"split '{split}': the id '{row['id']}' stands in rows {first} and {number}. Ids must be unique."
+                f"split '{split}': the id '{row['id']}' occurs in rows {first} and {number}. Ids must be unique."
             )
 
 
 def _readable(folder: Path) -> Path:
-    """``folder``, or what it held before a write that was killed between its two renames."""
+    """``folder``, or the old folder if a write was killed between its two renames."""
     if folder.exists():
         return folder
     old = replaced(Path(os.path.realpath(folder)))
@@ -299,7 +299,7 @@ def _readable(folder: Path) -> Path:
 
 
 def _link(source: str, target: str) -> None:
-    """Copies a file by a hard link where the file system has them: the images are then never twice on disk."""
+    """Copies a file as a hard link if the file system supports that, so that images take disk space only once."""
     try:
         os.link(source, target)
     except OSError:
@@ -307,7 +307,7 @@ def _link(source: str, target: str) -> None:
 
 
 def _foreign(folder: Path, images: str) -> str:
-    """Names something in ``folder`` that this module did not put there, or returns an empty string."""
+    """The name of a file in ``folder`` that this module did not write, or an empty string."""
     if not folder.exists():
         return ""
     if not folder.is_dir():

@@ -1,11 +1,12 @@
-"""Which lines are unlike the training text of a model: their translation may have nothing to do with them.
+"""Out-of-domain detection: lines unlike a model's training text, whose translations may be unrelated to them.
 
-A model folder knows how often each piece of the vocabulary occurs on the source side of the training text. A line
+A model folder stores how often each piece of the vocabulary occurs on the source side of the training text. A line
 is out of domain if more than half of its pieces are bytes, unknown, or missing in that text; or if it carries more
-bits a character, by the frequencies of the pieces, than all but a few training lines. The second catches words
-that are spelled in letters, each of which is frequent ("Stainless steel" with a vocabulary of 1,000 pieces): they
-take more pieces for as many characters. A few bits are granted to every line, which matters to short ones: a word
-may be rare. ``python -m eval.out_of_domain`` measures how often it is right.
+bits per character, by the frequencies of the pieces, than all but a few training lines. The second rule catches
+words that are spelled in single letters, each of which is frequent ("Stainless steel" with a vocabulary of 1,000
+pieces): they take more pieces for the same number of characters. Every line is allowed a few extra bits, which
+matters for short
+ones: a word may be rare. ``python -m eval.out_of_domain`` measures the accuracy.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ PIECES = "pieces.json"
 """The file in a model folder."""
 
 LEVEL = 99.6
-"""Percentile of the training lines' bits a character above which a line is out of domain; by measurement."""
+"""Percentile of the training lines' bits per character above which a line is out of domain; by measurement."""
 
 _GRANTED = 6.0
-"""Bits, about what a rare piece of the training text carries more than a usual one; by measurement, as LEVEL."""
+"""Bits that a rare piece of the training text carries more than a usual one; by measurement, as LEVEL."""
 
 _SAMPLE = 1 << 17  # lines that are enough for a percentile
 
 
 @dataclass(frozen=True)
 class TrainingPieces:
-    """The source side of a training text: ``counts`` (V,) of each piece, and the ``most_bits`` a character."""
+    """The source side of a training text: ``counts`` (V,) of each piece, and ``most_bits`` per character."""
 
     counts: NDArray[np.int64]
     most_bits: float
@@ -48,7 +49,7 @@ class TrainingPieces:
     def of(cls, lines: Iterable[Sequence[int]], tokenizer: Tokenizer) -> TrainingPieces:
         """Counts the pieces of the training text's encoded source lines.
 
-        For the percentile each line is left out of the counts by which it is judged, as a new line is in none.
+        For the percentile, each line is scored by counts without itself, as a new line would be.
         """
         vocab_size = tokenizer.vocab_size
         counts = np.zeros(vocab_size, np.int64)
@@ -69,7 +70,7 @@ class TrainingPieces:
         return cls(counts, float(np.percentile(bits, LEVEL)) if bits else 0.0)
 
     def is_unlike(self, line: NDArray[np.int64], characters: NDArray[np.int64]) -> bool:
-        """Whether the line carries too many bits a character; ``characters`` (V,) of the pieces."""
+        """Whether the line carries too many bits per character; ``characters`` (V,) of the pieces."""
         bits = _bits(self.counts[line], int(self.counts.sum()), len(self.counts)).sum()
         return _a_character(bits, int(characters[line].sum())) > self.most_bits
 
@@ -80,7 +81,7 @@ class TrainingPieces:
 
 
 def read_pieces(folder: Path, vocab_size: int) -> TrainingPieces | None:
-    """Reads a model folder's file; None where there is none, as in those of earlier versions.
+    """Reads a model folder's file; None if it is missing, as in folders of earlier versions.
 
     Raises:
         MMTError: it is damaged.
@@ -103,9 +104,9 @@ def read_pieces(folder: Path, vocab_size: int) -> TrainingPieces | None:
 
 
 def is_out_of_domain(tokenizer: Tokenizer, ids: Sequence[int]) -> bool:
-    """Whether an encoded source line is out of domain for the model whose tokenizer this is; a blank line is not.
+    """Whether an encoded source line is out of domain for the model with this tokenizer; a blank line is not.
 
-    Without ``tokenizer.training`` bytes and unknown pieces alone tell.
+    Without ``tokenizer.training``, only bytes and unknown pieces count.
     """
     if not ids:
         return False
@@ -123,6 +124,6 @@ def _a_character(bits: float, characters: int) -> float:
 
 
 def _bits(counts: NDArray[np.int64], total: int, vocab_size: int) -> NDArray[np.float64]:
-    """Information of a piece that occurs so often, half an occurrence added to each (Krichevsky & Trofimov)."""
+    """Information of a piece with that count, plus half an occurrence for each (Krichevsky & Trofimov)."""
     bits: NDArray[np.float64] = -np.log2((counts + 0.5) / (total + 0.5 * vocab_size))
     return bits

@@ -1,21 +1,21 @@
-"""FeatureStore: image features by image id, memory-mapped, with who made them and how.
+"""FeatureStore: image features by image id, memory-mapped, with the backbone that made them.
 
 A store is a folder of three files, none of them a pickle:
 
-- ``meta.json``: the signature, the number type, how many rows there are, and which images were left out and
-  why. It is written last and replaced in one step, so a folder without it is not a store yet.
-- ``ids.txt``: one image id a line, in row order.
+- ``meta.json``: the signature, the number type, the number of rows, and which images were left out and why. It is
+  written last and replaced atomically, so a folder without it is not a store yet.
+- ``ids.txt``: one image id per line, in row order.
 - ``features.bin``: the rows, (num_images, R, D) row-major, little-endian float16 or float32.
 
-``meta.json`` has the SHA-256 of the ids and of the rows that count. The ids' is looked at whenever a store is
-opened: ids in another order would give each image another's features. The rows' takes reading them all, and so
-``mmt features --check`` alone does that.
+``meta.json`` has the SHA-256 of the ids and of the finished rows. Opening a store checks the ids': ids in another
+order would give images each other's features. Checking the rows means reading them all, so only
+``mmt features --check`` does it.
 
-While rows are being added there is also ``journal.jsonl``: one line a batch, written after the batch's rows.
-After a kill, the rows that the journal vouches for are kept and anything behind them is cut off. Adding to a
-finished store leaves it readable as it was: readers see the new rows once ``meta.json`` is replaced.
+While rows are being added there is also ``journal.jsonl``: one line per batch, written after the batch's rows.
+After a kill, the rows listed in the journal are kept and anything after them is cut off. Adding to a finished
+store leaves it readable as it was: readers see the new rows once ``meta.json`` is replaced.
 
-This module needs NumPy only, so that light commands start fast. ``mmt.features.images`` makes the features,
+This module needs only NumPy, so that light commands start fast. ``mmt.features.extract`` computes features,
 ``mmt.features.writer`` writes them.
 """
 
@@ -44,14 +44,14 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class FeatureSignature:
-    """Who made the features, and how. Features with unequal signatures must not be mixed.
+    """Which backbone made the features, and how. Features with different signatures must not be mixed.
 
     Attributes:
         backbone: the name that ``mmt.features.load.load_backbone`` takes, e.g. ``efficientnet_lite0``.
-        layer: ``pool`` (one vector an image) or ``grid`` (one vector a region).
-        transform: what happened to the pixels, e.g. ``resize256-crop224-bicubic-mean...-std...``.
-        weights: SHA-256 (hex) over the names, types, shapes and bytes of the backbone's tensors, so that the
-            same weights have the same sum in whatever file they came.
+        layer: ``pool`` (one vector per image) or ``grid`` (one vector per region).
+        transform: the transform of the pixels, e.g. ``resize256-crop224-bicubic-mean...-std...``.
+        weights: SHA-256 (hex) of the names, types, shapes and bytes of the backbone's tensors, so that equal
+            weights have equal checksums, whatever file they come from.
         num_regions: R, 1 for ``pool``.
         dim: D, the width of one vector.
     """
@@ -71,7 +71,7 @@ class FeatureSignature:
 
     @property
     def sets(self) -> tuple[FeatureSignature, ...]:
-        """The sets of features that stand side by side; there is one, unless several were joined."""
+        """The joined sets of features; a single one unless several were joined."""
         return (self,)
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class FeatureSignature:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> FeatureSignature:
-        """Reads ``to_dict``'s values back. Raises MMTError where a field is missing, unknown or mistyped."""
+        """Reads ``to_dict``'s values. Raises MMTError if a field is missing, unknown or of the wrong type."""
         expected = {field.name: (int if field.name in ("num_regions", "dim") else str) for field in fields(cls)}
         wrong = set(raw) ^ set(expected) or {k for k, t in expected.items() if type(raw[k]) is not t}
         if wrong:
@@ -91,10 +91,10 @@ class FeatureSignature:
         return cls(**raw)
 
     def differences(self, other: FeatureSignature) -> list[str]:
-        """Names the fields in which ``other`` differs.
+        """The names of the fields in which ``other`` differs.
 
-        A CLIP folder counts by its last name, since the same folder may lie elsewhere; its content is in
-        ``weights``.
+        CLIP folders are compared by their last name, since the same folder may have moved; ``weights`` compares
+        their content.
         """
         names = [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
         if all(s.backbone.startswith("clip:") for s in (self, other)) and "backbone" in names:
@@ -104,7 +104,7 @@ class FeatureSignature:
         return names
 
     def check(self, other: FeatureSignature, where: str) -> None:
-        """Accepts ``other`` where this signature is required.
+        """Checks that ``other`` equals this signature, which is required.
 
         Args:
             other: the signature of the features at hand.
@@ -132,7 +132,7 @@ class FeatureSignature:
 
 
 class FeatureStore:
-    """Features of images by id, memory-mapped: opening costs no memory for the rows."""
+    """Features of images by id, memory-mapped: opening a store loads no rows into memory."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class FeatureStore:
         """Memory-maps the store in ``folder``.
 
         Raises:
-            MMTError: there is none, it is half-written, or its files do not fit together.
+            MMTError: there is none, it is incomplete, or its files do not match.
         """
         meta = read_meta(folder)
         if meta is None:
@@ -185,15 +185,15 @@ class FeatureStore:
         return cls(folder, signature, dtype, ids, rows, left_out, sums.get(ROWS))
 
     def verify(self) -> None:
-        """Reads all rows, and raises MMTError where they are not those that were written."""
+        """Reads all rows, and raises MMTError if their checksum differs."""
         if self._rows_checksum is None:
             raise MMTError(
-                f"{self.folder}: has no checksum of its rows, as an earlier version of mmt made it. Run mmt "
+                f"{self.folder}: has no checksum of its rows: an earlier version of mmt made it. Run mmt "
                 "features again with a new --out."
             )
         if file_checksum(self.folder / ROWS, self._rows.nbytes) != self._rows_checksum:
             raise MMTError(
-                f"{self.folder / ROWS}: damaged, its checksum is another than {META} says. Remove the folder "
+                f"{self.folder / ROWS}: damaged, its checksum differs from the one in {META}. Remove the folder "
                 "and run mmt features again."
             )
 
@@ -204,18 +204,18 @@ class FeatureStore:
         return image_id in self._row_of
 
     def hint(self, image_id: str) -> str:
-        """`` (there is 'x')`` for the id nearest to one that is missing, or an empty string."""
+        """`` (there is 'x')`` for the existing id nearest to a missing one, or an empty string."""
         return Names(self.ids).hint(image_id)
 
     def get(self, image_ids: Sequence[str]) -> NDArray[np.float32]:
         """Reads features by id.
 
         Args:
-            image_ids: N ids; one may stand several times.
+            image_ids: N ids; an id may occur several times.
         Returns:
             (N, R, D) float32 whatever the stored type, in ``image_ids``'s order; a copy, yours to change.
         Raises:
-            MMTError: naming the first id that has no features.
+            MMTError: an id has no features; the message names the first.
         """
         try:
             rows = [self._row_of[image_id] for image_id in image_ids]
@@ -228,8 +228,8 @@ class FeatureStore:
                 f"no features for image '{image_id}' in {self.folder} ({len(self):,} ids){why}. "
                 "Run mmt features, or set images.missing: skip."
             ) from None
-        found: NDArray[np.float32] = self._rows[rows].astype(np.float32)
-        return found
+        features: NDArray[np.float32] = self._rows[rows].astype(np.float32)
+        return features
 
 
 def ids_checksum(ids: Sequence[str]) -> str:
@@ -238,7 +238,7 @@ def ids_checksum(ids: Sequence[str]) -> str:
 
 
 def read_meta(folder: Path) -> tuple[FeatureSignature, DType, int, dict[str, str], dict[str, str]] | None:
-    """Signature, number type, number of rows, left-out images, checksums; None where there is no ``meta.json``."""
+    """Signature, number type, number of rows, left-out images, checksums; None without ``meta.json``."""
     path = folder / META
     try:
         raw = parse_json(path.read_text(encoding="utf-8"))
@@ -255,7 +255,7 @@ def read_meta(folder: Path) -> tuple[FeatureSignature, DType, int, dict[str, str
         sums = raw.get("sha256", {})  # earlier versions wrote none
         for table in (left_out, sums):
             if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-                raise TypeError(f"{table} is no table of texts")
+                raise TypeError(f"{table} is not a table of strings")
         return signature, raw["dtype"], num_images, left_out, sums
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -268,7 +268,7 @@ def read_meta(folder: Path) -> tuple[FeatureSignature, DType, int, dict[str, str
 
 
 def read_ids(folder: Path, num_images: int, sums: Mapping[str, str]) -> list[str]:
-    """The ids that count. Raises MMTError where they are others than were written, as far as ``sums`` tells."""
+    """The ids of the finished rows. Raises MMTError if their checksum differs from that in ``sums``."""
     try:
         text = (folder / IDS).read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
@@ -280,7 +280,7 @@ def read_ids(folder: Path, num_images: int, sums: Mapping[str, str]) -> list[str
     ids = text.split("\n")[:-1][:num_images]  # not splitlines: an id may hold any other separator
     if len(ids) == num_images and sums.get(IDS) not in (None, ids_checksum(ids)):
         raise MMTError(
-            f"{folder / IDS}: damaged, its checksum is another than {META} says, so that images could get each "
+            f"{folder / IDS}: damaged, its checksum differs from the one in {META}, so that images could get each "
             "other's features. Remove the folder and run mmt features again."
         )
     return ids
@@ -291,13 +291,13 @@ def read_ids(folder: Path, num_images: int, sums: Mapping[str, str]) -> list[str
 
 @dataclass(frozen=True)
 class JoinedSignature(FeatureSignature):
-    """The signatures of several sets as one; ``num_regions`` is the sum of theirs, ``dim`` the widest one's."""
+    """The signatures of several sets as one; ``num_regions`` is the sum of theirs, ``dim`` the largest."""
 
     parts: tuple[FeatureSignature, ...]
 
     @classmethod
     def of(cls, sets: Sequence[FeatureSignature]) -> FeatureSignature:
-        """One signature for all; that of a single set is its own."""
+        """One signature for all; a single set keeps its own."""
         if len(sets) == 1:
             return sets[0]
         names = {
@@ -319,12 +319,12 @@ class JoinedSignature(FeatureSignature):
 
 
 def signature_from(raw: Mapping[str, Any]) -> FeatureSignature:
-    """Reads ``to_dict``'s values back, of one set or several. Raises as ``FeatureSignature.from_dict``."""
+    """Reads ``to_dict``'s values, of one set or several. Raises like ``FeatureSignature.from_dict``."""
     return JoinedSignature.of([FeatureSignature.from_dict(one) for one in raw.get("sets", [raw])])
 
 
 class JoinedStore(FeatureStore):
-    """Several stores as one: it has the images that all of them have."""
+    """Several stores as one, with the images that all of them have."""
 
     def __init__(self, stores: Sequence[FeatureStore]) -> None:
         """
@@ -338,7 +338,7 @@ class JoinedStore(FeatureStore):
                 "but no image is in all of them. Run mmt features on the same dataset for each."
             )
         left_out = {name: why for store in stores for name, why in store.left_out.items()}
-        folder = Path(" + ".join(str(store.folder) for store in stores))  # as messages name it
+        folder = Path(" + ".join(str(store.folder) for store in stores))  # for messages
         signature = JoinedSignature.of([store.signature for store in stores])
         super().__init__(folder, signature, "float32", ids, np.empty(0), left_out)
         self._stores = list(stores)
@@ -348,7 +348,7 @@ class JoinedStore(FeatureStore):
 
 
 def open_features(folders: Sequence[Path]) -> FeatureStore:
-    """Opens one store, or several as one. Raises MMTError as ``FeatureStore.open`` and ``JoinedStore``."""
+    """Opens one store, or several as one. Raises MMTError like ``FeatureStore.open`` and ``JoinedStore``."""
     if not folders:
         raise MMTError("features: expected a feature store, found an empty list. Name one, or several.")
     stores = [FeatureStore.open(folder) for folder in folders]

@@ -1,4 +1,4 @@
-"""Names of image files: which there are in a folder, links followed, and the nearest to one that is missing."""
+"""Names of image files: listing a folder, and the nearest name to a missing one."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from urllib.parse import unquote
 
 from mmt.io.normalization import normalize
 
-_MOST_LINKS = 8  # that a path may lead through: more go round in circles by different ways
+_MAX_LINKS = 8  # in a path; more mean a circle of links
 _SHOWN = 5
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _NUMBER = re.compile(r"\d{4,}")
-_CANDIDATES = 50  # of one key, that are compared letter by letter
+_CANDIDATES = 50  # per key, that are compared letter by letter
 
 
 def files_below(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """All files below ``folder``, also in its subfolders; links to files and folders are followed.
+    """All files in ``folder`` and its subfolders; links to files and folders are followed.
 
     Returns:
-        The names, with ``/`` between folders, in order; and what was not followed: links that lead nowhere or back
-        to a folder above them, and folders that cannot be read, name -> reason.
+        The names, with ``/`` between folders, in order; and what was skipped, name -> reason: links that lead
+        nowhere or back to a folder above them, and unreadable folders.
     """
     files: list[str] = []
     left_out: dict[str, str] = {}
@@ -38,7 +38,7 @@ def files_below(folder: Path) -> tuple[list[str], dict[str, str]]:
             left_out[prefix.rstrip("/") or str(folder)] = (error.strerror or "cannot be read").lower()
             continue
         place = (found.st_dev, found.st_ino)
-        if place in above or links > _MOST_LINKS:
+        if place in above or links > _MAX_LINKS:
             left_out[prefix.rstrip("/")] = "a link that leads back to a folder above it"
             continue
         for entry in entries:
@@ -53,7 +53,7 @@ def files_below(folder: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def files_in(folder: Path) -> set[str]:
-    """The names of the files in ``folder`` itself; links are followed, one that leads nowhere is no file."""
+    """The names of the files in ``folder`` itself; links are followed, broken ones skipped."""
     with os.scandir(folder) as entries:
         return {
             entry.name
@@ -63,19 +63,19 @@ def files_in(folder: Path) -> set[str]:
 
 
 class Names:
-    """Names that there are, to find those nearest to names that are missing."""
+    """Existing names, to find those nearest to missing names."""
 
     def __init__(self, there: Iterable[str] | Callable[[], Iterable[str]]) -> None:
-        """``there`` may be a function, which is asked when the first name is looked for."""
+        """``there``: the names, or a function that returns them, called for the first search."""
         self._there = there
         self._keys: dict[str, list[str]] | None = None
 
     def nearest(self, name: str) -> str | None:
-        """The name that there is instead of ``name``, or None.
+        """The existing name that is nearest to ``name``, or None.
 
-        Names are alike that differ in nothing but the ending (.jpg, .jpeg, .png), the case, zeros before a number,
-        percent-encoding, invisible characters, the Unicode normal form, and the folders before them; then those
-        that share their longest number, of four digits or more.
+        Names match if they differ only in the suffix (.jpg, .jpeg, .png), case, zeros before a number,
+        percent-encoding, invisible characters, the Unicode normal form, or the folders before them; otherwise if
+        they share their longest number, of four digits or more.
         """
         if self._keys is None:
             self._keys = {}
@@ -93,18 +93,18 @@ class Names:
         found = self.nearest(name)
         if found is None:
             return ""
-        looks_alike = normalize(found) == normalize(name)  # nobody could see the difference
+        looks_alike = normalize(found) == normalize(name)  # the difference is invisible
         return f" (there is '{found}'{', in other characters that look alike' if looks_alike else ''})"
 
     def listed(self, missing: Iterable[str]) -> str:
-        """The first five of ``missing``, each once, with their hints, and how many more there are."""
+        """The first five of ``missing``, each once, with hints, and how many more there are."""
         distinct = list(dict.fromkeys(missing))
         more = f" and {len(distinct) - _SHOWN:,} more" if len(distinct) > _SHOWN else ""
         return ", ".join(f"'{name}'{self.hint(name)}" for name in distinct[:_SHOWN]) + more
 
 
 def names_in(folder: Path, before: str) -> Callable[[], Sequence[str]]:
-    """For ``Names``: the files in ``folder``, each with the path ``before`` it; none if it cannot be read."""
+    """For ``Names``: the files in ``folder``, with the path ``before`` each; none if it is unreadable."""
 
     def there() -> Sequence[str]:
         try:
@@ -116,7 +116,7 @@ def names_in(folder: Path, before: str) -> Callable[[], Sequence[str]]:
 
 
 def _keys(name: str) -> list[str]:
-    """By what names are alike, the surest first."""
+    """Keys by which names are compared, the most reliable first."""
     plain = normalize(unquote(name, errors="replace")).casefold()
     last = PurePosixPath(plain.replace("\\", "/")).name
     stem = last[: last.rindex(".")] if re.search(r"[^.]\.[a-z0-9]{1,5}$", last) else last

@@ -1,4 +1,4 @@
-"""What is to be translated: lines of files, standard input or a prepared dataset, and the images they name."""
+"""Input to translate: lines of files, standard input or a prepared dataset, and the images they name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Format = Kind
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A sentence to translate; ``image`` is as the input names it, None for none; ``number`` is from 1."""
+    """A sentence to translate; ``image`` is its name in the input, None for none; ``number`` counts from 1."""
 
     number: int
     source: str
@@ -33,7 +33,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Images:
-    """Where images come from: a list with one a line, a folder, feature stores (one a set), or a sensible two."""
+    """Where images come from: a list with one per line, a folder, or feature stores (one per set).
+
+    A list goes with a folder or with stores.
+    """
 
     list_file: Path | None = None
     folder: Path | None = None
@@ -41,20 +44,20 @@ class Images:
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> Images:
-        """Sorts out what each path is. Raises MMTError for a missing one and for two of a kind."""
+        """Detects what each path is. Raises MMTError for a missing one and for two of the same kind."""
         found: dict[str, Path] = {}
         stores: list[Path] = []
         for path in paths:
             if not path.exists():
                 raise MMTError(f"--images {path}: no such file or folder.")
             kind = "list_file" if path.is_file() else "store" if (path / "meta.json").is_file() else "folder"
-            said: Path | None = found.get(kind)
+            other: Path | None = found.get(kind)
             if kind == "store":
-                said = found.get("folder")
+                other = found.get("folder")
             elif kind == "folder" and stores:
-                said = stores[0]
-            if said is not None:
-                raise MMTError(f"--images {path}: {said} says where images are already.")
+                other = stores[0]
+            if other is not None:
+                raise MMTError(f"--images {path}: {other} says where images are already.")
             if kind == "store":
                 stores.append(path)
                 continue
@@ -63,13 +66,13 @@ class Images:
 
 
 class Arriving:
-    """Standard input, a terminal or a pipe, of which what is there can be answered before more is written."""
+    """Standard input from a terminal or a pipe: lines can be answered before more of them are written."""
 
-    _MOMENT = 0.05  # seconds: a program that writes line after line makes shorter pauses
+    _MOMENT = 0.05  # seconds; a program that writes line after line makes shorter pauses
 
     @classmethod
     def open(cls) -> Arriving | None:
-        """None where standard input is a file, or nothing that waits could be waited for."""
+        """None if standard input is a file, or not something to wait for."""
         try:
             descriptor = sys.stdin.fileno()
         except (AttributeError, OSError, ValueError):  # closed, or replaced by something in memory
@@ -82,7 +85,7 @@ class Arriving:
         self._poll.register(descriptor, select.POLLIN)
 
     def readline(self, size: int, /) -> bytes:
-        """The next line with its end, or ``size`` bytes of it; nothing at the end."""
+        """The next line with its line feed, or ``size`` bytes of it; empty at the end."""
         end, searched = -1, 0
         while (end := self._held.find(b"\n", searched)) < 0 and len(self._held) < size and not self._ended:
             searched = len(self._held)
@@ -93,7 +96,7 @@ class Arriving:
         return line
 
     def waits(self) -> bool:
-        """Whether no whole line is there, nor comes within a moment."""
+        """Whether no complete line is there, and none arrives within a moment."""
         while b"\n" not in self._held and not self._ended:
             if not self._poll.poll(1000 * self._MOMENT):
                 return True
@@ -109,25 +112,25 @@ class Arriving:
 def read_input(
     path: Path | None, kind: Format | None, images: Images, arriving: Arriving | None = None
 ) -> Iterator[Line]:
-    """Reads sentences, and the images that go with them.
+    """Reads sentences and their images.
 
     ====== ====================================================================================
-    text   one sentence a line; images, if any, one a line in ``images.list_file``
+    text   one sentence per line; images, if any, one per line in ``images.list_file``
     tsv    source <TAB> image; the second column may be empty or missing; or with a header
     csv    with a header, a first line that names the columns
     jsonl  ``{"source": "...", "image": "..."}``; the image may be null or missing
     ====== ====================================================================================
 
-    Of columns with names, and of JSON, the sentence is the first of ``mmt.io.formats.SOURCES``, the image the
-    first of ``IMAGES``; others are left alone. Each may be packed by gzip.
+    With named columns, and in JSON, the sentence is the first of ``mmt.io.formats.SOURCES``, the image the first
+    of ``IMAGES``; others are ignored. Each file may be compressed with gzip.
 
     Args:
         path: the file, None for standard input.
-        kind: None goes by the file's ending.
-        arriving: reads standard input in the place of Python's own.
+        kind: None uses the file's suffix.
+        arriving: reads standard input instead of Python's own stream.
     Raises:
-        MMTError: unreadable, not UTF-8 (with the line), of another kind than it is read as, a line of another
-            shape, or an image list of another length.
+        MMTError: the file is unreadable, not UTF-8 (with the line), or of another format than expected; a line has
+            another shape; or the image list has another length.
     """
     name = "standard input" if path is None else str(path)
     by_name = kind is None
@@ -171,7 +174,7 @@ def read_input(
 
 
 def _table(lines: Iterator[str], kind: Kind, name: str, images: Images) -> Iterator[Line]:
-    """The rows of a table; their numbers are from 1 without the header."""
+    """The rows of a table, numbered from 1 without the header."""
     header, rows = table_rows(lines, kind, name)
     source, image = _places(header, name, images) if header is not None else (0, 1)
     for number, cells in enumerate(rows, 1):
@@ -189,7 +192,7 @@ def _name(image: str) -> str | None:
 
 
 def _places(header: Header, name: str, images: Images) -> tuple[int, int | None]:
-    """Which columns hold the sentences and the images."""
+    """The columns with the sentences and the images."""
     source, image = header.find(SOURCES), header.find(IMAGES)
     columns = ", ".join(header.columns)
     if source is None:
@@ -227,17 +230,16 @@ def _decoded(path: Path | None, name: str, arriving: Arriving | None = None) -> 
 
 
 def read_texts(path: Path, names: Sequence[str]) -> list[str]:
-    """The texts of a file, one a line, or a column of a table or of JSON lines, as ``mmt translate`` writes them.
+    """The texts of a file: one per line, or a column of a table or of JSON lines, as ``mmt translate`` writes.
 
     Args:
-        path: by its name text, .tsv, .csv or .jsonl, each packed by gzip or not.
-        names: what the column may be called; the first that is there is taken.
+        path: text, .tsv, .csv or .jsonl by its name, each compressed with gzip or not.
+        names: possible names of the column; the first that exists is used.
     Returns:
-        Without the white space around them; blank ones stay, as "".
+        The texts without surrounding white space; blank ones are kept, as "".
     Raises:
-        MMTError: as ``mmt.io.text_files.read_lines``; a table or JSON lines without such a column, or of another
-        kind than
-            its name says.
+        MMTError: as ``mmt.io.text_files.read_lines``; or a table or JSON lines without such a column, or of
+            another format than the name says.
     """
     kind = kind_of(path)
     if kind == "text":
@@ -282,23 +284,23 @@ def _json_text(number: int, line: str, path: Path, names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Input:
-    """What is to be translated: lines, how many (None if unknown), and where their images are."""
+    """Input to translate: lines, how many (None if unknown), and where their images are."""
 
     lines: Iterator[Line]
     total: int | None
     images: Images
     base: Path
-    """The folder to which relative image paths refer where ``images`` names none."""
+    """The folder to which relative image paths refer if ``images`` names none."""
     typed: bool = False
-    """Somebody types the lines, and wants each one's translation before the next."""
+    """A person types the lines, and expects each translation before the next line."""
     images_left: int = 0
-    """Sentences whose images a text-only model leaves aside."""
+    """Sentences whose images a text-only model ignores."""
     waits: Callable[[], bool] | None = None
-    """Whether the next line is still to be written, by somebody who may wait for an answer; None for files."""
+    """Whether the next line has not arrived yet: its writer may be waiting for an answer. None for files."""
 
     @property
     def note(self) -> str:
-        """What is to be said of the images that are not used; nothing where there are none."""
+        """A message about images that are not used; empty if there are none."""
         left = self.images_left
         return f"; the model is text-only: {counted(left, 'image')} of the data not used" if left else ""
 
@@ -320,7 +322,7 @@ def open_file(path: Path | None, kind: Format | None, images: Images) -> Input:
 
 
 def open_data(folder: Path, split: str, images: Images, *, with_images: bool) -> Input:
-    """One split of a prepared dataset; ``with_images=False`` (a text-only model) leaves its images alone."""
+    """One split of a prepared dataset; ``with_images=False`` (a text-only model) ignores its images."""
     if images.list_file is not None:
         raise MMTError(f"--images {images.list_file}: {folder} names its images itself. Leave the list out.")
     rows = read_split(folder, split)

@@ -1,4 +1,4 @@
-"""The labels and scores that a prepared dataset gives its sentences, as training and validation want them."""
+"""Labels and scores of the sentences of a prepared dataset, for training and validation."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mmt.io.normalization import normalize
 
 
 def label_names(folder: Path, split: str, column: str, at_most: int | None) -> list[str]:
-    """The labels of a split, the most frequent first, equally frequent ones in the alphabet's order.
+    """The labels of a split, the most frequent first, equally frequent ones in alphabetical order.
 
     Args:
-        column: where they stand; sentences with an empty one have no label.
-        at_most: leaves the rarer ones out; None keeps all.
+        column: the column with the labels; an empty one means no label.
+        at_most: how many of the most frequent labels to keep; None keeps all.
     Raises:
-        MMTError: no such column, or fewer than two labels in it.
+        MMTError: no such column, or it has fewer than two labels.
     """
     counts = Counter(label for label in read_labels(folder, split, column) if label)
     if len(counts) < 2:
@@ -43,14 +43,14 @@ def with_labels(
     rare_ones_left_out: bool,
     score: str | None,
 ) -> list[Example]:
-    """The split's examples, in its order, with their labels and scores.
+    """The split's examples, in order, with their labels and scores.
 
     Args:
-        label, score: the columns where they stand; None for none.
-        names: the labels that the model knows; an example's is its place among them.
-        rare_ones_left_out: whether ``names`` is a selection, so that others are to be met with.
+        label, score: the columns with them; None for none.
+        names: the labels that the model knows; an example's class is the index of its label.
+        rare_ones_left_out: whether ``names`` is a selection, so that other labels are expected.
     Raises:
-        MMTError: no such column, a label that is not among ``names``, or a score that is no number.
+        MMTError: no such column, a label that is not in ``names``, or a score that is not a number.
     """
     numbers = {normalize(name): number for number, name in enumerate(names)}
     kinds: dict[str, type[str] | type[float]] = {} if label is None else {label: str}

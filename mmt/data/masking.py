@@ -26,22 +26,22 @@ COLOURS = (
 CHARACTERS = ("man", "woman", "boy", "girl", "people", "men")
 
 SYMBOLS = {"colour": "[MASK_C]", "character": "[MASK_P]", "noun": "[MASK_N]", "progressive": "[MASK]"}
-"""What stands in the place of a masked word, by the kind of probe."""
+"""The symbol that replaces a masked word, by the kind of probe."""
 
-# A word (group 1) and what hyphens and apostrophes join to it: in "a red-haired girl" no colour is masked. The 's
-# of a genitive is not part of it: "the man's hat" names a man.
+# A word (group 1) with all that hyphens and apostrophes join to it: in "a red-haired girl" no colour is masked.
+# The genitive 's is not part of the word: "the man's hat" names a man.
 _WORD = re.compile(r"(\w+(?:[-\u2010\u2011'’]\w+)*?)(?:['’][sS])?(?![-\u2010\u2011'’]?\w)")
 
 SCORED = {"colour": COLOURS, "character": CHARACTERS}
-"""The kinds of probe whose words have known translations; of the others BLEU must tell."""
+"""The kinds of probe whose words have known translations; the others are scored by BLEU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Which words are masked.
+    """A rule that selects the words to mask.
 
     kind: a key of ``SYMBOLS``.
-    k: ``noun``: mask up to k nouns, which ones ``seed`` decides; ``progressive``: keep the first k words.
+    k: ``noun``: mask up to k nouns, selected by ``seed``; ``progressive``: keep the first k words.
     """
 
     kind: str
@@ -68,14 +68,14 @@ class Probe:
         """Masks one source sentence (English).
 
         Args:
-            name: the sentence's id, by which ``seed`` chooses among its nouns.
+            name: the sentence's id, which ``seed`` is combined with to select nouns.
         Returns:
-            The masked sentence, and the masked words as they stood, in order; both ``canonical``.
+            The masked sentence, and the masked words as they were, in order; both ``canonical``.
         """
         sentence = canonical(sentence)
         words = list(_WORD.finditer(sentence))
         chosen = sorted(self._chosen([word[1] for word in words], name))
-        group = 0 if self.kind == "progressive" else 1  # of a sentence cut short no 's is left either
+        group = 0 if self.kind == "progressive" else 1  # a sentence that is cut off also loses the 's
         masked = sentence
         for number in reversed(chosen):
             first, last = words[number].span(group)
@@ -91,12 +91,12 @@ class Probe:
         return [number for number, word in enumerate(words) if word.lower() in SCORED[self.kind]]
 
     def to_dict(self) -> dict[str, Any]:
-        """What a masked dataset says of itself, in ``dataset.json``."""
+        """The description of a masked dataset, for ``dataset.json``."""
         return {"kind": self.kind, "symbol": self.symbol, "k": self.k, "seed": self.seed}
 
 
 def read_probe(raw: Mapping[str, Any], name: str) -> Probe:
-    """The probe of a masked dataset, from what its ``dataset.json`` says (``DatasetInfo.probe``).
+    """The probe of a masked dataset, from its ``dataset.json`` (``DatasetInfo.probe``).
 
     Raises:
         MMTError: the dataset called ``name`` is not masked.
@@ -111,14 +111,15 @@ def read_probe(raw: Mapping[str, Any], name: str) -> Probe:
 def check_masked_alike(
     tokenizer: Tokenizer, training: Mapping[str, Any], probe: Probe, model_name: object
 ) -> None:
-    """Raises MMTError unless a model was trained on data masked as the data that it is now to be judged on.
+    """Raises MMTError unless a model was trained on data masked like the data of its evaluation.
 
     Args:
         tokenizer: the model's; one trained on masked text keeps the probe's symbol whole.
-        training: of the model's card, whose ``probe`` is the training data's, and that of data learnt ``beside``.
+        training: from the model's card; its ``probe`` is the training data's, and ``beside`` has those of other
+            data.
     """
     pieces = tokenizer.encode(probe.symbol)
-    if tokenizer.decode(pieces[-1:]) != probe.symbol:  # before it there is at most the sign of a word's start
+    if tokenizer.decode(pieces[-1:]) != probe.symbol:  # at most the mark of a word's start stands before it
         raise MMTError(
             f"{model_name}: expected a model trained on data masked with {probe.symbol} (probe '{probe.kind}'), "
             f"found one whose tokenizer breaks that into {len(pieces)} pieces. Train one on such data."

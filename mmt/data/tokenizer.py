@@ -1,4 +1,4 @@
-"""Text to ids and back: SentencePiece, trained per dataset."""
+"""The tokenizer: text to ids and back, by SentencePiece, trained per dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MASK = re.compile(r"\[MASK(?:_[A-Z]+)?\]")
-"""What stands for a word that a probe took out (``mmt.data.masking``)."""
+"""The symbol of a word that a probe masked (``mmt.data.masking``)."""
 
 
 def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: Sequence[str] = ()) -> None:
@@ -32,12 +32,12 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
 
     Args:
         lines: source and target sentences of the training split.
-        vocab_size: pieces, with 4 control symbols and 256 bytes among them.
-        path: where the model goes; written beside and renamed.
-        symbols: what is kept whole wherever it stands, such as a probe's mask.
+        vocab_size: number of pieces, including 4 control symbols and 256 bytes.
+        path: of the model to write, atomically.
+        symbols: strings that are always one piece, such as a probe's mask.
     Raises:
-        MMTError: the text is too small for ``vocab_size`` pieces, or has more characters; the nearest
-            possible number is named.
+        MMTError: the text is too small for ``vocab_size`` pieces, or has more characters; the message gives the
+            nearest possible number.
     """
     model = io.BytesIO()
     try:
@@ -48,7 +48,7 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
             model_type="bpe",
             character_coverage=1.0,
             byte_fallback=True,
-            normalization_rule_name="identity",  # ours is normalize() above, at training and use alike
+            normalization_rule_name="identity",  # normalize() is ours, in training and in use
             remove_extra_whitespaces=False,
             max_sentence_length=1 << 20,
             pad_id=PAD,
@@ -65,7 +65,7 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
 
 
 def _why(reason: str) -> str:
-    """What SentencePiece's ``reason`` for training no model means, and the remedy."""
+    """Explains SentencePiece's ``reason`` for a failed training, with the remedy."""
     if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):
         return (
             f"are too few: the characters of the training text, the 256 bytes and the control symbols are "
@@ -82,20 +82,20 @@ def _why(reason: str) -> str:
 
 
 def _refuse_charsmap(data: bytes) -> None:
-    """Raises ValueError for a model with a table of normalisation, which ours never have.
+    """Raises ValueError for a model with a normalisation table, which ours never have.
 
-    SentencePiece believes what the table says and reads beyond it: a hostile one ends the process
+    SentencePiece trusts the table and reads beyond its end: a malicious one crashes the process
     (https://github.com/google/sentencepiece/issues/1269).
     """
     for spec, content in _fields(data):
         if spec in (3, 5) and any(
             number == 2 and table for number, table in _fields(content)
         ):  # normaliser, and back
-            raise ValueError("has a table of normalisation")
+            raise ValueError("has a normalisation table")
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each field of a protocol buffer, no content of numbers. Raises ValueError."""
+    """Number and content of each field of a protocol buffer; empty content for integers. Raises ValueError."""
     at = 0
 
     def number() -> int:
@@ -121,18 +121,18 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class Tokenizer:
-    """SentencePiece, ids to text and back.
+    """A SentencePiece model.
 
-    One none of whose pieces has a capital letter, masks aside, as after training on lowercased text or on a script
-    without case, lowercases what it encodes (``lowercases``): its model has never seen the bytes by which it would
+    A tokenizer without capital letters in its pieces (except in masks) lowercases its input (``lowercases``). It
+    was trained on lowercased text or on a script without case, and the model has never seen the bytes that would
     spell a capital.
 
-    ``strange`` (V,) bool: bytes and the unknown piece; ``lengths`` (V,) int: characters of each piece, 1 of a
-    byte; ``training``: how often each piece occurs in its model's training text, None where that is unknown
+    ``strange`` (V,) bool: bytes and the unknown piece; ``lengths`` (V,) int: characters of each piece, 1 for a
+    byte; ``training``: how often each piece occurs in its model's training text, None if unknown
     (``mmt.data.domain``).
 
     Raises:
-        MMTError: ``path`` is missing or holds no SentencePiece model.
+        MMTError: ``path`` is missing or is not a SentencePiece model.
     """
 
     def __init__(self, path: Path) -> None:
@@ -158,7 +158,7 @@ class Tokenizer:
         self.lowercases = all(piece == piece.lower() for piece in pieces if piece not in self._masks)
 
     def encode(self, line: str) -> list[int]:
-        """Ids of the normalised line, without bos or eos; an empty list for an empty line."""
+        """The ids of the normalised line, without bos and eos; an empty list for an empty line."""
         line = normalize(self._lowered(line) if self.lowercases else line)
         return list(self._model.encode(line)) if line else []
 
@@ -167,9 +167,9 @@ class Tokenizer:
         return "".join(part if part in self._masks else part.lower() for part in parts)
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """The text of ``ids``, on one line; control symbols, the unknown piece among them, print nothing.
+        """The text of ``ids``, on one line; control symbols, including the unknown piece, are dropped.
 
-        A line feed, which a model can spell in bytes, is a space: so is every control character.
+        Control characters, such as a line feed spelled in bytes, become spaces.
         """
         plain = ids if isinstance(ids, Sequence) else ids.tolist()
         return _CONTROLS.sub(" ", str(self._model.decode([int(i) for i in plain if i > EOS])))

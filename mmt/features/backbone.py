@@ -36,7 +36,7 @@ Regions = Callable[[Any, Tensor], Tensor]
 class Transform:
     """The transform that a backbone's weights were trained with. Its ``str`` is part of the signature."""
 
-    resize: int  # of the shorter side; 0 squashes to the crop's size
+    resize: int  # to this length of the shorter side; 0 squashes to the crop's size
     crop: int
     interpolation: InterpolationMode
     mean: tuple[float, ...]
@@ -57,24 +57,24 @@ class Transform:
         return (int(found[1] or 0), int(found[2])) if found else None
 
     def pipeline(self) -> v2.Compose:
-        """(3, H, W) uint8 -> (3, crop, crop) uint8."""
+        """The resize and crop: (3, H, W) uint8 -> (3, crop, crop) uint8."""
         size = self.resize or (self.crop, self.crop)
         resize = v2.Resize(size, interpolation=self.interpolation, antialias=True)
         return v2.Compose([resize, v2.CenterCrop(self.crop)])
 
 
 Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 as shares of the upright picture's width and height; (0, 0) is its upper left corner."""
+"""x0, y0, x1, y1 as shares of the upright image's width and height; (0, 0) is its upper left corner."""
 
 
 def region_boxes(signature: FeatureSignature, width: int, height: int) -> list[Box] | None:
-    """
+    """Where the regions of features lie in the image from which they were made.
+
     Args:
-        signature: of the features; its transform says which square of the picture the backbone saw.
-        width, height: of the upright picture, in pixels.
+        signature: of the features; its transform tells which square of the image the backbone saw.
+        width, height: of the upright image, in pixels.
     Returns:
-        R boxes, row by row; None where the transform is not a ``Transform`` or R is no square
-        number.
+        R boxes, row by row; None if the transform is not a ``Transform``, or R is not a square number.
     """
     side = math.isqrt(signature.num_regions)
     if side**2 != signature.num_regions:
@@ -83,28 +83,28 @@ def region_boxes(signature: FeatureSignature, width: int, height: int) -> list[B
 
 
 def boxes_between(edges: Sequence[int], transform: str, width: int, height: int) -> list[Box] | None:
-    """Boxes of a grid over the square that a backbone saw.
+    """Boxes of a grid over the square of the image that a backbone saw.
 
     Args:
-        edges: of the grid's columns, and of its rows: from 0 to the square's side, in any unit.
+        edges: of the grid's columns, and likewise of its rows: from 0 to the square's side, in any unit.
         transform: a feature signature's.
-        width, height: of the upright picture, in pixels.
+        width, height: of the upright image, in pixels.
     Returns:
-        (len(edges) - 1) ** 2 boxes, row by row; None where the transform is not a ``Transform``.
+        (len(edges) - 1) ** 2 boxes, row by row; None if the transform is not a ``Transform``.
     """
     sizes = Transform.sizes(transform)
     if sizes is None:
         return None
     resize, crop = sizes
     if not resize:
-        left, top, wide, high = 0.0, 0.0, 1.0, 1.0  # of the square in the picture
+        left, top, wide, high = 0.0, 0.0, 1.0, 1.0  # the square in the image
     else:
-        # as torchvision's Resize and CenterCrop round
+        # rounded like torchvision's Resize and CenterCrop
         longer = int(resize * max(width, height) / min(width, height))
         new_width, new_height = (resize, longer) if width <= height else (longer, resize)
         left, top = round((new_width - crop) / 2) / new_width, round((new_height - crop) / 2) / new_height
         wide, high = crop / new_width, crop / new_height
-    # cut off at the picture: where the crop is larger, it was padded
+    # clipped to the image: a larger crop was padded
     x, y = (
         np.clip([start + size * edge / edges[-1] for edge in edges], 0.0, 1.0).tolist()
         for start, size in ((left, wide), (top, high))
@@ -137,12 +137,12 @@ class Backbone(nn.Module):
         transform: Transform,
         fold: bool = False,
     ) -> None:
-        """Use ``load_backbone``. ``regions`` maps network and normalised pictures to (N, R, D)."""
+        """Use ``load_backbone``. ``regions`` maps the network and normalised images to (N, R, D)."""
         super().__init__()
         self.notes = Counter()
         self.transform = transform.pipeline()
         self._regions = regions
-        network = network.float()  # before the sum: a file of half precision holds the same numbers
+        network = network.float()  # before the checksum: a file of half precision has the same numbers
         weights = _checksum(network.state_dict())
         if fold:
             fold_batch_norm(network)
@@ -156,7 +156,7 @@ class Backbone(nn.Module):
         self.signature = FeatureSignature(name, layer, str(transform), weights, num_regions, dim)
 
     def train(self, mode: bool = True) -> Backbone:
-        """Stays in evaluation mode: the features must not depend on who holds the backbone."""
+        """Stays in evaluation mode: features must not depend on the module that contains the backbone."""
         return super().train(False)
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -164,17 +164,17 @@ class Backbone(nn.Module):
         floats = images.to(self.get_buffer("mean").device).to(
             torch.float32, memory_format=torch.channels_last, copy=True
         )
-        # Whole rows of pixels at once: three numbers at a time take six times as long.
+        # Whole rows of pixels at once: three numbers at a time are six times as slow.
         mean, std = (self.get_buffer(name).repeat(images.size(3)) for name in ("mean", "std"))
         floats.permute(0, 2, 3, 1).view(len(images), images.size(2), -1).sub_(mean).div_(std)
         return floats
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 3, C, C) normalised float32 -> (N, R, D) float32: the bare network."""
+        """The network alone: (N, 3, C, C) normalised float32 -> (N, R, D) float32."""
         return self._regions(self.network, images).float()
 
     def read(self, source: Path | bytes | Image.Image) -> Tensor:
-        """One file, its bytes, or an opened picture -> what ``stack`` takes, here (3, C, C) uint8.
+        """Decodes and transforms a file, its bytes, or an opened image -> (3, C, C) uint8, for ``stack``.
 
         Raises:
             ImageError: (an MMTError) naming the file, see ``mmt.features.decoding.decode_image``.
@@ -183,14 +183,15 @@ class Backbone(nn.Module):
         return picture
 
     def stack(self, read: Sequence[Tensor]) -> Tensor:
-        """N things that were read, one at least -> what ``forward`` takes, here (N, 3, C, C) uint8."""
-        # resized pictures lie channels last in memory: stacked so, nothing is shuffled
+        """Batches at least one result of ``read`` -> (N, 3, C, C) uint8, for ``forward``."""
+        # resized images are channels last in memory: stacked like this, nothing is reordered
         return torch.stack([picture.permute(1, 2, 0) for picture in read]).permute(0, 3, 1, 2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """
+        """Computes features.
+
         Args:
-            images: (N, 3, C, C) uint8, as ``stack`` makes them.
+            images: (N, 3, C, C) uint8, from ``stack``.
         Returns:
             (N, R, D) float32.
         """
@@ -209,7 +210,7 @@ def _checksum(state: Mapping[str, Tensor]) -> str:
 
 
 def fold_batch_norm(module: nn.Module) -> None:
-    """Multiplies each batch norm into the convolution registered before it: the same numbers, 1.35 times as fast.
+    """Folds each batch norm into the convolution registered before it: the same numbers, 1.35 times as fast.
 
     Only for networks known to call them in that order (EfficientNet, ResNet).
     """

@@ -27,23 +27,23 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each orientation of EXIF."""
+"""The transposition that undoes each EXIF orientation."""
 
 
 def decode_image(source: Path | bytes | Image.Image) -> Tensor:
-    """Decodes one image to what a viewer shows: upright, the first frame, transparency over white.
+    """Decodes one image as a viewer shows it: upright, the first frame, transparency over white.
 
-    8-bit grey and colour JPEGs go through torchvision (twice as fast), everything else through PIL; which way
-    depends on the file alone, so one file always gives the same pixels. 16-bit grey keeps its upper 8 bits.
-    Damaged metadata (EXIF, colour profile, text) of a file whose pixels are whole is ignored.
+    torchvision decodes 8-bit grey and colour JPEGs (twice as fast), PIL everything else. Which one depends on the
+    file alone, so a file always gives the same pixels. 16-bit grey keeps its upper 8 bits. Damaged metadata (EXIF,
+    colour profile, text) of a file with intact pixels is ignored.
 
     Args:
         source: a file, a file's bytes, or an opened PIL image.
     Returns:
         (3, H, W) uint8 RGB.
     Raises:
-        ImageError: (an MMTError) naming the file: missing, empty, truncated, not an image, too large (PIL's
-            guard against decompression bombs), or of 32-bit pixels, whose range is not known.
+        ImageError: (an MMTError) with the file's name: missing, empty, truncated, not an image, too large (PIL's
+            limit against decompression bombs), or with 32-bit pixels, whose range is unknown.
     """
     if isinstance(source, Image.Image):
         return _decode_pil(source, "the image given")
@@ -77,7 +77,7 @@ def _decode(data: bytes, name: str) -> Tensor:
             pixels: Tensor = decode_jpeg(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
             return pixels
         except RuntimeError:
-            pass  # a JPEG that torchvision does not take, or a damaged one: PIL takes it, or says what is wrong
+            pass  # an unsupported or damaged JPEG: PIL decodes it, or explains the error
     return _decode_pil(image, name)
 
 
@@ -114,7 +114,7 @@ def _decode_pil(image: Image.Image, name: str) -> Tensor:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As its EXIF says, as far as that can be read."""
+    """Rotated as its EXIF says, as far as that is readable."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # of any kind: the pixels are read already

@@ -1,4 +1,4 @@
-"""Image files: finding them, and reading their bytes. Their pixels: ``mmt.features.decoding``."""
+"""Image files: finding them and reading their bytes. ``mmt.features.decoding`` decodes them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ImageError(MMTError):
 
 
 def read_ahead(source: object) -> None:
-    """Asks the system for a file's content and does not wait for it; nothing where ``source`` is none."""
+    """Asks the system to load a file into its cache, without waiting; does nothing if ``source`` is not a path."""
     if isinstance(source, Path) and hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError, ValueError):
             file = os.open(source, os.O_RDONLY | os.O_NONBLOCK)  # or a pipe would make it wait
@@ -42,7 +42,7 @@ def read_ahead(source: object) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """A file's bytes. Raises OSError or ValueError, also for a pipe, which may wait, and a device without end."""
+    """A file's bytes. Raises OSError or ValueError, also for a pipe, which may block, and an endless device."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(
@@ -61,9 +61,9 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
 
     Args:
         source: a prepared dataset (``mmt.data.dataset``): the ``image`` column of its sentences that have an
-            image, all splits; or a folder of image files, searched through all its subfolders. Links are followed;
-            those that lead nowhere or in a circle are named on standard error.
-        suffixes: of the files to look for in such a folder, lower case.
+            image, in all splits; or a folder of image files, searched with its subfolders. Links are followed;
+            broken and circular ones are listed on standard error.
+        suffixes: of the files to find in such a folder, lower case.
     Returns:
         image id -> file. The id is the name in the image folder, with ``/`` between folders.
     Raises:
@@ -83,7 +83,7 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
         folder, endings = source, ", ".join(suffixes)
         what = f"files ({endings})"
         names, left_out = files_below(folder)
-        names += left_out  # a link that is called like an image is an image that cannot be read
+        names += left_out  # a broken link named like an image is an unreadable image
         ids = {name for name in names if os.path.splitext(name)[1].lower() in suffixes and not _is_hidden(name)}
         for name, reason in left_out.items():
             if name not in ids:
@@ -103,12 +103,12 @@ def _is_hidden(name: str) -> bool:
 
 
 def image_file(folder: Path, image_id: str) -> Path:
-    """The file of an image in a folder, whether it is there or not: a name out of data never leads out of it.
+    """The file of an image in a folder, whether it exists or not. A name from data never leads out of the folder.
 
-    Links in the folder are followed: whoever put them there decides where they lead.
+    Links in the folder are followed: the folder's owner decides where they lead.
 
     Raises:
-        MMTError: a name that leads out, or a URL.
+        MMTError: the name leads out of the folder, or is a URL.
     """
     local_path(image_id)
     parts = PurePosixPath(image_id)

@@ -35,12 +35,12 @@ def _conv_regions(feature_map: Callable[[Any, Tensor], Tensor], layer: Layer) ->
 
 
 def load_lite0(name: str, layer: Layer | None, weights: Path | None) -> Backbone:
-    """EfficientNet-Lite0 with TensorFlow's weights, which the package carries under their converter's names.
+    """EfficientNet-Lite0 with TensorFlow's weights, which the package contains under their converter's names.
 
-    The architecture is timm's TensorFlow variant: padding "same" and a batch norm epsilon of 1e-3. The pixels
-    are TensorFlow's too, (x - 127) / 128. For 200 Multi30K pictures whose description has a dog, the classes
-    that are breeds of dog get 70 % of the probability so; 61 % with PyTorch's padding and epsilon, 64 % with
-    ImageNet's usual mean and deviation.
+    The architecture is timm's TensorFlow variant: padding "same" and a batch norm epsilon of 1e-3. Pixels are
+    normalised as in TensorFlow, (x - 127) / 128. For 200 Multi30K images described with a dog, breeds of dog get
+    70 % of the probability; with PyTorch's padding and epsilon 61 %, with ImageNet's usual mean and deviation 64
+    %.
     """
     import timm
 
@@ -82,7 +82,7 @@ def load_torchvision(name: str, layer: Layer | None, weights: Path | None) -> Ba
             state = dict(official.get_state_dict(progress=True, check_hash=True))
         except Exception as error:  # no network: URLError, OSError, a wrong hash: RuntimeError
             raise _no_download(name, origin, error) from None
-    with torch.device("meta"):  # spends no time on random numbers: every tensor comes from the file
+    with torch.device("meta"):  # no random initialisation: every tensor comes from the file
         network: Any = models.get_model(name, weights=None)
     if name == "vit_b_16":
         network.heads = nn.Identity()
@@ -188,7 +188,7 @@ def _no_download(name: str, origin: str, error: Exception) -> MMTError:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads a state dict; none of the file's code is run."""
+    """Reads a state dict without running code from the file."""
     try:
         if path.suffix == ".safetensors":
             state: Any = load_file(path)
@@ -212,7 +212,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _load_state(
     network: nn.Module, state: dict[str, Tensor], heads: tuple[str, ...], origin: str, assign: bool = False
 ) -> None:
-    """Loads every tensor of ``network``, and refuses any other but those of the classifier ``heads``."""
+    """Loads every tensor of ``network``, and refuses any others except those of the classifier ``heads``."""
     state = {name: tensor for name, tensor in state.items() if not name.startswith(heads)}
     own = network.state_dict()
     missing = [name for name in own if name not in state]

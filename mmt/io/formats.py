@@ -1,4 +1,4 @@
-"""What a file holds, by its name and its first line: text, a table, or JSON lines, each packed by gzip or not."""
+"""File formats by name and first line: text, a table, or JSON lines, each compressed with gzip or not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = Literal["text", "tsv", "csv", "jsonl"]
 SOURCES = ("source", "src", "sentence", "text", "question", "caption", "query")
 TRANSLATIONS = ("translation", "hypothesis", "target", "tgt", "reference", "ref", "answer", "text", "sentence")
 IMAGES = ("image", "image_id", "image_path", "image_file", "img", "picture", "photo", "recording", "audio")
-"""What columns are called that hold sentences, translations and images; the first that is there is taken."""
+"""Names of the columns with sentences, translations and images; the first that exists is used."""
 
 _OTHERS = ("id", "line", "number", "split", "lang", "language", "label", "score")
 _KNOWN = frozenset({*SOURCES, *TRANSLATIONS, *IMAGES, *_OTHERS})
@@ -39,10 +39,10 @@ _FOREIGN = {
 
 
 def kind_of(path: Path) -> Kind:
-    """What a file to read holds, by its name; ``.gz`` at the end does not matter, an unknown ending means text.
+    """The format of an input file, by its name; ``.gz`` at the end is ignored, an unknown suffix means text.
 
     Raises:
-        MMTError: it is of a kind that is not read.
+        MMTError: files of this format cannot be read.
     """
     suffix = _suffix(path)
     if suffix in _FOREIGN:
@@ -53,10 +53,10 @@ def kind_of(path: Path) -> Kind:
 
 
 def writes_json(path: Path | None) -> bool:
-    """Whether JSON lines go into ``path``, or text; None is standard output.
+    """Whether ``path`` is written as JSON lines or as text; None is standard output.
 
     Raises:
-        MMTError: the name promises something else than text, JSON lines, or either of them packed by gzip.
+        MMTError: the name is of another format than text or JSON lines, with or without ``.gz``.
     """
     suffix = _suffix(path) if path is not None else ""
     if suffix in _FOREIGN or suffix == ".csv":
@@ -66,11 +66,13 @@ def writes_json(path: Path | None) -> bool:
 
 @contextmanager
 def packing(stream: IO[bytes], path: Path | None) -> Iterator[IO[bytes]]:
-    """A stream into ``stream`` that packs what is written by gzip if ``path`` ends in ``.gz``."""
+    """A stream into ``stream`` that compresses what is written with gzip if ``path`` ends in ``.gz``."""
     if path is None or path.suffix.lower() != ".gz":
         yield stream
         return
-    with gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed:  # without a time: equal content, equal bytes
+    with gzip.GzipFile(
+        "", "wb", fileobj=stream, mtime=0
+    ) as packed:  # without a time, so that equal content gives equal bytes
         yield cast(IO[bytes], packed)
 
 
@@ -81,12 +83,12 @@ class Header:
     columns: list[str]
 
     def find(self, names: Sequence[str]) -> int | None:
-        """The place of the first of ``names`` that is a column."""
+        """The index of the first of ``names`` that is a column."""
         return next((self.columns.index(name) for name in names if name in self.columns), None)
 
 
 def header_of(cells: Sequence[str]) -> Header | None:
-    """``cells`` as a header: they name a column of sentences, and another that is known if there are several."""
+    """``cells`` as a header, if they name a column of sentences, and another known one if there are several."""
     names = [_name(cell) for cell in cells]
     known = [name for name in names if name in _KNOWN]
     sentences = any(name in SOURCES or name in TRANSLATIONS for name in names)
@@ -94,7 +96,7 @@ def header_of(cells: Sequence[str]) -> Header | None:
 
 
 def check_text(first: str, name: str, remedy: str) -> None:
-    """Raises MMTError where the first line of what is read as text is that of a table, or of JSON lines."""
+    """Raises MMTError if the first line of a text file is that of a table or of JSON lines."""
     found = ""
     if "\t" in first and header_of(first.split("\t")):
         found = "a table (.tsv)"
@@ -120,11 +122,11 @@ def check_text(first: str, name: str, remedy: str) -> None:
 def table_rows(lines: Iterator[str], kind: Kind, name: str) -> tuple[Header | None, Iterator[list[str]]]:
     """The header of a table and its rows; of a ``.tsv`` without header, None and all rows.
 
-    A CSV is separated by commas, semicolons, tabs or bars, as its first line is; empty lines in it are no rows. In
-    a ``.tsv`` quotes are text, unless they stand around the names in the header.
+    The first line of a CSV shows its separator: comma, semicolon, tab or bar; its empty lines are not rows. In a
+    ``.tsv``, quotes are text, except around the names in the header.
 
     Raises:
-        MMTError: a CSV without header, a row of more cells than the header, or of fewer in a CSV.
+        MMTError: a CSV without header; a row with more cells than the header, or, in a CSV, with fewer.
     """
     first = next(lines, None)
     marks = ",;\t|"
@@ -176,7 +178,7 @@ def _csv_rows(lines: Iterator[str], mark: str, header: Header, name: str) -> Ite
 def _first_cells(line: str, mark: str) -> list[str]:
     try:
         return next(csv.reader([line], delimiter=mark), [])
-    except csv.Error:  # no line of names
+    except csv.Error:  # not a header
         return []
 
 

@@ -1,4 +1,4 @@
-"""The one normalisation of text: what a model reads, what the metrics compare, and which lines are blank.
+"""The normalisation of text: what models read, what metrics compare, and which lines are blank.
 
 The rule, after The Unicode Standard, https://www.unicode.org/versions/latest/core-spec/:
 
@@ -24,12 +24,12 @@ import re
 import unicodedata
 
 NORM = "norm:nfc"
-"""What a signature says of a score whose texts were normalised by ``normalize`` first, on both sides."""
+"""The part of a score's signature that says: both sides were normalised by ``normalize``."""
 
 _SPACE = r"\s\x00-\x1f\x7f-\x9f\u2581"  # U+2581: by which SentencePiece marks a space
 _SPACES = re.compile(f"[{_SPACE}]+")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
-# Unicode sorts the marks on one letter; the time that takes grows with the square of their number.
+# Unicode sorts the marks on one letter, in time quadratic in their number.
 _MANY_MARKS = re.compile(r"[\u0300-\U0010ffff]{256,}")
 
 # Default_Ignorable_Code_Point, of UAX 44
@@ -38,7 +38,7 @@ _IGNORABLE = (
     r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _VISIBLE = re.compile(f"[^{_SPACE}{_IGNORABLE}\u2800]")
-# A flag's tags are what _MEANINGLESS finds first, and keeps: the last of them ends the flag.
+# _MEANINGLESS matches a flag's tags first, and keeps them: the last one ends the flag.
 _MEANINGLESS = re.compile(
     r"(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)"
     r"|[\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff0-\ufff8"
@@ -57,16 +57,17 @@ _EMOJI = re.compile(r"[\u2190-\u21ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001f
 def normalize(line: str) -> str:
     """The line as a model reads it and the metrics compare it, by the rule above; "" for a blank one.
 
-    Every line that it returns survives a tokenizer's encode and decode unchanged, but for its case where
-    ``Tokenizer.lowercases``. A lone surrogate, which no file can hold, becomes U+FFFD; of more than 128 marks on
-    one letter, each 128 are kept apart by U+034F. Nothing else: case, quotes and compatibility characters stay.
+    A tokenizer's encode and decode leave every returned line unchanged, except for its case if
+    ``Tokenizer.lowercases``. A lone surrogate, which no file can contain, becomes U+FFFD; more than 128 marks on
+    one letter are separated by U+034F after each 128. Nothing else changes: case, quotes and compatibility
+    characters stay.
     """
     line = _SPACES.sub(" ", canonical(line)).strip(" ")
     return "" if is_blank(line) else line
 
 
 def canonical(line: str) -> str:
-    """The line in NFC, without the invisible characters that spell nothing; its white space stays as it is."""
+    """The line in NFC, without the invisible characters that spell nothing; white space is unchanged."""
     if line.isascii():
         return line
     line = _SURROGATES.sub("\ufffd", line)
@@ -75,7 +76,7 @@ def canonical(line: str) -> str:
 
 
 def is_blank(line: str) -> bool:
-    """Whether nothing in the line prints; see the rule above."""
+    """Whether nothing in the line is visible; see the rule above."""
     return _VISIBLE.search(line) is None
 
 
@@ -84,7 +85,7 @@ def _composed(line: str) -> str:
 
 
 def _kept_apart(found: re.Match[str]) -> str:
-    """Unicode's stream-safe text format (UAX 15), with a larger number."""
+    """Unicode's stream-safe text format (UAX 15), with a larger limit."""
     parts, marks = [], 0
     for character in found.group():
         marks = marks + 1 if unicodedata.combining(character) else 0
@@ -96,7 +97,7 @@ def _kept_apart(found: re.Match[str]) -> str:
 
 
 def _without_stray_joiners(line: str) -> str:
-    """Drops the joiners that shape nothing. Letters decide, not marks, whose order may be any."""
+    """Drops joiners without effect. Letters decide, not marks, whose order is arbitrary."""
     nexts: list[str] = []  # the letter after each place
     letter = ""
     for character in reversed(line):

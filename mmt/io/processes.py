@@ -1,4 +1,4 @@
-"""Several things at a time on a CPU's cores: batches in threads, other work in processes."""
+"""Parallel work on a CPU's cores: in threads or in processes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def in_threads(
     threads: int,
     begin: Callable[[], object] | None = None,
 ) -> Iterator[_Result]:
-    """``work`` of each item, in order, ``threads`` at a time; each thread begins with ``begin``."""
+    """Applies ``work`` to each item, ``threads`` at a time; results are in order. Threads start with ``begin``."""
     pool = ThreadPoolExecutor(threads, initializer=begin)
     try:
         yield from pool.map(work, items)
     finally:
-        pool.shutdown(cancel_futures=True)  # interrupted, it ends with what has begun
+        pool.shutdown(cancel_futures=True)  # when interrupted, only items that have started are finished
 
 
 def in_processes(work: Callable[[_Item], _Result], items: Sequence[_Item], processes: int) -> Iterator[_Result]:
-    """``work`` of each item, in order, ``processes`` at a time.
+    """Applies ``work`` to each item, ``processes`` at a time; results come in order.
 
-    Not by ``multiprocessing.Pool``, which waits for ever for what a killed process was to do.
+    Not with ``multiprocessing.Pool``, which waits forever for the result of a killed process.
 
     Raises:
         MMTError: one of the processes was killed.
@@ -46,10 +46,10 @@ def in_processes(work: Callable[[_Item], _Result], items: Sequence[_Item], proce
         yield from pool.map(work, items, chunksize=16)
     except BrokenProcessPool:
         raise MMTError(
-            f"one of {processes} processes was ended from outside, perhaps for want of memory. Use fewer."
+            f"one of {processes} processes was killed, perhaps because memory ran out. Use fewer."
         ) from None
     finally:
-        pool.shutdown(cancel_futures=True)  # interrupted, it ends with what has begun
+        pool.shutdown(cancel_futures=True)  # when interrupted, only items that have started are finished
 
 
 def _end_with_parent() -> None:
@@ -64,7 +64,7 @@ def _end_with_parent() -> None:
 
 
 def rank() -> int:
-    """This process's number among those that train, as the launcher has it."""
+    """This process's number among the training processes, as set by the launcher."""
     return int(os.environ.get("RANK", "0"))
 
 

@@ -1,8 +1,8 @@
-"""What this process does before its libraries are loaded: no telemetry, no caches in HOME, freed memory kept.
+"""Preparation of this process before libraries are loaded: no telemetry, no caches in HOME, freed memory kept.
 
-Every command calls ``start``, and so does everything in Python that loads a model or such a library. What the user
-has set in the environment stays. Downloads that somebody asks for, such as ``--backbone clip:NAME``, work as
-before and go to the usual caches.
+Every command calls ``start``, and so does all Python code that loads a model or such a library. Environment
+variables that the user has set stay. Requested downloads, such as ``--backbone clip:NAME``, still go to the usual
+caches.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _CACHES = {
 def start() -> None:
     """Prepares this process. Calling it again does nothing.
 
-    Caches that no later process needs go to a temporary folder. It is created by the library that fills it, and
-    removed when this process exits. So does a home, where the user has none: neither ``HOME`` nor an entry in
-    /etc/passwd.
+    Caches that no later process needs go to a temporary folder, which the library that fills it creates, and which
+    is removed when this process exits. A user without a home, neither ``HOME`` nor an entry in /etc/passwd, gets
+    one there.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -52,12 +52,11 @@ def start() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep freed memory for the next use, instead of giving it back to the system each time.
+    """Makes glibc keep freed memory for later use, instead of returning it to the system each time.
 
-    A forward pass frees and asks for the same large buffers over and over; without this, the kernel zeroes
-    every page anew, and EfficientNet-Lite0 runs at 0.6 of its speed, a training step at 0.7. The process's
-    memory stays at its peak, which is bounded. Does nothing without glibc, or where a MALLOC_ variable says what
-    the user wants.
+    A forward pass frees and requests the same large buffers over and over. Without this, the kernel zeroes every
+    page again: EfficientNet-Lite0 runs at 0.6 of its speed, a training step at 0.7. The process's memory stays at
+    its peak, which is bounded. Does nothing without glibc, or where the user has set a MALLOC_ variable.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return
@@ -68,9 +67,9 @@ def keep_freed_memory() -> None:
 
 
 def peak_memory() -> int:
-    """Bytes: the largest resident size of this process so far (Linux).
+    """The largest resident size of this process so far, in bytes (Linux).
 
-    Not ``getrusage``, whose figure a process inherits from the one that started it.
+    Not from ``getrusage``, whose figure a process inherits from its parent.
     """
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])  # type: ignore[index]
 

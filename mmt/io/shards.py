@@ -1,10 +1,11 @@
-"""One work done by several processes: each does its share beside the output, and the last one joins the parts.
+"""Shards: several processes share one job, each writes a part of the output, and the last one merges the parts.
 
-``OUT.parts/`` lies beside ``OUT``, for all processes to see: ``plan.json`` says what work it is, ``2-of-8`` is the
-second's part, and ``2-of-8.done`` says that it is whole. When all are, one of the processes makes ``OUT`` of them,
-as one process alone would have made it, and removes the folder. A part that was not finished is begun again, or
-taken up, by the same command; so is the joining, by any of them. Locks, which end with their process, keep two
-processes from one share and from joining at the same time: the file system must have them between machines.
+``OUT.parts/`` lies beside ``OUT``, where all processes see it: ``plan.json`` describes the job, ``2-of-8`` is the
+part of shard 2, and ``2-of-8.done`` marks it as complete. When all parts are complete, one process merges them
+into ``OUT``, exactly as one process alone would have written it, and removes the folder. The same command resumes
+or restarts an unfinished part; any of the processes can resume the merge. Locks, which end with their process,
+keep two processes from working on one shard and from merging at the same time: the file system must support locks
+between machines.
 """
 
 from __future__ import annotations
@@ -34,23 +35,23 @@ from mmt.io.atomic import (
 from mmt.io.text_files import parse_json
 
 _PLAN = "plan.json"
-# Of the launchers: number from 0, and how many. SLURM's are those of a step of srun, which a batch script is not.
+# What launchers set: the number from 0, and the count. SLURM sets these in a step of srun, not in a batch script.
 _LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A process's share of a work: every ``count``-th item from ``number``, which is below ``count``."""
+    """One process's share of a job: every ``count``-th item, from item ``number`` (0 to ``count`` - 1)."""
 
     number: int
     count: int
 
     @classmethod
     def of(cls, given: str | None) -> Shard | None:
-        """The share that ``given`` (``2/8``) asks for, else the launcher; None is the whole work.
+        """The shard of ``--shard`` (``2/8``), otherwise the launcher's; None is the whole job.
 
         Raises:
-            MMTError: it is no share, or the launcher's variables contradict each other.
+            MMTError: ``given`` is not a shard, or the launcher's variables contradict each other.
         """
         if given is not None:
             match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", given)
@@ -73,7 +74,7 @@ class Shard:
         return cls(number, count) if count > 1 else None
 
     def has(self, item: int) -> bool:
-        """Whether the item of that number, from 0, is in it."""
+        """Whether the item of that number, from 0, belongs to this shard."""
         return item % self.count == self.number
 
     def __str__(self) -> str:
@@ -86,14 +87,14 @@ def parts_folder(output: Path) -> Path:
 
 
 def done_parts(output: Path) -> list[Path]:
-    """The parts of ``output`` if all are whole, else none."""
+    """The parts of ``output`` if all are complete, otherwise none."""
     marks = sorted(parts_folder(output).glob("*.done"))
     counts = {mark.stem.rpartition("-")[2] for mark in marks}
     return [mark.with_suffix("") for mark in marks] if counts == {str(len(marks))} else []
 
 
 def drop_parts(output: Path) -> None:
-    """Removes the parts of ``output``, which are in it already, unless another process is at that."""
+    """Removes the parts of ``output``, which are merged already, unless another process is removing them."""
     with contextlib.suppress(FileNotFoundError):
         lock = hold(parts_folder(output) / _PLAN)
         if lock is not None:
@@ -102,37 +103,40 @@ def drop_parts(output: Path) -> None:
 
 
 class Parts:
-    """The parts of one output, and how they become it: a context, in which no other process does this share."""
+    """The parts of one output, and their merge. A context in which no other process works on this shard."""
 
     def __init__(self, output: Path, shard: Shard, plan: Mapping[str, Any], *, remember: bool = False) -> None:
         """
         Args:
-            output: what is to be made.
-            plan: what all processes must have in common (JSON): checksums of what goes in, and settings.
-            remember: note beside ``output``, in ``.OUT.joined``, what it was joined of, so that the same command
-                once more does nothing: for an output that does not tell that by itself.
+            output: the file or folder to write.
+            plan: what all processes must have in common (JSON): checksums of the input, and settings.
+            remember: note beside ``output``, in ``.OUT.joined``, what was merged, so that running the same command
+                again does nothing: for an output that does not show this by itself.
         Raises:
-            MMTError: parts of another work lie there, none can be written, or another process does this share.
+            MMTError: the parts there belong to another job, none can be written, or another process works on this
+                shard.
         """
         self.output, self.shard = output, shard
         self.folder = parts_folder(output)
         self._plan = json.loads(json.dumps({"shards": shard.count, **plan}))
         self._note = output.with_name(f".{output.name}.joined") if remember else None
         self._lock: Lock | None = None
-        sweep_beside(self.folder)  # of a process killed while it removed it
+        sweep_beside(self.folder)  # left by a process that was killed while it removed the parts
         while not self._is_joined():
-            # The folder is gone, meanwhile, where another process joined it.
+            # The folder is gone if another process has merged the parts meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 self._begin()
                 lock = self.folder / f"{self._name(shard.number)}.lock"
                 self._lock = hold(lock, note=True)
                 if self._lock is None:
-                    raise MMTError(f"{self.folder}: share {shard} is done by {holder(lock)}. Wait for it to end.")
+                    raise MMTError(
+                        f"{self.folder}: shard {shard} is being processed by {holder(lock)}. Wait for it to end."
+                    )
                 break
         else:
-            drop_parts(output)  # of a process killed before it removed them
+            drop_parts(output)  # left by a process that was killed before it removed them
         self.is_done = self._lock is None or self._mark(shard.number).exists()
-        """Whether this process's part is whole already."""
+        """Whether this process's part is complete already."""
 
     def __enter__(self) -> Self:
         return self
@@ -153,49 +157,51 @@ class Parts:
         return self.folder / self._name(number)
 
     def finish(self, about: Mapping[str, Any], join: Callable[[list[dict[str, Any]]], None]) -> str:
-        """Says that this part is whole, and joins all if they are.
+        """Marks this part as complete, and merges all parts if they are complete.
 
         Args:
-            about: what there is to say of this part (JSON); of one that is done, it has been said.
-            join: makes the output of the parts, given what was said of each, in order. It may be called again
+            about: facts about this part (JSON), for ``join``; ignored if the part was complete already.
+            join: writes the output from the parts, given the facts about each, in order. It may be called again
                 after a kill.
         Returns:
-            What became of it, to print.
+            A message about what happened, to print.
         """
         if self._lock is None:
-            return f"{self.output}: joined already. Remove it to have it made anew."
+            return f"{self.output}: merged already. Remove it to start again."
         if not self.is_done:
             with replacing(self._mark(self.shard.number)) as stream:
                 stream.write(json.dumps(about).encode() + b"\n")
         done = [self._mark(number).exists() for number in range(self.shard.count)]
         if not all(done) and self.folder.exists():
             left = done.count(False)
-            return f"{self.folder}: part {self.shard} is done, {left} are not yet; the last one joins them"
+            return (
+                f"{self.folder}: part {self.shard} is complete, {left} are missing; the last process merges them"
+            )
         try:
             lock = hold(self.folder / _PLAN)
         except FileNotFoundError:
-            return f"{self.output}: joined by another process"
+            return f"{self.output}: merged by another process"
         if lock is None:
-            return f"{self.output}: another process joins the parts"
+            return f"{self.output}: another process is merging the parts"
         with lock:
             marks = [self._mark(number) for number in range(self.shard.count)]
-            if not all(mark.exists() for mark in marks):  # of a work begun since
-                return f"{self.output}: joined by another process"
+            if not all(mark.exists() for mark in marks):  # of another job, started since
+                return f"{self.output}: merged by another process"
             join([parse_json(mark.read_text(encoding="utf-8")) for mark in marks])
             if self._note is not None:
                 write_whole(self._note, json.dumps(self._as_joined(), indent=2) + "\n")
             remove_folder(self.folder)
-        return f"{self.output}: joined of {self.shard.count} parts"
+        return f"{self.output}: merged from {self.shard.count} parts"
 
     def drop(self) -> None:
-        """Removes all parts, of which nothing can be made: only within ``join``."""
+        """Removes all parts, if no output can be made of them; only within ``join``."""
         remove_folder(self.folder)
 
     def _begin(self) -> None:
-        """Makes the folder if there is none, and refuses another work's."""
+        """Creates the folder if it is missing; refuses one of another job."""
         path = self.folder / _PLAN
         if not path.exists():
-            # All may be here at the same time, with other plans even: the first one's stays, and all look at it.
+            # Several processes may be here at once, even with different plans: the first one wins, all check it.
             with made_beside(self.folder, patience=60.0) as own:
                 (own / _PLAN).write_text(json.dumps(self._plan, indent=2) + "\n", encoding="utf-8")
                 try:
@@ -213,12 +219,12 @@ class Parts:
             if not isinstance(theirs, dict) or theirs.get(key) != self._plan[key]:
                 was = theirs.get(key) if isinstance(theirs, dict) else theirs
                 raise MMTError(
-                    f"{self.folder}: holds parts of another work: {key} {was} there, {self._plan[key]} now. "
-                    "Finish that one, or remove the folder."
+                    f"{self.folder}: holds parts of another job: {key} {was} there, {self._plan[key]} now. "
+                    "Finish that job, or remove the folder."
                 )
 
     def _is_joined(self) -> bool:
-        """Whether the output is what is noted, of this very plan."""
+        """Whether the output is the one in the note, of exactly this plan."""
         if self._note is None:
             return False
         try:

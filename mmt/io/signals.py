@@ -1,7 +1,8 @@
 """Stopping when asked to, with a state from which the same command resumes.
 
-By Ctrl+C (SIGINT), SIGTERM, a hangup (SIGHUP), and SIGUSR1 and SIGUSR2, of which SLURM and others send one before
-the time is up. A signal that is ignored stays so: SIGHUP under nohup, SIGINT in a script's background jobs.
+The signals are Ctrl+C (SIGINT), SIGTERM, a hangup (SIGHUP), and SIGUSR1 and SIGUSR2, one of which SLURM and others
+send before the time is up. An ignored signal stays ignored: SIGHUP under nohup, SIGINT in a script's background
+jobs.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from types import FrameType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""What stops a command, as far as it is not ignored."""
+"""The signals that stop a command, unless they are ignored."""
 _PR_SET_PDEATHSIG = 1  # of Linux
 
 
 class Stopped(BaseException):  # as KeyboardInterrupt: no ``except Exception`` on the way may swallow it
-    """A signal asked the process to stop. The message says what becomes of the work."""
+    """A signal asked the process to stop. The message says what happens to the work."""
 
     def __init__(self, signum: int, message: str = "") -> None:
         super().__init__(message)
@@ -31,7 +32,7 @@ class Stopped(BaseException):  # as KeyboardInterrupt: no ``except Exception`` o
 
 
 class _Handlers:
-    """In the main thread, within a ``with``, handles the signals; elsewhere Python does not allow it."""
+    """Handles the signals within a ``with``, in the main thread; Python allows it nowhere else."""
 
     def __enter__(self) -> Self:
         self._before: dict[int, Any] = {}
@@ -53,7 +54,7 @@ class _Handlers:
 
 
 def _end_as_usual() -> None:
-    """In a forked worker: a signal that is noted just before it waits for a lock would be acted on after that."""
+    """For a forked worker, where a signal noted just before a lock would take effect only after it."""
     for signum in SIGNALS:
         if isinstance(getattr(signal.getsignal(signum), "__self__", None), _Handlers):
             signal.signal(signum, signal.SIG_DFL)
@@ -63,9 +64,9 @@ os.register_at_fork(after_in_child=_end_as_usual)
 
 
 class stopping_at_once(_Handlers):  # noqa: N801  # reads as a statement: with stopping_at_once()
-    """Raises ``Stopped`` where the work is; for a second after that, no other signal cuts the cleaning up off.
+    """Raises ``Stopped`` at once; for a second after that, no other signal interrupts the cleanup.
 
-    A terminal that is closed sends SIGHUP itself and by its shell; ``timeout`` and systemd send two signals, too.
+    A closing terminal sends SIGHUP twice, itself and through its shell; ``timeout`` and systemd send two signals.
     """
 
     _since: float = -1.0
@@ -78,43 +79,43 @@ class stopping_at_once(_Handlers):  # noqa: N801  # reads as a statement: with s
 
 
 class StopSwitch(_Handlers):
-    """Notes a signal, for the work to stop where that is good; a second later, the same one stops at once."""
+    """Notes a signal, so that the work stops at a good place; the same signal a second later stops it at once."""
 
     asked: int = 0
-    """The signal, 0 while there is none."""
+    """The signal; 0 if there was none."""
     _since: float = 0.0
 
     def ask(self, signum: int) -> None:
-        """What a signal does, for who takes it for himself; nothing if it was ignored."""
+        """Does what the signal would do, for code that handles it itself; nothing if it was ignored."""
         if signum in self._before:
             self._handle(signum)
 
     def _handle(self, signum: int) -> None:
         now = time.monotonic()
         if self.asked == signum:
-            if now - self._since < 1:  # one that came to the launcher and from it, or a key held down
+            if now - self._since < 1:  # sent to the launcher and passed on by it, or a key held down
                 return
             super()._handle(signum)
         self.asked, self._since = signum, now
-        said = f"{signal.Signals(signum).name}: stopping after this update.\n"
-        with contextlib.suppress(OSError):  # whoever read it may be gone, by the same Ctrl+C
-            os.write(2, said.encode())  # not print, which may be at work just now
+        message = f"{signal.Signals(signum).name}: stopping after this update.\n"
+        with contextlib.suppress(OSError):  # the same Ctrl+C may have ended the reader
+            os.write(2, message.encode())  # not print: the signal may have interrupted one
 
 
 def stop_with_launcher() -> None:
-    """Under torchrun, asks for SIGTERM when the launcher is gone, however it ended.
+    """Under torchrun, requests SIGTERM for when the launcher has ended, however it ended.
 
-    It passes SIGINT, SIGTERM and SIGHUP on, but SIGUSR1 and SIGUSR2 end it and would leave its processes behind.
+    The launcher passes on SIGINT, SIGTERM and SIGHUP, but SIGUSR1 and SIGUSR2 end it and leave its processes.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-# --- terminals that vanish --------------------------------------------------------------------------------
+# --- terminals that close ---------------------------------------------------------------------------------
 
 
 class _Lasting(io.FileIO):
-    """Standard error, whose reader may vanish: what is written then is lost, and the work goes on."""
+    """Standard error whose reader may disappear: what is written then is lost, and the work continues."""
 
     def write(self, data: Any, /) -> int:
         try:
@@ -126,16 +127,16 @@ class _Lasting(io.FileIO):
 
 
 def outlive_terminal() -> None:
-    """Prepares the standard streams for being closed, from the beginning or from some time on.
+    """Prepares the standard streams for being closed, at the start or later.
 
-    A closed one becomes the null device, or the next file opened would take its place and get the messages.
-    ``sys.stdin`` and ``sys.stdout`` stay None then, which those that need them refuse.
+    A closed one becomes the null device; otherwise the next file opened would take its place and get the messages.
+    ``sys.stdin`` and ``sys.stdout`` stay None then; code that needs them raises an error.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # which is the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
     before = sys.stderr
     if before is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # to the end

@@ -1,4 +1,4 @@
-"""What commands print for people: counts, lines and tables, in any encoding and at any width."""
+"""Output of commands for people: counts, lines and tables, in any encoding and at any width."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-_NARROWEST = 12  # columns that a name folds to
+_NARROWEST = 12  # characters to which a column of names folds
 _SIGNS = {
     "±": "+-", "−": "-", "–": "-", "—": "-", "…": "...", "’": "'", "‘": "'", "“": '"', "”": '"', "„": '"',
     "×": "x", "↓": "v", "→": "->", "\u00a0": " ", "\u202f": " ",
@@ -24,9 +24,9 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
 
 
 def any_encoding() -> None:
-    """Makes standard output and standard error print what their encoding lacks in another way, instead of failing.
+    """Makes standard output and standard error replace characters that their encoding lacks, instead of failing.
 
-    A terminal that is not UTF-8, and a file name whose bytes are no text, are the cases.
+    This concerns terminals that are not UTF-8, and file names that are not valid text.
     """
     codecs.register_error("mmt", _otherwise)
     for stream in (sys.stdout, sys.stderr):
@@ -42,13 +42,13 @@ def _otherwise(error: UnicodeError) -> tuple[str, int]:
 
 
 def print_json(value: Any) -> None:
-    """Prints a value as JSON: as it is to UTF-8, and with escapes to any other encoding."""
+    """Prints a value as JSON; characters beyond ASCII are escaped unless the encoding is UTF-8."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     print(json.dumps(value, indent=2, ensure_ascii=not utf8), flush=True)
 
 
 def console(*, err: bool = False) -> Console:
-    """A rich console that prints names as they are, whatever brackets and colons they hold."""
+    """A rich console that prints names as they are, even with brackets and colons."""
     from rich.console import Console  # as long as all of mmt --help takes, for those that print no table
 
     return Console(stderr=err, highlight=False, markup=False, emoji=False)
@@ -62,15 +62,16 @@ def print_table(
     text: Sequence[int] = (0,),
     lines: bool = False,
 ) -> None:
-    """Prints a table whose numbers stay whole at any width of the terminal.
+    """Prints a table in which numbers are never cut off, however narrow the terminal is.
 
-    Where it is too wide, headings fold first, then names, then the frame goes; at last each row becomes a list.
+    If the table is too wide, headings fold first, then names; then the frame is dropped; finally each row becomes
+    a list.
 
     Args:
         columns: the headings.
         rows: the cells; one may have several lines.
-        text: the columns of names, which may fold; the others are numbers.
-        lines: a line between rows.
+        text: the columns with names, which may fold; the others have numbers.
+        lines: draw a line between rows.
     """
     from rich import box  # as in ``console``
     from rich.cells import cell_len
@@ -111,7 +112,7 @@ def print_table(
 
 
 def _widths(whole: Sequence[int], words: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """As wide as they can be: headings on one line, else folded between words, else at all."""
+    """The widest widths that fit: headings on one line, otherwise folded between words, otherwise anywhere."""
     widths = list(whole)
     for limits in (words, least):
         while sum(widths) > room:

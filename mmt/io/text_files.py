@@ -1,4 +1,4 @@
-"""Text files, read line by line, plain or gzip, strictly UTF-8. How they are written: ``mmt.io.atomic``."""
+"""Reading of text files line by line, plain or gzip, strictly UTF-8. For writing see ``mmt.io.atomic``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mmt.errors import MMTError
 from mmt.io.normalization import is_blank
 
 _GZIP = b"\x1f\x8b"
-_LONGEST = 1 << 24  # bytes: no sentence, but a file of another kind
-_UNPACKED, _PACKED = 1 << 27, 200  # bytes of text that are fine, and times its size that more may be
+_MAX_LINE = 1 << 24  # bytes; a longer line means a file of another kind
+_UNPACKED, _PACKED = 1 << 27, 200  # always allowed bytes of unpacked text; beyond that, the maximal ratio
 
 
 class LineStream(Protocol):
-    """What is read line by line: a file, or standard input as it comes."""
+    """A stream that is read line by line: a file, or standard input as it arrives."""
 
     def readline(self, size: int, /) -> bytes: ...
 
@@ -30,26 +30,28 @@ class LineStream(Protocol):
 def decode_lines(stream: LineStream, name: str) -> Iterator[str]:
     r"""Decodes a binary stream line by line, holding one line at a time.
 
-    A line ends at ``\n`` and nowhere else: files that are parallel line by line come apart where a Unicode line
-    separator inside a sentence counts as an end. The ``\r`` of Windows at a line's end is dropped, and byte order
-    marks at its start: of files that were concatenated, they stand in the middle.
+    A line ends at ``\n`` and nowhere else: if a Unicode line separator inside a sentence ended a line, parallel
+    files would no longer match. The ``\r`` of Windows at a line's end is dropped, and byte order marks at its
+    start, which concatenated files have in the middle.
 
     Raises:
         MMTError: not UTF-8, with ``name``, the line and the byte; a line of over 16 MiB; or ``\r`` at the end of
             every line, as old spreadsheets write it.
     """
-    for number, raw in enumerate(iter(partial(stream.readline, _LONGEST + 1), b""), 1):
-        if len(raw) > _LONGEST:
+    for number, raw in enumerate(iter(partial(stream.readline, _MAX_LINE + 1), b""), 1):
+        if len(raw) > _MAX_LINE:
             raise MMTError(
-                f"{name}: line {number} is over {_LONGEST:,} bytes. Expected text, one sentence a line."
+                f"{name}: line {number} is over {_MAX_LINE:,} bytes. Expected text, one sentence a line."
             )
         if number == 1:
             _check_first(raw, name)
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            if number == 1 and raw.startswith(_GZIP):  # files are unpacked before
-                raise MMTError(f"{name}: is packed by gzip. Unpack it first, for example with zcat.") from None
+            if number == 1 and raw.startswith(_GZIP):  # files are unpacked before this
+                raise MMTError(
+                    f"{name}: is compressed with gzip. Unpack it first, for example with zcat."
+                ) from None
             raise MMTError(
                 f"{name}: line {number}, byte {error.start + 1}: expected UTF-8 text, found "
                 f"0x{raw[error.start]:02x} ({error.reason}). Convert the file to UTF-8, for example with iconv."
@@ -58,7 +60,7 @@ def decode_lines(stream: LineStream, name: str) -> Iterator[str]:
 
 
 def _check_first(raw: bytes, name: str) -> None:
-    """Refuses what would pass for text: UTF-16 without a byte order mark, and lines that no line feed ends."""
+    """Refuses what looks like valid text: UTF-16 without a byte order mark, and lines without line feeds."""
     text = raw.rstrip(b"\n")
     if len(text) >= 4 and any(text) and not (any(text[::2]) and any(text[1::2])):
         raise MMTError(
@@ -74,7 +76,7 @@ def _check_first(raw: bytes, name: str) -> None:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """A file's bytes to read, unpacked if it is packed by gzip, whatever it is called.
+    """A file's bytes to read, unpacked if the file is gzip, whatever its name.
 
     Raises:
         MMTError: it is missing, or cannot be read or unpacked.
@@ -89,7 +91,7 @@ def open_text(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     except FileNotFoundError:
         raise MMTError(f"{path}: no such file.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise MMTError(f"{path}: not a whole gzip file ({error}). Fetch it again.") from None
+        raise MMTError(f"{path}: not a complete gzip file ({error}). Fetch it again.") from None
     except OSError as error:
         raise MMTError(f"{path}: cannot be read ({error.strerror}).") from None
 
@@ -98,7 +100,7 @@ def read_lines(path: Path) -> list[str]:
     """Reads the sentences of a file, one a line (see ``decode_lines``), without the white space around them.
 
     Args:
-        path: the file; unpacked if it is packed by gzip. Blank lines (see ``mmt.io.normalization``) stay, as "".
+        path: the file, unpacked if it is gzip. Blank lines (see ``mmt.io.normalization``) are kept, as "".
     Raises:
         MMTError: the file is missing, damaged, empty, blank, or not UTF-8 (with the line and the byte); or it
             unpacks to over 200 times its size.
@@ -118,18 +120,18 @@ def read_lines(path: Path) -> list[str]:
 
 
 def check_not_blank(lines: Sequence[str], path: Path) -> None:
-    """Raises MMTError where all of ``lines``, those of ``path``, are empty, or there are none."""
+    """Raises MMTError if all of ``lines``, those of ``path``, are empty, or there are none."""
     if not any(lines):
         found = f"all of its {len(lines):,} lines are blank" if lines else "the file is empty"
         raise MMTError(f"{path}: expected one sentence a line, but {found}.")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """``json.loads``, but whatever is wrong is a ValueError: lists in lists without end are, too."""
+    """``json.loads``, but any error is a ValueError, also for lists nested without end."""
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("lists or objects in each other without end") from None
+        raise ValueError("lists or objects nested too deeply") from None
 
 
 def file_checksum(path: Path, num_bytes: int | None = None) -> str:

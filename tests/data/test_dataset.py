@@ -241,7 +241,7 @@ def test_bad_rows_are_refused(tmp_path: Path) -> None:
         ({}, "at least one split"),
         ({"train": []}, "found none"),
         ({"train": without}, "row 1: no column 'target'"),
-        ({"train": [rows[0], rows[1], rows[0]]}, "'train-0' stands in rows 1 and 3"),
+        ({"train": [rows[0], rows[1], rows[0]]}, "'train-0' occurs in rows 1 and 3"),
         ({"train": [rows[0], rows[1] | {"answer": "Hund"}]}, "row 2: a column 'answer'"),
         ({"train": [rows[0] | {"answer": "Hund"}, rows[1]]}, "row 2: no column 'answer'"),
     ]

@@ -116,7 +116,7 @@ def test_a_missing_recording_leaves_text_alone(tmp_path: Path) -> None:
         (",x,train", ",x,training", "line 2: expected mode to be train, valid or test, found 'training'"),
         ("2iD-tVS8NPw,", "../2iD-tVS8NPw,", "line 2: expected video_id to be a plain name"),
         ("label,annotation", "lable,annotation", "found no label among .*Did you mean 'lable'"),
-        ("tmZoasNr4rU,2,", "tmZoasNr4rU,1,", "the id 'tmZoasNr4rU_1' stands in rows 1 and 2"),
+        ("tmZoasNr4rU,2,", "tmZoasNr4rU,1,", "the id 'tmZoasNr4rU_1' occurs in rows 1 and 2"),
     ],
 )
 def test_a_wrong_table_is_refused_by_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:

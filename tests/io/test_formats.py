@@ -104,14 +104,14 @@ def test_packed_input_is_unpacked_whatever_its_name(tmp_path: Path, kind: str) -
         (tmp_path / name).write_bytes(gzip.compress(content.encode()))
         assert lines_of(tmp_path / name) == [Line(1, "A dog.", image)]
     (tmp_path / f"plain{ending}.gz").write_text(content)
-    with pytest.raises(MMTError, match="not a whole gzip file"):
+    with pytest.raises(MMTError, match="not a complete gzip file"):
         lines_of(tmp_path / f"plain{ending}.gz")
 
 
 def test_packed_standard_input_is_refused_with_the_remedy(tmp_path: Path, world: Path) -> None:
     command = ["translate", "--model", str(tiny_folder(tmp_path / "model", world))]
     result = CliRunner().invoke(main, command, input=gzip.compress(b"A dog.\n"))
-    assert (result.exit_code, "packed by gzip. Unpack it first, for example with zcat" in result.stderr) == (
+    assert (result.exit_code, "compressed with gzip. Unpack it first, for example with zcat" in result.stderr) == (
         2,
         True,
     )

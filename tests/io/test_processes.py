@@ -36,7 +36,7 @@ def test_a_killed_process_is_said() -> None:
         "except MMTError as error: print(error)"
     )
     said, errors = with_processes(code).communicate(timeout=60)
-    assert said.startswith("one of 2 processes was ended from outside")
+    assert said.startswith("one of 2 processes was killed")
     assert errors == ""
 
 

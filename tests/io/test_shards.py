@@ -111,7 +111,7 @@ def test_features_of_shares_are_those_of_one(count: int, pictures: Path, alone: 
     notes = in_shares(count, lambda shard: extract(pictures, out, shard), order=count)
     assert contents(out) == contents(alone)
     assert [path.name for path in tmp_path.iterdir() if "parts" in path.name] == []
-    assert sum(f"joined of {count} parts" in str(note) for note in notes) == 1
+    assert sum(f"merged from {count} parts" in str(note) for note in notes) == 1
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
     in_shares(count, lambda shard: extract(pictures, out, shard))
     assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before, "nothing is done twice"
@@ -173,9 +173,7 @@ def test_a_store_grows_by_shares(pictures: Path, alone: Path, tmp_path: Path) ->
 def test_parts_of_other_work_are_refused(count: int, batch_size: int, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     extract(pictures, out, Shard(0, 2))
-    with pytest.raises(
-        MMTError, match=r"store\.parts: holds parts of another work: (shards 2|batch_size 2) there"
-    ):
+    with pytest.raises(MMTError, match=r"store\.parts: holds parts of another job: (shards 2|batch_size 2) there"):
         extract(pictures, out, Shard(1, count), batch_size)
 
 
@@ -238,7 +236,7 @@ def test_a_kill_while_the_parts_are_removed_leaves_nothing_for_long(
         with pytest.raises(Killed):
             share(1)
     assert len([path for path in tmp_path.iterdir() if "parts" in path.name]) == 1
-    assert "joined already" in share(1)
+    assert "merged already" in share(1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.joined", "out"]
 
 
@@ -295,7 +293,7 @@ def test_parts_of_another_input_or_model_are_refused(model: Path, tmp_path: Path
     arguments = ["translate", "--model", model, "--input", source, "--output", tmp_path / "out.txt"]
     done = CliRunner().invoke(main, list(map(str, [*arguments, "--shard", "2/2"])))
     assert done.exit_code == 2
-    assert "holds parts of another work: input" in done.output
+    assert "holds parts of another job: input" in done.output
 
 
 # --- preparing --------------------------------------------------------------------------------------------
@@ -362,7 +360,7 @@ def test_a_number_beyond_the_launchers_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_one_process_does_a_share(tmp_path: Path) -> None:
     """Else both would write one file: a job that was queued again while it still ran."""
     with Parts(tmp_path / "out", Shard(0, 2), {}):
-        with pytest.raises(MMTError, match=rf"share 1/2 is done by process {os.getpid()} on "):
+        with pytest.raises(MMTError, match=rf"shard 1/2 is being processed by process {os.getpid()} on "):
             Parts(tmp_path / "out", Shard(0, 2), {})
         with Parts(tmp_path / "out", Shard(1, 2), {}):
             pass
@@ -411,7 +409,7 @@ def test_a_joined_translation_is_not_begun_again(model: Path, tmp_path: Path) ->
     source, out = tmp_path / "source.txt", tmp_path / "out.txt"
     source.write_text("a man\n" * 3)
     in_shares(2, lambda shard: translate(model, source, out, "--shard", str(shard)))
-    assert "joined already" in translate(model, source, out, "--shard", "1/2")
+    assert "merged already" in translate(model, source, out, "--shard", "1/2")
     assert not parts_folder(out).exists()
     source.write_text("a dog\n" * 3)
     in_shares(2, lambda shard: translate(model, source, out, "--shard", str(shard)))

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,15 @@ def test_a_second_signal_does_not_cut_off_the_cleaning_up(second: signal.Signals
     assert [path.name for path in tmp_path.iterdir()] == ["cleaned"]
 
 
-def test_a_switch_notes_the_first_signal_and_the_same_again_stops() -> None:
+def test_a_switch_notes_the_first_signal_and_the_same_again_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     with StopSwitch() as switch:
         assert not switch.asked
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         assert switch.asked == signal.SIGTERM
         os.kill(os.getpid(), signal.SIGTERM)  # to the launcher, and from it: one
-        switch._since -= 1
+        later = time.monotonic() + 1
+        monkeypatch.setattr(time, "monotonic", lambda: later)
         with pytest.raises(Stopped):
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -168,10 +170,10 @@ def test_no_file_takes_the_place_of_a_closed_stream(closed: tuple[int, ...], tmp
 
 @pytest.mark.parametrize("descriptor", [0, 1])
 def test_a_closed_stream_that_is_needed_is_named(descriptor: int) -> None:
-    wanted = ("sys.stdin.buffer if 0 else list(_decoded(None, '-'))", "next(iter([replacing(None).__enter__()]))")
+    wanted = ("list(read_input(None, 'text', Images()))", "next(iter([replacing(None).__enter__()]))")
     code = (
         "import sys, click; from mmt.cli.command import Command; from mmt.io.atomic import replacing\n"
-        "from mmt.data.inputs import _decoded\n"
+        "from mmt.data.inputs import Images, read_input\n"
         "@click.command(cls=Command)\n"
         f"def work(): {wanted[descriptor]}\n"
         "work()"

@@ -47,8 +47,8 @@ def test_lines_come_without_their_surroundings(tmp_path: Path, raw: bytes, lines
         ("a.de", b" \n\n", "all of its 2 lines are blank"),
         ("a.de.gz", gzip.compress(b"\n" * 1000, mtime=0), "all of its 1,000 lines are blank"),
         ("a.de.gz", gzip.compress(b"", mtime=0), "empty"),
-        ("a.de.gz", b"not packed\n", "not a whole gzip file"),
-        ("a.de.gz", gzip.compress(b"abc\n" * 1000, mtime=0)[:-12], "not a whole gzip file"),
+        ("a.de.gz", b"not packed\n", "not a complete gzip file"),
+        ("a.de.gz", gzip.compress(b"abc\n" * 1000, mtime=0)[:-12], "not a complete gzip file"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, name: str, raw: bytes, said: str) -> None:
