@@ -1,4 +1,4 @@
-"""How every command of this project, in ``mmt`` and in the scripts, meets a user's mistake."""
+"""The base classes of all commands and scripts: errors in one line, signals, locks of outputs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from mmt.io.plugins import import_modules
 from mmt.io.signals import Stopped, outlive_terminal, stopping_at_once
 from mmt.io.terminal import any_encoding
 
-# Now, since a script may import next what reads the environment when it is imported.
+# At import: libraries that a script imports after this module read the environment when they are loaded.
 runtime.start()
 
 
 class _LocalPath(click.Path):
-    """A path that is no URL, of which ``pathlib`` would cut a slash out."""
+    """A local path. A URL is refused, since ``pathlib`` would change it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and is_url(value):
@@ -35,14 +35,12 @@ class _LocalPath(click.Path):
 
 
 def write_alone(*outputs: Path | None) -> None:
-    """Makes the running command the only writer of its outputs until it ends: see
-    ``mmt.io.atomic.only_writer``.
-    """
+    """Locks the outputs until the running command ends; see ``mmt.io.atomic.only_writer``."""
     click.get_current_context().with_resource(only_writer(*outputs))
 
 
 def write_alone_in(folder: Path) -> None:
-    """The same for a folder that the command fills: see ``mmt.io.atomic.only_writer_in``."""
+    """Locks a folder that the command fills; see ``mmt.io.atomic.only_writer_in``."""
     click.get_current_context().with_resource(only_writer_in(folder))
 
 
@@ -59,22 +57,22 @@ def _disk_errors_in_one_line() -> Iterator[None]:
 
 
 class Group(click.Group):
-    """Several commands under one name, with ``-h`` and the defaults in their help."""
+    """Several commands under one name, with ``-h`` and with the defaults in the help."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "show_default": True})
         super().__init__(*args, **settings)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _disk_errors_in_one_line():  # it prints the help
+        with _disk_errors_in_one_line():  # of printing the help
             return super().parse_args(ctx, args)
 
 
 class Command(click.Command):
-    """Turns an ``MMTError``, or a full disk, into one line and exit code 2; stopped by a signal, it says so.
+    """Reports an ``MMTError`` or a full disk in one line, with exit code 2, and a signal that stopped it.
 
     Args:
-        when_stopped: what becomes of the work then.
+        when_stopped: what to tell the user then, such as how to resume.
     """
 
     def __init__(
@@ -95,7 +93,7 @@ class Command(click.Command):
                 param.type = local
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with _disk_errors_in_one_line():  # it prints the help
+        with _disk_errors_in_one_line():  # of printing the help
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -107,7 +105,7 @@ class Command(click.Command):
                     import_modules(ctx.meta.get(IMPORTED, ()))
                     return super().invoke(ctx)
                 finally:
-                    ctx.close()  # the locks, while a second signal does not end the process
+                    ctx.close()  # releases the locks while a second signal cannot end the process
         except Stopped as stop:
             name = signal.Signals(stop.signum).name
             click.echo(f"stopped by {name}. {str(stop) or self._when_stopped}", err=True)
@@ -115,6 +113,6 @@ class Command(click.Command):
         except MMTError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
-        except BrokenPipeError:  # the reader, head for instance, has seen enough
+        except BrokenPipeError:  # the reader, such as head, has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(141)

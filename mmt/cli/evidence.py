@@ -60,7 +60,7 @@ def evidence_command(
     split = split or first_test_split(data)
     write_alone_in(output)
 
-    # Imported here, since the command's help and its mistakes need neither NumPy nor torch.
+    # Imported here: the help and the checks of the options need neither NumPy nor torch.
     from mmt.data.feature_store import open_features
     from mmt.evidence.collect import Inputs, collect
     from mmt.inference.threads import use_threads

@@ -1,4 +1,4 @@
-"""Options that several commands share: one name has one meaning and one text everywhere."""
+"""Options that several commands share: one name has one meaning and one help text everywhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 IMPORTED = "mmt.import"
-"""Where ``import_option`` puts the modules, in the context's ``meta``."""
+"""The key under which ``import_option`` stores the modules in the context's ``meta``."""
 
 PATH = click.Path(path_type=Path)
 PATH_OR_DASH = click.Path(path_type=Path, allow_dash=True)
@@ -58,7 +58,7 @@ quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bar 
 
 
 def missing_images_option(instead: str) -> Decorator:
-    """``--missing-images``; ``instead`` is what skipping an image means for its sentence."""
+    """``--missing-images``; ``instead`` says what happens to the sentence of a skipped image."""
     return click.option(
         "--missing-images",
         type=click.Choice(["refuse", "skip"]),
@@ -68,10 +68,10 @@ def missing_images_option(instead: str) -> Decorator:
 
 
 def collected(kind: type[Any], name: str, *options: Decorator) -> Decorator:
-    """Adds options to a command, which gets their values together, as one ``kind``, in its parameter ``name``.
+    """Adds options to a command, which gets their values in one object, its parameter ``name``.
 
     Args:
-        kind: a dataclass; the options are named as its fields.
+        kind: a dataclass, whose fields are called as the options.
     """
     names = {field.name for field in fields(kind)}
 

@@ -34,7 +34,7 @@ def predict_command(
     card, store = reading.read_card(model), reading.open_stores()
     lines = reading.open(card)
 
-    # torch is loaded when what can be wrong has been checked.
+    # torch is loaded after the inputs have been checked.
     from mmt.inference.labelling import FileLabeller, write_predictions
     from mmt.inference.loaded import LoadedModel
     from mmt.inference.threads import use_threads

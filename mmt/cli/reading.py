@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 class Reading:
     """Where the sentences and their images are.
 
-    input_file: a file, ``-`` for standard input; not used with ``data``.
-    data, split: a prepared dataset and its split; None for the first whose name begins with test.
-    images: a list, a folder or feature stores; () for the dataset's own, or those that the input names.
-    kind: the input's format; None: as its name says.
+    input_file: the sentences; ``-`` is standard input. Not used with ``data``.
+    data, split: a prepared dataset and its split; None takes the first split whose name begins with test.
+    images: a list, a folder or feature stores; () takes the images that the dataset or the input names.
+    missing_images: whether a missing image is refused or skipped.
+    kind: the format of ``input_file``; None takes it from the file name.
+    image_control, control_seed: which image each sentence is shown, see ``mmt.inference.controls``.
     """
 
     input_file: Path | None
@@ -81,7 +83,7 @@ class Reading:
             )
         self.check_split()
         if is_file(output):
-            writes_json(output)  # or refuses its name
+            writes_json(output)  # raises for an unsupported file name
         if shard is None:
             return
         assert self.input_file is not None  # noqa: S101  # --input has a default
@@ -89,12 +91,16 @@ class Reading:
             raise MMTError(f"{self.input_file}: no such file.")
         if (self.data is None and not self.input_file.is_file()) or not is_file(output):
             raise MMTError(
-                f"share {shard}: others read and write the same files. Give --input FILE or --data, and --output."
+                f"shard {shard}: other processes read and write the same files. Give --input FILE or --data, and "
+                "--output."
             )
-        check_file(output)  # now, and not when all is done
+        check_file(output)  # early, rather than after the work
 
     def read_card(self, model: Path) -> ModelCard:
-        """The model's card. Raises MMTError as it does, and for images that the model has no use for."""
+        """
+        Raises:
+            MMTError: as ``mmt.model.card.read_card``, and for images with a text-only model.
+        """
         from mmt.model.card import read_card  # loads NumPy, which no help text needs
 
         card = read_card(model)
@@ -145,7 +151,7 @@ class Reading:
 
 
 def is_file(output: Path) -> bool:
-    """Whether it is, or may become, a file: no pipe, no device. A folder is refused by its name."""
+    """Whether it is a file or may become one, rather than a pipe or a device. (A folder is refused elsewhere.)"""
     return str(output) != "-" and (not output.exists() or output.is_file() or output.is_dir())
 
 
@@ -169,4 +175,4 @@ READS_SENTENCES = collected(
                  help="Control: wrong shows each sentence another's image, blank shows none."),
     click.option("--control-seed", type=click.IntRange(min=0), default=1, help="Random seed of the wrong images."),
 )  # fmt: skip
-"""The options of a command that reads sentences, each with its image or without; it gets ``reading``."""
+"""The options of a command that reads sentences, with their images or without; passed to it as ``reading``."""

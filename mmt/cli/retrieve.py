@@ -57,7 +57,7 @@ def retrieve_command(
 
     Results are printed, unless --html or --output is given.
     """
-    # Imported here, since the command's help and its mistakes need neither NumPy nor, below, torch.
+    # Imported here: the help and the checks of the options need neither NumPy nor, below, torch.
     from mmt.inference import index, retrieve
     from mmt.model.card import read_card
 
@@ -68,13 +68,14 @@ def retrieve_command(
     queries = retrieve.read_queries(texts, input_file, pictures)
     if not queries and not images and sentences is None:
         raise MMTError(
-            "nothing to do: build an index with --images or --sentences, or ask one with a TEXT, --input, --image."
+            "nothing to do: build an index with --images or --sentences, or search one with a TEXT, --input or "
+            "--image."
         )
     if not queries and (html or output):
-        raise MMTError("--html and --output are for answers: ask with a TEXT, --input or --image.")
+        raise MMTError("--html and --output are for answers: search with a TEXT, --input or --image.")
     check_file(html)
     check_file(output)
-    writes_json(output)  # or refuses its name
+    writes_json(output)  # raises for an unsupported file name
     card = read_card(model)
     if images or pictures:
         card.refuse_images("images")

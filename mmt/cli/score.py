@@ -1,4 +1,4 @@
-"""``mmt score``: scores files of translations, and says whether a difference between systems is one."""
+"""``mmt score``: scores files of translations and tests the differences between systems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmt.cli.command import Command
-from mmt.cli.options import bootstrap_seed_option, format_option
+from mmt.cli.options import PATH, bootstrap_seed_option, format_option
 from mmt.errors import MMTError
 from mmt.io.terminal import console, counted, print_json, print_table
 
@@ -36,10 +36,11 @@ def print_scores(systems: Sequence[SystemScores]) -> None:
     if len(systems) > 1 and systems[1].differences:
         below = "Below a score: its difference from the first system"
         if first.sentences < FEWEST_SENTENCES:
-            below += f". No p value for {counted(first.sentences, 'sentence')}, it takes {FEWEST_SENTENCES}."
+            few = counted(first.sentences, "sentence")
+            below += f". No p value: {few}, and at least {FEWEST_SENTENCES} are needed."
         else:
             below += (
-                " and p by sacrebleu's paired bootstrap, in effect one-sided: for a two-sided test at 5 % ask for "
+                " and p by sacrebleu's paired bootstrap, in effect one-sided: for a two-sided test at 5 % require "
                 "p < 0.025."
             )
         out.print(below)
@@ -56,14 +57,14 @@ def print_scores(systems: Sequence[SystemScores]) -> None:
 
 
 def explain_omitted(omitted: Mapping[str, str]) -> list[str]:
-    """A line for each score that is left out: which one, and why."""
+    """One line for each omitted score, with the reason."""
     names = {"bleu_lc_tok": "The papers' BLEU", "ter": "TER"}
     return [f"{names.get(key, _HEADINGS[key])} is omitted: {reason}." for key, reason in omitted.items()]
 
 
 @click.command("score", cls=Command)
-@click.option("--ref", "reference", required=True, type=click.Path(path_type=Path), help="Reference translations.")
-@click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--ref", "reference", required=True, type=PATH, help="Reference translations.")
+@click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=PATH)
 @click.option("--lang", help="Target language, such as de or zh: chooses the tokenizer, adds the papers' BLEU.")
 @click.option(
     "--tokenized/--raw",
@@ -120,7 +121,7 @@ def _difference(difference: Difference | None) -> str:
 
 
 def _apart(paths: Sequence[str]) -> list[str]:
-    """Paths without the first and the last parts that they share: what tells them apart, and fits a table."""
+    """Paths without their common first and last parts, short enough for a table."""
     parts = [Path(path).parts for path in paths]
     if len(set(parts)) == 1:
         return list(paths)

@@ -90,20 +90,20 @@ def score_pairs_command(
 
     With --n-best it reranks another system's translations instead.
     """
-    # What can be wrong is checked before torch is loaded.
+    # Inputs are checked before torch is loaded.
     if (reading.input_file is None) == (reading.data is None):
         raise MMTError("expected --source FILE or --data DIR, one of the two.")
     reading.check_split()
     if n_best is not None and (target is not None or also_blank):
         raise MMTError(f"--n-best {n_best}: it has its own translations. Leave --target and --also-blank out.")
     if n_best is None and (old_weight or keep is not None):
-        raise MMTError("--old-weight and --keep are for ranking anew: give --n-best FILE.")
+        raise MMTError("--old-weight and --keep are for reranking: give --n-best FILE.")
     card = reading.read_card(model)
     if also_blank and card.features is None:
         raise MMTError(f"--also-blank: {model} was trained on text only (fusion: none), it scores without images.")
     path = file_or_stdout(output)
     check_file(path)
-    writes_json(path)  # or refuses its name
+    writes_json(path)  # raises for an unsupported file name
     write_alone(path)
     store = reading.open_stores()
     source = reading.open(card)

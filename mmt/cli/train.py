@@ -27,15 +27,15 @@ def train_command(output: Path | None, config_file: Path | None, overrides: tupl
             f"{output}: expected the folder that the run is to fill, found a file. Give its settings with "
             f"--config-file: mmt train OUTPUT --config-file {output}."
         )
-    settings_of(overrides, "--config")  # refuses two values for one key
+    settings_of(overrides, "--config")  # raises for two values of one key
     config = read_config(config_file, overrides)
     if dumps:
         click.echo(dump_config(config), nl=False)
         return
     if output is None:
         raise MMTError("OUTPUT is missing: name the folder that the run is to fill.")
-    if rank() == 0:  # of several processes, the first one stands for all
-        write_alone_in(output)  # now: loading torch takes a while
+    if rank() == 0:  # one lock for all ranks
+        write_alone_in(output)  # before torch is loaded, which takes seconds
 
     from mmt.training.recipe import train
 

@@ -33,7 +33,7 @@ _SHOWN = {"right": "with image", "wrong": "with another's image", "blank": "with
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How translations are searched for; None: as the model's card says."""
+    """Options of the search; None takes the value of the model's card."""
 
     beam_size: int | None
     length_penalty: float | None
@@ -101,7 +101,7 @@ def translate_command(
     quiet: bool,
 ) -> None:
     """Translate sentences, with their images or without. Every input line yields one output line."""
-    # What can be wrong is checked before torch is loaded.
+    # Inputs are checked before torch is loaded.
     share = Shard.of(shard)
     reading.check(output, share)
     outputs = _outputs(reading, output, draws)

@@ -194,7 +194,7 @@ def test_few_sentences_have_differences_but_no_p(files: Path, run: Run) -> None:
         (files / name).write_text("\n".join(lines))
     status, out, _ = run("--ref", files / "ref.de", files / "one.de", files / "two.de")
     assert status == 0
-    assert "No p value for 5 sentences" in out
+    assert "No p value: 5 sentences" in out
     assert not re.search(r"p \d", out.split("Signatures")[0].split("Below")[0])
 
 

@@ -282,7 +282,7 @@ def test_shares_of_a_pipe_are_refused(model: Path, tmp_path: Path) -> None:
         arguments = ["translate", "--model", str(model), "--output", str(output), "--shard", "1/2"]
         done = CliRunner().invoke(main, arguments, input="a man\n")
         assert done.exit_code == 2
-        assert "share 1/2: others read and write the same files" in done.output
+        assert "shard 1/2: other processes read and write the same files" in done.output
 
 
 def test_parts_of_another_input_or_model_are_refused(model: Path, tmp_path: Path) -> None:
