@@ -161,7 +161,7 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_hubs_may_still_be_asked() -> None:
     """A model or a dataset that somebody names is fetched, and kept where its library keeps it."""
-    code = "import os; before = {**os.environ}; from mmt import runtime; runtime.start(); "
+    code = "import os; before = {**os.environ}; from mmt.io import runtime; runtime.start(); "
     code += "print([name for name in os.environ if name not in before])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not re.search("OFFLINE|HF_HOME|TORCH_HOME|XDG", done.stdout)
