@@ -116,11 +116,11 @@ def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_siz
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
 @click.argument("folder", type=PATH)
-@click.option("--backbone", default="efficientnet_lite0")
-@click.option("--images", "num_images", default=400, help="Images a turn.")
-@click.option("--repeats", default=5, help="Turns.")
-@click.option("--batch-size", default=32)
-@click.option("--threads", default=0, help="Cores to run on, as many threads each side; 0 = all.")
+@click.option("--backbone", default="efficientnet_lite0", help="Backbone, as in mmt features.")
+@click.option("--images", "num_images", default=400, help="Images in a turn.")
+@click.option("--repeats", default=5, help="Number of turns.")
+@click.option("--batch-size", default=32, help="Images in a batch.")
+@click.option("--threads", default=0, help="Number of cores and of threads; 0 is all.")
 @click.option("--memory/--no-memory", default=True, help="Measure memory at N and 4 N images.")
 @click.option("--only-memory", is_flag=True, hidden=True)
 def main(

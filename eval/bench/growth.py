@@ -258,11 +258,12 @@ def _growth(bench: Bench, sizes: list[int], repeats: int) -> dict[str, Any]:
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
 @click.argument("model", type=PATH)
 @click.argument("data", type=PATH)
-@click.option("--lines", "sizes", multiple=True, type=int, default=[1_000, 10_000, 100_000])
-@click.option("--repeats", default=3, help="Turns.")
-@click.option("--threads", default=2)
-@click.option("--beam", default=1)
-@click.option("--stream", type=int, help="Instead of all sizes: one run of so many lines, by standard input.")
+@click.option("--lines", "sizes", multiple=True, type=int, default=[1_000, 10_000, 100_000],
+              help="Size of an input, in lines; repeatable.")  # fmt: skip
+@click.option("--repeats", default=3, help="Number of turns.")
+@click.option("--threads", default=2, help="Number of CPU threads.")
+@click.option("--beam", default=1, help="Beam size.")
+@click.option("--stream", type=int, help="One run of this many lines from standard input, instead of --lines.")
 @click.option("--every", default=10.0, help="Seconds between two samples of --stream.")
 def main(
     model: Path,

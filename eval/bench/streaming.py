@@ -119,10 +119,11 @@ def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -
 
 @click.command(cls=Command, help=__doc__.partition("\n\n")[0])
 @click.argument("data", type=PATH)
-@click.option("--rows", "sizes", type=int, multiple=True, default=(100_000, 1_000_000))
-@click.option("--streams", default=8)
-@click.option("--features", "store", type=PATH, help="A feature store with DATA's images.")
-@click.option("--work", type=PATH, default=Path("bench_streaming"), help="Removed at the end.")
+@click.option("--rows", "sizes", type=int, multiple=True, default=(100_000, 1_000_000),
+              help="Size of a dataset, in rows; repeatable.")  # fmt: skip
+@click.option("--streams", default=8, help="Number of streams; see data.streams.")
+@click.option("--features", "store", type=PATH, help="Feature store of DATA's images.")
+@click.option("--work", type=PATH, default=Path("bench_streaming"), help="Working folder, removed at the end.")
 @click.option("--read", "one", type=(PATH, PATH, int), hidden=True, help="Of a process that measures.")
 def main(
     data: Path,

@@ -211,13 +211,14 @@ def _beside_joey(turns: list[dict[str, tuple[float, float]]], peak: int) -> dict
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
 @click.argument("data", type=PATH)
-@click.option("--threads", default=2)
-@click.option("--steps", default=8, help="Updates a turn.")
-@click.option("--repeats", default=5, help="Turns.")
-@click.option("--vocab-size", default=10_000)
-@click.option("--max-tokens", default=4096)
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32")
-@click.option("--joey-python", type=PATH, help="A Python that has JoeyNMT 2.3.")
+@click.option("--threads", default=2, help="Number of CPU threads.")
+@click.option("--steps", default=8, help="Updates in a turn.")
+@click.option("--repeats", default=5, help="Number of turns.")
+@click.option("--vocab-size", default=10_000, help="Vocabulary size.")
+@click.option("--max-tokens", default=4096, help="Maximum number of tokens in a batch.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32",
+              help="Precision of training.")  # fmt: skip
+@click.option("--joey-python", type=PATH, help="Python interpreter that has JoeyNMT 2.3.")
 @click.option("--only", type=click.Choice(_SIDES), hidden=True)
 def main(
     data: Path,

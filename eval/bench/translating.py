@@ -17,6 +17,7 @@ given, each of a process that does nothing else.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import statistics
@@ -30,10 +31,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import torch
 
 from eval.bench.joey import Joey, pin
 from mmt.cli.command import Command
 from mmt.cli.options import PATH
+from mmt.data.batch import collate, read_examples
+from mmt.data.dataset import first_test_split, read_split
+from mmt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
+from mmt.inference.threads import each_on_a_core
+from mmt.io.runtime import keep_freed_memory, peak_memory
+from mmt.model.build import build_model
+from mmt.model.config import MMTConfig
+from mmt.model.stepping import StepDecoder
 
 if TYPE_CHECKING:
     from mmt.data.batch import Batch, Example
@@ -46,10 +56,6 @@ _LATENCY_OF = 100  # sentences
 
 def _examples(data: Path, path: Path) -> list[Example]:
     """Of the test split, shortest first, by a tokenizer that goes to ``path``."""
-    from mmt.data.batch import read_examples
-    from mmt.data.dataset import first_test_split, read_split
-    from mmt.data.tokenizer import Tokenizer, train_tokenizer
-
     rows = read_split(data, "train")
     train_tokenizer([*rows["source"], *rows["target"]], _VOCAB, path)
     found = read_examples(data, first_test_split(data), Tokenizer(path), None)
@@ -59,7 +65,6 @@ def _examples(data: Path, path: Path) -> list[Example]:
 def _ours(model: MMTModel, precision: str, beam: int) -> Callable[[Batch], object]:
     from mmt.inference.beam import beam_search
     from mmt.inference.search import SearchOptions
-    from mmt.model.stepping import StepDecoder
 
     decoder = StepDecoder(model, precision)  # type: ignore[arg-type]
     return lambda batch: beam_search(
@@ -68,6 +73,7 @@ def _ours(model: MMTModel, precision: str, beam: int) -> Callable[[Batch], objec
 
 
 def _exported(model: MMTModel, tokenizer: Path, beam: int) -> dict[str, Callable[[Batch], object]]:
+    # Imported here, as fairseq2's generator below: the memory of our side alone is measured without them.
     from mmt.inference.onnx_export import export_model
     from mmt.inference.onnx_runtime import PRECISIONS, Graphs
     from mmt.inference.search import SearchOptions, search
@@ -94,9 +100,6 @@ def _exported(model: MMTModel, tokenizer: Path, beam: int) -> dict[str, Callable
 
 
 def _fairseq2(model: MMTModel, beam: int) -> Callable[[Batch], object]:
-    import copy
-
-    import torch
     from fairseq2.data.tokenizers import VocabularyInfo
     from fairseq2.generation.beam_search import BeamSearchSeq2SeqGenerator
     from fairseq2.models.transformer import (
@@ -108,7 +111,6 @@ def _fairseq2(model: MMTModel, beam: int) -> Callable[[Batch], object]:
     )
     from fairseq2.nn import BatchLayout
 
-    from mmt.data.tokenizer import BOS, EOS, PAD
     from mmt.model.attention import Attention
 
     model = copy.deepcopy(model)
@@ -143,11 +145,6 @@ def _ct2(python: Path, folder: Path, lengths: list[int], **how: Any) -> dict[str
 
 
 def _random_model() -> MMTModel:
-    import torch
-
-    from mmt.model.build import build_model
-    from mmt.model.config import MMTConfig
-
     torch.manual_seed(1)
     return build_model(MMTConfig(vocab_size=_VOCAB, norm_order="pre")).eval()
 
@@ -155,12 +152,6 @@ def _random_model() -> MMTModel:
 def _measure(
     data: Path, repeats: int, beam: int, batches: list[int], ct2: Path | None, joey: Joey | None
 ) -> dict[str, Any]:
-    import torch
-
-    from mmt.data.batch import collate
-    from mmt.inference.threads import each_on_a_core
-    from mmt.io.runtime import keep_freed_memory
-
     keep_freed_memory()  # for both sides alike
     model = _random_model()
     temporary = tempfile.TemporaryDirectory()
@@ -258,10 +249,6 @@ def _of_joey(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _run_for_memory(data: Path, beam: int, batch: int) -> int:
     """Bytes: what this process has at most when it does nothing but translate by ours, in float32."""
-    from mmt.data.batch import collate
-    from mmt.inference.threads import each_on_a_core
-    from mmt.io.runtime import keep_freed_memory, peak_memory
-
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         examples = _examples(data, Path(folder, "tokenizer.model"))
@@ -272,12 +259,13 @@ def _run_for_memory(data: Path, beam: int, batch: int) -> int:
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
 @click.argument("data", type=PATH)
-@click.option("--threads", default=2)
-@click.option("--repeats", default=5, help="Turns.")
-@click.option("--beam", default=5)
-@click.option("--batch", "batches", multiple=True, type=int, default=[64, 32, 128])
-@click.option("--ct2-python", type=PATH, help="A Python that has ctranslate2.")
-@click.option("--joey-python", type=PATH, help="A Python that has JoeyNMT 2.3.")
+@click.option("--threads", default=2, help="Number of CPU threads.")
+@click.option("--repeats", default=5, help="Number of turns.")
+@click.option("--beam", default=5, help="Beam size.")
+@click.option("--batch", "batches", multiple=True, type=int, default=[64, 32, 128],
+              help="Sentences in a batch; repeatable.")  # fmt: skip
+@click.option("--ct2-python", type=PATH, help="Python interpreter that has ctranslate2.")
+@click.option("--joey-python", type=PATH, help="Python interpreter that has JoeyNMT 2.3.")
 @click.option("--only-memory", is_flag=True, hidden=True)
 def main(
     data: Path,
@@ -291,8 +279,6 @@ def main(
 ) -> None:
     if joey_python:
         pin(threads)
-
-    import torch
 
     torch.set_num_threads(threads)
     if only_memory:
