@@ -1,4 +1,4 @@
-"""Controls: the same sentences with images that are not theirs, or with none. What stays is not the image's doing.
+"""Controls: the same sentences with wrong images, or with none. What does not change is no effect of the image.
 
 Incongruent decoding, Caglayan et al. (2019), https://aclanthology.org/N19-1422; blank images (absent features).
 """
@@ -23,7 +23,7 @@ Image = TypeVar("Image")
 
 
 def controlled_images(images: Sequence[Image | None], control: Control, seed: int) -> list[Image | None]:
-    """The images that a control shows; ``seed`` decides the draw of the wrong ones. Raises as ``wrong_images``."""
+    """The images that a control shows; ``seed`` draws the wrong ones. Raises as ``wrong_images``."""
     if control not in get_args(Control):
         raise MMTError(f"image control: expected right, wrong or blank, found '{control}'.")
     if control == "blank":
@@ -32,14 +32,13 @@ def controlled_images(images: Sequence[Image | None], control: Control, seed: in
 
 
 def wrong_images(images: Sequence[Image | None], seed: int) -> list[Image | None]:
-    """Gives each sentence that has an image another's: one draw, decided by ``seed``.
+    """Gives each sentence that has an image the image of another sentence, never its own: one random draw.
 
-    A permutation without fixed points among the sentences that have an image: they are put in a random order,
-    those that share a picture side by side, and each is given the picture of the one so many places on that none
-    gets its own.
+    A permutation without fixed points of the sentences that have an image: they are shuffled, those that share an
+    image stay side by side, and all are rotated by the size of the largest such group.
 
     Args:
-        images: ids, files, bytes or pictures; None for a sentence without image, which stays without.
+        images: ids, files, bytes or pictures; None for a sentence without image, which keeps none.
     Raises:
         MMTError: there is no such permutation (fewer than two images, or one that over half of them share).
     """
@@ -54,7 +53,7 @@ def wrong_images(images: Sequence[Image | None], seed: int) -> list[Image | None
             "one, so some sentence would be given its own. Take more sentences, or the control blank."
         )
     generator = np.random.default_rng(seed)
-    place = generator.permutation(counts.size)[numbers]  # of each sentence's picture
+    place = generator.permutation(counts.size)[numbers]  # of each sentence's image
     order = np.lexsort((generator.permutation(len(rows)), place))
     drawn = list(images)
     for row, other in zip(order, np.roll(order, -most), strict=True):
@@ -63,9 +62,9 @@ def wrong_images(images: Sequence[Image | None], seed: int) -> list[Image | None
 
 
 def other_readings(sources: Sequence[str], targets: Sequence[str], images: Sequence[Image]) -> list[Image]:
-    """For each sentence the image of one with the same source and another translation, else of the next one.
+    """For each sentence, the image of one with the same source but another translation, else of the next one.
 
-    Another image than its own in either case.
+    Either way the image differs from its own.
 
     Raises:
         MMTError: all sentences have the same image.
@@ -86,7 +85,7 @@ def other_readings(sources: Sequence[str], targets: Sequence[str], images: Seque
 
 
 def image_key(image: object) -> object:
-    """What makes two images the same: the file's name, the bytes, or the opened picture itself; None for none."""
+    """Equal for equal images: the file's name, the bytes, or the opened picture's identity; None for none."""
     if isinstance(image, str | Path):
         return str(image)
     return image if isinstance(image, bytes) else None if image is None else id(image)

@@ -1,4 +1,4 @@
-"""Sentences and images as vectors of one space, by a model that has learnt the contrastive objective."""
+"""Sentences and images as vectors in one space, by a model trained with the contrastive objective."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmt.inference.retrieve import IndexedImages, Query
 from mmt.inference.runtime_model import ImageInput
 from mmt.model.heads import ContrastiveHead
 
-_IMAGES = 256  # images a forward pass: their features are held together
+_IMAGES = 256  # images in one forward pass
 
 
 @torch.inference_mode()
@@ -33,24 +33,24 @@ def embed_sentences(
 ) -> NDArray[np.float32]:
     """
     Args:
-        sentences: N; one that is longer than the model's longest is read up to there.
-        max_tokens: sentences times longest sentence of a batch.
+        sentences: N; one that exceeds the model's maximum length is truncated.
+        max_tokens: sentences times the longest sentence of a batch.
         progress: called with the number of sentences just finished.
     Returns:
-        (N, D) vectors of length 1, whose products with ``embed_images``'s are cosines.
+        (N, D) vectors of length 1, whose dot products with those of ``embed_images`` are cosines.
     Raises:
-        MMTError: the model has not learnt the contrastive objective.
+        MMTError: the model was not trained with the contrastive objective.
     """
     model, head = loaded.model, _head(loaded)
     longest = model.text.sizes.max_length - 1
     sources = [loaded.tokenizer.encode(sentence)[:longest] for sentence in sentences]
-    found = np.zeros((len(sources), model.text.sizes.model_dim), np.float32)
+    vectors = np.zeros((len(sources), model.text.sizes.model_dim), np.float32)
     for rows in length_batches([(len(ids) + 1, 1) for ids in sources], max_tokens):
         batch = loaded.batch([sources[row] for row in rows], [None] * len(rows))
-        found[rows] = head.embed_text(model.sentence_means(batch)).numpy()
+        vectors[rows] = head.embed_text(model.sentence_means(batch)).numpy()
         if progress is not None:
             progress(len(rows))
-    return found
+    return vectors
 
 
 @torch.inference_mode()
@@ -70,21 +70,21 @@ def embed_images(
         MMTError: as ``embed_sentences``; an image is unknown or cannot be read.
     """
     model, head = loaded.model, _head(loaded)
-    found = np.zeros((len(images), model.text.sizes.model_dim), np.float32)
+    vectors = np.zeros((len(images), model.text.sizes.model_dim), np.float32)
     for first in range(0, len(images), _IMAGES):
         chunk = images[first : first + _IMAGES]
         rows = loaded.features_of(chunk)
         batch = loaded.batch([[] for _ in chunk], rows)
-        found[first : first + len(chunk)] = head.embed_image(model.image_means(batch)).numpy()
+        vectors[first : first + len(chunk)] = head.embed_image(model.image_means(batch)).numpy()
         if progress is not None:
             progress(len(chunk))
-    return found
+    return vectors
 
 
 def embed_queries(
     loaded: LoadedModel, queries: Sequence[Query], *, show_progress: bool = True
 ) -> NDArray[np.float32]:
-    """(Q, D) vectors of queries, those by text before those by image. Raises as ``embed_sentences``."""
+    """(Q, D) vectors of queries, texts before images. Raises as ``embed_sentences``."""
     texts = [query.text for query in queries if query.image is None]
     images = [query.image for query in queries if query.image is not None]
     with tqdm(total=len(texts), unit=" sentences", disable=None if show_progress else True) as bar:

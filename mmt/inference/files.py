@@ -31,39 +31,38 @@ Result = TypeVar("Result")
 
 Missing = Literal["refuse", "skip"]
 
-CHUNK = 2048  # lines sorted by length and held in memory, with their images' features, at a time
+CHUNK = 2048  # lines in memory with their images' features, sorted by length
 
 
 @dataclass
 class Counts:
-    """What was translated: sentences, those with an image, and the images that were named but missing.
+    """What was processed: sentences, those with an image, and the missing images.
 
-    ``out_of_domain``: sentences unlike the training text (``mmt.data.domain``), ``first`` the number of the first
-    one's line; ``by_bytes`` where the model folder does not know its training text, so that bytes alone tell.
+    ``out_of_domain``: sentences unlike the training text (``mmt.data.domain``); ``first``: the line number of the
+    first one; ``by_bytes``: without statistics of the training text in the model folder, only bytes are checked.
     """
 
     sentences: int = 0
     with_image: int = 0
     missing_images: list[str] = field(default_factory=list)
-    """Their names as the lines have them, one for each line."""
+    """Their names in the input, one for each line."""
     out_of_domain: int = 0
     first: int = 0
     by_bytes: bool = False
 
     def summary(self, shown: str = "with image") -> str:
-        """In words; ``shown`` says what was shown to those that have an image."""
-
+        """One line of text; ``shown`` describes the sentences that have an image."""
         missing = f", {counted(len(self.missing_images), 'image')} missing" if self.missing_images else ""
-        about = f"{counted(self.sentences, 'sentence')}, {self.with_image:,} {shown}{missing}"
-        return about + out_of_domain(self.out_of_domain, self.first, by_bytes=self.by_bytes)
+        summary = f"{counted(self.sentences, 'sentence')}, {self.with_image:,} {shown}{missing}"
+        return summary + out_of_domain(self.out_of_domain, self.first, by_bytes=self.by_bytes)
 
 
 def out_of_domain(count: int, first: int = 0, *, by_bytes: bool) -> str:
-    """What a summary says of lines out of domain; see ``Counts``."""
-    said = f", {count:,} out of domain (unlike the training text; the first is line {first:,})" if count else ""
+    """A summary's note on lines out of domain; see ``Counts``."""
+    note = f", {count:,} out of domain (unlike the training text; the first is line {first:,})" if count else ""
     if by_bytes:
-        said += f", out-of-domain check on byte pieces only (no {PIECES} in the model folder)"
-    return said
+        note += f", out-of-domain check on byte pieces only (no {PIECES} in the model folder)"
+    return note
 
 
 class FileProcessor:
@@ -258,17 +257,15 @@ def write_output(
     n_best: int,
     parts: Parts | None = None,
 ) -> str:
-    """Writes one line a sentence, or ``n_best`` lines ``number ||| translation ||| score``, or JSON lines.
+    """Writes one line for each sentence, or ``n_best`` lines ``number ||| translation ||| score``, or JSON lines.
 
-    The number is the sentence's, from 0, as in Moses and fairseq.
-
-    A file is written beside its name and renamed when whole; a ``.jsonl`` ending asks for JSON lines, and
-    ``.gz`` after it, or after any other, for gzip.
+    Sentences are numbered from 0, as in Moses and fairseq. A file is written atomically; ``.jsonl`` writes JSON
+    lines, and ``.gz``, after any other extension, compresses.
 
     Args:
-        parts: where ``results`` are a share's; ``path`` is made when all shares are done.
+        parts: the shard that ``results`` belong to; the last shard to finish writes ``path``.
     Returns:
-        What became of the share, or nothing.
+        The state of the shards, or "" without shards.
     """
     as_json = writes_json(path)
     records = (_formatted(line, translations, n_best, as_json) for line, translations in results)
@@ -276,15 +273,15 @@ def write_output(
 
 
 def write_records(records: Iterable[str], path: Path | None, parts: Parts | None = None) -> str:
-    """Writes records, a line each; see ``write_output``."""
-    # Half a surrogate pair, which only JSON can hold, stays the escape that it came as.
+    """Writes one line for each record; see ``write_output``."""
+    # A lone surrogate, which only JSON can contain, remains an escape.
     encoded = ((record + "\n").encode("utf-8", "backslashreplace") for record in records)
     if parts is None:
         with replacing(path) as whole, packing(whole, path) as stream:
             for record in encoded:
                 stream.write(record)
                 if path is None:
-                    stream.flush()  # somebody may wait for it, at a terminal or at the end of a pipe
+                    stream.flush()  # a user or a program may wait for this line
         return ""
     if parts.is_done:
         return parts.finish({}, partial(_join, path, parts))
@@ -298,7 +295,7 @@ def write_records(records: Iterable[str], path: Path | None, parts: Parts | None
 
 
 def _join(path: Path | None, parts: Parts, about: list[dict[str, Any]]) -> None:
-    """Makes the file of its chunks, which the parts hold in turn."""
+    """Joins the chunks, which the parts contain in turn."""
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(parts.of(number).open("rb")) for number in range(len(about))]
         whole = stack.enter_context(packing(stack.enter_context(replacing(path)), path))

@@ -1,9 +1,9 @@
-"""An index: the vectors of many images or sentences in a folder, to find those nearest to a query.
+"""An index: a folder with the vectors of many images or sentences, to find those nearest to a query.
 
 The folder holds ``vectors.npy`` (N, D), ``items.json`` (image ids, or sentences, one a row), ``index.json`` (what
-it is, which model made it, and the other files' SHA-256) and, of a large one, ``search.faiss``. Below
-``EXACT_BELOW`` items a search looks at all of them; from there on it is by HNSW (Malkov and Yashunin 2018,
-https://arxiv.org/abs/1603.09320), which looks at few and may miss some of the nearest. Both are faiss's.
+it is, which model made it, and the other files' SHA-256) and, if it is large, ``search.faiss``. Below
+``EXACT_BELOW`` items the search is exact; above, it is by HNSW (Malkov and Yashunin 2018,
+https://arxiv.org/abs/1603.09320), which compares few items and may miss some of the nearest. Both are faiss's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EXACT_BELOW = 100_000
 
 _VECTORS, _ITEMS, _INFO, _SEARCH = "vectors.npy", "items.json", "index.json", "search.faiss"
 _FORMAT = 1
-# Of 100,000 clustered vectors of 256 numbers these found all of the ten nearest; 112 s to build on two cores.
+# They find all ten nearest of 100,000 clustered vectors of 256 numbers; building took 112 s on two cores.
 _LINKS, _BUILD_BREADTH, _SEARCH_BREADTH = 32, 100, 128
 
 
@@ -41,20 +41,20 @@ class Index:
     items: list[str]
     images: str
     method: str
-    """How it searches, in words."""
+    """The search method, for messages."""
     searcher: Any
 
     @property
     def size(self) -> str:
-        """How many items, in words."""
+        """The number of items, for messages."""
         return counted(len(self.items), self.kind.removesuffix("s"))
 
     def search(self, queries: NDArray[np.float32], top: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The items nearest to each query, best first; among equals the one that stands first in the index.
+        """The items nearest to each query, best first; equally near ones in the index's order.
 
         Args:
             queries: (Q, D) vectors of length 1.
-            top: K, how many; all N if there are fewer.
+            top: K; all N items if there are fewer.
         Returns:
             (Q, K) rows in ``items`` and (Q, K) cosines. HNSW may, rarely, find fewer than K: rows -1.
         Raises:
@@ -71,7 +71,7 @@ class Index:
 
 
 def model_checksum(folder: Path) -> str:
-    """SHA-256 over a model folder's weights and tokenizer: what decides its vectors.
+    """SHA-256 over a model folder's weights and tokenizer, which determine its vectors.
 
     Raises:
         MMTError: a file is missing.
@@ -87,7 +87,7 @@ def model_checksum(folder: Path) -> str:
 
 
 def check_place(folder: Path) -> None:
-    """Raises MMTError where ``folder`` holds something else than an index, which must not be replaced."""
+    """Raises MMTError where ``folder`` contains anything but an index, which must not be replaced."""
     if folder.exists() and not (folder / _INFO).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
         raise MMTError(f"{folder}: expected a new folder or an index, found something else. Name another folder.")
 
@@ -95,7 +95,7 @@ def check_place(folder: Path) -> None:
 def write_index(
     folder: Path, kind: Kind, items: list[str], vectors: NDArray[np.float32], model: Path, images: str = ""
 ) -> Index:
-    """Writes an index beside ``folder`` and renames it into place; an older one there is replaced.
+    """Writes an index atomically; an older one at ``folder`` is replaced.
 
     Args:
         items: N, as ``Index.items``.
@@ -130,7 +130,9 @@ def write_index(
                 searcher = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
                 searcher.hnsw.efConstruction = _BUILD_BREADTH
                 searcher.add(np.ascontiguousarray(vectors))
-                with (beside / _SEARCH).open("wb") as stream:  # faiss's own way hides that the last bytes failed
+                with (beside / _SEARCH).open(
+                    "wb"
+                ) as stream:  # faiss's own writer hides a failure of the last bytes
                     faiss.write_index(searcher, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
             info["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
             (beside / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
@@ -140,7 +142,7 @@ def write_index(
 
 
 def open_index(folder: Path, model: Path) -> Index:
-    """Opens an index, to be asked with vectors of ``model``.
+    """Opens an index for queries by ``model``.
 
     Raises:
         MMTError: there is none, it is damaged, or another model made it.
@@ -159,9 +161,9 @@ def open_index(folder: Path, model: Path) -> Index:
                 "index again with --images or --sentences."
             )
         large = (folder / _SEARCH).is_file()
-        # Before they are read: faiss believes what its files say. Earlier versions wrote no sums.
-        for name, said in dict(info.get("sha256", {})).items():
-            if name not in (_ITEMS, _VECTORS, _SEARCH) or file_checksum(folder / name) != said:
+        # Checked first, as faiss trusts its files. Earlier versions wrote no checksums.
+        for name, checksum in dict(info.get("sha256", {})).items():
+            if name not in (_ITEMS, _VECTORS, _SEARCH) or file_checksum(folder / name) != checksum:
                 raise ValueError(f"the checksum of {name} is another")
         items = parse_json((folder / _ITEMS).read_text(encoding="utf-8"))
         vectors = np.load(folder / _VECTORS, mmap_mode="r", allow_pickle=False)

@@ -26,7 +26,7 @@ from mmt.io.shards import Parts, Shard
 class Prediction:
     """The most probable label with its probability, and the score; None where the model has no such head.
 
-    ``out_of_domain``: the sentence is unlike the text that the model was trained on (``mmt.data.domain``).
+    ``out_of_domain``: the sentence is unlike the training text (``mmt.data.domain``).
     """
 
     label: str | None
@@ -47,9 +47,9 @@ def predict(
     """Labels and scores of sentences, each with its image (or recording) or without, in order.
 
     Args:
-        sentences: N; one that is longer than the model's longest is read up to there.
-        images: one a sentence, as ``LoadedModel.features_of`` takes them; None for a sentence without.
-        max_tokens: sentences times longest sentence of a batch.
+        sentences: N; one that exceeds the model's maximum length is truncated.
+        images: one for each sentence, as ``LoadedModel.features_of`` takes them; None for a sentence without.
+        max_tokens: sentences times the longest sentence of a batch.
         progress: called with the number of sentences just finished.
     Raises:
         MMTError: the model has no head for labels or scores; else as ``LoadedModel.features_of``.
@@ -116,7 +116,7 @@ class FileLabeller(FileProcessor):
 def write_predictions(
     results: Iterable[tuple[Line, Prediction]], path: Path | None, parts: Parts | None = None
 ) -> str:
-    """Writes one line a sentence: its label, probability and score, those that the model gives, tab-separated.
+    """Writes one line for each sentence: label, probability and score (those that the model has), tab-separated.
 
     A file is written as by ``mmt.inference.files.write_output``, JSON lines and shards likewise.
     """

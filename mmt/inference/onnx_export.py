@@ -39,14 +39,14 @@ _FILES = {CARD, TOKENIZER, PIECES, *(file_of(name, one) for name in (ENCODER, DE
 
 
 def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] = PRECISIONS) -> None:
-    """Writes a model folder as an exported one, beside ``out`` and renamed.
+    """Exports a model folder, atomically.
 
     Args:
         folder: of ``mmt train``.
         out: gets the model's card and tokenizer, and for each precision an encoder, which reads sentence and
             image features, and a decoder, which makes one step for all beams.
-        precisions: ``float32``; ``int8`` keeps weights as 8-bit numbers, one scale a row, and rounds what they are
-            multiplied with to 8 bits as it comes.
+        precisions: ``float32``; ``int8`` stores weights as 8-bit numbers with one scale for each row, and
+            quantizes activations dynamically.
     Raises:
         MMTError: no model folder, ``out`` exists and is no exported model, the packages are missing, or the model
             has a part that ONNX cannot express or writes nothing.
@@ -79,9 +79,9 @@ def _fill(
                     _quantize(path, beside / file_of(name, precision))
                 else:
                     shutil.copyfile(path, beside / file_of(name, precision))
-    told = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    told["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
-    write_whole(beside / CARD, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
+    write_whole(beside / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
 
 def _check_packages() -> None:
@@ -96,7 +96,7 @@ def _check_packages() -> None:
 
 
 def _check_parts(model: MMTModel) -> None:
-    """Raises MMTError for parts whose work depends on the lengths at hand, which a graph cannot express."""
+    """Raises MMTError for parts whose control flow depends on lengths, which a graph cannot express."""
     config = model.config
     if config.text_encoder != "transformer":
         raise MMTError(f"text_encoder '{config.text_encoder}' cannot be exported. Only 'transformer' can.")
@@ -107,10 +107,10 @@ def _check_parts(model: MMTModel) -> None:
 
 
 class _Encoder(nn.Module):
-    """Sentence and image to what the decoder's layers see of them."""
+    """Encodes sentence and image to keys, values and masks of the decoder's cross-attention."""
 
     def __init__(self, model: MMTModel, decoder: StepDecoder, tell: Callable[[trees.TreeSpec], None]) -> None:
-        """``tell`` is told how the tensors that ``forward`` gives belong together."""
+        """``tell`` receives the structure of the tensors that ``forward`` returns."""
         super().__init__()
         self.model, self._decoder, self._tell = model, decoder, tell
 
@@ -142,15 +142,15 @@ class _Decoder(nn.Module):
     ) -> list[Tensor]:
         """
         Args:
-            tokens: (N, B) the last of each beam.
+            tokens: (N, B) the last token of each beam.
             position: (1) of these tokens, from 0.
             scores: (N, B) of the beams.
-            ranks: (W), whose length says how many candidates are wanted.
-            unseen: (N, B, P + B) 0 where a beam may look, else -inf.
+            ranks: (W), whose length is the number of candidates.
+            unseen: (N, B, P + B) 0, or -inf where attention is masked.
             past: of each layer keys and values, (N, H, P, K).
-            seen: what the encoder gave.
+            seen: what the encoder returned.
         Returns:
-            score, beam, token, (N, W) each; ends, (N, B); and ``past`` with what this step adds.
+            score, beam, token, (N, W) each; ends, (N, B); and ``past`` with this step's keys and values.
         """
         decoder, later = self._decoder, []
         states = decoder.embedded(tokens, decoder.positions.index_select(0, position))
@@ -184,8 +184,8 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
         inputs["image"] = torch.randn(num, regions, max(dim for _, dim in config.image_sets))
         inputs["image_pad"] = torch.zeros(num, regions, dtype=torch.bool)
         axes |= {"image": {0: free}, "image_pad": {0: free}}
-    told: list[trees.TreeSpec] = []
-    encoder = _Encoder(model, decoder, told.append).eval()
+    structure: list[trees.TreeSpec] = []
+    encoder = _Encoder(model, decoder, structure.append).eval()
     traced = torch.export.export(encoder, (), inputs, dynamic_shapes=axes)
     seen = traced.module()(**inputs)
     yield ENCODER, _onnx(traced, [f"seen_{i}" for i in range(len(seen))])
@@ -214,7 +214,7 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
         ],
     }
     traced = torch.export.export(
-        _Decoder(decoder, told[-1], block_of(config.vocab_size)).eval(), (), inputs, dynamic_shapes=axes
+        _Decoder(decoder, structure[-1], block_of(config.vocab_size)).eval(), (), inputs, dynamic_shapes=axes
     )
     yield DECODER, _onnx(traced, ["score", "beam", "token", "ends", *(f"later_{i}" for i in range(len(past)))])
 
@@ -231,7 +231,7 @@ def _quantize(path: Path, out: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' notes on operators that are not ours."""
+    """Silences the exporters' warnings about operators that no model here uses."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Files of given translations: their scores are written, or the translations in another order."""
+"""Files of given translations: writes their scores, or reranks them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmt.io.terminal import counted
 
 @dataclass(frozen=True)
 class PairFiles:
-    """Lines with their images, to score given translations of them.
+    """Lines with their images, whose translations are scored.
 
     images: of each line, as ``FileProcessor.image`` gives it.
     max_tokens: as in ``score_pairs``.
@@ -42,7 +42,7 @@ class PairFiles:
         keep: int | None,
         path: Path | None,
     ) -> str:
-        """Writes the candidates of each line in their new order; returns a summary."""
+        """Writes each line's candidates, reranked; returns a summary."""
         ranked = rescore(
             self.loaded,
             [line.source for line in self.lines],
@@ -60,7 +60,7 @@ class PairFiles:
 
     def score(self, targets: Sequence[str], also_blank: bool, path: Path | None) -> str:
         """Writes the score of each pair; returns a summary."""
-        # In one go: so a pair without image has exactly the same score twice.
+        # In one call, so that a pair without image has exactly the same score twice.
         times, count = 1 + also_blank, len(self.lines)
         scores = score_pairs(
             self.loaded,
@@ -78,7 +78,7 @@ class PairFiles:
 
 
 def unusual(files: FileProcessor, lines: Sequence[Line], tokenizer: Tokenizer) -> str:
-    """How many images are missing, and how many lines are out of domain, for the summary."""
+    """The summary's note on missing images and lines out of domain."""
     num_missing = len(files.counts.missing_images)
     missing = f", {counted(num_missing, 'image')} missing" if num_missing else ""
     strange = [n for n, line in enumerate(lines, 1) if is_out_of_domain(tokenizer, tokenizer.encode(line.source))]
@@ -86,10 +86,7 @@ def unusual(files: FileProcessor, lines: Sequence[Line], tokenizer: Tokenizer) -
 
 
 def _write_scores(scores: Sequence[PairScore], num_pairs: int, path: Path | None) -> None:
-    """One line a pair; ``scores`` are those of all pairs and then, if asked for, those of all without image.
-
-    A file is written beside its name and renamed when whole.
-    """
+    """Writes one line for each pair, atomically; ``scores``: of all pairs, then, if any, without images."""
     blanks: list[PairScore | None] = [*scores[num_pairs:]] or [None] * num_pairs
     rows = [_row(score, blank) for score, blank in zip(scores[:num_pairs], blanks, strict=True)]
     as_json = writes_json(path)

@@ -24,7 +24,7 @@ from mmt.model.card import ModelCard
 
 @dataclass(frozen=True)
 class Answer:
-    """One item of an index: its place for a query, from 1, and the cosine of their vectors."""
+    """One item of an index: its rank for a query, from 1, and the cosine of their vectors."""
 
     rank: int
     cosine: float
@@ -33,7 +33,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Query:
-    """A sentence, or an image's file."""
+    """A sentence or an image file."""
 
     text: str = ""
     image: Path | None = None
@@ -89,7 +89,7 @@ class IndexedImages:
     """What an index of images is made from.
 
     store: their features; None: they are still to be extracted.
-    files: the image files by id; empty for all images of ``store``.
+    files: the image files by id; empty: all images of ``store``.
     folder: where the files lie, "" if unknown.
     """
 
@@ -142,17 +142,17 @@ def find_answers(index: Index, vectors: NDArray[np.float32], top: int) -> list[l
 
 
 def json_lines(queries: Sequence[Query], answers: Sequence[Sequence[Answer]], index: Index) -> bytes:
-    """One line a query, in the order of the queries."""
+    """One line for each query, in order."""
     lines = [
         {
             "query": str(query),
             "query_kind": "image" if query.image is not None else "text",
             "answers": [
                 {"rank": answer.rank, "cosine": round(answer.cosine, 6), index.kind.rstrip("s"): answer.item}
-                for answer in found
+                for answer in of_query
             ],
         }
-        for query, found in zip(queries, answers, strict=True)
+        for query, of_query in zip(queries, answers, strict=True)
     ]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     return text.encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Forced scoring: how probable a model finds translations that it is given. Legend: N pairs, T target tokens."""
+"""Forced scoring: the probability of given translations. Legend: N pairs, T target tokens."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mmt.inference.translator import Translation
 from mmt.io.text_files import read_lines
 from mmt.model.model import MMTModel
 
-CHUNK = 2048  # pairs held in memory with their images' features
-_ROWS = 128  # rows of logits held at once, as in mmt.model.losses
+CHUNK = 2048  # pairs in memory with their images' features
+_ROWS = 128  # rows of logits in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
 class PairScore:
-    """How probable a model finds one given translation.
+    """The probability of one given translation.
 
     ``log_prob`` is the natural logarithm of p(target | source, image), summed over the target's ``num_tokens``
     tokens: eos counts, bos does not.
@@ -40,7 +40,7 @@ class PairScore:
 
     @property
     def mean_log_prob(self) -> float:
-        """Of a token: what perplexity is made of, and what beam search with length penalty 1 ranks by."""
+        """For each token: the logarithm of 1 / perplexity, and the score of beam search with length penalty 1."""
         return self.log_prob / self.num_tokens
 
     @property
@@ -49,7 +49,7 @@ class PairScore:
 
 
 def perplexity(log_prob: float, num_tokens: int) -> float:
-    """exp(-log_prob / num_tokens); inf where that is too large for a float."""
+    """exp(-log_prob / num_tokens); inf on overflow."""
     try:
         return math.exp(-log_prob / num_tokens)
     except OverflowError:
@@ -57,7 +57,7 @@ def perplexity(log_prob: float, num_tokens: int) -> float:
 
 
 def corpus_perplexity(scores: Sequence[PairScore]) -> float:
-    """exp of the mean negative log-probability over all tokens of all pairs: long sentences weigh more."""
+    """exp of the mean negative log-probability over all tokens of all pairs."""
     return perplexity(math.fsum(score.log_prob for score in scores), sum(score.num_tokens for score in scores))
 
 
@@ -70,15 +70,15 @@ def score_pairs(
     max_tokens: int = 8192,
     progress: Callable[[int], object] | None = None,
 ) -> list[PairScore]:
-    """Scores each given target, in batches of like length, and gives the scores back in order.
+    """Scores each given target, in batches of similar length, and returns the scores in order.
 
-    What is the same (source, target and image) is scored once, so that equal rows have exactly equal scores: the
-    last digit of a score depends on what it shares a batch with, and a tie must not be broken by that.
+    Equal pairs (source, target and image) are scored once, so that their scores are exactly equal: the last digit
+    of a score depends on the batch, and must not break a tie.
 
     Args:
-        images: one a pair, as ``Translator.hypotheses`` takes them; None for a pair without. An image that stands
-            more than once is read once.
-        max_tokens: pairs times longest side of a batch.
+        images: one for each pair, as ``LoadedModel.features_of`` takes them; None for a pair without. Repeated
+            images are read once.
+        max_tokens: pairs times the longest side of a batch.
         progress: called with the number of pairs just finished.
     Raises:
         MMTError: images for a text-only model, an unreadable or unknown image, unequal numbers, a line that is
@@ -121,7 +121,7 @@ def read_n_best(path: Path, num_sentences: int) -> list[list[tuple[str, float]]]
     Raises:
         MMTError: a line of another shape, a number that is no sentence's, or a sentence without translations.
     """
-    found: list[list[tuple[str, float]]] = [[] for _ in range(num_sentences)]
+    candidates: list[list[tuple[str, float]]] = [[] for _ in range(num_sentences)]
     for number, line in enumerate(read_lines(path), 1):
         fields = line.split(" ||| ")
         try:
@@ -138,13 +138,13 @@ def read_n_best(path: Path, num_sentences: int) -> list[list[tuple[str, float]]]
                 f"{path}: line {number}: sentence {sentence}, but there are {num_sentences:,}, from 0 on. "
                 "The sources must be the file that was translated."
             )
-        found[sentence].append((text, score))
-    if [] in found:
+        candidates[sentence].append((text, score))
+    if [] in candidates:
         raise MMTError(
-            f"{path}: no translation of sentence {found.index([])}; there are {num_sentences:,}, from 0 on. "
+            f"{path}: no translation of sentence {candidates.index([])}; there are {num_sentences:,}, from 0 on. "
             "The sources must be the file that was translated."
         )
-    return found
+    return candidates
 
 
 def rescore(
@@ -165,7 +165,7 @@ def rescore(
 
     Args:
         candidates: for each source its translations with their old scores, as ``read_n_best`` gives them.
-        images: one a source, or None; see ``score_pairs``.
+        images: one for each source, or None; see ``score_pairs``.
         old_weight: w above, 0 to 1; sensible where the old scores are mean log-probabilities too.
         max_tokens, progress: see ``score_pairs``; progress counts candidates.
     Returns:
@@ -183,7 +183,7 @@ def rescore(
         raise MMTError(f"expected one image (or None) a source, found {len(images):,} for {len(sources):,}.")
     source_ids = _encoded(loaded, sources, "source")
     where = [row for row, texts in enumerate(candidates) for _ in texts if source_ids[row]]
-    texts = [text for row, found in enumerate(candidates) for text, _ in found if source_ids[row]]
+    texts = [text for row, of_source in enumerate(candidates) for text, _ in of_source if source_ids[row]]
     scores = _scored(
         loaded,
         [source_ids[row] for row in where],
@@ -194,9 +194,9 @@ def rescore(
     )
     following = iter(scores)
     ranked = []
-    for row, found in enumerate(candidates):
+    for row, of_source in enumerate(candidates):
         translations, strange = [], is_out_of_domain(loaded.tokenizer, source_ids[row])
-        for text, old in found:
+        for text, old in of_source:
             if source_ids[row]:
                 score = next(following)
                 new = (1 - old_weight) * score.mean_log_prob + old_weight * old
@@ -245,7 +245,7 @@ def _scored(
     for row, (source, target, image) in enumerate(zip(sources, targets, images, strict=True)):
         number = image_number.setdefault(image_key(image), len(image_number))
         rows_of.setdefault((number, tuple(source), tuple(target)), []).append(row)
-    # Pairs of one image side by side, and never in two chunks: so its features are read once and soon let go.
+    # Pairs of one image are adjacent and in one chunk, so that its features are read once and soon released.
     chunks: list[list[list[int]]] = []
     last = 0
     for (number, _, _), rows in sorted(rows_of.items(), key=lambda item: item[0][0]):

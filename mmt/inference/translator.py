@@ -116,7 +116,7 @@ class BaseTranslator(RuntimeModel):
         else between words; each part sees the image.
 
         Args:
-            images: one a sentence: an id in the feature store if the translator has one; else a file, a file's
+            images: one for each sentence: an id in the feature store if the translator has one; else a file, its
                 bytes, or a PIL image; None for a sentence without.
             beam_size, length_penalty: None takes the model's.
             guidance: classifier-free guidance: over 1 amplifies the image's effect, 0 drops it; see
@@ -201,8 +201,8 @@ class BaseTranslator(RuntimeModel):
         inputs = [
             SentenceBatch([parts[i].source for i in batch], [parts[i].image for i in batch]) for batch in batches
         ]
-        for batch, found in zip(batches, self.search_batches(inputs, options, guidance), strict=True):
-            for i, hypotheses in zip(batch, found, strict=True):
+        for batch, searched in zip(batches, self.search_batches(inputs, options, guidance), strict=True):
+            for i, hypotheses in zip(batch, searched, strict=True):
                 if not hypotheses:
                     raise MMTError(
                         f"sentence {parts[i].sentence + 1}: the model finds no translation: its weights give no "
