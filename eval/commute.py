@@ -1,4 +1,4 @@
-"""Contrastive pairs: does a model find the translation that the image wants more probable than the other?
+"""Contrastive pairs: does a model find the translation that fits the image more probable than the other?
 
 python -m eval.commute runs/multi30k_en_de_gated/model CoMMuTE/en-de --images CoMMuTE/images
 """
@@ -78,24 +78,24 @@ def main(
     items, languages = _read(data, split)
     for path, card in zip(models, cards, strict=True):
         card.check_languages(languages, path, data)
-    found, store = FoundImages(items, [], [], 0), None
+    available, store = FoundImages(items, [], [], 0), None
     if any(card.features is not None for card in cards):
-        found, store = _find(items, data, split, images, missing_images)
+        available, store = _find(items, data, split, images, missing_images)
     elif images:
         raise MMTError(f"--images {images[0]}: the model was trained on text only (fusion: none). Leave it out.")
-    results = [_judge(path, card, found, store) for path, card in zip(models, cards, strict=True)]
+    results = [_judge(path, card, available, store) for path, card in zip(models, cards, strict=True)]
     compared = mcnemar(*(result.choices.hits for result in results)) if against is not None else None
-    _print(models, results, found, compared)
+    _print(models, results, available, compared)
     if output is not None:
         value = {
             "data": str(data),
             "split": split,
             "languages": "-".join(languages),
-            "items_left_out": found.left_out,
-            "images_missing": found.missing,
-            "item_images": [item.image for item in found.items],
-            "item_numbers": [item.number for item in found.items],
-            "items_with_the_same_translations": _same(results, found),
+            "items_left_out": available.left_out,
+            "images_missing": available.missing,
+            "item_images": [item.image for item in available.items],
+            "item_numbers": [item.number for item in available.items],
+            "items_with_the_same_translations": _same(results, available),
             "systems": [_json(*system) for system in zip(models, cards, results, strict=True)],
             "mcnemar": asdict(compared) if compared is not None else None,
         }
@@ -129,27 +129,27 @@ def _find(
     return find_images(items, where.folder, store, missing), store
 
 
-def _judge(path: Path, card: ModelCard, found: FoundImages, store: FeatureStore | None) -> CommuteResult:
+def _judge(path: Path, card: ModelCard, available: FoundImages, store: FeatureStore | None) -> CommuteResult:
     uses_images = card.features is not None
     model = LoadedModel.from_dir(path, store if uses_images else None)
-    with progress("choosing", len(found.items) * (4 if uses_images else 2)) as advance:
-        return judge(model, found.items, found.images if uses_images else None, progress=advance)
+    with progress("choosing", len(available.items) * (4 if uses_images else 2)) as advance:
+        return judge(model, available.items, available.images if uses_images else None, progress=advance)
 
 
 def _print(
     models: Sequence[Path],
     results: Sequence[CommuteResult],
-    found: FoundImages,
+    available: FoundImages,
     compared: McNemar | None,
 ) -> None:
     out = console()
-    looks = any(result.blank for result in results)
+    with_images = any(result.blank for result in results)
     first = results[0]
     pairs = counted(len(first.choices.pairs), "pair")
     rows: dict[str, list[str]] = {
         "scored on": ["text and images" if result.blank else "text" for result in results],
         "items": [f"{result.num_items:,}" for result in results],
-        "items left out, image missing": [f"{found.left_out:,}" if looks else "-" for _ in results],
+        "items left out, image missing": [f"{available.left_out:,}" if with_images else "-" for _ in results],
         "accuracy, chance 50 %": [_share(result.choices) for result in results],
         "of them ties (wrong)": [f"{result.choices.ties:,}" for result in results],
         "accuracy without image": [_share(result.blank) if result.blank else "-" for result in results],
@@ -157,14 +157,14 @@ def _print(
         "pair accuracy without image": [_pairs(result.blank) if result.blank else "-" for result in results],
         "items not mirrored, in no pair": [f"{result.unmirrored:,}" for result in results],
     }
-    same = _same(results, found)
+    same = _same(results, available)
     if same:
         rows["items whose two translations are the same"] = [f"{len(r.choices.same):,}" for r in results]
         rows["best reachable accuracy"] = [f"{r.choices.best_accuracy:.1f}" for r in results]
     columns = ["95 % intervals by Wilson", *map(str, models)]
     print_table(columns, [[name, *cells] for name, cells in rows.items()])
-    if found.left_out:
-        out.print(f"Left out: {counted(found.left_out, 'item')}, whose image is missing: {found.listed}.")
+    if available.left_out:
+        out.print(f"Left out: {counted(available.left_out, 'item')}, whose image is missing: {available.listed}.")
     if same:
         out.print(
             f"The two translations are the same, so that no choice is right: item {', '.join(map(str, same))}."
@@ -178,9 +178,9 @@ def _print(
         )
 
 
-def _same(results: Sequence[CommuteResult], found: FoundImages) -> list[int]:
+def _same(results: Sequence[CommuteResult], available: FoundImages) -> list[int]:
     """The numbers of the items whose two translations are the same to some model."""
-    return sorted({found.items[place].number for result in results for place in result.choices.same})
+    return sorted({available.items[place].number for result in results for place in result.choices.same})
 
 
 def _share(choices: Choices) -> str:

@@ -36,6 +36,7 @@ from mmt.io.atomic import write_whole
 from mmt.io.terminal import counted, print_table
 from mmt.io.versions import versions
 from mmt.metrics.labels import draw_confusion, label_scores, sentiment_scores
+from mmt.metrics.significance import Spread
 from mmt.model.card import read_card
 
 _SHOWN = {
@@ -46,7 +47,7 @@ _SHOWN = {
 
 @dataclass
 class _Items:
-    """What was said of the items of a split, and what is true."""
+    """Predictions for the items of a split, and the truth."""
 
     label: list[str] = field(default_factory=list)
     true_label: list[str] = field(default_factory=list)
@@ -63,8 +64,8 @@ class _Items:
         return _Items(**{name: [values[row] for row in rows] for name, values in vars(self).items() if values})
 
     def scores(self) -> dict[str, Any]:
-        found: dict[str, Any] = label_scores(self.label, self.true_label) if self.label else {}
-        return found | (sentiment_scores(self.score, self.true_score) if self.score else {})
+        scores: dict[str, Any] = label_scores(self.label, self.true_label) if self.label else {}
+        return scores | (sentiment_scores(self.score, self.true_score) if self.score else {})
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -96,8 +97,8 @@ def main(
     """Label and score SPLIT with every model, with right, wrong and no images; write the result into OUT."""
     use_threads(threads)
     write_alone_in(out)
-    found = evaluate(systems, split, images, draws)
-    controls = next(iter(found["systems"].values()))
+    measured = evaluate(systems, split, images, draws)
+    controls = next(iter(measured["systems"].values()))
     first = controls["right"]
     metric = "accuracy" if "accuracy" in first["mean"] else "mae"
     result = {
@@ -105,15 +106,15 @@ def main(
         "metric": metric,
         "value": first["mean"][metric],
         "spread": first["std"][metric],
-        "prior": found["prior"],
+        "prior": measured["prior"],
         "controls": {name: controls[name]["mean"][metric] for name in ("wrong", "blank") if name in controls},
-        **found,
+        **measured,
         "versions": versions("torch", "scikit-learn", "scipy"),
     }
     write_whole(out / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     if "confusion" in first["pooled"]:
         draw_confusion(first["pooled"], out / "confusion.png")
-    _print(found)
+    _print(measured)
 
 
 def evaluate(
@@ -137,11 +138,11 @@ def evaluate(
         model = LoadedModel.from_dir(folder, stores or None)
         rows = read_split(data, split)
         truth = _truth(model.card.config["heads"], data, split, rows.column_names)
-        shown = _images(model, rows)
-        uses_images = any(image is not None for image in shown)
-        wrong = [wrong_images(shown, seed) for seed in range(1, draws + 1)] if uses_images else []
+        right = _images(model, rows)
+        uses_images = any(image is not None for image in right)
+        wrong = [wrong_images(right, seed) for seed in range(1, draws + 1)] if uses_images else []
         label = partial(_labelled, model, list(rows["source"]), truth)
-        for control, drawn in each_control(shown if uses_images else None, wrong, label).items():
+        for control, drawn in each_control(right if uses_images else None, wrong, label).items():
             by_name.setdefault(name, {}).setdefault(control, []).append(drawn)
         training = {**model.card.training, "model": model.card.config}
         cards.setdefault(name, []).append({"data": str(data.name), **training})
@@ -192,9 +193,9 @@ def _images(model: LoadedModel, rows: Any) -> list[str | None]:
     if model.features is not None:
         missing = dict.fromkeys(name for name in names if name is not None and name not in model.features)
         if missing:
-            said = Names(model.features.ids).listed(missing)
+            listed = Names(model.features.ids).listed(missing)
             where = model.features.folder
-            click.echo(f"{counted(len(missing), 'image')} without features in {where}: {said}", err=True)
+            click.echo(f"{counted(len(missing), 'image')} without features in {where}: {listed}", err=True)
         return [name if name is not None and name in model.features else None for name in names]
     raise MMTError("--images is missing: name the feature store that the models were trained with.")
 
@@ -241,42 +242,41 @@ def _summary(runs: Sequence[Sequence[_Items]]) -> dict[str, Any]:
 
 
 def _mean(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Of those scores that all have."""
+    """The mean of each score that all have."""
     numbers = [name for name in scores[0] if all(isinstance(one.get(name), float) for one in scores)]
     return {name: statistics.fmean(one[name] for one in scores) for name in numbers}
 
 
 def _std(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    return {
-        name: statistics.stdev([one[name] for one in scores]) if len(scores) > 1 else 0.0 for name in _mean(scores)
-    }
+    """Their standard deviation; 0 for a single model."""
+    return {name: Spread.of([one[name] for one in scores]).std or 0.0 for name in _mean(scores)}
 
 
-def _print(found: Mapping[str, Any]) -> None:
-    prior = ", ".join(f"{name} {value:.4g}" for name, value in found["prior"].items())
-    items = sum(one["items"] for one in found["data"])
+def _print(result: Mapping[str, Any]) -> None:
+    prior = ", ".join(f"{name} {value:.4g}" for name, value in result["prior"].items())
+    items = sum(one["items"] for one in result["data"])
     rows = []
-    columns = [name for name in _SHOWN if any(name in s["right"]["mean"] for s in found["systems"].values())]
-    kinds = next(iter(found["systems"].values()))["right"].get("by_kind", {})
+    columns = [name for name in _SHOWN if any(name in s["right"]["mean"] for s in result["systems"].values())]
+    kinds = next(iter(result["systems"].values()))["right"].get("by_kind", {})
     what = "accuracy" if "accuracy" in columns else "mae"
-    for name, controls in found["systems"].items():
+    for name, controls in result["systems"].items():
         for control in ("right", "wrong", "blank"):
             if control not in controls:
                 continue
-            said = controls[control]
-            cells = [_cell(said, column) for column in columns]
-            cells += [_cell(said["by_kind"][kind], what) for kind in kinds]
+            summary = controls[control]
+            cells = [_cell(summary, column) for column in columns]
+            cells += [_cell(summary["by_kind"][kind], what) for kind in kinds]
             rows.append([name if control == "right" else f"  {control}", *cells])
     headings = ["system", *(_SHOWN[name] for name in columns), *(f"{kind}: {_SHOWN[what]}" for kind in kinds)]
     print_table(headings, rows, title=f"{counted(items, 'item')}; prior: {prior}")
 
 
-def _cell(said: Mapping[str, Any], name: str) -> str:
-    if name not in said["mean"]:
+def _cell(summary: Mapping[str, Any], name: str) -> str:
+    if name not in summary["mean"]:
         return ""
     decimals = 2 if name in ("mae", "pearson") else 1
-    spread = f" ± {said['std'][name]:.{decimals}f}" if said["runs"] > 1 else ""
-    return f"{said['mean'][name]:.{decimals}f}{spread}"
+    spread = f" ± {summary['std'][name]:.{decimals}f}" if summary["runs"] > 1 else ""
+    return f"{summary['mean'][name]:.{decimals}f}{spread}"
 
 
 if __name__ == "__main__":

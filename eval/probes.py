@@ -124,7 +124,7 @@ def evaluate(
         nothing in a language, it is ``chrf``.
     Raises:
         MMTError: data that is not masked; a model of another language, masked otherwise, or given for the wrong
-            option; several models of an option that differ in more than their seed; images that cannot be had;
+            option; several models of an option that differ in more than their seed; missing images;
             a folder that cannot be written.
     """
     info = read_info(data)

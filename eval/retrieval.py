@@ -128,8 +128,8 @@ def evaluate(
     captions = read_captions(data, split)
     names, owners = captions.images, captions.owners
     number_of = {name: number for number, name in enumerate(names)}
-    drawn = [wrong_images(names, seed + draw) for draw in range(draws)]
-    mixed = [np.array([number_of[name or ""] for name in shown]) for shown in drawn]
+    drawn = [wrong_images(names, seed + number) for number in range(draws)]
+    mixed = [np.array([number_of[name or ""] for name in draw]) for draw in drawn]
     values: dict[str, list[_Figures]] = {name: [] for name in captions.groups}
     wrong: dict[str, list[_Figures]] = {name: [] for name in captions.groups}
     with open_systems({"retrieval": models}, data, images, names, source_only=True) as opened:

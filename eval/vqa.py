@@ -46,20 +46,20 @@ RESAMPLES = 2000
 @click.argument("out", type=PATH)
 @click.option(
     "--system",
-    "given",
+    "named_files",
     multiple=True,
     required=True,
     metavar="NAME=FILE",
     help="File of answers, one a line; repeat it with the same NAME for seeds, with others for other systems.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Random seed of the bootstrap.")
-def main(data: Path, split: str, out: Path, given: tuple[str, ...], seed: int) -> None:
+def main(data: Path, split: str, out: Path, named_files: tuple[str, ...], seed: int) -> None:
     """Score systems' answers to the questions of SPLIT of the dataset DATA; write the result into OUT.
 
     The first system is the one that the others are compared with.
     """
     systems: dict[str, list[Path]] = {}
-    for text in given:
+    for text in named_files:
         name, sign, file = text.partition("=")
         if not (name and sign and file) or name in PRIORS:
             raise MMTError(
@@ -217,7 +217,7 @@ def _interval(
     if len(pictures) < 2:
         return None
     sums = np.bincount(np.searchsorted(pictures, images), values)
-    found = scipy.stats.bootstrap(
+    interval = scipy.stats.bootstrap(
         (sums, counts.astype(float)),
         lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
         paired=True,
@@ -227,7 +227,7 @@ def _interval(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)
 
 
 def print_result(result: Mapping[str, Any]) -> None:
@@ -241,11 +241,11 @@ def print_result(result: Mapping[str, Any]) -> None:
     print_table(columns, rows, title=f"{result['data']} {result['split']}, accuracy in %")
     first = next(iter(result["systems"]))
     for name, difference in result["groups"]["all"]["minus_first"].items():
-        said = f"{name} minus {first}: {100 * difference['mean']:+.1f} points"
+        line = f"{name} minus {first}: {100 * difference['mean']:+.1f} points"
         if difference["interval"] is not None:
             low, high = difference["interval"]
-            said += f" ({100 * low:+.1f} to {100 * high:+.1f})"
-        out.print(said)
+            line += f" ({100 * low:+.1f} to {100 * high:+.1f})"
+        out.print(line)
     out.print(
         f"{counted(result['questions'], 'question')} about {counted(result['pictures'], 'picture')}; "
         f"{100 * result['not_seen_in_training']:.1f} % have an answer that training never gave. Intervals: "
