@@ -1,4 +1,4 @@
-"""Laws of what is learnt beside translation, and each formula on an example worked by hand."""
+"""Laws of the losses beside translation's, and each formula on an example worked out manually."""
 
 from __future__ import annotations
 

@@ -282,7 +282,7 @@ def test_an_unknown_key_of_the_stack_is_named(world: Path, tmp_path: Path) -> No
 
 
 def test_patience_counts_a_runs_last_validation_too(world: Path, tmp_path: Path) -> None:
-    """Where the run then goes on: it stops where it would have, had its end been further from the beginning."""
+    """A resumed run with more updates stops where it would have if it had had them from the start."""
     nothing = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.patience=2", "regime.score=loss")
     train(tmp_path / "run", config(world, *nothing, "regime.num_steps=6", fusion="none"))
     train(tmp_path / "run", config(world, *nothing, "regime.num_steps=30", fusion="none"))

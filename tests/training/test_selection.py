@@ -97,7 +97,7 @@ def test_totals_count_what_a_restart_repeated_once(tmp_path: Path) -> None:
             "num_target_tokens": tokens,
             "total_num_target_tokens": total,
         }
-        # killed after 20, and gone on from a checkpoint of 14, before which 40 tokens were in no report that stays
+        # killed after 20, resumed from a checkpoint of 14; the 40 tokens before it are in no report that is kept
         for step, time, tokens, total in (
             (10, 5.0, 100, 100),
             (20, 10.0, 100, 200),
