@@ -1,9 +1,9 @@
-"""Pixels -> features: the pipeline of ``mmt features``.
+"""Feature extraction: the pipeline of ``mmt features``.
 
 backbone = load_backbone("efficientnet_lite0")              # real ImageNet weights, no download
 report = extract_features(find_images(folder), backbone, Path("features/lite0"))
 store = FeatureStore.open(Path("features/lite0"))           # mmt.data.feature_store
-compute_features([Path("dog.jpg")], backbone)               # the same numbers, for pictures outside a store
+compute_features([Path("dog.jpg")], backbone)               # the same numbers, for images outside a store
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from mmt.io.terminal import counted
 
 Key = TypeVar("Key")
 
-_HINTS = 10  # of missing images: as many as are printed
+_HINTS = 10  # for missing images, as many as are printed
 
 
 @dataclass(frozen=True)
 class ExtractReport:
-    """What one run of the extraction did.
+    """The result of one run of the extraction.
 
     Attributes:
         out: the store's folder.
-        signature: who made the features.
-        done: images whose features were made in this run.
-        skipped: images that the store had already.
-        left_out: image id -> why it has no features, for the images asked for.
-        nearest: missing image id -> a hint that names the nearest existing file; for some of them.
-        seconds: from the first image to the finished store; loading the backbone is not counted.
-        things: what they were, ``images`` or ``recordings``.
-        notes: what had to be done to some of them, e.g. ``resampled from 22,050 Hz``, and to how many.
-        note: of a share, what became of it.
+        signature: of the features.
+        done: images whose features were computed in this run.
+        skipped: images that were in the store already.
+        left_out: image id -> why it has no features, for the requested images.
+        nearest: missing image id -> a hint with the nearest existing file; for some of them.
+        seconds: from the first image to the finished store, without loading the backbone.
+        things: ``images`` or ``recordings``.
+        notes: what was done to some of them, e.g. ``resampled from 22,050 Hz``, and to how many.
+        note: for a shard, a message about what happened to its part.
     """
 
     out: Path
@@ -83,27 +83,26 @@ def extract_features(
     device: str = "cpu",
     shard: Shard | None = None,
 ) -> ExtractReport:
-    """Makes a feature store of images: decoding in parallel, one forward pass a batch.
+    """Computes the features of images into a feature store: parallel decoding, one forward pass per batch.
 
-    Memory does not depend on the number of images (but for their names). A killed run is taken up where it
-    stopped, with the same batches, so the store comes out bit-equal on one machine. Images that the store
-    has are skipped; images that an earlier run left out are tried again, last, since the file may have been
-    mended.
+    Memory does not depend on the number of images (except for their names). A killed run resumes where it stopped,
+    with the same batches, so the store is bit-equal on one machine. Images in the store are skipped. Images that
+    an earlier run left out are tried again, last, since the file may have been fixed.
 
     Args:
         image_paths: image id -> file, e.g. from ``find_images``.
-        backbone: makes the features; moved to ``device``.
-        out: the store's folder: new, half-written, or finished (then the images it lacks are added).
+        backbone: computes the features; moved to ``device``.
+        out: the store's folder: new, incomplete, or finished (then missing images are added).
         dtype: ``float16`` or ``float32``, on disk.
-        batch_size: images a forward pass.
-        num_workers: decoding threads; one a core if None.
+        batch_size: images per forward pass.
+        num_workers: decoding threads; one per core if None.
         progress: show a progress bar.
         device: where the forward pass runs, e.g. ``cuda``.
-        shard: this process's share, whole batches; the last process joins the store of all, bit-equal to one
-            process's.
+        shard: this process's share of the batches; the last process merges all parts into one store, bit-equal to
+            that of one process.
     Raises:
-        MMTError: the store there was made otherwise, not a single image could be read, or the device is not
-            there.
+        MMTError: the existing store has another signature, not a single image could be read, or the device is
+            missing.
     """
     if batch_size < 1:
         raise MMTError(f"batch_size must be at least 1, but is {batch_size} instead.")
@@ -122,7 +121,7 @@ def extract_features(
 def _batches(
     image_ids: Iterable[str], done: Collection[str], left_out: Collection[str], batch_size: int
 ) -> list[list[str]]:
-    """What is left to do; what is tried again apart, so that after a kill the batches are those of no kill."""
+    """The remaining batches. Retried images are apart, so that a kill does not change the batches."""
     done = frozenset(done)
     parts: tuple[list[str], list[str]] = [], []
     for image_id in image_ids:
@@ -139,7 +138,7 @@ def _extract(
     num_workers: int | None,
     progress: bool,
 ) -> ExtractReport:
-    """Adds ``batches``, of ``image_paths``, to what is written."""
+    """Adds ``batches`` of ``image_paths`` to the store."""
     skipped = len(image_paths) - sum(map(len, batches))
     start, done = time.perf_counter(), 0
     sources = ([(i, image_paths[i]) for i in batch] for batch in batches)
@@ -179,14 +178,14 @@ def _extract_share(
     progress: bool,
     shard: Shard,
 ) -> ExtractReport:
-    """A share of the batches that one process would make, into a store of its own; the last share joins them."""
-    check_folder(out, backbone.signature, dtype)  # now, and not when all is done
+    """Extracts one shard of the batches into a store of its own; the last process merges the stores."""
+    check_folder(out, backbone.signature, dtype)  # now, not at the end
     ids, left_out = finished_ids(out)
     batches = _batches(image_paths, ids, left_out, batch_size)
     done = done_parts(out)
     joined = bool(done and ids) and {*ids, *left_out}.issuperset(i for one in done for i in finished_ids(one)[0])
     if joined:
-        drop_parts(out)  # of a process killed once it had joined them
+        drop_parts(out)  # left by a process that was killed after it merged them
     if joined or not batches:
         return ExtractReport(out, backbone.signature, 0, len(image_paths), {}, 0.0, backbone.things, {})
     plan = {
@@ -202,13 +201,13 @@ def _extract_share(
         with FeatureWriter(out, backbone.signature, dtype) as writer:
             for number, batch in enumerate(batches):
                 store, left_out = stores[number % shard.count], about[number % shard.count]["left_out"]
-                # What is in already is of a process killed while it joined them.
+                # Images that are in the store already were added by a process that was killed while it merged.
                 there = [i for i in batch if i not in left_out and i not in writer]
                 shape = (0, backbone.signature.num_regions, backbone.signature.dim)
                 rows = store.get(there) if store is not None else np.zeros(shape, np.float32)
                 writer.append(there, rows, {i: left_out[i] for i in batch if i in left_out})
             if not len(writer):
-                parts.drop()  # or what has been mended would not be read again
+                parts.drop()  # otherwise fixed images would not be read again
             _finish(writer, image_paths, backbone.things)
 
     with Parts(out, shard, plan) as parts:
@@ -230,14 +229,14 @@ def compute_features(
     batch_size: int = 32,
     num_workers: int | None = None,
 ) -> NDArray[np.float32]:
-    """Features of a few pictures, without a store; the same numbers up to the store's rounding.
+    """Features of a few images, without a store; the same numbers up to the store's rounding.
 
     Args:
         images: N files, files' bytes, or PIL images.
     Returns:
         (N, R, D) float32, in ``images``'s order.
     Raises:
-        ImageError: (an MMTError) naming the first image that cannot be read.
+        ImageError: (an MMTError) with the name of the first image that cannot be read.
     """
     runtime.start()
     numbered = list(enumerate(images))
@@ -263,7 +262,7 @@ def extract_folder(
     device: str = "cpu",
     shard: Shard | None = None,
 ) -> ExtractReport:
-    """All of ``mmt features``: ``find_images``, ``load_backbone``, ``extract_features``; see there."""
+    """All of ``mmt features``: see ``find_images``, ``load_backbone``, ``extract_features``."""
     image_paths = find_images(source, media_suffixes(backbone))
     loaded = load_backbone(backbone, layer, weights)
     report = extract_features(image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard)
@@ -276,7 +275,7 @@ def extract_folder(
 
 
 def print_report(report: ExtractReport) -> None:
-    """Prints what ``extract_features`` did, and the images that it left out by name."""
+    """Prints the result of ``extract_features``, with the names of the images that it left out."""
     thing = report.things.removesuffix("s")
     rate = f"{report.done / report.seconds:.1f} {report.things}/s"
     parts = [f"{counted(report.done, thing)} in {report.seconds:.1f} s ({rate})"]
@@ -298,7 +297,7 @@ def print_report(report: ExtractReport) -> None:
 
 
 def to_device(backbone: Backbone, device: str) -> Backbone:
-    """Moves ``backbone``. Raises MMTError where there is no such device."""
+    """Moves ``backbone`` to a device. Raises MMTError if it is missing."""
     try:
         return backbone.to(torch.device(device))
     except (RuntimeError, AssertionError) as error:
@@ -314,14 +313,18 @@ def _decoded(
     num_workers: int | None,
     strict: bool = False,
 ) -> Iterator[tuple[dict[Key, Tensor], dict[Key, str]]]:
-    """Decodes between forward passes on a CPU, which lose more to decoding beside them than it takes by itself;
-    else beside them, three batches ahead at most, so that memory stays bounded.
+    """Decodes batches for the forward passes, in threads.
 
-    The files of the batch after are asked for meanwhile. Yields, for each batch, the transformed pictures and the
-    reasons of those that failed; with ``strict``, the first failure is raised.
+    On a CPU it decodes between the forward passes, since decoding during a pass slows the pass by more than it
+    saves. On other devices it decodes during the passes, at most three batches ahead, so that memory stays
+    bounded. Meanwhile the system loads the files of the next batch into its cache.
+
+    Yields:
+        For each batch the transformed images, and the reasons of those that failed; with ``strict`` the first
+        failure is raised instead.
     """
 
-    # Threads do: decoding and resizing release Python's lock.
+    # Threads suffice: decoding and resizing release Python's lock.
     pool = ThreadPoolExecutor(num_workers or os.cpu_count() or 1, "decode")
     waiting: deque[list[tuple[Key, Future[Tensor]]]] = deque()
     ahead = 1 if any(weight.device.type == "cpu" for weight in backbone.parameters()) else 3
@@ -350,7 +353,7 @@ def _decoded(
 
 
 def _forward(backbone: Backbone, pictures: Sequence[Tensor]) -> NDArray[np.float32]:
-    """What ``backbone.read`` gave of each -> (N, R, D)."""
+    """Results of ``backbone.read`` -> (N, R, D)."""
     if not pictures:
         return np.zeros((0, backbone.signature.num_regions, backbone.signature.dim), np.float32)
     with torch.inference_mode():

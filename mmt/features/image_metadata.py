@@ -1,4 +1,4 @@
-"""Image files without their metadata, for those whose pixels are whole and whose metadata is damaged."""
+"""Image files without their metadata, for files with intact pixels and damaged metadata."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _JFIF, _EXIF, _ADOBE, _COMMENT, _SCAN = 0xE0, 0xE1, 0xEE, 0xFE, 0xDA
 
 
 def without_metadata(data: bytes) -> Iterator[bytes]:
-    """Copies of an image file, to be tried in order where the file itself does not decode.
+    """Copies of an image file to try in order, if the file itself does not decode.
 
-    What pixels depend on, transparency and palette among it, is kept with its own checksum, so that damaged pixels
-    stay damaged. The first copy keeps the EXIF, for its orientation; of JPEG and TIFF, where damaged EXIF may keep
-    the pixels from being read, there is a second without. There is no copy where the file is not of PNG, JPEG,
-    WebP, TIFF or GIF, or so damaged that its parts cannot be told apart.
+    Everything that pixels depend on, including transparency and palette, is kept with its own checksum, so that
+    damaged pixels stay damaged. The first copy keeps the EXIF, for its orientation. For JPEG and TIFF, where
+    damaged EXIF may prevent decoding, there is a second copy without it. There is no copy if the file is not PNG,
+    JPEG, WebP, TIFF or GIF, or is so damaged that its parts cannot be separated.
     """
     for start, strip in _KINDS.items():
         if data.startswith(start):
@@ -54,9 +54,9 @@ def _png(data: bytes, keep_exif: bool) -> bytes:
         if name in _PNG_PIXELS or (name == b"eXIf" and keep_exif and whole):
             kept.append(data[at:end])
             has_pixels |= name == b"IDAT"
-        elif not whole and has_pixels:  # all that follows the pixels is metadata, or there are too few of them
+        elif not whole and has_pixels:  # everything after the pixels is metadata, or pixels are missing
             break
-        elif not whole and name not in _PNG_METADATA:  # perhaps a palette that is not called so any more
+        elif not whole and name not in _PNG_METADATA:  # perhaps a palette with a damaged name
             raise ValueError(f"damaged chunk {name!r}")
         elif not whole and data[end + 4 : end + 8] not in known:  # its length is damaged, too
             end = _next_png_chunk(data, at + 8)
@@ -67,7 +67,7 @@ def _png(data: bytes, keep_exif: bool) -> bytes:
 
 
 def _next_png_chunk(data: bytes, at: int) -> int:
-    """Where the next chunk that pixels need begins. Raises ValueError where there is none."""
+    """The start of the next chunk that pixels need. Raises ValueError if there is none."""
     places = [data.find(name, at) - 4 for name in _PNG_PIXELS[1:]]
     return min(place for place in places if place >= at)
 
@@ -84,7 +84,7 @@ def _webp(data: bytes, keep_exif: bool) -> bytes:
             kept.append(data[at : at + 8] + bytes([flags]) + data[at + 9 : end])
         elif name in _WEBP_PIXELS or (name == b"EXIF" and keep_exif and end <= len(data)):
             kept.append(data[at:end])
-        elif name not in (b"ICCP", b"EXIF", b"XMP "):  # perhaps pixels that are not called so any more
+        elif name not in (b"ICCP", b"EXIF", b"XMP "):  # perhaps pixels with a damaged name
             raise ValueError(f"unknown chunk {name!r}")
         at = end
     body = b"WEBP" + b"".join(kept)
@@ -122,7 +122,7 @@ def _tiff(data: bytes, keep_exif: bool) -> bytes:
 
 
 def _gif(data: bytes, keep_exif: bool) -> bytes:
-    """Up to the first picture's end; of the extensions only those that control how it is drawn."""
+    """Up to the end of the first image; of the extensions only those that control how it is drawn."""
     at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
     kept = [data[:at]]
     while True:

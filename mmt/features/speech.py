@@ -1,8 +1,8 @@
-"""Waveform -> log-mel frames: recordings for the pipeline of ``mmt features``.
+"""Speech features: log-mel frames of recordings, for the pipeline of ``mmt features``.
 
-A recording goes where a picture goes: its name stands in the column ``image``, and each of its frames is one
-region. ``load_backbone("logmel80")`` gives the ``LogMel`` of this module, so that stores, translators and the
-command line take recordings with no code of their own.
+A recording takes the place of an image: its name is in the column ``image``, and each of its frames is one region.
+``load_backbone("logmel80")`` returns the ``LogMel`` of this module, so that stores, translators and commands need
+no code for recordings.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ NUM_BINS = 80
 AUDIO_SUFFIXES = (".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 DEFAULT_SECONDS = 10.0
 
-_WINDOW, _HOP = 400, 160  # samples: 25 and 10 ms, Kaldi's
-_SCALE = float(2**15)  # Kaldi's too: the converter's own floor lies then far below 16-bit noise
-_FLOOR = 0.0  # log energy; at this scale the rounding to 16 bits alone has more, only digital silence has less
-_MEAN, _DEVIATION = 16.0, 5.0  # about those of speech at this scale
-_LOUDEST = 4.0  # full scale is 1: beyond clipping, these are float samples on the scale of integers
-_INTEGERS = range(33, 2**15 + 1)  # peaks of 16-bit ones that are not silent
+_WINDOW, _HOP = 400, 160  # samples: 25 and 10 ms, as in Kaldi
+_SCALE = float(2**15)  # as in Kaldi: the converter's own floor is then far below 16-bit noise
+_FLOOR = 0.0  # log energy; at this scale rounding to 16 bits alone has more, only digital silence has less
+_MEAN, _DEVIATION = 16.0, 5.0  # approximately those of speech at this scale
+_LOUDEST = 4.0  # full scale is 1; larger than clipping: float samples on the scale of integers
+_INTEGERS = range(33, 2**15 + 1)  # peaks of 16-bit samples that are not silent
 _SILENCE = 1e-4  # root mean square, -80 dB of full scale
-_CANCELLED = 0.2  # of the loudest channel, divided by the channels; where one alone sounds, 1 is left of it
+_CANCELLED = 0.2  # of the loudest channel over the number of channels; 1 if only one channel has sound
 _MAX_SECONDS, _MAX_CHANNELS, _RATES = 600.0, 32, range(4_000, 384_001)
 
 
@@ -54,21 +54,21 @@ class AudioError(ImageError):
 def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tuple[Tensor, list[str]]:
     """Decodes a recording to 16 kHz mono.
 
-    Several channels are averaged; another sampling rate is resampled by a polyphase filter (scipy's
-    ``resample_poly``); float samples on the scale of 16-bit integers are divided by 32,768. No more than the first
-    ``seconds`` are read, so that memory is bounded.
+    Channels are averaged; other sampling rates are resampled with a polyphase filter (scipy's ``resample_poly``);
+    float samples on the scale of 16-bit integers are divided by 32,768. Only the first ``seconds`` are read, so
+    that memory is bounded.
 
     Args:
         source: a file (wav, flac, ogg, mp3), or a file's bytes.
         seconds: how much of it to read.
     Returns:
-        (L,) float32 samples, in [-1, 1] but for clipping, L at most ``seconds`` at 16 kHz; and what was done to
+        (L,) float32 samples, in [-1, 1] except for clipping, L at most ``seconds`` at 16 kHz; and what was done to
         them, e.g. ``resampled from 22,050 Hz``.
     Raises:
-        AudioError: (an MMTError) naming the file: missing, empty, not audio, damaged or cut off (as far as its
-            format tells; an MP3 without a count of its frames does not), samples that are not numbers or far
-            over full scale, silent (under -80 dB of full scale), of channels that cancel each other in the mix,
-            or shorter than one frame of 25 ms.
+        AudioError: (an MMTError) with the file's name: missing, empty, not audio, damaged or cut off (if its
+            format shows that; an MP3 without a frame count does not), samples that are not numbers or far over
+            full scale, silent (under -80 dB of full scale), with channels that cancel each other in the mix, or
+            shorter than one frame of 25 ms.
     """
     name = "the audio bytes given" if isinstance(source, bytes) else str(source)
     try:
@@ -129,20 +129,20 @@ def decode_audio(source: Path | bytes, seconds: float = DEFAULT_SECONDS) -> tupl
 
 
 def _lacks(data: bytes, got: int, expected: int, total: int, header: str) -> str:
-    """Why a recording is not whole, or "": libsndfile plays what is there of a file that was cut off."""
+    """Why a recording is incomplete, or "": libsndfile decodes what is left of a file that was cut off."""
     cut = "is cut off or damaged"
     if got < expected:
         return f"{cut}: {got:,} of {expected:,} samples can be decoded"
     if data[:4] == b"RIFF" and "(should be" in header:
         (size,) = struct.unpack("<I", data[4:8])
-        if size not in (0, 2**32 - 1) and size + 8 > len(data) + 1:  # a program that writes to a pipe cannot know
+        if size not in (0, 2**32 - 1) and size + 8 > len(data) + 1:  # unknown to a program that writes to a pipe
             return f"{cut}: {len(data):,} of {size + 8:,} bytes"
     page = data.rfind(b"OggS")
     if data[:4] == b"OggS" and page + 14 <= len(data):
         (last,) = struct.unpack("<q", data[page + 6 : page + 14])
         if not data[page + 5] & 4:
             return f"{cut}: the last page of the Ogg stream is missing"
-        if b"\x01vorbis" in data[:64] and last > total:  # other codecs count in their own unit
+        if b"\x01vorbis" in data[:64] and last > total:  # other codecs count in other units
             return f"{cut}: {total:,} of {last:,} samples can be decoded"
     return ""
 
@@ -161,14 +161,14 @@ def _resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
 class LogMel(Backbone):
     """Kaldi's log-mel filter bank as a backbone: 80 bins, windows of 25 ms every 10 ms, at 16 kHz.
 
-    ``grid`` gives the frames themselves, less a mean and by a deviation that are the same for all recordings, as
-    in AST, Gong et al. (2021), https://arxiv.org/abs/2104.01778: how loud a voice is and how it sounds says as
-    much as how that changes. A store has room for a fixed number of frames; those behind a recording's end are
-    NaN: there is no region there. ``pool`` gives one vector: mean and then standard deviation of each bin over
-    time, not normalised.
+    ``grid`` gives the frames, normalised by a mean and a deviation that are the same for all recordings, as in
+    AST, Gong et al. (2021), https://arxiv.org/abs/2104.01778: the loudness and sound of a voice matter as much as
+    their changes. A store has room for a fixed number of frames; those after a recording's end are NaN, which
+    means no region. ``pool`` gives one vector: the mean and then the standard deviation of each bin over time, not
+    normalised.
 
     Attributes:
-        notes: what had to be done to recordings, e.g. ``resampled from 22,050 Hz``, and to how many.
+        notes: what was done to recordings, e.g. ``resampled from 22,050 Hz``, and to how many.
     """
 
     def __init__(self, layer: str, seconds: float) -> None:
@@ -190,14 +190,14 @@ class LogMel(Backbone):
         self.eval()
 
     def read(self, source: Path | bytes | Image.Image) -> Tensor:
-        """A recording -> (R, D) float32, frames behind its end NaN. Raises AudioError as ``decode_audio`` does."""
+        """A recording -> (R, D) float32, frames after its end NaN. Raises AudioError like ``decode_audio``."""
         if isinstance(source, Image.Image):
             raise AudioError("the image given", "expected a recording: the features are made from sound")
         samples, done = decode_audio(source, self.seconds)
         with self._lock:
             self.notes.update(done)
-        found = self._convert({"waveform": samples.unsqueeze(1), "sample_rate": float(SAMPLE_RATE)})
-        frames = found["fbank"].clamp_(min=_FLOOR)  # (T, 80)
+        converted = self._convert({"waveform": samples.unsqueeze(1), "sample_rate": float(SAMPLE_RATE)})
+        frames = converted["fbank"].clamp_(min=_FLOOR)  # (T, 80)
         mean, deviation = frames.mean(0), frames.std(0, correction=0)
         if self.layer == "pool":
             return torch.cat([mean, deviation]).unsqueeze(0)
@@ -210,7 +210,7 @@ class LogMel(Backbone):
         return torch.stack(list(read))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, R, D) -> the same: the frames are the features."""
+        """(N, R, D) -> unchanged: the frames are the features."""
         return images
 
 

@@ -1,6 +1,4 @@
-"""Writes feature stores, so that a kill loses at most the batch being written. Their form:
-``mmt.data.feature_store``.
-"""
+"""Writing of feature stores: a kill loses at most the batch being written. Format: ``mmt.data.feature_store``."""
 
 from __future__ import annotations
 
@@ -35,13 +33,13 @@ from mmt.io.text_files import file_checksum, parse_json
 
 
 def finished_ids(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Ids in the store of ``folder``, and what was left out and why; of what is finished, which may be nothing."""
+    """The finished ids in the store of ``folder``, and the left-out images with reasons; both may be empty."""
     meta = read_meta(folder)
     return (read_ids(folder, meta[2], meta[4]), meta[3]) if meta is not None else ([], {})
 
 
 def check_folder(folder: Path, signature: FeatureSignature, dtype: DType) -> None:
-    """Raises MMTError where ``folder`` cannot be, or become, a store of these features."""
+    """Raises MMTError if ``folder`` is not a store of these features, and cannot become one."""
     if dtype not in DTYPES:
         raise MMTError(f"dtype must be one of {', '.join(DTYPES)}, but is '{dtype}' instead.")
     if folder.exists() and not folder.is_dir():
@@ -56,15 +54,17 @@ def check_folder(folder: Path, signature: FeatureSignature, dtype: DType) -> Non
         )
     meta = read_meta(folder)
     if meta is not None:
-        _check_kind(folder, (meta[0], meta[1]), (signature, dtype))
+        _check_same(folder, (meta[0], meta[1]), (signature, dtype))
 
 
-def _check_kind(folder: Path, there: tuple[FeatureSignature, str], asked: tuple[FeatureSignature, str]) -> None:
-    there[0].check(asked[0], f"{folder} (made earlier)")
-    if there[1] != asked[1]:
+def _check_same(
+    folder: Path, existing: tuple[FeatureSignature, str], wanted: tuple[FeatureSignature, str]
+) -> None:
+    existing[0].check(wanted[0], f"{folder} (made earlier)")
+    if existing[1] != wanted[1]:
         raise MMTError(
-            f"{folder}: holds {there[1]}, but {asked[1]} was asked for. "
-            f"Ask for {there[1]}, or name another folder."
+            f"{folder}: holds {existing[1]}, but {wanted[1]} was asked for. "
+            f"Ask for {existing[1]}, or name another folder."
         )
 
 
@@ -73,7 +73,7 @@ _open: set[str] = set()
 
 @contextlib.contextmanager
 def _only_one_of_this_process(folder: Path) -> Iterator[None]:
-    """The lock of a folder may be nested, so it does not keep two writers of one thread apart."""
+    """Refuses a second writer in this process, since a thread may nest the lock of a folder."""
     key = os.path.realpath(folder)
     if key in _open:
         raise MMTError(f"{folder}: another FeatureWriter of this process is writing it. Close that one first.")
@@ -87,16 +87,16 @@ def _only_one_of_this_process(folder: Path) -> Iterator[None]:
 class FeatureWriter:
     """Adds rows to a store, batch by batch, so that a kill loses at most the batch being written.
 
-    Opening it on an unfinished folder takes up where the kill happened; on a finished store, adds to it.
-    One writer at a time: a second one is refused. Use it as a context manager, and call ``finish`` when all
-    rows are in; leaving the context without ``finish`` keeps the rows for the next writer.
+    On an unfinished folder it resumes after the last batch; on a finished store it adds rows. A second writer at
+    the same time is refused. Use it as a context manager, and call ``finish`` after the last row; without
+    ``finish``, the rows wait for the next writer.
     """
 
     def __init__(self, folder: Path, signature: FeatureSignature, dtype: DType) -> None:
         """
         Args:
-            folder: the store's; made if need be.
-            signature: who makes the features.
+            folder: the store's; created if it is missing.
+            signature: of the features.
             dtype: ``float16`` or ``float32``.
         Raises:
             MMTError: the folder holds something else, features with another signature or number type, or
@@ -124,7 +124,7 @@ class FeatureWriter:
             except OSError as error:
                 raise unwritable(folder, error) from None
             with writing(folder):
-                self._take_up(self._journal)
+                self._resume(self._journal)
         except BaseException:
             self.close()
             raise
@@ -147,15 +147,15 @@ class FeatureWriter:
     def append(
         self, image_ids: Sequence[str], features: NDArray[Any], left_out: Mapping[str, str] | None = None
     ) -> None:
-        """Adds a batch; once this returns, a kill does not lose it.
+        """Adds a batch; after this returns, a kill does not lose it.
 
         Args:
             image_ids: N new ids, without line breaks.
-            features: (N, R, D), any float type; stored as ``dtype``. A region that is NaN throughout is none:
-                there is room for the longest recording, others are shorter. Each has one region at least.
+            features: (N, R, D), any float type; stored as ``dtype``. A region of NaN is missing: there is room for
+                the longest recording, others are shorter. Each image has at least one region.
             left_out: image id -> why it has no features, for the images of this batch that failed.
         Raises:
-            MMTError: an id stands twice or has a line break, a value cannot be stored as ``dtype``, or the disk is
+            MMTError: an id occurs twice or has a line break, a value cannot be stored as ``dtype``, or the disk is
                 full: what was appended before stays.
             ValueError: the shape is not (N, R, D).
         """
@@ -167,7 +167,7 @@ class FeatureWriter:
             if "\n" in image_id:
                 raise MMTError(f"image id {image_id!r}: ids must not have line breaks. Rename the image.")
             if image_id in self._seen or image_id in new:
-                raise MMTError(f"image id '{image_id}' stands twice in {self.folder}. Ids must be unique.")
+                raise MMTError(f"image id '{image_id}' occurs twice in {self.folder}. Ids must be unique.")
             new.add(image_id)
         with np.errstate(over="ignore"):
             rows = np.ascontiguousarray(features, dtype=np.dtype(self.dtype).newbyteorder("<"))
@@ -186,12 +186,12 @@ class FeatureWriter:
         with writing(self.folder):
             self._rows.write(rows.tobytes())
             self._rows.flush()
-            # Only now does the batch count: the rows stand before the line that vouches for them.
+            # The batch counts from now on: its rows are written before its line in the journal.
             self._write_journal(entry)
         self._take(entry)
 
     def finish(self) -> FeatureStore:
-        """Makes everything appended so far a store, in one step, and opens it.
+        """Turns everything appended so far into a store, atomically, and opens it.
 
         Raises:
             MMTError: there is no row at all.
@@ -222,13 +222,13 @@ class FeatureWriter:
         return FeatureStore.open(self.folder)
 
     def close(self) -> None:
-        """Lets go of the files. Rows appended so far wait for the next writer."""
+        """Closes the files. Rows appended so far wait for the next writer."""
         if self._rows is not None:
-            with contextlib.suppress(OSError):  # of a full disk, which ``append`` has told of
+            with contextlib.suppress(OSError):  # a full disk, which ``append`` has reported
                 self._rows.close()
             self._rows = None
         if self._journal is not None:
-            # A journal with nothing but its heading beside a finished store says nothing: leave no trace.
+            # A journal with only its heading beside a finished store is useless.
             if self._num_finished and self._num_finished == len(self.ids):
                 (self.folder / JOURNAL).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
@@ -236,8 +236,8 @@ class FeatureWriter:
             self._journal = None
         self._alone.close()
 
-    def _take_up(self, journal: IO[bytes]) -> None:
-        """Keeps what the journal vouches for, and cuts off what a kill left behind it."""
+    def _resume(self, journal: IO[bytes]) -> None:
+        """Keeps the rows that are listed in the journal, and cuts off what a kill left after them."""
         journal.seek(0)
         good, heading = 0, False
         path = self.folder / ROWS
@@ -251,9 +251,9 @@ class FeatureWriter:
                 break
             if "signature" in entry:
                 there = FeatureSignature.from_dict(entry["signature"]), entry["dtype"]
-                _check_kind(self.folder, there, (self.signature, self.dtype))
+                _check_same(self.folder, there, (self.signature, self.dtype))
                 if entry["after"] != len(self.ids):
-                    break  # the journal of rows that are finished by now
+                    break  # the journal of rows that were finished meanwhile
                 heading = True
             elif not heading or (len(self.ids) + len(entry["ids"])) * self._row_bytes > size:
                 break
@@ -288,7 +288,7 @@ class FeatureWriter:
 
 
 def _is_entry(entry: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether a line of the journal has the shape of one: its heading, or a batch."""
+    """Whether a line of the journal is valid: its heading, or a batch."""
     if not isinstance(entry, dict):
         return False
     if "signature" in entry:

@@ -11,12 +11,12 @@ from mmt.metrics.scores import Score, check_parallel
 
 
 def word_accuracy(hypotheses: Sequence[str], answers: Sequence[str]) -> Score:
-    r"""How many translations have the word that they should have.
+    r"""How many translations contain the word that they should contain.
 
     Args:
         hypotheses: the translations.
-        answers: for each, the word (or several, that must stand together) whose presence makes it right; whole
-            words, in upper or lower case: "Bank" is in "Die Bank." and not in "Die Bankräuber".
+        answers: for each, the word (or several consecutive ones) that makes it correct; whole words, in either
+            case: "Bank" is in "Die Bank." but not in "Die Bankräuber".
     Returns:
         The share in percent; words are ``\w+``.
     Raises:
@@ -27,7 +27,7 @@ def word_accuracy(hypotheses: Sequence[str], answers: Sequence[str]) -> Score:
 
 
 def word_hits(hypotheses: Sequence[str], answers: Sequence[str]) -> list[bool]:
-    """Whether each translation has its answer in it; see ``word_accuracy``."""
+    """Whether each translation contains its answer; see ``word_accuracy``."""
     check_parallel(hypotheses, answers, "answers")
     hits = []
     for number, (hypothesis, answer) in enumerate(zip(hypotheses, answers, strict=True), 1):
@@ -39,15 +39,15 @@ def word_hits(hypotheses: Sequence[str], answers: Sequence[str]) -> list[bool]:
 
 
 def choice_accuracy(costs: Sequence[Sequence[float]], answers: Sequence[int]) -> Score:
-    """How often a model that scores several candidates finds the right one cheapest.
+    """How often a model gives the correct one of several candidates the lowest cost.
 
     Args:
         costs: for each item, the cost (perplexity, negative log-probability) of each candidate.
-        answers: for each item, the position of the right candidate.
+        answers: for each item, the position of the correct candidate.
     Returns:
         The share in percent. A tie is wrong, as in CoMMuTE (Futeral et al. 2023,
-        https://aclanthology.org/2023.acl-long.295), so that a model that cannot tell gets nothing; so is a cost
-        that is not a number.
+        https://aclanthology.org/2023.acl-long.295), so that a model that cannot tell candidates apart gets 0; so
+        is a NaN cost.
     Raises:
         MMTError: the lengths differ, there is nothing to score, or an answer is no candidate of its item.
     """
@@ -58,7 +58,7 @@ def choice_accuracy(costs: Sequence[Sequence[float]], answers: Sequence[int]) ->
 
 
 def choice_hits(costs: Sequence[Sequence[float]], answers: Sequence[int]) -> list[bool]:
-    """Whether the right candidate is the cheapest, for each item; see ``choice_accuracy``, the share of them."""
+    """Whether the correct candidate has the lowest cost, for each item; ``choice_accuracy`` is the share."""
     if len(costs) != len(answers):
         raise MMTError(f"choices: expected as many items as answers, got {len(costs)} and {len(answers)}.")
     hits = []
@@ -72,9 +72,9 @@ def choice_hits(costs: Sequence[Sequence[float]], answers: Sequence[int]) -> lis
 
 
 def pair_accuracy(hits: Sequence[bool], pairs: Sequence[tuple[int, int]]) -> Score:
-    """How often both items of a pair are right: two mirrored items, one's answer the other's wrong candidate.
+    """How often both items of a pair are correct: two mirrored items, one's answer the other's wrong candidate.
 
-    By chance 25 %, and 0 for a model that does not see what tells the two apart.
+    25 % by chance, and 0 for a model that does not see the difference between the two.
 
     Args:
         hits: of each item.

@@ -1,10 +1,10 @@
-"""Words with several translations: which they are, and whether a translation has the right one.
+"""Ambiguous words: a lexicon of words with several translations, and the accuracy on them.
 
-From word alignments of the training text comes a lexicon of the source words that were translated in at least two
-ways (as MLT, Lala & Specia 2018, https://aclanthology.org/L18-1602). A translation is then scored on those words
-alone, because few sentences hang on the image and BLEU does not show them. MLT's authors looked through their
-lists; this one is as it is found, with words of several senses (mouth: Mund, Maul) and of one that has synonyms
-(sidewalk: Gehweg, Bürgersteig), for which no picture says which to take.
+Word alignments of the training text give a lexicon of source words with at least two translations (as MLT, Lala &
+Specia 2018, https://aclanthology.org/L18-1602). A translation is then scored on those words alone, because few
+sentences depend on the image and BLEU does not show them. MLT's authors checked their lists manually; this lexicon
+is automatic, with words of several senses (mouth: Mund, Maul), but also words with synonyms (sidewalk: Gehweg,
+Bürgersteig), which no image can decide.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from mmt.io.text_files import parse_json
 from mmt.metrics.lemmas import is_content, lemmatizer, readings, true_case, words_of
 
 FEWEST_PAIRS = 200
-"""Of fewer sentence pairs an aligner learns nothing to go by."""
+"""The minimal number of sentence pairs from which an aligner learns anything useful."""
 
 RARE_P = 0.2
-_STEM = 3  # letters that two inflections of one word begin with, at the least
+_STEM = 3  # minimal number of initial letters that two inflections of one word share
 
 USUAL, RARER, SURPRISING = "usual", "rarer", "surprising"
 GROUPS = {
@@ -39,15 +39,15 @@ GROUPS = {
     RARER: f"another one, of probability {RARE_P} or more",
     SURPRISING: f"another one, of probability under {RARE_P}",
 }
-"""How surprising the right translation is, by its probability in the training text."""
+"""Groups of items by the probability of the correct translation in the training text."""
 
 
 @dataclass(frozen=True)
 class Sense:
     """One translation of a word.
 
-    ``lemmas``: those that count as it (inflections that the lemmatiser does not know), the most frequent first,
-    which is its name. ``probability``: given the source word, among its listed translations.
+    ``lemmas``: the lemmas that count as this translation (with inflections that the lemmatiser does not know), the
+    most frequent first, which is the name. ``probability``: given the source word, among its listed translations.
     """
 
     lemmas: tuple[str, ...]
@@ -68,8 +68,8 @@ class Sense:
 class AmbiguousWord:
     """A source lemma with its translations, the most frequent first; their probabilities add up to 1.
 
-    ``count``: how often it is aligned with a content word, its unlisted translations included. ``entropy``: of the
-    translations listed, in bits.
+    ``count``: how often it is aligned with a content word, including unlisted translations. ``entropy``: of the
+    listed translations, in bits.
     """
 
     word: str
@@ -80,7 +80,7 @@ class AmbiguousWord:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The ambiguous words of a training text, by their lemma, and how they were found."""
+    """The ambiguous words of a training text by lemma, with a signature of how they were found."""
 
     source_lang: str
     target_lang: str
@@ -101,7 +101,7 @@ class Lexicon:
         """Reads what ``save`` wrote.
 
         Raises:
-            MMTError: the file is missing or is no lexicon.
+            MMTError: the file is missing or is not a lexicon.
         """
         try:
             fields: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
@@ -123,11 +123,11 @@ class Lexicon:
             raise MMTError(f"{path}: cannot be read ({error.strerror}).") from None
         except (ValueError, KeyError, TypeError):
             raise MMTError(
-                f"{path}: no list of ambiguous words. Make one with python -m data_prep.ambiguous DATA {path}"
+                f"{path}: not a list of ambiguous words. Make one with python -m data_prep.ambiguous DATA {path}"
             ) from None
 
     def check_languages(self, source_lang: str, target_lang: str, whose: object) -> None:
-        """Raises MMTError unless the lexicon is of these languages, those of ``whose`` data."""
+        """Raises MMTError unless the lexicon is for these languages, those of ``whose`` data."""
         if (self.source_lang, self.target_lang) != (source_lang, target_lang):
             raise MMTError(
                 f"{whose}: is {source_lang}-{target_lang}, but the ambiguous words are those of "
@@ -137,10 +137,10 @@ class Lexicon:
 
 @dataclass(frozen=True)
 class SenseItem:
-    """One ambiguous word in one sentence whose right translation is known.
+    """One ambiguous word in a sentence, with a known correct translation.
 
     ``sentence`` counts from 0; ``gold`` is the translation in the reference, ``predicted`` the one in the
-    hypothesis, None if it has none of those listed; ``group`` is a key of ``GROUPS``.
+    hypothesis, None if it contains none of the listed ones; ``group`` is a key of ``GROUPS``.
     """
 
     sentence: int
@@ -157,7 +157,7 @@ class SenseItem:
 
 @dataclass(frozen=True)
 class GroupScore:
-    """``accuracy`` in percent, None where there are no ``items``."""
+    """``accuracy`` in percent, None if there are no ``items``."""
 
     items: int
     accuracy: float | None
@@ -165,11 +165,11 @@ class GroupScore:
 
 @dataclass(frozen=True)
 class SenseScore:
-    """How often a system has the right translation of an ambiguous word, in percent; None if there are no items.
+    """How often a system has the correct translation of an ambiguous word, in percent; None if there are no items.
 
-    ``micro_f1`` counts every item alike, ``macro_f1`` every translation of every word that is right at least once.
-    ``usual_accuracy`` and ``usual_macro_f1`` are those of always taking the most frequent translation. ``items``
-    depends on sources and references alone, up to ``predicted``: those of two systems are pairs.
+    ``micro_f1`` weights items equally, ``macro_f1`` each translation of each word that is correct at least once.
+    ``usual_accuracy`` and ``usual_macro_f1`` are those of always choosing the most frequent translation. ``items``
+    depend only on sources and references, except for ``predicted``: the items of two systems are paired.
     """
 
     accuracy: float | None
@@ -194,16 +194,16 @@ def find_ambiguous(
 ) -> Lexicon:
     """Lists the source words that a training text translates in several ways.
 
-    Both sides are lemmatised (simplemma) and aligned in both directions (eflomal, Östling & Tiedemann 2016, as
-    sil-thot has it, because that one takes a seed). A link counts if both directions have it, both words are
-    content words, and no content word beside the source word is without a link. The order of the sentences does
-    not matter.
+    Both sides are lemmatised (simplemma) and aligned in both directions (eflomal, Östling & Tiedemann 2016, in
+    sil-thot's implementation, which takes a seed). A link counts if both directions have it, both words are
+    content words, and the content words beside the source word have links, too. The order of sentences does not
+    matter.
 
     Args:
         sources, targets: raw text in its natural case, line by line.
         source_lang, target_lang: one of en, de, fr, cs.
-        min_count: how often a translation must be aligned to count as one.
-        min_share: in which share of the word's aligned occurrences it must be.
+        min_count: how often a translation must be aligned to be listed.
+        min_share: the minimal share of the word's aligned occurrences.
         seed: of the aligner's sampling.
     Raises:
         MMTError: unequal lines, an unknown language, too little text, or no such word in it.
@@ -214,7 +214,7 @@ def find_ambiguous(
         raise MMTError(f"min_share: expected 0 to 1, found {min_share}.")
     source_lemma, target_lemma = lemmatizer(source_lang), lemmatizer(target_lang)
     sides = zip(true_case(sources), true_case(targets), strict=True)
-    # Sorted, for the sampler sees the order; without empty sides, which have nothing to align.
+    # Sorted, because the sampler depends on the order; without empty sides, which have nothing to align.
     pairs = sorted((source, target) for source, target in sides if source and target)
     if len(pairs) < FEWEST_PAIRS:
         raise MMTError(
@@ -228,7 +228,7 @@ def find_ambiguous(
         content = {i for i, lemma in enumerate(source) if is_content(lemma, source_lang)}
         unlinked = content - {i for i, _ in links}
         for i, j in links:
-            # Beside a word without a link of its own the target word may be a compound of both: Tennisball.
+            # If the word beside it has no link, the target word may be a compound of both: Tennisball.
             if i in content and not {i - 1, i + 1} & unlinked and is_content(target[j], target_lang):
                 counts[source[i]][target[j]] += 1
                 forms[target[j]][target_forms[j].lower()] += 1
@@ -252,9 +252,9 @@ def sense_accuracy(
 ) -> SenseScore:
     """Scores a system on the ambiguous words of its sources.
 
-    A word of the lexicon in a source is an item if a word of the reference is one of its translations, the nearest
-    by relative position if several are. Each item uses up one word of the reference, and one of the hypothesis.
-    Lemmas are compared, so any inflection is right.
+    A word of the lexicon in a source is an item if the reference contains one of its translations; of several, the
+    nearest by relative position counts. Each item uses up one word of the reference and one of the hypothesis.
+    Lemmas are compared, so any inflection is correct.
 
     Args:
         lexicon: of the training text's ambiguous words.
@@ -281,13 +281,13 @@ def sense_accuracy(
                 sense = _take(reference_lemmas, position, word.senses, word.senses)
                 if sense is not None:
                     gold.append((word, sense, position))
-        # First everything that is right, so that no wrong match takes its word away.
+        # First all correct translations, so that no wrong match uses up their words.
         hypothesis_lemmas = [readings(form, target_lemma) for form in hypothesis]
         right = [_take(hypothesis_lemmas, position, word.senses, (sense,)) for word, sense, position in gold]
-        for (word, sense, position), said in zip(gold, right, strict=True):
-            said = said or _take(hypothesis_lemmas, position, word.senses, word.senses)
+        for (word, sense, position), match in zip(gold, right, strict=True):
+            match = match or _take(hypothesis_lemmas, position, word.senses, word.senses)
             group = USUAL if sense is word.senses[0] else RARER if sense.probability >= RARE_P else SURPRISING
-            name = said.name if said is not None else None
+            name = match.name if match is not None else None
             items.append(SenseItem(number, word.word, sense.name, name, sense.surprisal, group))
             usual.append(word.senses[0].name)
     groups = {group: _accuracy([item for item in items if item.group == group]) for group in GROUPS}
@@ -307,12 +307,12 @@ def sense_accuracy(
 def _ambiguous_word(
     word: str, counts: Counter[str], usual_form: dict[str, str], min_count: int, min_share: float
 ) -> AmbiguousWord | None:
-    """``word`` if it has two translations at least.
+    """``word`` if it has at least two translations.
 
     ``counts``: target lemmas aligned with it. ``usual_form``: the most frequent form of each.
     """
     groups: dict[str, list[str]] = {}
-    near: dict[str, dict[str, int]] = defaultdict(dict)  # groups in their order, by what any like word begins with
+    near: dict[str, dict[str, int]] = defaultdict(dict)  # groups in order, by the first letters of similar words
     for lemma in sorted(counts, key=lambda lemma: (-counts[lemma], lemma)):
         starts = {lemma[:_STEM], usual_form[lemma][:_STEM]}
         found = {name: number for start in starts for name, number in near[start].items()}
@@ -336,14 +336,14 @@ def _ambiguous_word(
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two words look like inflections of one that the lemmatiser does not know: Junge, Junges."""
+    """Whether two words look like inflections of a word that the lemmatiser does not know: Junge, Junges."""
     longer = max(len(one), len(other))
     stem = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     return stem >= _STEM and stem >= 2 * longer / 3 and longer - stem <= 2
 
 
 def _align(pairs: Sequence[tuple[list[str], list[str]]], seed: int) -> Iterable[list[tuple[int, int]]]:
-    """For each pair the links (source position, target position) that the aligners of both directions draw."""
+    """For each pair the links (source position, target position) on which both directions agree."""
     with tqdm(desc="align", unit=" rounds", disable=None) as bar:
         forward = _trained(pairs, seed, bar.update)
         backward = _trained([(target, source) for source, target in pairs], seed, bar.update)
@@ -363,7 +363,9 @@ def _trained(
     for source, target in pairs:
         model.add_sentence_pair(source, target)
     model.start_training()
-    for _ in range(sum(model.get_iterations())):  # of IBM 1, HMM and fertility, as many as it wants for this size
+    for _ in range(
+        sum(model.get_iterations())
+    ):  # IBM 1, HMM and fertility, as many as the aligner chooses for this size
         model.train()
         progress()
     model.end_training()
@@ -375,8 +377,8 @@ def _take(
 ) -> Sense | None:
     """Finds the word nearest to a relative position that is one of ``wanted``, and uses it up.
 
-    ``tokens``: the readings of each word; those of the word found are taken away. ``senses``: all translations of
-    the source word, so that a word which may be read as two of them is the same one whatever is wanted.
+    ``tokens``: the readings of each word; those of the match are removed. ``senses``: all translations of the
+    source word, so that a word with two readings always counts as the same translation, whatever is wanted.
     """
     sense_of = {lemma: sense for sense in senses for lemma in sense.lemmas}
     read = [next((sense_of[lemma] for lemma in token if lemma in sense_of), None) for token in tokens]

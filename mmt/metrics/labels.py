@@ -26,13 +26,12 @@ from mmt.io.normalization import normalize
 def label_scores(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, Any]:
     """Accuracy, and precision, recall and F1, each as ``micro``, ``macro`` and ``weighted``, in [0, 100].
 
-    Macro is the mean over the labels that stand in ``predicted`` or ``truth``; what would be 0 / 0, such as the
-    precision of a label that was never predicted, counts as 0. By scikit-learn, of normalised labels
-    (``mmt.io.normalization``).
+    Macro is the mean over the labels in ``predicted`` or ``truth``; 0 / 0, such as the precision of a label that
+    was never predicted, counts as 0. By scikit-learn, on normalised labels (``mmt.io.normalization``).
 
     Returns:
-        The scores by name (``accuracy``, ``macro_f1``, ...); ``labels`` in the alphabet's order, ``confusion``,
-        whose rows are the true ones, and ``by_label`` with precision, recall, f1 and number of each.
+        The scores by name (``accuracy``, ``macro_f1``, ...); ``labels`` in alphabetical order, ``confusion``,
+        whose rows are the true labels, and ``by_label`` with precision, recall, f1 and number of each.
     Raises:
         MMTError: unequal numbers, or none.
     """
@@ -46,7 +45,7 @@ def label_scores(predicted: Sequence[str], truth: Sequence[str]) -> dict[str, An
             scores[f"{average}_{name}"] = 100 * float(value)
     each = precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
     scores["labels"] = labels
-    # of one label scikit-learn warns that there might be others
+    # for a single label, scikit-learn warns that there might be others
     confusion = confusion_matrix(truth, predicted, labels=labels).tolist() if len(labels) > 1 else [[len(truth)]]
     scores["confusion"] = confusion
     scores["by_label"] = {
@@ -72,7 +71,7 @@ def sentiment_scores(predicted: Sequence[float], truth: Sequence[float]) -> dict
     https://aclanthology.org/P19-1656) differs: its F1 is weighted by the sizes of the predicted classes.
 
     Returns:
-        The scores; None for one that is not defined: r of a constant or of one item, non0 where every truth is 0.
+        The scores; None for an undefined one: r of a constant or of one item, non0 if every truth is 0.
     Raises:
         MMTError: unequal numbers, none, or one that is not finite.
     """

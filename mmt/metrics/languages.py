@@ -1,4 +1,4 @@
-"""Codes of languages, and which languages are written without spaces between words."""
+"""Language codes, and languages that are written without spaces between words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAME = {
 _SHORT = {long: short for short, longs in _SAME.items() for long in longs.split()}
 
 UNSPACED = ("zh", "ja", "th", "lo", "km", "my", "bo", "dz")
-"""Languages whose words no spaces tell apart."""
+"""Languages without spaces between words."""
 
 # Han, kana, Thai, Lao, Tibetan, Burmese, Khmer
 _UNSPACED_LETTERS = re.compile(
@@ -33,10 +33,10 @@ _UNSPACED_LETTERS = re.compile(
 def primary_language(tag: str) -> str:
     """The language of a tag, without region and script: ``pt-BR`` is pt, ``zh_TW`` zh, ``deu_Latn`` de.
 
-    A code that nobody has given to a language is returned as it is.
+    An unassigned code is returned unchanged.
 
     Raises:
-        MMTError: no code, but a name or something else.
+        MMTError: not a code, but a name or something else.
     """
     found = _TAG.fullmatch(tag.strip())
     if found is None:
@@ -50,7 +50,7 @@ def primary_language(tag: str) -> str:
 
 
 def is_unspaced(lines: Iterable[str]) -> bool:
-    """Whether most letters are of scripts that put no spaces between words."""
+    """Whether most letters are from scripts without spaces between words."""
     unspaced = letters = 0
     for line in lines:
         unspaced += len(_UNSPACED_LETTERS.findall(line))

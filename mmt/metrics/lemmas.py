@@ -1,4 +1,4 @@
-"""Words of a sentence as lemmas, and which of them are content words: in English, German, French and Czech."""
+"""Lemmas of the words of a sentence, and which are content words: English, German, French and Czech."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simplemma import is_known, lemmatize
 from mmt.errors import MMTError, nearest
 from mmt.io.normalization import normalize
 
-# A word and what hyphens and apostrophes join to it; the lemmatiser parts l'homme and man's.
+# A word with all that hyphens and apostrophes join to it; the lemmatiser splits l'homme and man's.
 _WORD = re.compile(r"\w+(?:[-'’]\w+)*")
 
 _LISTS = json.loads(Path(__file__).with_name("lemmas.json").read_text(encoding="utf-8"))
@@ -31,7 +31,7 @@ def words_of(text: str) -> list[str]:
 
 
 def true_case(sentences: Sequence[str]) -> list[list[str]]:
-    """Words of each sentence; the first is in small letters where it mostly is inside of sentences."""
+    """The words of each sentence; the first in lower case if that is its usual form inside sentences."""
     tokens = [words_of(sentence) for sentence in sentences]
     inside = Counter(word for words in tokens for word in words[1:])
     for words in tokens:
@@ -41,18 +41,18 @@ def true_case(sentences: Sequence[str]) -> list[list[str]]:
 
 
 def is_content(lemma: str, lang: str) -> bool:
-    """Whether it is a content word; a number or a single letter is none."""
+    """Whether it is a content word; numbers and single letters are not."""
     return len(lemma) > 1 and lemma[0].isalpha() and lemma not in _function_words(lang)
 
 
 def is_number(word: str, lang: str) -> bool:
-    """Whether it is a number from 2 to 10 in letters, or has a digit."""
+    """Whether it is a number from 2 to 10 in words, or contains a digit."""
     return word in _NUMBERS.get(lang, "").split() or any(map(str.isdigit, word))
 
 
 @cache
 def lemmatizer(lang: str) -> Callable[[str], str]:
-    """What gives a word's lemma in small letters, by simplemma. A capital tells it a German noun.
+    """A function that returns a word's lemma in lower case, by simplemma. A capital marks a German noun.
 
     Raises:
         MMTError: a language without a list of function words.
@@ -65,7 +65,7 @@ def lemmatizer(lang: str) -> Callable[[str], str]:
 
     @cache
     def lemma(form: str) -> str:
-        # Participles, which stand in the French word list as adjectives: marchant as marchiez.
+        # Participles, which the French word list has as adjectives: marchant like marchiez.
         if lang == "fr" and form.endswith("ant") and is_known(form[:-3] + "iez", lang=lang):
             form = form[:-3] + "iez"
         return lemmatize(form, lang=lang).lower()
@@ -74,7 +74,7 @@ def lemmatizer(lang: str) -> Callable[[str], str]:
 
 
 def readings(form: str, lemma: Callable[[str], str]) -> tuple[str, ...]:
-    """Lemmas of a word as it stands; then as if it stood inside a sentence, or had lost a noun's capital."""
+    """Lemmas of a word as it is; then in lower case, as inside a sentence; then with a noun's capital."""
     return lemma(form), lemma(form.lower()), lemma(form.capitalize())
 
 

@@ -1,14 +1,14 @@
 """How many masked words a translation restores: colours and characters, by every form of their translations.
 
-The words are those by which the training references of Multi30K translate the masked ones; a synonym that they
-never use (Kerl, Dame, gars) is not listed. Of the masked words of the 29,000 pairs, 96 % have a listed form in the
-German reference and 98 % in the French one. Least is people, 89 % in German: "a crowd of people" is often eine
-Menschenmenge, which says no more than the "crowd" that stays in the source.
+The listed words are the translations of the masked words in the training references of Multi30K; synonyms that
+these never use (Kerl, Dame, gars) are not listed. Of the masked words of the 29,000 pairs, 96 % have a listed form
+in the German reference and 98 % in the French one. The minimum is people, 89 % in German: "a crowd of people" is
+often eine Menschenmenge, which says no more than the "crowd" that stays in the source.
 
-A form is one token of ``\\w+``: schwarz-weißer is two, and so is l'homme. One in small letters is matched in
-either case; a German noun needs its capital, which is all that tells der Junge (boy) from die junge Frau. Colours
-have every gender and number, persons only the number of the English word, for women, boys and girls are not masked
-and to translate them is no guess. Names of skin and hair (dunkelhäutig, schwarzhaarig) are no colour words.
+A form is one token of ``\\w+``: schwarz-weißer is two, and so is l'homme. A lower-case form matches either case; a
+German noun needs its capital, the only difference between der Junge (boy) and die junge Frau. Colours are listed
+in every gender and number, persons only in the number of the English word, because women, boys and girls are not
+masked and translating them is no guess. Words for skin and hair (dunkelhäutig, schwarzhaarig) are not colours.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def translations(lang: str) -> dict[str, frozenset[str]]:
 
 
 class Hits(NamedTuple):
-    """Of one sentence: the items, and how many the translation has, in the reference's form and in any."""
+    """Of one sentence: the number of items, and of those restored in the reference's form and in any form."""
 
     items: int
     restricted: int
@@ -72,9 +72,9 @@ class ProbeScore:
 
     restricted, relaxed: the share of ``items`` whose translation is in the hypothesis, from 0 to 1: in the
         reference's form, or in any form that translates the word.
-    items: masked words whose translation is in the reference.
-    without_gold: those whose translation is not, which are left out.
-    hits: of each sentence, those without an item among them.
+    items: number of masked words whose translation is in the reference.
+    without_gold: number of the others, which are left out.
+    hits: of each sentence, including those without items.
     """
 
     restricted: float
@@ -89,17 +89,17 @@ def probe_accuracy(
 ) -> ProbeScore:
     """Counts the masked words that a system's translations restore.
 
-    Each word uses up one token of the hypothesis: for two men, "Männer" twice is wanted.
+    Each word uses up one token of the hypothesis: two masked "men" need "Männer" twice.
 
     Args:
-        masked: of each sentence its masked words, in order; empty for a sentence that keeps all.
-        references: raw text, of each sentence.
-        hypotheses: raw text, of each sentence.
+        masked: the masked words of each sentence, in order; empty for a sentence without any.
+        references: raw text, one per sentence.
+        hypotheses: raw text, one per sentence.
         kind: what was masked, a key of ``SCORED``.
         lang: the target language, one of ``LANGUAGES``.
     Raises:
-        MMTError: the lengths differ, no reference translates a masked word, the words of this kind or the language
-            have no known translations.
+        MMTError: the lengths differ, no reference translates a masked word, or words of this kind have no listed
+            translations in the language.
     """
     if not len(masked) == len(references) == len(hypotheses):
         raise MMTError(
@@ -137,13 +137,13 @@ def can_be_scored(kind: str, lang: str) -> bool:
 def check_scorable(
     masked: Sequence[Sequence[str]], references: Sequence[str], kind: str, lang: str, name: str
 ) -> tuple[int, int] | None:
-    """Counts the masked words, and those whose translation is in the reference, before anything takes long.
+    """Counts the masked words, and those whose translation is in the reference, before any long work.
 
     Args:
         masked, references, kind, lang: as in ``probe_accuracy``.
         name: whose sentences these are.
     Returns:
-        Both numbers; None for a kind or a language in which whole sentences are scored.
+        Both numbers; None for a kind or a language for which whole sentences are scored.
     Raises:
         MMTError: no reference translates a masked word.
     """
@@ -171,7 +171,7 @@ def _has_capital(line: str) -> bool:
 
 
 def gold_items(words: Sequence[str], reference: str, lang: str) -> list[str | None]:
-    """The form by which the reference translates each masked word; None where it has no listed one left.
+    """The form by which the reference translates each masked word; None if no listed form is left.
 
     Args:
         words: the masked words of a sentence, of ``COLOURS`` or ``CHARACTERS``, in either case.
@@ -190,12 +190,12 @@ def _count(found: Sequence[str | None]) -> int:
 
 
 def _matched(wanted: Sequence[Set[str]], tokens: Sequence[str]) -> list[str | None]:
-    """Finds one token for each set of forms, as many as can have one, no token twice; the earliest tokens."""
+    """Matches tokens to sets of forms, as many as possible, no token twice, the earliest tokens first."""
     forms = [[_form(token, allowed) for token in tokens] for allowed in wanted]
     fits = np.array([[form is not None for form in row] for row in forms], float).reshape(len(wanted), len(tokens))
-    earlier = 1 - np.linspace(0, 1, len(tokens)) / (len(tokens) + 1) / 2  # less, all together, than one match
+    earlier = 1 - np.linspace(0, 1, len(tokens)) / (len(tokens) + 1) / 2  # in total less than one match
     places = [np.linspace(0, 1, size, endpoint=False) for size in (len(wanted), len(tokens))]
-    fits *= 1 - 1e-7 * (places[0][:, None] - places[1]) ** 2  # of equal choices the one in the order of the words
+    fits *= 1 - 1e-7 * (places[0][:, None] - places[1]) ** 2  # of equal choices, the one in the order of the words
     found: list[str | None] = [None] * len(wanted)
     for item, token in zip(*scipy.optimize.linear_sum_assignment(fits * earlier, maximize=True), strict=True):
         found[item] = forms[item][token]

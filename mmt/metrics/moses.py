@@ -1,19 +1,19 @@
-"""Text as the Moses scripts write it, tokens apart and escaped: published corpora have it (Multi30K's ``tok``)."""
+"""Text tokenised and escaped by the Moses scripts, as in published corpora (Multi30K's ``tok``)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-# Those of deescape-special-chars.perl; &bar;, &bra; and &ket; are of older versions.
+# From deescape-special-chars.perl; &bar;, &bra; and &ket; are from older versions.
 _ESCAPES = {
     "&amp;": "&", "&apos;": "'", "&quot;": '"', "&lt;": "<", "&gt;": ">", "&#124;": "|", "&#91;": "[",
     "&#93;": "]", "&bar;": "|", "&bra;": "[", "&ket;": "]",
 }  # fmt: skip
-# Text that was escaped first and tokenised then has them in parts, "stone & amp ; tile".
+# Text that was escaped before it was tokenised has them in parts, "stone & amp ; tile".
 _ESCAPE = re.compile(f"{'|'.join(_ESCAPES)}|(?<!\\S)& (?:amp|apos|quot|lt|gt) ;(?!\\S)")
-# A full stop or a comma that stands alone, and one at a word's end. Raw French has spaces before ! ? : ; and raw
-# Hindi before its danda.
+# A full stop or comma on its own, and one at a word's end. Raw French has spaces before ! ? : ; and raw Hindi
+# before its danda.
 _APART = re.compile(r"(?<=\s)[.,。、،](?=\s|$)")
 _JOINED = re.compile(r"\w[.,。、،](?=\s|$|\w)")
 _SPACED_ESCAPE = re.compile(r"\s&apos;\w+(?=\s|$)|\w&apos;\s|(?:^|\s)&(?:apos|quot|#\d+);(?:\s|$)")
@@ -25,7 +25,7 @@ def unescape(line: str) -> str:
 
 
 def looks_tokenized(lines: Iterable[str]) -> bool | None:
-    """Whether most full stops and commas stand apart from the words before them; None where there is none.
+    """Whether most full stops and commas are separated from the words before them; None if there are none.
 
     Escapes beside a space, ``man &apos;s``, count as well.
     """

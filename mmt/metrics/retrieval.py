@@ -1,4 +1,4 @@
-"""At what place a search has the right answer: ranks, recall at 1, 5 and 10, and what chance gives."""
+"""Retrieval metrics: ranks of the correct answers, recall at 1, 5 and 10, median rank, and chance level."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def ranks(
     chunk: int = _CHUNK,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """At what place each query has its right answer, in both directions; 1 is the first.
+    """The rank of each query's correct answer, in both directions, from 1.
 
-    An image's right answers are all its captions, and its rank is that of the best. A wrong candidate that scores
-    as high stands before the right one, so that a model whose vectors are all the same finds nothing. Vectors are
-    rounded to multiples of 2^-25, about what float32 keeps of them: products of such vectors are exact in float64,
-    in whatever order they are added, so that equal scores are equal and the size of a chunk changes nothing.
+    All captions of an image are correct answers; its rank is that of the best. A wrong candidate with an equal
+    score ranks before the correct one, so that a model with identical vectors finds nothing. Vectors are rounded
+    to multiples of 2^-25, about the precision of float32: products of such vectors are exact in float64 in any
+    order of addition, so that ties are exact and the chunk size changes nothing.
 
     Args:
         captions: (N, D) vectors of length 1 (or less).
-        images: (M, D) likewise; one without a caption is a candidate, and no query.
+        images: (M, D) likewise; one without a caption is a candidate, but not a query.
         image_of_caption: (N,) the row in ``images`` of each caption's image.
-        chunk: at most chunk x chunk similarities are held at a time.
+        chunk: at most chunk x chunk similarities are in memory at a time.
         progress: called with the number of captions just finished.
     Returns:
-        (N,) of each caption, and (M',) of each image that has a caption, in the order of ``images``.
+        (N,) ranks of captions, and (M',) ranks of images with captions, in the order of ``images``.
     Raises:
-        MMTError: a vector is longer than 1, or has an infinite value or none.
-        ValueError: the shapes do not go together.
+        MMTError: a vector is longer than 1, or has an infinite or NaN value.
+        ValueError: the shapes do not match.
     """
     num_captions, num_images = len(captions), len(images)
     owners = np.asarray(image_of_caption, np.int64)
@@ -62,7 +62,7 @@ def ranks(
     np.maximum.at(best, owners, own)
     of_caption = np.zeros(num_captions, np.int64)
     of_image = np.zeros(num_images, np.int64)
-    # A caption's own image always counts among those that score as high; so do an image's best captions.
+    # A caption's own image always counts among those with an equal score; so do an image's best captions.
     np.add.at(of_image, owners, -(own == best[owners]).astype(np.int64))
     for rows in _slices(num_captions, chunk):
         queries = _rounded(captions[rows])
@@ -76,23 +76,23 @@ def ranks(
 
 
 def figures(places: NDArray[np.int64]) -> dict[str, float]:
-    """Recall at 1, 5 and 10, the share of queries (0 to 1) with a right answer so far in front; median rank.
+    """Recall at 1, 5 and 10: the share of queries (0 to 1) with a correct answer up to that rank; median rank.
 
-    The median of an even number of ranks is rounded down, as VSE++ (https://github.com/fartashf/vsepp) and
-    open_clip do: floor(median) + 1 of ranks that count from 0.
+    The median of an even number of ranks is rounded down, as in VSE++ (https://github.com/fartashf/vsepp) and
+    open_clip: floor(median) + 1 of ranks from 0.
     """
     shares = {name: float(np.mean(places <= k)) for name, k in FIGURES.items()}
     return shares | {"median_rank": float(np.floor(np.median(places)))}
 
 
 def chance(num_right: NDArray[np.integer[Any]], num_candidates: int) -> dict[str, float]:
-    """``figures`` as they are to be expected of candidates in random order.
+    """The expected ``figures`` for candidates in random order.
 
-    A right answer of r is among the first k of n with probability 1 - C(n - r, k) / C(n, k). The median rank is
-    the first k at which the mean of that over queries is 1/2.
+    One of r correct answers is among the first k of n with probability 1 - C(n - r, k) / C(n, k). The median rank
+    is the first k at which the mean of that over queries is 1/2.
 
     Args:
-        num_right: (Q,) how many right answers each query has.
+        num_right: (Q,) number of correct answers of each query.
     """
     values, counts = np.unique(num_right, return_counts=True)
 
@@ -109,8 +109,8 @@ def mean_recall(captions: _Vectors, images: _Vectors, image_ids: Sequence[str]) 
 
     Args:
         captions: (N, D) vectors of length 1.
-        images: (N, D), of each caption its image; one of several captions stands several times.
-        image_ids: which image that is.
+        images: (N, D) the image of each caption; an image with several captions occurs several times.
+        image_ids: the ids of these images.
     """
     first = {name: row for row, name in reversed([*enumerate(image_ids)])}
     place = {name: number for number, name in enumerate(first)}
@@ -132,7 +132,7 @@ def _slices(num_rows: int, chunk: int) -> list[slice]:
 
 
 def _none_among(right: int, k: int, num: int) -> float:
-    """The probability that none of ``right`` things is among the first ``k`` of ``num`` in random order."""
+    """The probability that none of ``right`` items is among the first ``k`` of ``num`` in random order."""
     if k > num - right:
         return 0.0
     lgamma = math.lgamma

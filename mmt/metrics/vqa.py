@@ -1,4 +1,4 @@
-"""Answers to questions about pictures: their normal form, their accuracy, and what one guesses without a picture.
+"""Visual question answering: normal form and accuracy of answers, and guesses without an image.
 
 The normal form and the accuracy are those of VQA v2 (Goyal et al. 2017, https://arxiv.org/abs/1612.00837; Antol
 et al. 2015, https://arxiv.org/abs/1505.00468), as ``vqaEval.py`` of https://github.com/GT-Vision-Lab/VQA computes
@@ -31,7 +31,7 @@ _CONTRACTED = (
     "when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't "
     "would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've"
 )
-# Each, with any one of its apostrophes left out, stands for the whole; the last entry is the official table's own.
+# Each form without one of its apostrophes means the whole; the last entry is from the official table.
 _CONTRACTIONS = {
     word[:place] + word[place + 1 :]: word
     for word in _CONTRACTED.split()
@@ -43,10 +43,10 @@ _CONTRACTIONS = {
 def normalise_answer(answer: str) -> str:
     """The answer as VQA v2 compares it: lower case, no articles, digits for small numbers, little punctuation.
 
-    Oddities of the official code, kept: a punctuation mark is dropped where it stands beside a space anywhere in
-    the answer, or where a number has a comma, and is a space otherwise ("black-white" is "black white"); only the
-    first 32 periods are dropped, and none before a digit; "none" is 0. Unlike there, Unicode's normal forms of an
-    answer are one (``mmt.io.normalization``).
+    Oddities of the official code are kept: a punctuation mark is dropped if it is beside a space anywhere in the
+    answer, or if a number has a comma; otherwise it becomes a space ("black-white" is "black white"). Only the
+    first 32 periods are dropped, and none before a digit. "none" is 0. Unlike there, Unicode's normal forms of an
+    answer are equal (``mmt.io.normalization``).
     """
     text = _one_line(answer)
     given = text
@@ -60,15 +60,15 @@ def normalise_answer(answer: str) -> str:
 
 
 def answer_accuracy(answer: str, answers: Sequence[str]) -> float:
-    """How right ``answer`` is, from 0 to 1.
+    """The accuracy of ``answer``, from 0 to 1.
 
     With one annotator's answer: whether the two are equal in normal form. With several, VQA's accuracy: the mean,
     over the subsets that leave one annotator out, of min(how many of the subset gave the answer / 3, 1). As in the
-    official code nothing is normalised (but Unicode, as in ``normalise_answer``), on either side, where all
-    annotators gave the very same answer: "Yes" is wrong where all ten said "yes".
+    official code, nothing is normalised on either side (except Unicode, as in ``normalise_answer``) if all
+    annotators gave exactly the same answer: "Yes" is wrong if all ten said "yes".
 
     Raises:
-        ValueError: there is no annotator's answer.
+        ValueError: there are no annotators' answers.
     """
     if not answers:
         raise ValueError("answers: expected at least one annotator's answer, found none.")
@@ -88,10 +88,10 @@ def _one_line(text: str) -> str:
 
 @dataclass(frozen=True)
 class PriorAnswers:
-    """The most frequent answers to some questions, which is what language alone can know.
+    """The most frequent answers to questions: the language prior.
 
-    ``overall`` of all, ``of_kind`` of each kind of question, ``of_question`` of each question, word for word
-    once normalised (``mmt.io.normalization``). Of equally frequent answers it is the first in the alphabet.
+    ``overall`` of all, ``of_kind`` of each kind of question, ``of_question`` of each question, compared after
+    normalisation (``mmt.io.normalization``). Of equally frequent answers, the first in alphabetical order counts.
     """
 
     overall: str
@@ -99,16 +99,16 @@ class PriorAnswers:
     of_question: dict[str, str]
 
     def by_kind(self, kind: str) -> str:
-        """The answer to a question of ``kind``; the overall one where there was no such kind."""
+        """The answer to a question of ``kind``; the overall one for an unknown kind."""
         return self.of_kind.get(kind, self.overall)
 
     def by_question(self, question: str, kind: str) -> str:
-        """The answer to ``question``; that of its kind where the question was not seen."""
+        """The answer to ``question``; that of its kind for an unseen question."""
         return self.of_question.get(normalize(question), self.by_kind(kind))
 
 
 def prior_answers(train_rows: Iterable[Mapping[str, Any]]) -> PriorAnswers:
-    """Counts the answers of a training split.
+    """Computes the most frequent answers of a training split.
 
     Args:
         train_rows: at least one, with ``source`` (the question), ``target`` (the answer) and ``kind``.

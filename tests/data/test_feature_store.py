@@ -244,7 +244,7 @@ def test_bad_rows_are_refused_by_name(tmp_path: Path) -> None:
             writer.append(["a"], np.full_like(rows(1), np.nan))
         with pytest.raises(MMTError, match="line breaks"):
             writer.append(["a\nb"], rows(1))
-        with pytest.raises(MMTError, match="'a' stands twice"):
+        with pytest.raises(MMTError, match="'a' occurs twice"):
             writer.append(["a", "a"], rows(2))
         with pytest.raises(ValueError, match="shape"):
             writer.append(["a"], rows(2))

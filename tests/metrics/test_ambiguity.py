@@ -247,7 +247,7 @@ def test_a_saved_lexicon_reads_back_equal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"words": 3}', '{"words": [{"word": "bank"}]}'])
 def test_what_is_no_lexicon_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.json").write_text(text)
-    with pytest.raises(MMTError, match=r"bad\.json: no list of ambiguous words"):
+    with pytest.raises(MMTError, match=r"bad\.json: not a list of ambiguous words"):
         Lexicon.load(tmp_path / "bad.json")
     with pytest.raises(MMTError, match=r"none\.json: cannot be read"):
         Lexicon.load(tmp_path / "none.json")
