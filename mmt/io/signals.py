@@ -1,4 +1,4 @@
-"""Stopping when asked to, with a state from which the same command resumes.
+"""Stopping on a signal, with a state from which the same command resumes.
 
 The signals are Ctrl+C (SIGINT), SIGTERM, a hangup (SIGHUP), and SIGUSR1 and SIGUSR2, one of which SLURM and others
 send before the time is up. An ignored signal stays ignored: SIGHUP under nohup, SIGINT in a script's background
@@ -81,22 +81,22 @@ class stopping_at_once(_Handlers):  # noqa: N801  # reads as a statement: with s
 class StopSwitch(_Handlers):
     """Notes a signal, so that the work stops at a good place; the same signal a second later stops it at once."""
 
-    asked: int = 0
+    signum: int = 0
     """The signal; 0 if there was none."""
     _since: float = 0.0
 
-    def ask(self, signum: int) -> None:
+    def note(self, signum: int) -> None:
         """Does what the signal would do, for code that handles it itself; nothing if it was ignored."""
         if signum in self._before:
             self._handle(signum)
 
     def _handle(self, signum: int) -> None:
         now = time.monotonic()
-        if self.asked == signum:
+        if self.signum == signum:
             if now - self._since < 1:  # sent to the launcher and passed on by it, or a key held down
                 return
             super()._handle(signum)
-        self.asked, self._since = signum, now
+        self.signum, self._since = signum, now
         message = f"{signal.Signals(signum).name}: stopping after this update.\n"
         with contextlib.suppress(OSError):  # the same Ctrl+C may have ended the reader
             os.write(2, message.encode())  # not print: the signal may have interrupted one

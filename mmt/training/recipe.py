@@ -98,10 +98,10 @@ def _train(output: Path, config: TrainConfig) -> Path:
             except Exception as error:
                 explain(error, output)
                 raise
-    if switch.asked:
+    if switch.signum:
         step = max(checkpoint_steps(output), default=0)
         raise Stopped(
-            switch.asked, f"{output} holds the checkpoint of update {step:,}. Rerun the same command to resume."
+            switch.signum, f"{output} holds the checkpoint of update {step:,}. Rerun the same command to resume."
         )
     if rank() == 0:
         export_best(run)

@@ -57,7 +57,7 @@ class MMTTrainer(Trainer):  # type: ignore[misc]  # final for type checkers only
 
     def request_stop(self) -> None:
         """What fairseq2 does on SIGUSR1, which it handles itself."""
-        self.switch.ask(signal.SIGUSR1)
+        self.switch.note(signal.SIGUSR1)
 
     def _publish_metrics(self) -> None:
         if isinstance(self._data_reader, StreamReader):  # it has no end, where fairseq2 counts an epoch
@@ -84,10 +84,10 @@ class MMTTrainer(Trainer):  # type: ignore[misc]  # final for type checkers only
         """Whether any process was asked to stop: all stop, or one would wait for the others for ever."""
         gang = self._gangs.root
         if gang.size > 1:
-            signum = torch.tensor(self.switch.asked, device=gang.device)
+            signum = torch.tensor(self.switch.signum, device=gang.device)
             gang.all_reduce(signum, ReduceOperation.MAX)
-            self.switch.asked = int(signum)
-        return self.switch.asked != 0
+            self.switch.signum = int(signum)
+        return self.switch.signum != 0
 
     def _maybe_restore_state(self) -> _TrainerState:
         """Repeats a validation that was interrupted, so that its checkpoint is compared with the others.

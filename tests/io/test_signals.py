@@ -69,10 +69,10 @@ def test_a_second_signal_does_not_cut_off_the_cleaning_up(second: signal.Signals
 
 def test_a_switch_notes_the_first_signal_and_the_same_again_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     with StopSwitch() as switch:
-        assert not switch.asked
+        assert not switch.signum
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert switch.asked == signal.SIGTERM
+        assert switch.signum == signal.SIGTERM
         os.kill(os.getpid(), signal.SIGTERM)  # to the launcher, and from it: one
         later = time.monotonic() + 1
         monkeypatch.setattr(time, "monotonic", lambda: later)
@@ -85,7 +85,7 @@ def test_a_signal_is_noted_though_nobody_reads_what_is_said() -> None:
     code = (
         "import os, signal, sys; from mmt.io.signals import StopSwitch\n"
         "r, w = os.pipe(); os.dup2(w, 2); os.close(w); os.close(r)\n"
-        "with StopSwitch() as switch: os.kill(os.getpid(), signal.SIGINT); print(switch.asked)"
+        "with StopSwitch() as switch: os.kill(os.getpid(), signal.SIGINT); print(switch.signum)"
     )
     assert python(code).stdout == "2\n"
 
@@ -94,7 +94,7 @@ def test_a_signal_is_noted_though_nobody_reads_what_is_said() -> None:
 def test_a_switch_notes_every_signal(signum: signal.Signals) -> None:
     with StopSwitch() as switch:
         os.kill(os.getpid(), signum)
-        assert switch.asked == signum
+        assert switch.signum == signum
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
@@ -105,8 +105,8 @@ def test_an_ignored_signal_stays_ignored(signum: signal.Signals) -> None:
         os.kill(os.getpid(), signum)
         with StopSwitch() as switch:
             os.kill(os.getpid(), signum)
-            switch.ask(signum)  # of fairseq2, which takes SIGUSR1 for itself
-            assert not switch.asked
+            switch.note(signum)  # of fairseq2, which takes SIGUSR1 for itself
+            assert not switch.signum
 
 
 def test_a_forked_worker_ends_as_it_would_have() -> None:
