@@ -24,6 +24,7 @@ from mmt.features.backbone import Box, boxes_between, region_boxes
 from mmt.features.decoding import decode_image
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.runtime_model import ImageInput
+from mmt.model.fusion import fusion_places
 from mmt.model.model import MMTModel
 
 _MAX_TOKENS = 2048  # sentences times longest sentence of one batch
@@ -130,7 +131,7 @@ def _token_sums(model: MMTModel, batch: Batch) -> NDArray[np.float64]:
     look = model.look(batch.source, batch.source_lens, _image(batch), batch.image_pad)
     if look is None:
         kind = model.config.fusion
-        place = {"early": "encoder", "late": "decoder"}.get(kind, "encoder and the decoder")
+        place = " and the ".join(sorted(fusion_places(kind), reverse=True))
         raise MMTError(
             f"gate statistics: the fusion '{kind}' lets the image into the {place} itself, so "
             "there is no gate of the source tokens. Use a model with concat, gated or selective fusion."

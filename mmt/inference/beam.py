@@ -21,7 +21,7 @@ from mmt.inference.search import (
     search,
 )
 from mmt.model.model import MMTModel
-from mmt.model.stepping import StepDecoder, Stepping
+from mmt.model.stepping import CachedDecoding, StepDecoder
 
 # Sizes of the vocabulary's blocks in ``select_candidates``, in the order of preference: the first that divides it.
 _BLOCKS = (100, 80, 125, 64, 160, 50, 200, 40, 32, 25, 20, 16)
@@ -62,7 +62,7 @@ def beam_search(
 class _TorchState:
     """``mmt.inference.search.DecodingState`` of a model in torch."""
 
-    def __init__(self, decoder: StepDecoder, caches: list[Stepping], guidance: float) -> None:
+    def __init__(self, decoder: StepDecoder, caches: list[CachedDecoding], guidance: float) -> None:
         """``caches``: of the batch, and with guidance a second one of its sentences without images."""
         self._project, self._caches, self._guidance = decoder.project, caches, guidance
         self._device = decoder.embed.device
@@ -79,11 +79,11 @@ class _TorchState:
 
     def reorder(self, parents: IntArray) -> None:
         for cache in self._caches:
-            cache.choose(self._tensor(parents))
+            cache.reorder(self._tensor(parents))
 
     def select(self, sentences: IntArray) -> None:
         for cache in self._caches:
-            cache.keep(self._tensor(sentences))
+            cache.select(self._tensor(sentences))
 
     def _tensor(self, array: IntArray | FloatArray) -> Tensor:
         return torch.from_numpy(array).to(self._device)

@@ -118,7 +118,7 @@ class _Encoder(nn.Module):
         self, source: Tensor, source_lens: Tensor, image: Tensor | None = None, image_pad: Tensor | None = None
     ) -> list[Tensor]:
         memory = self.model.encode(source, source_lens, image, image_pad)
-        seen, like = trees.tree_flatten([layer.cross.begin(memory) for layer in self._decoder.layers])
+        seen, like = trees.tree_flatten([layer.cross.cached(memory) for layer in self._decoder.layers])
         self._tell(like)
         return seen
 

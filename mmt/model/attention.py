@@ -1,4 +1,7 @@
-"""Parts of the Transformer's layers, where the usual ones are slow on a CPU; the maths is the same."""
+"""Parts of the Transformer's layers, where the usual ones are slow on a CPU; the maths is the same.
+
+Legend: N sentences, S queries, M keys, H heads, K width of a head.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from fairseq2.nn import BatchLayout
 from torch import Tensor, nn
 from torch.nn.functional import dropout, pad, scaled_dot_product_attention
 
-# Queries times keys: up to here plain products are the faster ones; at 128 * 128 torch's kernel is.
-_SHORT = 64 * 64
+_MAX_PLAIN = 64 * 64  # S * M up to which plain products are faster than torch's kernel; at 128 * 128 they are not
 
 
 class Attention(SDPA):
@@ -17,8 +19,8 @@ class Attention(SDPA):
 
     On a CPU bfloat16 is computed in float32, as the gradient of torch's kernel takes five times as long there, and
     short sentences by plain products, which take about half of the kernel's time.
-    Padding is masked by one comparison a batch, not sentence by sentence; what a padding position itself finds
-    means nothing.
+    Padding is masked by one comparison a batch, not sentence by sentence; the output at a padding position is
+    meaningless.
     """
 
     def __init__(self, *, causal: bool = False) -> None:
@@ -36,60 +38,62 @@ class Attention(SDPA):
         *,
         needs_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """(N, S, H, K) queries, (N, M, H, K) keys and values to (N, S, H, K); (N, H, S, M) weights if wanted."""
-        cpu = q.device.type == "cpu"
-        plain = needs_weights or (cpu and not torch.compiler.is_exporting() and q.size(1) * k.size(1) <= _SHORT)
-        # What torch knows as causal needs no mask of ours.
-        whole = self.causal and q.size(1) == k.size(1) and not k_layout.padded and not plain
-        unseen = None if whole else self._unseen(q.size(1), k_layout, q.device)
-        asked, keys, values = (part.transpose(1, 2) for part in (q, k, v))
-        if plain or (cpu and q.dtype == torch.bfloat16):
-            kind = torch.promote_types(q.dtype, torch.float32)  # float64 stays
-            asked, keys, values = asked.to(kind), keys.to(kind), values.to(kind)
+        """(N, S, H, K) q, (N, M, H, K) k and v to (N, S, H, K); and (N, H, S, M) weights if they are needed."""
+        cpu, dtype = q.device.type == "cpu", q.dtype
+        short = cpu and not torch.compiler.is_exporting() and q.size(1) * k.size(1) <= _MAX_PLAIN
+        plain = needs_weights or short
+        # torch's own causal mask is enough without padding.
+        is_causal = self.causal and q.size(1) == k.size(1) and not k_layout.padded and not plain
+        masked = None if is_causal else self._masked(q.size(1), k_layout, q.device)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        num_keys = k.size(2)
+        if plain or (cpu and dtype == torch.bfloat16):
+            exact = torch.promote_types(dtype, torch.float32)  # float64 stays
+            q, k, v = q.to(exact), k.to(exact), v.to(exact)
         weights: Tensor | None = None
         with torch.autocast(q.device.type, enabled=False):  # it would round again
             if plain:
-                keys, values, unseen = wide_enough(keys, values, unseen)
-                scores = (asked * q.size(3) ** -0.5) @ keys.transpose(2, 3)
-                if unseen is not None:  # added, as the gradient of a sum is itself
-                    scores = scores + torch.zeros(unseen.shape, device=q.device).masked_fill_(unseen, -torch.inf)
+                k, v, masked = fill_register(k, v, masked)
+                scores = (q * q.size(3) ** -0.5) @ k.transpose(2, 3)
+                if masked is not None:  # added, as the gradient of a sum is itself
+                    scores = scores + torch.zeros(masked.shape, device=q.device).masked_fill_(masked, -torch.inf)
                 weights = torch.softmax(scores, dim=-1)
-                found = weights @ values
-                weights = weights[..., : k.size(1)]
+                output = weights @ v
+                weights = weights[..., :num_keys]
             else:
-                seen = None if unseen is None else ~unseen
-                found = scaled_dot_product_attention(asked, keys, values, seen, is_causal=whole)
-        return found.to(q.dtype).transpose(1, 2), weights if needs_weights else None
+                allowed = None if masked is None else ~masked
+                output = scaled_dot_product_attention(q, k, v, allowed, is_causal=is_causal)
+        return output.to(dtype).transpose(1, 2), weights if needs_weights else None
 
-    def _unseen(self, length: int, keys: BatchLayout, device: torch.device) -> Tensor | None:
-        """(N or 1, 1, S or 1, M) bool, True where a position must not look; None if it may look everywhere."""
-        unseen = None
+    def _masked(self, num_queries: int, keys: BatchLayout, device: torch.device) -> Tensor | None:
+        """(N or 1, 1, S or 1, M) bool, True where a query must not attend; None if it may attend everywhere."""
+        masked = None
         if keys.padded:
-            unseen = beyond(keys.seq_lens_pt, keys.width)[:, None, None]
-        if self.causal and length > 1:
-            later = torch.ones(length, keys.width, dtype=torch.bool, device=device)
-            later = later.triu(keys.width - length + 1)
-            unseen = later[None, None] if unseen is None else unseen | later
-        return unseen
+            masked = beyond(keys.seq_lens_pt, keys.width)[:, None, None]
+        if self.causal and num_queries > 1:
+            later = torch.ones(num_queries, keys.width, dtype=torch.bool, device=device)
+            later = later.triu(keys.width - num_queries + 1)
+            masked = later[None, None] if masked is None else masked | later
+        return masked
 
 
-def wide_enough(keys: Tensor, values: Tensor, unseen: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Keys and values that torch's softmax over them is fast with, on a CPU.
+def fill_register(k: Tensor, v: Tensor, masked: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Appends masked keys and values until they fill a vector register of the CPU.
 
-    Over fewer numbers than a vector register holds (16 in float32, 32 in bfloat16) it takes up to ten times as
-    long as over so many, so that fewer are filled up with ones that are not seen.
+    Over fewer numbers than a register holds (16 in float32, 32 in bfloat16), torch's softmax takes up to ten times
+    as long as over so many.
 
     Args:
-        keys, values: (N, H, M, K).
-        unseen: (N or 1, 1, S or 1, M) bool, True where a position must not look; None if it may look everywhere.
+        k, v: (N, H, M, K).
+        masked: (N or 1, 1, S or 1, M) bool, True where a query must not attend; None if it may attend everywhere.
     """
-    missing = 64 // keys.element_size() - keys.size(2)
-    if missing <= 0 or keys.device.type != "cpu":
-        return keys, values, unseen
-    if unseen is None:
-        unseen = torch.zeros(keys.size(0), 1, 1, keys.size(2), dtype=torch.bool)
-    keys, values = pad(keys, (0, 0, 0, missing)), pad(values, (0, 0, 0, missing))
-    return keys, values, pad(unseen, (0, missing), value=True)
+    missing = 64 // k.element_size() - k.size(2)
+    if missing <= 0 or k.device.type != "cpu":
+        return k, v, masked
+    if masked is None:
+        masked = torch.zeros(k.size(0), 1, 1, k.size(2), dtype=torch.bool)
+    k, v = pad(k, (0, 0, 0, missing)), pad(v, (0, 0, 0, missing))
+    return k, v, pad(masked, (0, missing), value=True)
 
 
 Lens = list[int] | Tensor

@@ -65,10 +65,10 @@ class Memory:
     def image_layout(self) -> BatchLayout:
         """One region, of zeros, for a sentence without an image: attention cannot do with none."""
         assert self.image is not None  # noqa: S101
-        return layout_of(self.image, self.regions_seen)
+        return layout_of(self.image, self.attended_lens)
 
     @cached_property
-    def regions_seen(self) -> Lens:
+    def attended_lens(self) -> Lens:
         assert self.image_lens is not None  # noqa: S101
         if isinstance(self.image_lens, Tensor):
             return self.image_lens.clamp(min=1)
@@ -348,6 +348,12 @@ def find_fusion(name: str) -> type[Fusion] | None:
             "give --import MODULE, which adds it to mmt.model.fusion.FUSIONS."
         )
     return FUSIONS[name]
+
+
+def fusion_places(name: str) -> frozenset[Place]:
+    """Where a fusion acts, by its name; nowhere for ``none``. Raises MMTError if there is no such fusion."""
+    kind = find_fusion(name)
+    return frozenset() if kind is None else kind.places()
 
 
 def mean_region(image: Tensor, image_pad: Tensor | None) -> Tensor:

@@ -1,7 +1,9 @@
-"""The decoder, one token at a time, for translating: the same maths as ``MMTModel.decode``, laid out for speed.
+"""The decoder with a KV cache, one token at a time: the same maths as ``MMTModel.decode``, laid out for speed.
 
-Legend: N sentences, B beams, T steps so far, M positions of the memory, H heads, K width of a head, D model width,
-V vocabulary, L layers.
+Legend: N sentences, B beams, T steps so far, P positions in the KV cache, M positions of the memory, H heads,
+K width of a head, D model width, V vocabulary, L layers.
+
+A mask is added to attention scores: 0 where a query may attend, -inf elsewhere.
 """
 
 from __future__ import annotations
@@ -20,26 +22,26 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
-from mmt.model.attention import Lens, beyond, wide_enough
+from mmt.model.attention import Lens, beyond, fill_register
 from mmt.model.fusion import DoubleAttention, Memory
 from mmt.model.model import MMTModel
 
 Precision = Literal["float32", "bfloat16", "int8"]
 _Map = Callable[[Tensor], Tensor]
-_Remember = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-_FEW = 8  # sentences of a batch up to which the fused attention kernel is faster
+_AppendToCache = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+_MAX_FUSED = 8  # sentences of a batch below which torch's fused attention kernel is faster on a CPU
 
 
 class StepDecoder:
-    """A model's decoder and output projection, made ready once, to be begun with for every batch.
+    """A model's decoder and output projection, prepared once and used for every batch.
 
-    Queries, keys and values are one projection; what is attended to of the encoder is projected once a sentence,
-    not once a beam.
+    The projections to q, k and v are one matrix product. The encoder's states are projected to k and v once a
+    sentence, not once a beam.
 
     Args:
-        model: its weights are copied: after training goes on, make another.
-        precision: of the decoder's matrices. ``bfloat16`` rounds states, too; ``int8`` keeps weights as 8-bit
-            numbers, one scale a row, and rounds what they are multiplied with to 8 bits as it comes; CPU only.
+        model: its weights are copied: after more training, make a new decoder.
+        precision: of the decoder's matrices. ``bfloat16`` also rounds states. ``int8`` stores weights as 8-bit
+            numbers, with one scale a row, and rounds activations to 8 bits as they come; CPU only.
     """
 
     def __init__(self, model: MMTModel, precision: Precision = "float32") -> None:
@@ -66,12 +68,12 @@ class StepDecoder:
         return self.embed[tokens.flatten()] * self.scale + position
 
     def normed(self, states: Tensor) -> Tensor:
-        """The states of the last layer as the output projection takes them."""
+        """The last layer's states, as the output projection takes them."""
         return states if self.last_norm is None else self.last_norm(states)
 
-    def begin(self, memory: Memory, beams: int, limit: int) -> Stepping:
-        """For a batch of sentences, of which each is continued in ``beams`` ways for at most ``limit`` tokens."""
-        return Stepping(self, memory, beams, limit)
+    def begin(self, memory: Memory, beams: int, limit: int) -> CachedDecoding:
+        """Starts a batch of sentences, each with ``beams`` beams of at most ``limit`` tokens."""
+        return CachedDecoding(self, memory, beams, limit)
 
     def copied(self, weight: Any) -> Tensor:
         return weight.detach().to(self.dtype, copy=True)  # type: ignore[no-any-return]
@@ -87,29 +89,35 @@ class StepDecoder:
         if self.precision != "int8":
             if bias is None:
                 return lambda states: states @ weight.T
-            turned = weight.T.contiguous()  # for a few rows twice as fast
-            return lambda states: torch.addmm(bias, states, turned)
+            transposed = weight.T.contiguous()  # for a few rows twice as fast
+            return lambda states: torch.addmm(bias, states, transposed)
         scales = (weight.abs().amax(dim=1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
         zeros = torch.zeros(len(weight), dtype=torch.int64)
         rounded = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         packed = torch.ops.quantized.linear_prepack(rounded, bias)
-        return lambda states: torch.ops.quantized.linear_dynamic(states, packed)
+        seven_bits = _needs_seven_bits()
+        return lambda states: torch.ops.quantized.linear_dynamic(states, packed, seven_bits)
 
     def linears(self, *modules: Any) -> _Map:
         """Several projections of the same states as one."""
         return self.linear(torch.cat([one.weight for one in modules]), torch.cat([one.bias for one in modules]))
 
-    def heads(self, states: Tensor, num: int, parts: int = 1) -> Tensor:
+    def split_heads(self, states: Tensor, num: int, parts: int = 1) -> Tensor:
         """(num * any, parts * D) to (parts, num, H, any, K)."""
         width = states.size(1) // parts // self.num_heads
         return states.view(num, -1, parts, self.num_heads, width).permute(2, 0, 3, 1, 4)
 
 
-class Stepping:
-    """A batch in the middle of being translated.
+def _needs_seven_bits() -> bool:
+    """Whether int8 products need activations of 7 bits: x86 without VNNI sums two in 16 bits, which overflow."""
+    return torch.backends.quantized.engine in ("x86", "fbgemm") and not torch.cpu._is_vnni_supported()
 
-    The keys and values of a beam stay where they were written. What changes when beams are chosen anew is which of
-    its sentence's a beam may see: its own past.
+
+class CachedDecoding:
+    """The decoding of one batch, step by step, with its KV cache.
+
+    A beam's keys and values stay where they were written. Reordering the beams changes only the mask, which lets
+    each beam attend to its own past.
     """
 
     def __init__(self, decoder: StepDecoder, memory: Memory, beams: int, limit: int) -> None:
@@ -117,44 +125,45 @@ class Stepping:
         num, dim = len(memory.states), memory.states.size(2)
         like = memory.states.new_empty(0, dtype=decoder.dtype)
         heads = decoder.num_heads
-        self._past = like.new_empty((len(decoder.layers), 2, num, heads, limit * beams, dim // heads))
-        self._used = 0  # of its places
-        self._unseen = like.new_empty((num, 1, 0))  # (N, B, used): 0 where a beam may look, else -inf
-        self._seen = [layer.cross.begin(memory) for layer in decoder.layers]
+        self._kv = like.new_empty((len(decoder.layers), 2, num, heads, limit * beams, dim // heads))
+        self._cache_len = 0  # P, the positions in use
+        self._mask = like.new_empty((num, 1, 0))  # (N, B, P)
+        self._cross_kv = [layer.cross.cached(memory) for layer in decoder.layers]
 
     def step(self, tokens: Tensor) -> Tensor:
-        """(N, B) the last token of each beam to (N * B, D) states, from which the next one is read.
+        """(N, B) the last token of each beam to (N * B, D) states, from which the next token is predicted.
 
-        There may be fewer beams than were asked for: at first one is enough.
+        There may be fewer beams than the cache has room for: one is enough at the first step.
         """
         decoder, (num, beams) = self.decoder, tokens.shape
-        own = self._unseen.new_full((beams, beams), -torch.inf).fill_diagonal_(0)
-        self._unseen = torch.cat([self._unseen, own.expand(num, -1, -1)], dim=2)
+        own = self._mask.new_full((beams, beams), -torch.inf).fill_diagonal_(0)
+        self._mask = torch.cat([self._mask, own.expand(num, -1, -1)], dim=2)
         states = decoder.embedded(tokens, decoder.positions[self.num_steps])
-        for number, (layer, seen) in enumerate(zip(decoder.layers, self._seen, strict=True)):
-            states = layer(states, partial(self._remember, number), self._unseen, seen)
-        self._used += beams
+        for number, (layer, cross_kv) in enumerate(zip(decoder.layers, self._cross_kv, strict=True)):
+            states = layer(states, partial(self._append_to_cache, number), self._mask, cross_kv)
+        self._cache_len += beams
         self.num_steps += 1
         return decoder.normed(states)
 
-    def _remember(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keeps those of this step, (N, H, B, K), and gives all."""
-        past = self._past[layer, :, :, :, : self._used + keys.size(2)]
-        past[0, :, :, self._used :], past[1, :, :, self._used :] = keys, values
-        return past[0], past[1]
+    def _append_to_cache(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Appends this step's keys and values, (N, H, B, K) each, and returns those of all steps."""
+        kv = self._kv[layer, :, :, :, : self._cache_len + k.size(2)]
+        kv[0, :, :, self._cache_len :], kv[1, :, :, self._cache_len :] = k, v
+        return kv[0], kv[1]
 
-    def choose(self, parents: Tensor) -> None:
-        """Goes on with ``parents`` (N, B), the beams of each sentence that are continued."""
-        self._unseen = self._unseen.gather(1, parents.unsqueeze(2).expand(-1, -1, self._used))
+    def reorder(self, parents: Tensor) -> None:
+        """Makes ``parents`` (N, B) the beams of each sentence; one may stand several times."""
+        self._mask = self._mask.gather(1, parents.unsqueeze(2).expand(-1, -1, self._cache_len))
 
-    def keep(self, sentences: Tensor) -> None:
-        """Goes on with some sentences (M) alone."""
-        before, used = self._past, self._used
-        self._past = before.new_empty((*before.shape[:2], len(sentences), *before.shape[3:]))
-        self._past[:, :, :, :, :used] = before[:, :, :, :, :used][:, :, sentences]
-        self._unseen = self._unseen[sentences]
-        self._seen = [
-            layer.cross.keep(seen, sentences) for layer, seen in zip(self.decoder.layers, self._seen, strict=True)
+    def select(self, sentences: Tensor) -> None:
+        """Keeps the sentences (M) and drops the others."""
+        before, used = self._kv, self._cache_len
+        self._kv = before.new_empty((*before.shape[:2], len(sentences), *before.shape[3:]))
+        self._kv[:, :, :, :, :used] = before[:, :, :, :, :used][:, :, sentences]
+        self._mask = self._mask[sentences]
+        self._cross_kv = [
+            layer.cross.select(cross_kv, sentences)
+            for layer, cross_kv in zip(self.decoder.layers, self._cross_kv, strict=True)
         ]
 
 
@@ -174,21 +183,21 @@ class _Layer:
         self.inner, self.outer = decoder.linears(layer.ffn.inner_proj), decoder.linears(layer.ffn.output_proj)
         self.activation: _Map = layer.ffn.inner_activation
 
-    def __call__(self, states: Tensor, remember: _Remember, unseen: Tensor, seen: Any) -> Tensor:
+    def __call__(self, states: Tensor, append_to_cache: _AppendToCache, mask: Tensor, cross_kv: Any) -> Tensor:
         """
         Args:
             states: (N * B, D).
-            remember: makes of the keys and values of this step those of all steps, (N, H, P, K).
-            unseen: (N, B, P), -inf where a beam must not look.
-            seen: what ``cross`` made of the memory.
+            append_to_cache: takes k and v of this step, and returns those of all steps, (N, H, P, K) each.
+            mask: (N, B, P).
+            cross_kv: what ``cross.cached`` returned.
         """
 
-        def look_back(states: Tensor) -> Tensor:
-            asked, keys, values = self.decoder.heads(self.qkv(states), unseen.size(0), 3)
-            return self.out(_attend(asked, *remember(keys, values), unseen.unsqueeze(1)))
+        def self_attention(states: Tensor) -> Tensor:
+            q, k, v = self.decoder.split_heads(self.qkv(states), mask.size(0), 3)
+            return self.out(_attend(q, *append_to_cache(k, v), mask.unsqueeze(1)))
 
-        states = self._residual(0, look_back, states)
-        states = self._residual(1, lambda x: self.cross(x, seen), states)
+        states = self._residual(0, self_attention, states)
+        states = self._residual(1, lambda x: self.cross(x, cross_kv), states)
         return self._residual(2, lambda x: self.outer(self.activation(self.inner(x))), states)
 
     def _residual(self, number: int, part: _Map, states: Tensor) -> Tensor:
@@ -197,133 +206,134 @@ class _Layer:
 
 
 class _Cross(Protocol):
-    """A decoder layer's attention to the encoder, which is the same for all beams of a sentence."""
+    """A decoder layer's attention to the encoder, whose keys and values all beams of a sentence share."""
 
-    def begin(self, memory: Memory) -> Any:
-        """What it makes of the memory, which ``Stepping`` keeps for it."""
+    def cached(self, memory: Memory) -> Any:
+        """What is computed once a sentence: keys, values and mask."""
 
-    def keep(self, seen: Any, sentences: Tensor) -> Any:
-        """The same for some of the sentences (M) alone."""
+    def select(self, cached: Any, sentences: Tensor) -> Any:
+        """The same for some of the sentences (M)."""
 
-    def __call__(self, states: Tensor, seen: Any) -> Tensor:
-        """(N * B, D) to what was found, of the same shape."""
-
-
-class _Seen(NamedTuple):
-    """keys, values: (N, H, M, K); unseen: (N, 1, 1, M), -inf in padding, or None."""
-
-    keys: Tensor
-    values: Tensor
-    unseen: Tensor | None
-
-    def keep(self, sentences: Tensor) -> _Seen:
-        return _Seen(*(None if part is None else part[sentences] for part in self))  # type: ignore[arg-type]
+    def __call__(self, states: Tensor, cached: Any) -> Tensor:
+        """(N * B, D) to the attention's output, of the same shape."""
 
 
-class _Attention:
-    """To one kind of thing: to the encoder's states, or, as a part of ``_DoubleCross``, to regions."""
+class _CrossKV(NamedTuple):
+    """k, v: (N, H, M, K); mask: (N, 1, 1, M), or None without padding."""
+
+    k: Tensor
+    v: Tensor
+    mask: Tensor | None
+
+    def select(self, sentences: Tensor) -> _CrossKV:
+        return _CrossKV(*(None if part is None else part[sentences] for part in self))  # type: ignore[arg-type]
+
+
+class _StandardCross:
+    """Attention to the encoder's states or, as a part of ``_DoubleCross``, to the regions."""
 
     def __init__(self, decoder: StepDecoder, module: Any) -> None:
         self._decoder = decoder
-        self._query, self._out = decoder.linears(module.q_proj), decoder.linears(module.output_proj)
-        self._key_value = decoder.linears(module.k_proj, module.v_proj)
+        self._q, self._out = decoder.linears(module.q_proj), decoder.linears(module.output_proj)
+        self._kv = decoder.linears(module.k_proj, module.v_proj)
 
-    def begin(self, memory: Memory) -> _Seen:
-        return self.see(memory.states, memory.lens)
+    def cached(self, memory: Memory) -> _CrossKV:
+        return self.project(memory.states, memory.lens)
 
-    def keep(self, seen: _Seen, sentences: Tensor) -> _Seen:
-        return seen.keep(sentences)
+    def select(self, cached: _CrossKV, sentences: Tensor) -> _CrossKV:
+        return cached.select(sentences)
 
-    def see(self, states: Tensor, lens: Lens) -> _Seen:
+    def project(self, states: Tensor, lens: Lens) -> _CrossKV:
+        """(N, M, D) states, and how many of each row are real, to keys, values and mask."""
         num, width = states.shape[:2]
-        keys, values = self._decoder.heads(self._key_value(states.flatten(0, 1).to(self._decoder.dtype)), num, 2)
+        k, v = self._decoder.split_heads(self._kv(states.flatten(0, 1).to(self._decoder.dtype)), num, 2)
         padding = None
         if isinstance(lens, Tensor) or min(lens) < width:
             padding = beyond(torch.as_tensor(lens, device=states.device), width)[:, None, None]
-        if not torch.compiler.is_exporting() and num >= _FEW:
-            keys, values, padding = wide_enough(keys, values, padding)
-        unseen = None
+        if not torch.compiler.is_exporting() and num >= _MAX_FUSED:
+            k, v, padding = fill_register(k, v, padding)
+        mask = None
         if padding is not None:
-            unseen = keys.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)
-        return _Seen(keys.contiguous(), values.contiguous(), unseen)
+            mask = k.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)
+        return _CrossKV(k.contiguous(), v.contiguous(), mask)
 
-    def __call__(self, states: Tensor, seen: _Seen) -> Tensor:
-        asked = self._decoder.heads(self._query(states), seen.keys.size(0))[0]
-        return self._out(_attend(asked, *seen))
+    def __call__(self, states: Tensor, cached: _CrossKV) -> Tensor:
+        q = self._decoder.split_heads(self._q(states), cached.k.size(0))[0]
+        return self._out(_attend(q, *cached))
 
 
 class _DoubleCross:
     """``mmt.model.fusion.DoubleAttention``."""
 
     def __init__(self, decoder: StepDecoder, module: Any) -> None:
-        self._text, self._image = _Attention(decoder, module), _Attention(decoder, module.image_attn)
+        self._text, self._image = _StandardCross(decoder, module), _StandardCross(decoder, module.image_attn)
         self._gate_text = decoder.linear(module.gate_text.weight, module.gate_text.bias)
         self._gate_image = decoder.linear(module.gate_image.weight, None)
 
-    def begin(self, memory: Memory) -> tuple[_Seen, _Seen | None, Tensor | None]:
-        text = self._text.see(memory.states, memory.lens)
+    def cached(self, memory: Memory) -> tuple[_CrossKV, _CrossKV | None, Tensor | None]:
+        text = self._text.project(memory.states, memory.lens)
         if memory.image is None:
             return text, None, None
-        return text, self._image.see(memory.image, memory.regions_seen), memory.has_image
+        return text, self._image.project(memory.image, memory.attended_lens), memory.has_image
 
-    def keep(self, seen: Any, sentences: Tensor) -> Any:
-        text, image, has = seen
+    def select(self, cached: Any, sentences: Tensor) -> Any:
+        text, image, has_image = cached
         return (
-            text.keep(sentences),
-            None if image is None else image.keep(sentences),
-            None if has is None else has[sentences],
+            text.select(sentences),
+            None if image is None else image.select(sentences),
+            None if has_image is None else has_image[sentences],
         )
 
-    def __call__(self, states: Tensor, seen: Any) -> Tensor:
-        of_text, of_image, has = seen
-        text = self._text(states, of_text)
-        if of_image is None:
+    def __call__(self, states: Tensor, cached: Any) -> Tensor:
+        text_kv, image_kv, has_image = cached
+        text = self._text(states, text_kv)
+        if image_kv is None:
             return text
-        image = self._image(states, of_image)
+        image = self._image(states, image_kv)
         gate = torch.sigmoid(self._gate_text(text) + self._gate_image(image))
-        added = (gate * image).view(has.size(0), -1, text.size(1))
-        return text + torch.where(has, added, torch.zeros_like(added)).flatten(0, 1)
+        added = (gate * image).view(has_image.size(0), -1, text.size(1))
+        return text + torch.where(has_image, added, torch.zeros_like(added)).flatten(0, 1)
 
 
 class _OtherCross:
-    """Of a fusion that is not ours: the module itself, which sees a sentence's beams as so many positions."""
+    """A user's own attention: the module itself, for which a sentence's beams are so many target positions."""
 
     def __init__(self, decoder: StepDecoder, module: Any) -> None:
         self._decoder, self._module = decoder, module
 
-    def begin(self, memory: Memory) -> Any:
+    def cached(self, memory: Memory) -> Any:
         return memory, IncrementalStateBag(1)
 
-    def keep(self, seen: Any, sentences: Tensor) -> Any:
-        memory, state = seen
-        state.reorder(sentences)
-        return memory.take(sentences), state
+    def select(self, cached: Any, sentences: Tensor) -> Any:
+        memory, state_bag = cached
+        state_bag.reorder(sentences)
+        return memory.take(sentences), state_bag
 
-    def __call__(self, states: Tensor, seen: Any) -> Tensor:
-        memory, state = seen
-        asked = states.view(len(memory.states), -1, states.size(1)).float()
-        found = self._module(
-            asked, BatchLayout.of(asked), memory, memory.layout, memory, AttentionBiasCache(), state_bag=state
+    def __call__(self, states: Tensor, cached: Any) -> Tensor:
+        memory, state_bag = cached
+        q = states.view(len(memory.states), -1, states.size(1)).float()
+        output = self._module(
+            q, BatchLayout.of(q), memory, memory.layout, memory, AttentionBiasCache(), state_bag=state_bag
         )
-        return found.flatten(0, 1).to(states.dtype)  # type: ignore[no-any-return]
+        return output.flatten(0, 1).to(states.dtype)  # type: ignore[no-any-return]
 
 
 def _cross(decoder: StepDecoder, module: nn.Module) -> _Cross:
     if type(module) is StandardMultiheadAttention:
-        return _Attention(decoder, module)
+        return _StandardCross(decoder, module)
     return _DoubleCross(decoder, module) if type(module) is DoubleAttention else _OtherCross(decoder, module)
 
 
-def _attend(asked: Tensor, keys: Tensor, values: Tensor, unseen: Tensor | None) -> Tensor:
-    """Attention of (N, H, B, K) to (N, H, M, K), as (N * B, D); ``unseen`` is added to every head's scores."""
-    num, heads, beams, width = asked.shape
-    if not torch.compiler.is_exporting() and (num < _FEW or asked.is_cuda):
-        found = scaled_dot_product_attention(asked, keys, values, unseen)
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of (N, H, B, K) queries to (N, H, M, K) keys, as (N * B, D); all heads share the mask."""
+    num, heads, beams, width = q.shape
+    if not torch.compiler.is_exporting() and (num < _MAX_FUSED or q.is_cuda):
+        output = scaled_dot_product_attention(q, k, v, mask)
     else:  # many small products: on a CPU faster than the fused kernel, which takes one after the other
-        asked = asked.reshape(-1, beams, width) * width**-0.5
-        scores = torch.bmm(asked, keys.flatten(0, 1).transpose(1, 2)).view(num, heads, beams, -1)
-        if unseen is not None:
-            scores += unseen
+        q = q.reshape(-1, beams, width) * width**-0.5
+        scores = torch.bmm(q, k.flatten(0, 1).transpose(1, 2)).view(num, heads, beams, -1)
+        if mask is not None:
+            scores += mask
         weights = torch.softmax(scores, dim=-1).flatten(0, 1)
-        found = torch.bmm(weights, values.flatten(0, 1)).view(num, heads, beams, width)
-    return found.transpose(1, 2).flatten(2).flatten(0, 1)
+        output = torch.bmm(weights, v.flatten(0, 1)).view(num, heads, beams, width)
+    return output.transpose(1, 2).flatten(2).flatten(0, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmt.errors import MMTError
-from mmt.model.fusion import find_fusion
+from mmt.model.fusion import find_fusion, fusion_places
 from mmt.training.config import TrainConfig
 from mmt.training.tasks import SCORES, TASKS, Objectives
 
@@ -78,7 +78,7 @@ def _check_objectives(config: TrainConfig, objectives: Objectives, where: str) -
     _check_columns(config, objectives, where)
     _check_model(config, objectives, where)
     _check_score(config, objectives, where)
-    if "masked" in objectives.weights and fusion in ("none", "late"):
+    if "masked" in objectives.weights and fusion_places(fusion) <= {"decoder"}:
         raise MMTError(
             f"{where}: objectives.masked: with model.fusion '{fusion}' the encoder sees no image. Set another."
         )
@@ -116,11 +116,12 @@ def _check_model(config: TrainConfig, objectives: Objectives, where: str) -> Non
             f"{where}: model.readout is '{model.readout}', with {model.num_decoder_layers} decoder layers. "
             "Expected 'decoder' where there are any, 'mean' or 'last' where there are none."
         )
-    if model.fusion in ("late", "hybrid") and not model.num_decoder_layers:
+    places = fusion_places(model.fusion)
+    if "decoder" in places and not model.num_decoder_layers:
         raise MMTError(
             f"{where}: model.fusion '{model.fusion}': its decoder looks at the image, and num_decoder_layers is 0."
         )
-    if model.fusion in ("early", "hybrid") and model.text_encoder == "lstm":
+    if "encoder" in places and model.text_encoder == "lstm":
         raise MMTError(
             f"{where}: model.fusion '{model.fusion}' gives the encoder regions without order, which an LSTM "
             "cannot read. Set another fusion, or text_encoder: transformer."

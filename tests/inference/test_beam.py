@@ -146,9 +146,11 @@ def test_other_precisions_are_near(precision: Precision, fusion: str, times: int
     rounded = beam_search(
         StepDecoder(model, precision), batch, SearchOptions(beam_size=1, min_length=5), max_length=(0.0, 6)
     )
-    scores = [[h[0].score for h in found] for found in (exact, rounded)]
-    assert scores[0] != scores[1]
-    assert scores[1] == pytest.approx(scores[0], abs=0.05)
+    assert [h[0].score for h in exact] != [h[0].score for h in rounded]
+    # Rounding may decide between two tokens that are about as probable.
+    same = [(a[0], b[0]) for a, b in zip(exact, rounded, strict=True) if a[0].ids == b[0].ids]
+    assert len(same) >= 0.75 * len(exact)
+    assert [b.score for _, b in same] == pytest.approx([a.score for a, _ in same], abs=0.05)
 
 
 def test_a_minimum_length_is_kept() -> None:

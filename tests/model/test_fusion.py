@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fairseq2.models.transformer import StandardMultiheadAttention
 
 import mmt.model.fusion as fusion_module
 from mmt.data.batch import Example, collate
 from mmt.errors import MMTError
 from mmt.io.plugins import import_modules
+from mmt.model.attention import Lens
 from mmt.model.card import read_card
 from mmt.model.config import ModelSizes
 from mmt.model.folder import load_model
@@ -36,6 +38,7 @@ from mmt.model.fusion import (
     Memory,
     SelectiveFusion,
     find_fusion,
+    fusion_places,
     mean_region,
     real_first,
 )
@@ -276,6 +279,60 @@ def test_memory_takes_rows_whole() -> None:
     assert taken.image is not None
     assert taken.image.flatten().tolist() == [1, 1, 0]
     assert list(taken.image_layout.seq_lens) == [1, 1, 1]
+
+
+def test_a_fusion_acts_where_it_overrides() -> None:
+    expected = {
+        "none": set(), "early": {"encoder"}, "concat": {"between"}, "gated": {"between"}, "selective": {"between"},
+        "late": {"decoder"}, "hybrid": {"encoder", "decoder"},
+    }  # fmt: skip
+    assert {name: set(fusion_places(name)) for name in FUSIONS} == expected
+
+
+class DroppingFusion(EarlyFusion):
+    """As in ZeroMMT: the encoder reads regions that the decoder does not see."""
+
+    def after_encoder(
+        self, states: torch.Tensor, lens: Lens, source_lens: Lens, num_tokens: int
+    ) -> tuple[torch.Tensor, Lens]:
+        return states[:, :num_tokens], source_lens
+
+
+def test_a_fusion_may_hide_regions_from_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FUSIONS, "dropping", DroppingFusion)
+    model, early = tiny_model(40, "dropping"), tiny_model(40, "early")
+    batch = collate([Example([5, 6], [7]), Example([8], [9, 10]), Example([11, 12, 13], [14])])
+    with torch.no_grad():
+        text = model.encode(batch.source, batch.source_lens)
+        batch.add_images([1, 2], np.ones((2, 3, DIM), np.float32))
+        memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
+        seen = early.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
+    assert memory.lens == batch.source_lens
+    assert torch.equal(memory.states, seen.states[:, : batch.source.size(1)])
+    torch.testing.assert_close(memory.states[0, :3], text.states[0, :3])
+    assert not torch.allclose(memory.states[1, :2], text.states[1, :2])
+
+
+class ScaledAttention(StandardMultiheadAttention):  # type: ignore[misc]  # final for type checkers only
+    """A user's own attention in the decoder, with a weight that a text-only model does not have."""
+
+    def __init__(self, model_dim: int, *args: object, **kwargs: object) -> None:
+        super().__init__(model_dim, *args, **kwargs)  # type: ignore[arg-type]
+        self.scale = torch.nn.Linear(model_dim, 1)
+
+
+class ScaledFusion(Fusion):
+    cross_attention = ScaledAttention
+
+
+def test_weights_that_a_fusion_adds_to_the_decoder_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they are called: so ``start.freeze_text`` trains them."""
+    monkeypatch.setitem(FUSIONS, "scaled", ScaledFusion)
+    model = tiny_model(40, "scaled")
+    own = {name for name in model.state_dict() if name.startswith("text.") and not model.is_of_text(name)}
+    assert own == {
+        f"text.decoder.layers.{n}.encoder_decoder_attn.scale.{kind}" for n in (0, 1) for kind in ("weight", "bias")
+    }
 
 
 def own_fusion() -> str:
