@@ -17,8 +17,8 @@ from mmt.errors import MMTError
 from mmt.io.normalization import is_blank
 
 _GZIP = b"\x1f\x8b"
-_MAX_LINE = 1 << 24  # bytes; a longer line means a file of another kind
-_UNPACKED, _PACKED = 1 << 27, 200  # always allowed bytes of unpacked text; beyond that, the maximal ratio
+MAX_LINE = 1 << 24  # bytes; a longer line means a file of another kind
+MAX_UNPACKED, _PACKED = 1 << 27, 200  # always allowed bytes of unpacked text; beyond that, the maximal ratio
 
 
 class LineStream(Protocol):
@@ -38,10 +38,10 @@ def decode_lines(stream: LineStream, name: str) -> Iterator[str]:
         MMTError: not UTF-8, with ``name``, the line and the byte; a line of over 16 MiB; or ``\r`` at the end of
             every line, as old spreadsheets write it.
     """
-    for number, raw in enumerate(iter(partial(stream.readline, _MAX_LINE + 1), b""), 1):
-        if len(raw) > _MAX_LINE:
+    for number, raw in enumerate(iter(partial(stream.readline, MAX_LINE + 1), b""), 1):
+        if len(raw) > MAX_LINE:
             raise MMTError(
-                f"{name}: line {number} is over {_MAX_LINE:,} bytes. Expected text, one sentence a line."
+                f"{name}: line {number} is over {MAX_LINE:,} bytes. Expected text, one sentence a line."
             )
         if number == 1:
             _check_first(raw, name)
@@ -107,7 +107,7 @@ def read_lines(path: Path) -> list[str]:
     """
     lines: list[str] = []
     with open_text(path) as stream:
-        most = max(_UNPACKED, _PACKED * path.stat().st_size)
+        most = max(MAX_UNPACKED, _PACKED * path.stat().st_size)
         for line in decode_lines(stream, str(path)):
             lines.append("" if is_blank(line) else line.strip())
             most -= len(line) + 1

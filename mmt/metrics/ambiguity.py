@@ -233,7 +233,7 @@ def find_ambiguous(
                 counts[source[i]][target[j]] += 1
                 forms[target[j]][target_forms[j].lower()] += 1
     usual_form = {lemma: max(sorted(of), key=of.__getitem__) for lemma, of in forms.items()}
-    words = [_ambiguous_word(word, of, usual_form, min_count, min_share) for word, of in sorted(counts.items())]
+    words = [ambiguous_word(word, of, usual_form, min_count, min_share) for word, of in sorted(counts.items())]
     found = {word.word: word for word in words if word is not None}
     if not found:
         raise MMTError(
@@ -304,7 +304,7 @@ def sense_accuracy(
     )
 
 
-def _ambiguous_word(
+def ambiguous_word(
     word: str, counts: Counter[str], usual_form: dict[str, str], min_count: int, min_share: float
 ) -> AmbiguousWord | None:
     """``word`` if it has at least two translations.

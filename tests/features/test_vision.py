@@ -274,8 +274,8 @@ def test_pixels_are_normalised_each_by_its_colour(
     lite0: Backbone, memory_format: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mean, std = torch.tensor([3.0, 50.0, 200.0]), torch.tensor([0.7, 9.0, 130.0])
-    monkeypatch.setitem(lite0._buffers, "mean", mean)
-    monkeypatch.setitem(lite0._buffers, "std", std)
+    monkeypatch.setattr(lite0, "mean", mean)
+    monkeypatch.setattr(lite0, "std", std)
     pixels = torch.randint(256, (2, 3, 7, 5), dtype=torch.uint8).contiguous(memory_format=memory_format)
     expected = (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     assert torch.equal(lite0.normalise(pixels), expected)

@@ -132,7 +132,7 @@ def test_json_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mmt.io.text_files, "_LONGEST", 1000)
+    monkeypatch.setattr(mmt.io.text_files, "MAX_LINE", 1000)
     (tmp_path / "a.txt").write_bytes(b"fine\n" + b"x" * 999 + b"\n")
     assert len(read_lines(tmp_path / "a.txt")) == 2
     (tmp_path / "a.txt").write_bytes(b"fine\n" + b"x" * 1001 + b"\n")
@@ -141,7 +141,7 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_text_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mmt.io.text_files, "_UNPACKED", 1000)
+    monkeypatch.setattr(mmt.io.text_files, "MAX_UNPACKED", 1000)
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"x\n" * 100_000))
     with pytest.raises(MMTError, match=r"a\.gz: unpacks to over 200 times its size"):
         read_lines(tmp_path / "a.gz")

@@ -29,7 +29,7 @@ from mmt.metrics.ambiguity import (
     AmbiguousWord,
     Lexicon,
     Sense,
-    _ambiguous_word,
+    ambiguous_word,
     find_ambiguous,
     sense_accuracy,
 )
@@ -126,17 +126,17 @@ def test_a_compound_of_two_source_words_translates_neither() -> None:
 def test_inflections_and_rare_translations_are_no_senses_of_their_own() -> None:
     counts = Counter({"ball": 50, "junge": 30, "junges": 20, "tanz": 9, "schuss": 4})
     forms = {lemma: lemma for lemma in counts}
-    found = _ambiguous_word("ball", counts, forms, min_count=5, min_share=0.1)
+    found = ambiguous_word("ball", counts, forms, min_count=5, min_share=0.1)
     assert found is not None
     assert [(sense.lemmas, sense.count) for sense in found.senses] == [(("ball",), 50), (("junge", "junges"), 50)]
     assert found.count == counts.total()
-    assert _ambiguous_word("ball", counts, forms, min_count=5, min_share=0.45) is None
-    assert _ambiguous_word("ball", counts, forms, min_count=60, min_share=0.1) is None
+    assert ambiguous_word("ball", counts, forms, min_count=5, min_share=0.45) is None
+    assert ambiguous_word("ball", counts, forms, min_count=60, min_share=0.1) is None
 
 
 def test_probabilities_are_those_of_the_listed_translations() -> None:
     counts = Counter({"bank": 60, "ufer": 20, "see": 9, "park": 8})
-    found = _ambiguous_word("bank", counts, {lemma: lemma for lemma in counts}, min_count=10, min_share=0.05)
+    found = ambiguous_word("bank", counts, {lemma: lemma for lemma in counts}, min_count=10, min_share=0.05)
     assert found is not None
     assert [sense.probability for sense in found.senses] == [0.75, 0.25]
     assert found.count == 97
@@ -145,7 +145,7 @@ def test_probabilities_are_those_of_the_listed_translations() -> None:
 
 def test_forms_that_look_alike_are_one_word_though_the_lemmatiser_errs() -> None:
     counts = Counter({"weiß": 50, "wissen": 20})
-    assert _ambiguous_word("white", counts, {"weiß": "weiße", "wissen": "weißen"}, 5, 0.05) is None
+    assert ambiguous_word("white", counts, {"weiß": "weiße", "wissen": "weißen"}, 5, 0.05) is None
 
 
 def test_the_same_translation_is_right_and_another_is_wrong() -> None:
