@@ -19,6 +19,7 @@ from mmt.data.domain import PIECES
 from mmt.data.image_names import Names, files_below, names_in
 from mmt.data.inputs import Input, Line
 from mmt.errors import MMTError, local_path
+from mmt.features.images import image_file
 from mmt.inference.controls import Control, wrong_images
 from mmt.inference.runtime_model import RuntimeModel
 from mmt.inference.translator import BaseTranslator, Translation
@@ -195,8 +196,6 @@ class FileProcessor:
             ) from None
 
     def _file(self, name: str) -> Path:
-        from mmt.features.images import image_file
-
         folder = self.input.images.folder
         path = image_file(folder, name) if folder is not None else self.input.base / local_path(name)
         if not os.path.isfile(path):

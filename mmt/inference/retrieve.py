@@ -16,6 +16,7 @@ from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.image_names import Names, names_in
 from mmt.data.inputs import read_texts
 from mmt.errors import MMTError, nearest
+from mmt.features.images import IMAGE_SUFFIXES, find_images
 from mmt.inference.index import Index
 from mmt.io.formats import SOURCES
 from mmt.io.normalization import is_blank, normalize
@@ -106,9 +107,9 @@ def find_indexed_images(paths: Sequence[Path], card: ModelCard) -> IndexedImages
     Raises:
         MMTError: no such folder, two that name images, or features of another backbone.
     """
-    # Loaded here: decoding needs torch, and a query by text does not decode.
-    from mmt.features.images import IMAGE_SUFFIXES, find_images
-    from mmt.features.load import media_suffixes
+    from mmt.features.load import (
+        media_suffixes,
+    )  # torchvision takes a second, and a query by text needs none of it
 
     for path in paths:
         if not path.is_dir():
