@@ -8,8 +8,11 @@ PYTHON ?= $(shell .ci/pythons | head -n 1)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-# Laws that need neither processes, real data nor a training of more than a few seconds.
-FAST := tests/model tests/data tests/metrics tests/training/test_config_file.py tests/inference/test_beam.py
+# Tests that need neither processes, real data nor a training: about 20 s of processor time.
+FAST := $(addprefix tests/,model/test_fusion.py model/test_attention.py model/test_losses.py data/test_batch.py \
+	data/test_tokenizer.py data/test_feature_store.py metrics/test_labels.py metrics/test_significance.py \
+	metrics/test_translation.py training/test_config.py training/test_config_file.py training/test_tasks.py \
+	inference/test_controls.py cli/test_interface.py integration/test_distribution.py integration/test_documents.py)
 
 .PHONY: help demo check test lint fast install clean
 
