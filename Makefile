@@ -4,7 +4,7 @@
 # make lint   ruff, mypy, spelling and the import contracts
 # make clean  remove the environment and everything built
 # All of them first install mmt into .venv. PYTHON=... picks another interpreter than the newest that works.
-PYTHON ?= $(shell .ci/pythons | head -n 1)
+PYTHON ?= $(firstword $(shell .ci/pythons))
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed

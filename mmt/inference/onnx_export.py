@@ -22,7 +22,7 @@ from torch.utils import _pytree as trees  # how torch.export itself takes argume
 from tqdm import tqdm
 
 from mmt.data.domain import PIECES
-from mmt.data.tokenizer import EOS, Tokenizer
+from mmt.data.tokenizer import EOS, PAD, Tokenizer
 from mmt.errors import MMTError
 from mmt.inference.beam import select_candidates
 from mmt.inference.onnx_runtime import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
@@ -188,6 +188,8 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
     encoder = _Encoder(model, decoder, structure.append).eval()
     traced = torch.export.export(encoder, (), inputs, dynamic_shapes=axes)
     seen = traced.module()(**inputs)
+    # What is longer for longer sentences has a free length: the rest, such as the keys of image regions, has not.
+    longer = traced.module()(**inputs | {"source": torch.nn.functional.pad(inputs["source"], (0, 1), value=PAD)})
     yield ENCODER, _onnx(traced, [f"seen_{i}" for i in range(len(seen))])
 
     heads, width = config.num_heads, config.model_dim // config.num_heads
@@ -210,7 +212,8 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
         "past": [{0: free, 2: free}] * len(past),
         # keys and values (N, H, any, K), masks (N, 1, 1, any), and who has an image (N, 1, 1)
         "seen": [
-            {0: free} | ({} if one.dim() < 4 else {3: free} if one.size(2) == 1 else {2: free}) for one in seen
+            {0: free} | {axis: free for axis, size in enumerate(one.shape) if axis and size != other.size(axis)}
+            for one, other in zip(seen, longer, strict=True)
         ],
     }
     traced = torch.export.export(

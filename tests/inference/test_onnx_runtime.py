@@ -50,7 +50,7 @@ def regions(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def saved(folder: Path, world: Path, features: Path | None, fusion: str, **changes: object) -> Path:
     tokenizer = Tokenizer(world / "tokenizer.model")
     sets = ((REGIONS, 6),) if features is not None else ()
-    model = tiny_model(tokenizer.vocab_size, fusion, image_sets=sets, **changes)
+    model = tiny_model(tokenizer.vocab_size, fusion, **{"image_sets": sets, **changes})
     with torch.no_grad():
         model.text.frontend.embed.weight[4:].mul_(2)  # sentences end late
     signature = FeatureStore.open(features).signature if features is not None else None
@@ -94,6 +94,17 @@ def test_the_exported_model_says_what_the_model_says(
         rounded = scores(ExportedTranslator.from_dir(tmp_path / "out", features, "int8"), images)
         assert rounded != scores(exported, images)
         assert rounded == pytest.approx(scores(whole, images), abs=0.3)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_one_region_beside_the_text_is_exported_like_several(heads: int, world: Path, tmp_path: Path) -> None:
+    """Its keys have one position, as a mask has."""
+    images: list[str | None] = [f"{number}.png" for number in range(len(SENTENCES))]
+    store = make_features(tmp_path / "features", [str(name) for name in images])
+    model = saved(tmp_path / "model", world, store.folder, "late", image_sets=((1, 6),), num_heads=heads)
+    export_model(model, tmp_path / "out", ["float32"])
+    exported = ExportedTranslator.from_dir(tmp_path / "out", store.folder, threads=2)
+    assert said(exported, images) == said(Translator.from_dir(model, store.folder), images)
 
 
 @pytest.fixture(scope="module")
