@@ -21,6 +21,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from mmt.data.feature_store import FeatureSignature
 from mmt.features.decoding import decode_image
+from mmt.features.images import IMAGE_SUFFIXES
 
 Layer = Literal["pool", "grid"]
 LAYERS: tuple[Layer, ...] = ("pool", "grid")
@@ -221,3 +222,14 @@ def fold_batch_norm(module: nn.Module) -> None:
             setattr(module, after, getattr(norm, "act", nn.Identity()))  # timm's batch norm has an activation
         else:
             fold_batch_norm(conv)
+
+
+@dataclass(frozen=True)
+class BackboneLoader:
+    """How a backbone is loaded, and the suffixes of the files that it reads.
+
+    ``load`` takes the backbone's name, the layer (None is the backbone's own default) and a weights file or None.
+    """
+
+    load: Callable[[str, Layer | None, Path | None], Backbone]
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES

@@ -1,42 +1,18 @@
-"""The backbones by name. A new one is a loader in a file of its own, and its row here."""
+"""The backbones by name. A new one is a loader and its row in ``vision.py`` or ``speech.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmt.errors import MMTError, nearest
-from mmt.features.backbone import LAYERS, Backbone, Layer
+from mmt.features import speech, vision
+from mmt.features.backbone import LAYERS, Backbone, BackboneLoader
 from mmt.features.images import IMAGE_SUFFIXES
-from mmt.features.speech import AUDIO_SUFFIXES, load_logmel
-from mmt.features.vision import load_clip, load_lite0, load_timm, load_torchvision
 from mmt.io import runtime
-
-
-@dataclass(frozen=True)
-class BackboneLoader:
-    """How a backbone is loaded, and the suffixes of the files that it reads.
-
-    ``load`` takes the backbone's name, the layer (None is the backbone's own default) and a weights file or None.
-    """
-
-    load: Callable[[str, Layer | None, Path | None], Backbone]
-    suffixes: tuple[str, ...] = IMAGE_SUFFIXES
-
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 
-BACKBONES: dict[str, BackboneLoader] = {
-    "efficientnet_lite0": BackboneLoader(load_lite0),
-    "resnet50": BackboneLoader(load_torchvision),
-    "vgg16": BackboneLoader(load_torchvision),
-    "vit_b_16": BackboneLoader(load_torchvision),
-    "timm:NAME": BackboneLoader(load_timm),
-    "clip:NAME_OR_FOLDER": BackboneLoader(load_clip),
-    "logmel80": BackboneLoader(load_logmel, AUDIO_SUFFIXES),
-    "logmel80:SECONDS": BackboneLoader(load_logmel, AUDIO_SUFFIXES),
-}
+BACKBONES: dict[str, BackboneLoader] = vision.BACKBONES | speech.BACKBONES
 """By name; a key with a colon stands for all names that begin as it does up to the colon."""
 
 

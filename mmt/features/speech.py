@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from mmt.data.feature_store import FeatureSignature
 from mmt.errors import MMTError
-from mmt.features.backbone import Backbone, Layer
+from mmt.features.backbone import Backbone, BackboneLoader, Layer
 from mmt.features.images import ImageError, read_file
 
 SAMPLE_RATE = 16_000
@@ -230,3 +230,10 @@ def load_logmel(name: str, layer: Layer | None, weights: Path | None) -> LogMel:
     if not _WINDOW / SAMPLE_RATE <= seconds <= _MAX_SECONDS:
         raise MMTError(f"{name}: expected logmel80:SECONDS with 0.025 to {_MAX_SECONDS:g} s, found '{limit}'.")
     return LogMel(layer or "grid", seconds)
+
+
+BACKBONES = {
+    "logmel80": BackboneLoader(load_logmel, AUDIO_SUFFIXES),
+    "logmel80:SECONDS": BackboneLoader(load_logmel, AUDIO_SUFFIXES),
+}
+"""The loaders of this module by name, see ``mmt.features.load``."""

@@ -21,7 +21,7 @@ from torchvision import models
 from torchvision.transforms import InterpolationMode
 
 from mmt.errors import MMTError, nearest
-from mmt.features.backbone import Backbone, Layer, Regions, Transform
+from mmt.features.backbone import Backbone, BackboneLoader, Layer, Regions, Transform
 
 
 def _flat(feature_map: Tensor) -> Tensor:
@@ -225,3 +225,14 @@ def _load_state(
             f"{origin}: these tensors do not fit the backbone: {found}. Pass the backbone's own weights."
         )
     network.load_state_dict(state, assign=assign)
+
+
+BACKBONES = {
+    "efficientnet_lite0": BackboneLoader(load_lite0),
+    "resnet50": BackboneLoader(load_torchvision),
+    "vgg16": BackboneLoader(load_torchvision),
+    "vit_b_16": BackboneLoader(load_torchvision),
+    "timm:NAME": BackboneLoader(load_timm),
+    "clip:NAME_OR_FOLDER": BackboneLoader(load_clip),
+}
+"""The loaders of this module by name, see ``mmt.features.load``."""

@@ -107,9 +107,8 @@ def find_indexed_images(paths: Sequence[Path], card: ModelCard) -> IndexedImages
     Raises:
         MMTError: no such folder, two that name images, or features of another backbone.
     """
-    from mmt.features.load import (
-        media_suffixes,
-    )  # torchvision takes a second, and a query by text needs none of it
+    # torchvision takes a second to import, and a query by text needs none of it.
+    from mmt.features.load import media_suffixes
 
     for path in paths:
         if not path.is_dir():
