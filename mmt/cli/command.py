@@ -49,6 +49,8 @@ def _disk_errors_in_one_line() -> Iterator[None]:
     """Ends the process with one line and exit code 2 where a disk is full or fails."""
     try:
         yield
+    except (MMTError, BrokenPipeError):  # which have their own lines, though a disk's error may have caused them
+        raise
     except Exception as error:
         if (cause := disk_error(error)) is None:
             raise

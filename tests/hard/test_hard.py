@@ -124,7 +124,7 @@ def test_a_label_of_several_lines_is_one_cell(tmp_path: Path) -> None:
 
 
 def test_json_without_end_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="without end"):
+    with pytest.raises(ValueError, match="nested too deeply"):
         parse_json(DEEP)
     (tmp_path / "in.jsonl").write_text(DEEP)
     with pytest.raises(MMTError, match="line 1: not JSON"):
@@ -455,7 +455,7 @@ def test_weights_that_are_no_numbers_are_refused(world: Path, tmp_path: Path, va
 
     folder = tiny_folder(tmp_path / "m", world)
     weights = load_file(folder / "model.safetensors")
-    weights["frontend.embed.weight"][3, 3] = value
+    weights["text.frontend.embed.weight"][3, 3] = value
     save_file(weights, folder / "model.safetensors")
     edit_card(folder, sha256={})
     with pytest.raises(MMTError, match=r"frontend\.embed\.weight has values that are not numbers"):

@@ -67,7 +67,7 @@ def test_the_model_is_in_the_gangs_of_its_run(
         pass
 
     def stop(_: object, context: RecipeContext) -> Task:
-        attention = context.get_model_as(MMTModel).encoder.layers[0].self_attn
+        attention = context.get_model_as(MMTModel).text.encoder.layers[0].self_attn
         assert attention.q_proj.tp_gang is context.gangs.tp
         raise Made
 
