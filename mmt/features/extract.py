@@ -320,7 +320,7 @@ def _decoded(
     bounded. Meanwhile the system loads the files of the next batch into its cache.
 
     Yields:
-        For each batch the transformed images, and the reasons of those that failed; with ``strict`` the first
+        For each batch the transformed images, and why the others failed; with ``strict`` the first
         failure is raised instead.
     """
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -35,7 +33,6 @@ def beam_search(
     *,
     max_length: tuple[float, int] = MAX_LENGTH,
     guidance: float = 1.0,
-    on_step: Callable[[list[int], IntArray], None] | None = None,
 ) -> list[list[Hypothesis]]:
     """Translates a batch; its targets are ignored. See ``mmt.inference.search.search``.
 
@@ -45,7 +42,6 @@ def beam_search(
         guidance: gamma of classifier-free guidance, logits = text + gamma * (multimodal - text), where text are
             the logits without the image, Futeral et al. (2024): 1 is the model as it is, 0 drops the image, more
             than 1 amplifies its effect. Any value but 1 takes twice the time.
-        on_step: as of ``search``.
     Returns:
         For each sentence, in the batch's order, its hypotheses, best first; at least one, at most B.
     """
@@ -56,7 +52,7 @@ def beam_search(
         memories.append(model.encode(batch.source, batch.source_lens))  # the same sentences without images
     limits = length_limits(batch.source_lens, max_length, model.text.sizes.max_length)
     caches = [decoder.begin(memory, options.beam_size, max(limits)) for memory in memories]
-    return search(_TorchState(decoder, caches, guidance), limits, options, on_step)
+    return search(_TorchState(decoder, caches, guidance), limits, options)
 
 
 class _TorchState:

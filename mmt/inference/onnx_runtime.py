@@ -93,7 +93,7 @@ class ExportedTranslator(BaseTranslator):
 
         Args:
             features: as of ``mmt.inference.loaded.LoadedModel.from_dir``.
-            precision: one of those that were exported.
+            precision: ``float32`` or ``int8``, whichever was exported.
             threads: batches computed at a time; None takes one for each core.
         Raises:
             MMTError: no exported model, not in this precision, a damaged one, features of another backbone, or

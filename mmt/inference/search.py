@@ -5,7 +5,7 @@ A new search rule goes here: it may ask for more candidates (``width``), and dro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -93,7 +93,6 @@ def search(
     state: DecodingState,
     limits: Sequence[int],
     options: SearchOptions,
-    on_step: Callable[[list[int], IntArray], None] | None = None,
 ) -> list[list[Hypothesis]]:
     """Translates a batch.
 
@@ -102,7 +101,6 @@ def search(
 
     Args:
         limits: the most tokens of each sentence, eos among them.
-        on_step: called after each step with the unfinished sentences and their beams, (M, B, T) from bos on.
     Returns:
         For each sentence, in order, its hypotheses, best first; at least one, at most B.
     """
@@ -143,8 +141,6 @@ def search(
         parents, new = np.take_along_axis(beam_of, onward, 1), np.take_along_axis(token_of, onward, 1)
         tokens = np.concatenate([np.take_along_axis(tokens, parents[:, :, None], 1), new[:, :, None]], axis=2)
         state.reorder(parents)
-        if on_step is not None:
-            on_step(rows.tolist(), tokens)
         if live.sum() <= _COMPACT_BELOW * len(rows):
             stay = np.nonzero(live)[0]
             rows, tokens, scores, live = rows[stay], tokens[stay], scores[stay], live[stay]

@@ -114,7 +114,7 @@ def piece_text(piece: str) -> str:
 
 
 def facts(values: Mapping[str, Any] | None, *, nested: bool) -> list[tuple[str, str]]:
-    """Name and text of each entry: of those that are lists or tables themselves, or of the others."""
+    """Name and text of each nested entry (a list or a table), or of each plain one."""
     return [
         (str(name).replace("_", " "), _fact(value, str(name)))
         for name, value in (values or {}).items()
