@@ -91,8 +91,10 @@ def _exported(model: MMTModel, tokenizer: Path, beam: int) -> dict[str, Callable
     def side(graphs: Graphs) -> Callable[[Batch], object]:
         def translate(batch: Batch) -> object:
             ids = [row[: n - 1] for row, n in zip(batch.source.tolist(), batch.source_lens, strict=True)]
-            state = graphs.begin(SentenceBatch(ids, [None] * len(ids)))
-            return search(state, [_STEPS] * len(ids), SearchOptions(beam, min_length=_STEPS - 1))
+            state = graphs.begin(SentenceBatch(ids, [None] * len(ids), (BOS,)))
+            return search(
+                state, [_STEPS] * len(ids), SearchOptions(beam, min_length=_STEPS - 1), [[BOS]] * len(ids)
+            )
 
         return translate
 

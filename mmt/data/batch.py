@@ -23,7 +23,7 @@ from mmt.errors import MMTError
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One sentence as ids (without bos and eos), with the id of its image or None."""
+    """One sentence as ids (without prompt and eos), with the id of its image or None."""
 
     source: list[int]
     target: list[int]
@@ -31,15 +31,17 @@ class Example:
     label: int = -1
     """Its class; -1 if it has none, or one that did not occur in training."""
     score: float = math.nan
+    prompt: tuple[int, ...] = (BOS,)
+    """What the decoder reads before the target, see ``Tokenizer.prompt``; of one length in a batch."""
 
 
 @dataclass
 class Batch(SupportsDeviceTransfer):
     """Sentences with and without image, padded.
 
-    source: (N, S) ids ending in eos; target: (N, T + 1) ids from bos to eos; image: (N, R, dim) features, None in
-    a text-only batch; image_pad: (N, R) bool, True where there is no region: a row of True is a sentence without
-    image; label: (N) classes, -1 for none; score: (N), nan for none.
+    source: (N, S) ids ending in eos; target: (N, P + T) ids from the prompt to eos; image: (N, R, dim) features,
+    None in a text-only batch; image_pad: (N, R) bool, True where there is no region: a row of True is a sentence
+    without image; label: (N) classes, -1 for none; score: (N), nan for none.
     """
 
     source: Tensor
@@ -55,11 +57,18 @@ class Batch(SupportsDeviceTransfer):
     """The image ids of the sentences with an image, in order; of a batch that was read from a dataset."""
     label: Tensor | None = None
     score: Tensor | None = None
+    prompt_len: int = 1
+    """P, the tokens at the beginning of each target that are given and not predicted, see ``Tokenizer.prompt``."""
 
     @property
     def num_target_tokens(self) -> int:
-        """Target tokens to predict: eos counts, bos and padding do not."""
-        return sum(self.target_lens)
+        """Target tokens to predict: eos counts, the prompt and padding do not."""
+        return sum(self.target_lens) - (self.prompt_len - 1) * len(self.target_lens)
+
+    @property
+    def labels(self) -> Tensor:
+        """(N, T) the target tokens to predict."""
+        return self.target[:, self.prompt_len :]
 
     def source_layout(self) -> BatchLayout:
         return BatchLayout.of(self.source, self.source_lens)
@@ -98,8 +107,9 @@ class Batch(SupportsDeviceTransfer):
 def collate(examples: Sequence[Example], features: FeatureStore | None = None) -> Batch:
     """Pads ``examples`` to a batch; with ``features``, their images are looked up there by id."""
     source, source_lens = _pad([[*example.source, EOS] for example in examples])
-    target, target_lens = _pad([[BOS, *example.target, EOS] for example in examples])
+    target, target_lens = _pad([[*example.prompt, *example.target, EOS] for example in examples])
     batch = Batch(source, source_lens, target, [length - 1 for length in target_lens])
+    batch.prompt_len = len(examples[0].prompt)
     batch.label = torch.tensor([example.label for example in examples])
     batch.score = torch.tensor([example.score for example in examples], dtype=torch.float32)
     if features is not None:
@@ -156,7 +166,7 @@ def encode_rows(
                     "skip."
                 )
     return [
-        Example(tokenizer.encode(source), tokenizer.encode(target), image)
+        Example(tokenizer.encode(source), tokenizer.encode_target(target), image, prompt=tokenizer.prompt)
         for source, target, image in zip(columns["source"], columns["target"], images, strict=True)
     ]
 

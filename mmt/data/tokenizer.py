@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 
+TOKENIZER, TARGET_TOKENIZER, TOKENIZER_CONFIG = "tokenizer.model", "tokenizer.target.model", "tokenizer.json"
+TOKENIZER_FILES = (TARGET_TOKENIZER, TOKENIZER_CONFIG, TOKENIZER)
+"""In a model folder. Those of our own training have only the last, see ``mmt.data.pretrained_tokenizer``."""
+
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MASK = re.compile(r"\[MASK(?:_[A-Z]+)?\]")
 """The symbol of a word that a probe masked (``mmt.data.masking``)."""
@@ -120,12 +124,23 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
         yield key >> 3, content
 
 
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Copies the tokenizer files beside ``source`` (its ``tokenizer.model``) to ``folder``, that one last."""
+    for name in TOKENIZER_FILES:
+        path = source if name == TOKENIZER else source.parent / name
+        if name == TOKENIZER or path.is_file():
+            write_whole(folder / name, path.read_bytes())
+
+
 class Tokenizer:
     """A SentencePiece model.
 
     A tokenizer without capital letters in its pieces (except in masks) lowercases its input (``lowercases``). It
     was trained on lowercased text or on a script without case, and the model has never seen the bytes that would
     spell a capital.
+
+    ``prompt``: what the decoder reads before the first token that it writes. ``source_prefix``: what ``encode``
+    puts before a sentence. ``languages``: the codes that ``for_languages`` takes; empty for one pair.
 
     ``strange`` (V,) bool: bytes and the unknown piece; ``lengths`` (V,) int: characters of each piece, 1 for a
     byte; ``training``: how often each piece occurs in its model's training text, None if unknown
@@ -147,6 +162,9 @@ class Tokenizer:
         if ids != (PAD, UNK, BOS, EOS):
             raise MMTError(f"{path}: expected pad, unk, bos, eos as {(PAD, UNK, BOS, EOS)}, found {ids}.")
         self.path = path
+        self.prompt: tuple[int, ...] = (BOS,)
+        self.source_prefix: tuple[int, ...] = ()
+        self.languages: tuple[str, ...] = ()
         self.vocab_size: int = model.vocab_size()
         self._model = model
         pieces = [model.id_to_piece(i) for i in range(EOS + 1, self.vocab_size) if not model.is_byte(i)]
@@ -158,9 +176,21 @@ class Tokenizer:
         self.lowercases = all(piece == piece.lower() for piece in pieces if piece not in self._masks)
 
     def encode(self, line: str) -> list[int]:
-        """The ids of the normalised line, without bos and eos; an empty list for an empty line."""
+        """The ids of the normalised source line, without eos; an empty list for an empty line."""
         line = normalize(self._lowered(line) if self.lowercases else line)
         return list(self._model.encode(line)) if line else []
+
+    def for_languages(self, source: str, target: str) -> Tokenizer:
+        """This tokenizer with ``source_prefix`` and ``prompt`` of these languages, by their codes.
+
+        Raises:
+            MMTError: there is no such language, or this tokenizer is of one pair of languages.
+        """
+        raise MMTError(f"{self.path}: of one pair of languages. Leave out {source} and {target}.")
+
+    def encode_target(self, line: str) -> list[int]:
+        """The ids of a target sentence, without ``prompt`` and eos."""
+        return self.encode(line)
 
     def _lowered(self, line: str) -> str:
         parts = re.split(f"({MASK.pattern})", line)

@@ -100,10 +100,11 @@ def _check_lines(sentences: Sentences, systems: Iterable[ModelSystem]) -> None:
             raise MMTError(f"row '{row}': expected a word as its answer, found {answer!r}. Correct the row.")
     for system in systems:
         translator = system.translator
-        most = translator.model.text.sizes.max_length - 1
         for side, lines in (("source", sentences.sources), ("target", sentences.references)):
+            target = side == "target"
+            most = translator.max_pieces(target=target)
             for row, line in zip(sentences.ids, lines, strict=True):
-                if not 0 < (length := len(translator.tokenizer.encode(line))) <= most:
+                if not 0 < (length := len(translator.encode(line, target=target))) <= most:
                     raise MMTError(
                         f"row '{row}': expected a {side} of 1 to {most:,} pieces, found {length:,}. "
                         "Leave the row out, or name another split."

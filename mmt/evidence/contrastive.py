@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mmt.data.dataset import DatasetInfo, read_split
@@ -210,10 +211,10 @@ class CommuteResult:
 
 def check_items(model: LoadedModel, items: Sequence[Item], name: str = "contrastive pairs") -> None:
     """Raises MMTError for an item that ``model`` cannot score, by its number in the data called ``name``."""
-    most = model.model.text.sizes.max_length - 1
     for number, item in enumerate(items, 1):
         for side in ("source", "correct", "incorrect"):
-            length = len(model.tokenizer.encode(getattr(item, side)))
+            most = model.max_pieces(target=side != "source")
+            length = len(model.encode(getattr(item, side), target=side != "source"))
             if not 0 < length <= most:
                 what = side if side == "source" else f"{side} translation"
                 raise MMTError(
@@ -258,7 +259,7 @@ def judge(
         all_images = [*images, *images] + [None] * (2 * num)
     scores = score_pairs(model, sources, targets, all_images, max_tokens=max_tokens, progress=progress)
     pairs = mirrored_pairs(items)
-    encode = model.tokenizer.encode
+    encode = partial(model.encode, target=True)
     same = [place for place, item in enumerate(items) if encode(item.correct) == encode(item.incorrect)]
     choices = Choices(scores[:num], scores[num : 2 * num], pairs, same)
     blank = Choices(scores[2 * num : 3 * num], scores[3 * num :], pairs, same) if images is not None else None

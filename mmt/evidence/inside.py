@@ -346,13 +346,13 @@ def occlusion(model: MMTModel, batch: Batch) -> Tensor:
 def gradient(model: MMTModel, batch: Batch) -> Tensor:
     """(T, R) gradient of each target token's log-probability times the image's features, for one sentence."""
     rows = []
-    targets = batch.target[0, 1:]
+    targets = batch.labels[0]
     for first in range(0, len(targets), VARIANTS):
         places = range(first, min(first + VARIANTS, len(targets)))
         # One copy of the sentence for each token: a single backward pass computes all their gradients.
         copies = _repeat(batch, len(places))
         image = _image(copies).requires_grad_()
-        states = _decode(model, copies)[range(len(places)), places]  # (K, D)
+        states = model.decode_targets(copies)[range(len(places)), places]  # (K, D)
         total = _log_p(model, states, targets[first : places.stop]).sum()
         (slope,) = torch.autograd.grad(total, image)
         rows.append((slope * image.detach()).sum(-1))  # (K, R)
@@ -362,7 +362,7 @@ def gradient(model: MMTModel, batch: Batch) -> Tensor:
 def _drops(model: MMTModel, batch: Batch) -> Tensor:
     """(T, N - 1): log-probability of each target token in the first row of the batch, minus in each other row."""
     with torch.inference_mode():
-        states, ids = _decode(model, batch).flatten(0, 1), batch.target[:, 1:].flatten()
+        states, ids = model.decode_targets(batch).flatten(0, 1), batch.labels.flatten()
         parts = [slice(first, first + LOGITS) for first in range(0, len(ids), LOGITS)]
         log_p = torch.cat([_log_p(model, states[part], ids[part]) for part in parts]).view(len(batch.source), -1)
         return (log_p[0] - log_p[1:]).T
@@ -374,11 +374,6 @@ def _log_p(model: MMTModel, states: Tensor, ids: Tensor) -> Tensor:
     return log_p.gather(1, ids.unsqueeze(1)).squeeze(1)
 
 
-def _decode(model: MMTModel, batch: Batch) -> Tensor:
-    memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
-    return model.decode(batch.target[:, :-1], batch.target_layout(), memory)
-
-
 def _one(loaded: LoadedModel, source: str, target: str | Sequence[int], image: Any) -> Batch:
     loaded.refuse_images("an image")
     ids = _encoded(loaded, source, "source"), _encoded(loaded, target, "target")
@@ -386,11 +381,12 @@ def _one(loaded: LoadedModel, source: str, target: str | Sequence[int], image: A
 
 
 def _encoded(loaded: LoadedModel, text: str | Sequence[int], what: str) -> list[int]:
-    ids = loaded.tokenizer.encode(text) if isinstance(text, str) else list(text)
-    longest = loaded.model.text.sizes.max_length - 1
-    if len(ids) > longest:
+    target = what != "source"
+    ids = loaded.encode(text, target=target) if isinstance(text, str) else list(text)
+    most = loaded.max_pieces(target=target)
+    if len(ids) > most:
         raise MMTError(
-            f"{what}: expected at most {longest} pieces, found {len(ids):,}. Cut it at an end of sentence."
+            f"{what}: expected at most {most} pieces, found {len(ids):,}. Cut it at an end of sentence."
         )
     return ids
 

@@ -50,9 +50,11 @@ def beam_search(
     memories = [model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)]
     if guidance != 1.0 and batch.image is not None:
         memories.append(model.encode(batch.source, batch.source_lens))  # the same sentences without images
-    limits = length_limits(batch.source_lens, max_length, model.text.sizes.max_length)
-    caches = [decoder.begin(memory, options.beam_size, max(limits)) for memory in memories]
-    return search(_TorchState(decoder, caches, guidance), limits, options)
+    prompt_len = batch.prompt_len
+    limits = length_limits(batch.source_lens, max_length, model.text.sizes.max_length, prompt_len)
+    caches = [decoder.begin(memory, options.beam_size, max(limits) + prompt_len - 1) for memory in memories]
+    prompts = batch.target[:, :prompt_len].tolist()
+    return search(_TorchState(decoder, caches, guidance), limits, options, prompts)
 
 
 class _TorchState:
@@ -62,6 +64,10 @@ class _TorchState:
         """``caches``: of the batch, and with guidance a second one of its sentences without images."""
         self._project, self._caches, self._guidance = decoder.project, caches, guidance
         self._device = decoder.embed.device
+
+    def feed(self, tokens: IntArray) -> None:
+        for cache in self._caches:
+            cache.step(self._tensor(tokens))
 
     def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
         last, before = self._tensor(tokens), self._tensor(scores)

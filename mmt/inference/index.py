@@ -18,11 +18,12 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mmt.data.tokenizer import TOKENIZER
 from mmt.errors import MMTError, nearest, unreadable
 from mmt.io.atomic import disk_error, replacing_folder, unwritable
 from mmt.io.terminal import counted
 from mmt.io.text_files import file_checksum, parse_json
-from mmt.model.card import TOKENIZER, WEIGHTS
+from mmt.model.card import WEIGHTS
 
 Kind = Literal["images", "sentences"]
 EXACT_BELOW = 100_000

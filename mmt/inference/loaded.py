@@ -109,6 +109,14 @@ class LoadedModel(RuntimeModel):
         loaded = vars(self).get("backbones", [])  # none, unless files were read
         return sorted({note for backbone in loaded for note in backbone.notes})
 
+    def encode(self, line: str, *, target: bool = False) -> list[int]:
+        """Ids of a source sentence, or of a target sentence, without what ``collate`` adds."""
+        return self.tokenizer.encode_target(line) if target else self.tokenizer.encode(line)
+
+    def max_pieces(self, *, target: bool = False) -> int:
+        """Pieces of the longest source or target sentence that the model has positions for."""
+        return self.model.text.sizes.max_length - (len(self.tokenizer.prompt) if target else 1)
+
     def batch(
         self,
         sources: list[list[int]],
@@ -120,10 +128,10 @@ class LoadedModel(RuntimeModel):
         Args:
             sources: ids of each sentence, without eos.
             images: (R, dim) of each sentence's image, as ``features_of`` gives them; None for none.
-            targets: ids of each translation, for scoring; without bos and eos.
+            targets: ids of each translation, for scoring; without prompt and eos.
         """
         pairs = zip(sources, targets or [[] for _ in sources], strict=True)
-        batch = collate([Example(source, target) for source, target in pairs])
+        batch = collate([Example(source, target, prompt=self.tokenizer.prompt) for source, target in pairs])
         rows = [row for row, image in enumerate(images) if image is not None]
         if rows:
             batch.add_images(rows, np.stack([image for image in images if image is not None]))

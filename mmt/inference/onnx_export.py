@@ -22,20 +22,25 @@ from torch.utils import _pytree as trees  # how torch.export itself takes argume
 from tqdm import tqdm
 
 from mmt.data.domain import PIECES
-from mmt.data.tokenizer import EOS, PAD, Tokenizer
+from mmt.data.tokenizer import EOS, PAD, TOKENIZER_FILES, Tokenizer, copy_tokenizer
 from mmt.errors import MMTError
 from mmt.inference.beam import select_candidates
 from mmt.inference.onnx_runtime import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
 from mmt.io import runtime
 from mmt.io.atomic import make_folder, only_writer, replacing_folder, write_whole
 from mmt.io.text_files import file_checksum
-from mmt.model.card import CARD, TOKENIZER
+from mmt.model.card import CARD
 from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
 from mmt.model.stepping import StepDecoder
 
 _OPSET = 20
-_FILES = {CARD, TOKENIZER, PIECES, *(file_of(name, one) for name in (ENCODER, DECODER) for one in PRECISIONS)}
+_FILES = {
+    CARD,
+    *TOKENIZER_FILES,
+    PIECES,
+    *(file_of(name, one) for name in (ENCODER, DECODER) for one in PRECISIONS),
+}
 
 
 def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] = PRECISIONS) -> None:
@@ -67,7 +72,7 @@ def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] 
 def _fill(
     beside: Path, folder: Path, model: MMTModel, tokenizer: Tokenizer, precisions: Sequence[ExportPrecision]
 ) -> None:
-    shutil.copyfile(tokenizer.path, beside / TOKENIZER)
+    copy_tokenizer(tokenizer.path, beside)
     if tokenizer.training is not None:
         (beside / PIECES).write_text(tokenizer.training.to_json(), encoding="utf-8")
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.data.feature_store import FeatureStore
-from mmt.data.tokenizer import EOS, PAD, Tokenizer
+from mmt.data.tokenizer import EOS, PAD, TOKENIZER, TOKENIZER_FILES, Tokenizer
 from mmt.errors import MMTError, local_path
 from mmt.inference.runtime_model import Features, ImageFile, open_store
 from mmt.inference.search import (
@@ -32,7 +32,7 @@ from mmt.inference.search import (
 from mmt.inference.translator import BaseTranslator, SentenceBatch
 from mmt.io import runtime
 from mmt.io.processes import in_threads
-from mmt.model.card import TOKENIZER, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
+from mmt.model.card import WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
 
 ENCODER, DECODER = "encoder", "decoder"
 ExportPrecision = Literal["float32", "int8"]
@@ -122,8 +122,9 @@ class ExportedTranslator(BaseTranslator):
             raise MMTError(f"beam size {options.beam_size}: expected at most {widest} for an exported model.")
 
         def translate(batch: SentenceBatch) -> list[list[Hypothesis]]:
-            limits = length_limits([len(ids) + 1 for ids in batch.sources], MAX_LENGTH, positions)
-            return search(self._graphs.begin(batch), limits, options)
+            lengths = [len(ids) + 1 for ids in batch.sources]
+            limits = length_limits(lengths, MAX_LENGTH, positions, len(batch.prompt))
+            return search(self._graphs.begin(batch), limits, options, [batch.prompt] * len(lengths))
 
         return in_threads(translate, batches, self._threads)
 
@@ -140,7 +141,7 @@ class Graphs:
     def __init__(self, folder: Path, card: ModelCard, precision: ExportPrecision = "float32") -> None:
         """Raises as ``ExportedTranslator.from_dir``."""
         self._features = card.features
-        check_files(folder, card, (TOKENIZER, *(file_of(name, precision) for name in (ENCODER, DECODER))))
+        check_files(folder, card, (*TOKENIZER_FILES, *(file_of(name, precision) for name in (ENCODER, DECODER))))
         self._encoder, self._decoder = (_session(folder, name, precision) for name in (ENCODER, DECODER))
 
     def begin(self, batch: SentenceBatch) -> DecodingState:
@@ -180,6 +181,9 @@ class _OnnxState:
         self._cache = [self._value(np.zeros((len(encoded[0]), heads, 0, width), np.float32))] * num_past
         self._mask = np.zeros((len(encoded[0]), 1, 0), np.float32)  # (N, B, P): 0, or -inf where it is masked
         self._position = 0
+
+    def feed(self, tokens: IntArray) -> None:
+        self.step(tokens, np.zeros(tokens.shape, np.float32), 1)
 
     def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
         beams = tokens.shape[1]

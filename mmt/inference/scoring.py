@@ -98,9 +98,7 @@ def score_pairs(
 @torch.inference_mode()
 def target_log_probs(model: MMTModel, batch: Batch) -> Tensor:
     """(N) float64: the log-probability of each target of ``batch``, eos included, given its source and image."""
-    memory = model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
-    states = model.decode(batch.target[:, :-1], batch.target_layout(), memory)  # (N, T, D)
-    targets = batch.target[:, 1:]
+    states, targets = model.decode_targets(batch), batch.labels
     real = targets != PAD  # (N, T)
     states, ids, pair = states[real], targets[real], real.nonzero()[:, 0]
     total = torch.zeros(len(targets), dtype=torch.float64, device=states.device)
@@ -209,16 +207,17 @@ def rescore(
 
 def _encoded(loaded: LoadedModel, lines: Sequence[str], side: str) -> list[list[int]]:
     """Ids of each line. Raises MMTError, naming ``side``, for a line that the model has no positions for."""
-    longest = loaded.model.text.sizes.max_length
+    target = side != "source"
+    most = loaded.max_pieces(target=target)
     known: dict[str, list[int]] = {}  # lines of contrastive pairs and n-best lists come more than once
     encoded = []
     for number, line in enumerate(lines, 1):
         if line not in known:
-            known[line] = loaded.tokenizer.encode(line)
+            known[line] = loaded.encode(line, target=target)
         encoded.append(known[line])
-        if len(known[line]) + 1 > longest:
+        if len(known[line]) > most:
             raise MMTError(
-                f"{side} line {number}: {len(known[line]):,} pieces, but the model takes at most {longest - 1:,}. "
+                f"{side} line {number}: {len(known[line]):,} pieces, but the model takes at most {most:,}. "
                 "Split the line or leave the pair out."
             )
     return encoded

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.data.tokenizer import BOS, EOS
+from mmt.data.tokenizer import EOS
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -40,7 +40,7 @@ class SearchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """Target ids without bos and eos, and the length-normalised log-probability that ranks it."""
+    """Target ids without prompt and eos, and the length-normalised log-probability that ranks it."""
 
     ids: list[int]
     score: float
@@ -62,6 +62,9 @@ class Candidates(NamedTuple):
 class DecodingState(Protocol):
     """A batch of partly translated sentences, in any runtime: ``mmt.inference.beam``, ``onnx_runtime``."""
 
+    def feed(self, tokens: IntArray) -> None:
+        """Appends a given token, (N, 1), to each sentence's only beam: one of the prompt, before its last."""
+
     def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
         """Appends a token to each beam and returns the candidates for the next one.
 
@@ -78,21 +81,25 @@ class DecodingState(Protocol):
         """Continues only these sentences (M)."""
 
 
-def length_limits(source_lens: Sequence[int], max_length: tuple[float, int], positions: int) -> list[int]:
+def length_limits(
+    source_lens: Sequence[int], max_length: tuple[float, int], positions: int, prompt_len: int = 1
+) -> list[int]:
     """The most tokens of each translation, eos among them.
 
     Args:
         source_lens: tokens of each source sentence, eos among them.
         max_length: (a, b): a * source tokens + b.
-        positions: that the model has, bos among them.
+        positions: that the model has, the prompt's ``prompt_len`` among them.
     """
-    return [min(int(max_length[0] * length) + max_length[1], positions - 1) for length in source_lens]
+    most = positions - prompt_len
+    return [min(int(max_length[0] * length) + max_length[1], most) for length in source_lens]
 
 
 def search(
     state: DecodingState,
     limits: Sequence[int],
     options: SearchOptions,
+    prompts: Sequence[Sequence[int]],
 ) -> list[list[Hypothesis]]:
     """Translates a batch.
 
@@ -101,12 +108,16 @@ def search(
 
     Args:
         limits: the most tokens of each sentence, eos among them.
+        prompts: (N, P) what the decoder reads before the first token that it writes, see ``Tokenizer.prompt``.
     Returns:
         For each sentence, in order, its hypotheses, best first; at least one, at most B.
     """
     beams, limit = options.beam_size, np.array(limits)
     # One beam at first: the others would equal it.
-    tokens = np.full((len(limits), 1, 1), BOS)  # (N, B, T)
+    tokens = np.array(prompts)[:, None]  # (N, B, P + T)
+    prompt_len = tokens.shape[2]
+    for position in range(prompt_len - 1):
+        state.feed(np.ascontiguousarray(tokens[:, :, position]))
     scores = np.zeros((len(limits), 1), np.float32)  # (N, B)
     rows = np.arange(len(limits))  # the sentences in the batch
     live = np.ones(len(limits), bool)  # those among them that are unfinished
@@ -115,8 +126,8 @@ def search(
     def finish(row: int, beam: int, score: float) -> None:
         hypotheses = finished[rows[row]]
         if len(hypotheses) < beams and score > -np.inf:
-            ids = tokens[row, beam, 1:].tolist()
-            hypotheses.append(Hypothesis(ids, float(score) / tokens.shape[2] ** options.length_penalty))
+            ids = tokens[row, beam, prompt_len:].tolist()
+            hypotheses.append(Hypothesis(ids, float(score) / (len(ids) + 1) ** options.length_penalty))
 
     for step in range(max(limits)):
         # Each beam can end in one way only, so at least B of 2 B candidates continue.

@@ -71,6 +71,6 @@ class Translator(LoadedModel, BaseTranslator):
         decoder = self.decoder  # made here, and not by several threads
 
         def translate(batch: SentenceBatch) -> list[list[Hypothesis]]:
-            return beam_search(decoder, self.batch(*batch), options, guidance=guidance)
+            return beam_search(decoder, self.batch(batch.sources, batch.images), options, guidance=guidance)
 
         return each_on_a_core(translate, batches)

@@ -44,10 +44,14 @@ class Translation:
 
 
 class SentenceBatch(NamedTuple):
-    """Sentences translated together: source ids of each, without eos, and its image's features or None."""
+    """Sentences translated together: source ids of each, without eos, and its image's features or None.
+
+    ``prompt``: what the decoder reads before each translation, see ``Tokenizer.prompt``.
+    """
 
     sources: list[list[int]]
     images: list[ImageFeatures | None]
+    prompt: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,8 @@ class BaseTranslator(RuntimeModel):
 
         batches.reverse()  # the longest first: if memory does not suffice, it fails at once
         inputs = [
-            SentenceBatch([parts[i].source for i in batch], [parts[i].image for i in batch]) for batch in batches
+            SentenceBatch([parts[i].source for i in batch], [parts[i].image for i in batch], self.tokenizer.prompt)
+            for batch in batches
         ]
         for batch, searched in zip(batches, self.search_batches(inputs, options, guidance), strict=True):
             for i, hypotheses in zip(batch, searched, strict=True):
@@ -234,7 +239,9 @@ class BaseTranslator(RuntimeModel):
         if len(pieces) == 1:
             pieces = pieces[0].split(" ")
         if len(pieces) == 1:  # one endless word
-            return [ids[first : first + _MAX_PIECES] for first in range(0, len(ids), _MAX_PIECES)]
+            prefix = list(self.tokenizer.source_prefix)
+            ids = ids[len(prefix) :]
+            return [prefix + ids[first : first + _MAX_PIECES] for first in range(0, len(ids), _MAX_PIECES)]
         parts: list[list[int]] = []
         line = ""
         for piece in pieces:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from fairseq2.gang import Gangs, create_fake_gangs
@@ -33,7 +33,19 @@ from mmt.model.fusion import find_fusion
 from mmt.model.heads import HEADS
 from mmt.model.image_encoder import FrameEncoder, ImageEncoder
 from mmt.model.model import MMTModel
-from mmt.model.text_model import LSTMEncoder, TextModel, TextSizes
+from mmt.model.text_model import LSTMEncoder, PretrainedPositions, TextModel, TextSizes
+
+
+def build_empty_model(config: MMTConfig) -> MMTModel:
+    """A model whose weights are to be loaded, on the CPU: drawing random ones would take long."""
+    with torch.device("meta"):
+        model = build_model(config)
+    model.to_empty(device="cpu")
+    model.text.tie()
+    for module in model.modules():
+        if isinstance(module, SinusoidalPositionEncoder):
+            module.reset_non_persistent_buffers()
+    return model
 
 
 def build_model(config: MMTConfig, gangs: Gangs | None = None) -> MMTModel:
@@ -48,8 +60,8 @@ def build_model(config: MMTConfig, gangs: Gangs | None = None) -> MMTModel:
     """
     make = _Parts(config, gangs)
     kind = find_fusion(config.fusion)
-    embed = StandardEmbedding(config.vocab_size, config.model_dim, PAD, init_fn=init_scaled_embedding)
-    frontend = TransformerEmbeddingFrontend(config.model_dim, embed, make.positions(), dropout_p=config.dropout_p)
+    frontend = make.frontend(config.vocab_size)
+    target_frontend = make.frontend(config.target_vocab_size) if config.target_vocab_size else None
     encoder = make.text_encoder()
     image = None
     if kind is not None or "contrastive" in config.heads:
@@ -60,14 +72,19 @@ def build_model(config: MMTConfig, gangs: Gangs | None = None) -> MMTModel:
     sizes = TextSizes(
         model_dim=config.model_dim,
         num_heads=config.num_heads,
-        vocab_size=config.vocab_size,
+        vocab_size=config.target_vocab_size or config.vocab_size,
         max_length=config.max_length,
     )
-    text = TextModel(sizes, frontend, encoder, decoder, TiedProjection(embed.weight, bias=None))
+    weight: Any = (target_frontend or frontend).embed.weight
+    bias = nn.Parameter(torch.zeros(len(weight))) if config.output_bias else None
+    text = TextModel(sizes, frontend, encoder, decoder, TiedProjection(weight, bias), target_frontend)
     heads = {name: head(sizes.model_dim, config) for name, head in HEADS.items() if name in config.heads}
     model = MMTModel(config, text, image, fusion, heads)
     with_fast_dropout(model)
     return model
+
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
 class _Place(TypedDict):
@@ -93,8 +110,20 @@ class _Parts:
         self._config, self._place = config, _place(gangs)
         self._norm_order = TransformerNormOrder[config.norm_order.upper()]
 
-    def positions(self) -> SinusoidalPositionEncoder:
-        return SinusoidalPositionEncoder(self._config.model_dim, self._config.max_length)
+    def frontend(self, vocab_size: int) -> TransformerEmbeddingFrontend:
+        config = self._config
+        embed = StandardEmbedding(vocab_size, config.model_dim, PAD, init_fn=init_scaled_embedding)
+        if config.positions == "scratch":
+            positions = SinusoidalPositionEncoder(config.model_dim, config.max_length)
+        else:
+            positions = PretrainedPositions(config.model_dim, config.max_length, config.positions)
+        return TransformerEmbeddingFrontend(
+            config.model_dim,
+            embed,
+            positions,
+            no_scale=not config.scaled_embedding,
+            dropout_p=config.dropout_p,
+        )
 
     def text_encoder(self) -> StandardTransformerEncoder | LSTMEncoder:
         config = self._config
@@ -160,4 +189,10 @@ class _Parts:
         return self._norm() if self._norm_order == TransformerNormOrder.PRE else None
 
     def _ffn(self) -> StandardFeedForwardNetwork:
-        return StandardFeedForwardNetwork(self._config.model_dim, self._config.ffn_dim, bias=True, **self._place)
+        return StandardFeedForwardNetwork(
+            self._config.model_dim,
+            self._config.ffn_dim,
+            bias=True,
+            inner_activation=_ACTIVATIONS[self._config.activation](),
+            **self._place,
+        )

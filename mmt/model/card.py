@@ -9,11 +9,12 @@ from typing import Any
 
 from mmt.data.domain import PIECES, read_pieces
 from mmt.data.feature_store import FeatureSignature, signature_from
-from mmt.data.tokenizer import Tokenizer
+from mmt.data.pretrained_tokenizer import open_tokenizer
+from mmt.data.tokenizer import TOKENIZER_FILES, Tokenizer
 from mmt.errors import MMTError, unreadable
 from mmt.io.text_files import file_checksum, parse_json
 
-WEIGHTS, TOKENIZER, CARD = "model.safetensors", "tokenizer.model", "mmt.json"
+WEIGHTS, CARD = "model.safetensors", "mmt.json"
 _FORMAT = 3  # 2: other names of weights, see mmt.model.folder; 1: a single set of features
 
 
@@ -128,7 +129,7 @@ def load_tokenizer(folder: Path, card: ModelCard) -> Tokenizer:
     Raises:
         MMTError: a file is missing or damaged.
     """
-    check_files(folder, card, (TOKENIZER, PIECES))
-    tokenizer = Tokenizer(folder / TOKENIZER)
+    check_files(folder, card, (*TOKENIZER_FILES, PIECES))
+    tokenizer = open_tokenizer(folder)
     tokenizer.training = read_pieces(folder, tokenizer.vocab_size)
     return tokenizer

@@ -27,6 +27,10 @@ class ModelSizes:
     """Where the image enters: ``none`` (text only), ``early``, ``concat``, ``gated``, ``selective``, ``late`` or
     ``hybrid``; see ``mmt.model.fusion``."""
 
+    text: Annotated[str, MinLen(1)] = "scratch"
+    """The text model: ``scratch``, or FAMILY:NAME_OR_FOLDER of a pretrained one (``nllb``, ``m2m100`` or
+    ``marian``), from which all sizes follow; see ``mmt.model.pretrained``."""
+
     model_dim: Size = 128
     """A multiple of twice ``num_heads``."""
 
@@ -72,7 +76,22 @@ class MMTConfig(ModelSizes):
     """What the model is built from: the recipe's settings, and what follows from the data."""
 
     vocab_size: int = 0
-    """Pieces of the tokenizer; fairseq2 wants a default of everything."""
+    """Pieces of the tokenizer, and padding; fairseq2 wants a default of everything."""
+
+    target_vocab_size: int = 0
+    """Pieces of the target language's vocabulary; 0: both languages have one vocabulary, and one embedding."""
+
+    activation: Literal["relu", "gelu", "silu"] = "relu"
+    """Of the feed-forward networks."""
+
+    positions: Literal["scratch", "m2m100", "marian"] = "scratch"
+    """The table of sinusoidal positions, see ``mmt.model.text_model.PretrainedPositions``."""
+
+    scaled_embedding: bool = True
+    """Whether embeddings are multiplied by the square root of ``model_dim``."""
+
+    output_bias: bool = False
+    """Whether the output projection has a bias: -inf at ids that are no words."""
 
     heads: tuple[str, ...] = ()
     """What is learnt and has weights of its own: ``contrastive``, ``imagination``, ``classification``,

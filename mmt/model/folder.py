@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,17 +13,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mmt.data.domain import PIECES, TrainingPieces
-from mmt.data.tokenizer import Tokenizer
+from mmt.data.tokenizer import TOKENIZER, Tokenizer, copy_tokenizer
 from mmt.errors import MMTError
 from mmt.io.atomic import replacing_folder
 from mmt.io.text_files import file_checksum
-from mmt.model.build import build_model
-from mmt.model.card import CARD, TOKENIZER, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
+from mmt.model.build import build_empty_model
+from mmt.model.card import CARD, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
 from mmt.model.config import LARGEST, MMTConfig
 from mmt.model.fusion import find_fusion
 from mmt.model.model import MMTModel
 
-_TIED = "text.final_proj.weight"  # the embedding under its second name
+_TIED = "text.final_proj.weight"  # the target's embedding under its second name
+_BIAS = "text.final_proj.bias"
 
 # How names of weights begin, in earlier versions and since: applied one after the other, so that each format
 # goes through the later ones.
@@ -58,7 +58,7 @@ def save_model(
 
     Args:
         weights: the model's state dict (tensors by name).
-        tokenizer: the SentencePiece model to copy.
+        tokenizer: the SentencePiece model to copy, with the other files of a pretrained tokenizer beside it.
         pieces: how often each of its pieces occurs in the training text.
     """
     with replacing_folder(folder) as beside:
@@ -69,7 +69,7 @@ def _fill(
     beside: Path, weights: dict[str, Any], tokenizer: Path, card: ModelCard, pieces: TrainingPieces | None
 ) -> None:
     save_file({name: t.contiguous() for name, t in weights.items() if name != _TIED}, beside / WEIGHTS)
-    shutil.copyfile(tokenizer, beside / TOKENIZER)
+    copy_tokenizer(tokenizer, beside)
     raw = asdict(card) | {"features": card.features.to_dict() if card.features else None}
     if pieces is not None:
         (beside / PIECES).write_text(pieces.to_json(), encoding="utf-8")
@@ -89,11 +89,13 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     tokenizer = load_tokenizer(folder, card)
     try:
         weights = renamed(load_file(folder / WEIGHTS))
-        model = build_model(_fitting(MMTConfig(**card.config), card, weights))
+        model = build_empty_model(_fitting(MMTConfig(**card.config), card, weights))
         for name, tensor in weights.items():
-            if not tensor.isfinite().all():
+            # -inf in this bias marks ids that are no words
+            if not (tensor.isfinite() | (tensor.isneginf() if name == _BIAS else False)).all():
                 raise ValueError(f"{name} has values that are not numbers, or infinite")
-        weights[_TIED] = weights["text.frontend.embed.weight"]
+        embed = "text.target_frontend.embed.weight"
+        weights[_TIED] = weights[embed if embed in weights else "text.frontend.embed.weight"]
         model.load_state_dict(weights)
     except FileNotFoundError:
         if any(folder.glob("*.onnx")):

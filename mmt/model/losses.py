@@ -13,6 +13,12 @@ from torch import Tensor
 # Rows of logits held at once: enough for products at the processor's full speed and, in bfloat16, for few sums of
 # rounded products into the gradient.
 _ROWS = 512
+_LOGITS = 1 << 26  # of a large vocabulary at once, 256 MiB; there are up to three such matrices
+
+
+def _num_rows(vocab_size: int) -> int:
+    """C for this vocabulary."""
+    return min(_ROWS, max(_LOGITS // vocab_size, 1))
 
 
 def label_smoothed_nll(
@@ -29,7 +35,8 @@ def label_smoothed_nll(
         weight: (V, D) output embedding.
         targets: (M) ids.
         smoothing: e above.
-        bias: (V) of the output projection.
+        bias: (V) of the output projection. -inf marks ids that are no words, such as padding of the vocabulary:
+            they have probability 0, and the mean over V leaves them out.
     Returns:
         The summed loss (differentiable) and the summed plain negative log-likelihood (not).
     """
@@ -55,7 +62,7 @@ def soft_cross_entropy(
         weight: (V, D) output embedding.
         teacher_states: (M, E) at the same positions.
         teacher_weight: (V, E).
-        bias, teacher_bias: (V) of the output projections.
+        bias, teacher_bias: (V) of the output projections, -inf at the same ids that are no words.
     Returns:
         The sum (differentiable in ``states``, ``weight`` and ``bias``), and the summed entropy of q (not).
     """
@@ -78,18 +85,28 @@ class _SoftLoss(torch.autograd.Function):
             states, weight_as = states.float(), weight.float()
             teacher_states, teacher_weight = teacher_states.float(), teacher_weight.float()
             loss, entropy = states.new_zeros(()), states.new_zeros(())
-            grad_states, grad_weight = torch.empty_like(states), torch.zeros_like(weight_as)
-            grad_bias = None if bias is None else states.new_zeros(len(bias))
-            for first in range(0, len(states), _ROWS):
-                rows, teacher_rows = states[first : first + _ROWS], teacher_states[first : first + _ROWS]
+            grad_states = torch.empty_like(states)
+            grad_weight = torch.zeros_like(weight_as) if ctx.needs_input_grad[1] else None
+            grad_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[4] else None
+            no_words = _no_words(bias)
+            num_rows = _num_rows(len(weight))
+            for first in range(0, len(states), num_rows):
+                chunk = slice(first, first + num_rows)
+                rows, teacher_rows = states[chunk], teacher_states[chunk]
                 log_p = torch.log_softmax(_project(rows, weight_as, bias), dim=1)  # (C, V)
                 log_q = torch.log_softmax(_project(teacher_rows, teacher_weight, teacher_bias), dim=1)
                 q = log_q.exp()
+                if no_words is not None:  # 0 * -inf is 0 here, not nan
+                    log_p[:, no_words] = log_q[:, no_words] = 0
                 loss -= (q * log_p).sum()
                 entropy -= (q * log_q).sum()
-                grad = log_p.exp_().sub_(q)
-                torch.mm(grad, weight_as, out=grad_states[first : first + _ROWS])
-                grad_weight.addmm_(grad.T, rows)
+                grad = log_p.exp_()
+                if no_words is not None:
+                    grad[:, no_words] = 0
+                grad.sub_(q)
+                torch.mm(grad, weight_as, out=grad_states[chunk])
+                if grad_weight is not None:
+                    grad_weight.addmm_(grad.T, rows)
                 if grad_bias is not None:
                     grad_bias += grad.sum(dim=0)
         ctx.save_for_backward(grad_states, grad_weight, grad_bias)
@@ -109,11 +126,25 @@ def _project(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return logits if bias is None else logits.add_(bias)
 
 
-def _scaled(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+def _no_words(bias: Tensor | None) -> Tensor | None:
+    """The ids whose bias is -inf, None if there are none."""
+    if bias is None:
+        return None
+    ids = bias.isneginf().nonzero()[:, 0]
+    return ids if len(ids) else None
+
+
+def _scaled(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The saved gradients of states, weight and bias, times the loss's own."""
     grad_states, grad_weight, grad_bias = ctx.saved_tensors
+    weight = None if grad_weight is None else (grad_weight * grad_loss).to(ctx.dtype)
     bias = None if grad_bias is None else (grad_bias * grad_loss).to(ctx.dtype)
-    return grad_states * grad_loss, (grad_weight * grad_loss).to(ctx.dtype), bias
+    return grad_states * grad_loss, weight, bias
+
+
+def _at(ids: Tensor, size: int) -> Tensor:
+    """(size) bool, True at ``ids``."""
+    return torch.zeros(size, dtype=torch.bool, device=ids.device).index_fill_(0, ids, True)
 
 
 class _FusedLoss(torch.autograd.Function):
@@ -130,12 +161,19 @@ class _FusedLoss(torch.autograd.Function):
             needs_grad = any(ctx.needs_input_grad)
             nll = states.new_zeros(())
             smooth = states.new_zeros(())
-            mean_weight = weight_as.mean(dim=0)  # (D): the mean logit of a row is state . mean weight
+            words = None if (no_words := _no_words(bias)) is None else ~_at(no_words, len(weight))  # (V)
+            of_words = weight_as if words is None else weight_as[words]
+            mean_weight = of_words.mean(dim=0)  # (D): the mean logit of a row is state . mean weight
+            share = smoothing / len(of_words)  # the part of e that each word gets
             grad_states = torch.empty_like(states) if needs_grad else states.new_empty(0)
-            grad_weight = torch.zeros_like(weight_as) if needs_grad else states.new_empty(0)
-            grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
-            for first in range(0, len(states), _ROWS):
-                rows, ids = rounded[first : first + _ROWS], targets[first : first + _ROWS].unsqueeze(1)
+            grad_weight = torch.zeros_like(weight_as) if ctx.needs_input_grad[1] else None
+            grad_bias = None
+            if bias is not None and ctx.needs_input_grad[4]:
+                grad_bias = torch.zeros_like(bias, dtype=torch.float32)
+            num_rows = _num_rows(len(weight))
+            for first in range(0, len(states), num_rows):
+                chunk = slice(first, first + num_rows)
+                rows, ids = rounded[chunk], targets[chunk].unsqueeze(1)
                 logits = (rows @ weight_rounded.T).float()  # (C, V)
                 if bias is not None:
                     logits += bias
@@ -150,21 +188,25 @@ class _FusedLoss(torch.autograd.Function):
                     if grad_bias is not None:
                         grad_bias += grad.sum(dim=0)
                     if kind == torch.float32:
-                        torch.mm(grad, weight_as, out=grad_states[first : first + _ROWS])
-                        grad_weight.addmm_(grad.T, rows)
+                        torch.mm(grad, weight_as, out=grad_states[chunk])
+                        if grad_weight is not None:
+                            grad_weight.addmm_(grad.T, rows)
                     else:
                         grad = grad.to(kind)
-                        grad_states[first : first + _ROWS] = grad @ weight_rounded
-                        grad_weight += grad.T @ rows
+                        grad_states[chunk] = grad @ weight_rounded
+                        if grad_weight is not None:
+                            grad_weight += grad.T @ rows
             smooth -= states.sum(dim=0) @ mean_weight
             if bias is not None:
-                smooth -= len(states) * bias.float().mean()
+                smooth -= len(states) * (bias if words is None else bias[words]).float().mean()
             if needs_grad and smoothing:
                 # the e / V that is the same for every word
+                where = slice(None) if words is None else words
                 grad_states -= smoothing * mean_weight
-                grad_weight -= smoothing / len(weight) * states.sum(dim=0)
+                if grad_weight is not None:
+                    grad_weight[where] -= share * states.sum(dim=0)
                 if grad_bias is not None:
-                    grad_bias -= smoothing / len(weight) * len(states)
+                    grad_bias[where] -= share * len(states)
         ctx.save_for_backward(grad_states, grad_weight, grad_bias)
         ctx.dtype = weight.dtype
         ctx.mark_non_differentiable(nll)

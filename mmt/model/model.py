@@ -176,22 +176,25 @@ class MMTModel(nn.Module):
         memory: Memory,
         state_bag: IncrementalStateBag | None = None,
     ) -> Tensor:
-        """(N, T) target ids, each row beginning with bos, to (N, T, D) states; with ``state_bag`` step by step."""
+        """(N, T) target ids, each row beginning with its prompt, to (N, T, D); with ``state_bag`` step by step."""
         attended: Any = memory if self._fuses_in_decoder else memory.states
         return self.text.decode(target, target_layout, attended, memory.layout, state_bag)
 
     def decode_targets(self, batch: Batch) -> Tensor:
-        """(N, T, D) decoder states of the batch's own targets (teacher forcing)."""
-        memory = self.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)
-        return self.decode(batch.target[:, :-1], batch.target_layout(), memory)
+        """(N, T, D) decoder states from which ``batch.labels`` are predicted (teacher forcing)."""
+        return self.decode_after(batch, self.encode(batch.source, batch.source_lens, batch.image, batch.image_pad))
+
+    def decode_after(self, batch: Batch, memory: Memory) -> Tensor:
+        """``decode_targets`` with a memory that was made from the batch otherwise."""
+        return self.decode(batch.target[:, :-1], batch.target_layout(), memory)[:, batch.prompt_len - 1 :]
 
     def logits(self, batch: Batch) -> Tensor:
-        """(N, T, V) logits of the batch's own targets, from the token after bos on."""
+        """(N, T, V) logits of ``batch.labels``."""
         return self.text.project(self.decode_targets(batch))
 
     def cross_entropy(self, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         """Label-smoothed loss and negative log-likelihood, in nats, summed over the batch's target tokens."""
-        states, targets, output = self.decode_targets(batch), batch.target[:, 1:], self.text.final_proj
+        states, targets, output = self.decode_targets(batch), batch.labels, self.text.final_proj
         real = targets != PAD  # (N, T)
         return label_smoothed_nll(states[real], output.weight, targets[real], label_smoothing, output.bias)
 

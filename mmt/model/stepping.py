@@ -48,7 +48,7 @@ class StepDecoder:
         self.model, self.precision = model, precision
         self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self.num_heads = model.text.sizes.num_heads
-        frontend: Any = model.text.frontend
+        frontend: Any = model.text.decoder_frontend
         self.scale = float(frontend.scale)
         self.embed = self.copied(frontend.embed.weight)
         self.positions = self.copied(frontend.pos_encoder.freqs[1:])  # the first is for padding

@@ -5,15 +5,17 @@ Legend: N sentences, S source tokens, T target tokens, M positions of the memory
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from fairseq2.models.transformer import (
     StandardTransformerDecoder,
     StandardTransformerEncoder,
     TransformerEmbeddingFrontend,
 )
-from fairseq2.nn import BatchLayout, IncrementalStateBag, TiedProjection
+from fairseq2.nn import BatchLayout, IncrementalStateBag, SinusoidalPositionEncoder, TiedProjection
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -28,7 +30,7 @@ class TextSizes:
     num_heads: int
     vocab_size: int
     max_length: int
-    """Positions of the longest sentence, eos or bos included."""
+    """Positions of the longest sentence, eos or prompt included."""
 
 
 class TextModel(nn.Module):
@@ -37,10 +39,11 @@ class TextModel(nn.Module):
     The ids 0 to 3 are pad, unk, bos and eos. With no decoder it is an encoder alone.
 
     Args:
-        frontend: embeds source and target.
+        frontend: embeds the source, and the target unless there is a ``target_frontend``.
         encoder: fairseq2's Transformer encoder or ``LSTMEncoder``.
         decoder: its layers may have an attention of their own to what ``decode`` is given as memory.
-        final_proj: output projection; its bias, if there is one, counts in the logits.
+        final_proj: output projection, by the target's embedding; its bias, if there is one, counts in the logits.
+        target_frontend: embeds the target, of a model with two vocabularies.
     """
 
     def __init__(
@@ -50,10 +53,21 @@ class TextModel(nn.Module):
         encoder: StandardTransformerEncoder | LSTMEncoder,
         decoder: StandardTransformerDecoder | None,
         final_proj: TiedProjection,
+        target_frontend: TransformerEmbeddingFrontend | None = None,
     ) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.target_frontend = sizes, target_frontend
         self.frontend, self.encoder, self.decoder, self.final_proj = frontend, encoder, decoder, final_proj
+
+    @property
+    def decoder_frontend(self) -> TransformerEmbeddingFrontend:
+        """Embeds the target."""
+        return self.frontend if self.target_frontend is None else self.target_frontend
+
+    def tie(self) -> None:
+        """Makes the output projection's weight the target's embedding again, after either was replaced."""
+        weight: Any = self.decoder_frontend.embed.weight
+        self.final_proj.weight = weight
 
     def embed(self, ids: Tensor, lens: Lens) -> Tensor:
         """(N, S) ids to (N, S, D) embedded tokens, with their positions."""
@@ -73,14 +87,14 @@ class TextModel(nn.Module):
         memory_layout: BatchLayout,
         state_bag: IncrementalStateBag | None = None,
     ) -> Tensor:
-        """(N, T) ids, each row beginning with bos, to (N, T, D) states; with ``state_bag`` step by step.
+        """(N, T) ids, each row beginning with its prompt, to (N, T, D) states; with ``state_bag`` step by step.
 
         Args:
             memory: (N, M, D) encoder states, or what else the decoder's layers attend to: they get it as it is.
             memory_layout: how many positions of each row are real.
         """
         assert self.decoder is not None  # noqa: S101
-        states, layout = self.frontend(target, layout, state_bag=state_bag)
+        states, layout = self.decoder_frontend(target, layout, state_bag=state_bag)
         return self.decoder(states, layout, memory, memory_layout, state_bag=state_bag)
 
     def project(self, states: Tensor) -> Tensor:
@@ -107,3 +121,28 @@ class LSTMEncoder(nn.Module):
             states, _ = pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=tokens.size(1))
             states = self.dropout(states)
         return states
+
+
+class PretrainedPositions(SinusoidalPositionEncoder):  # type: ignore[misc]  # final for type checkers only
+    """The sinusoidal positions of a family of pretrained models: sines in the first half, cosines in the second.
+
+    ``m2m100`` (NLLB, too): position p is row p + 2 of fairseq's table, with frequencies 10000^(-i / (D/2 - 1)).
+    ``marian``: position p is row p of the table of Vaswani et al. (2017), with 10000^(-2 i / D).
+    """
+
+    def __init__(self, model_dim: int, max_length: int, family: Literal["m2m100", "marian"]) -> None:
+        self._family = family
+        super().__init__(model_dim, max_length)
+
+    def reset_non_persistent_buffers(self) -> None:
+        """Fills ``freqs``, whose first row is for padding."""
+        half = self.encoding_dim // 2
+        if self._family == "marian":
+            steps = torch.arange(self.max_seq_len, dtype=torch.float64)
+            frequencies = 10000 ** (-torch.arange(half, dtype=torch.float64) / half)
+        else:  # in float32, as the family's own code computes it
+            steps = torch.arange(2, self.max_seq_len + 2, dtype=torch.float32)
+            frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000) / (half - 1)))
+        angles = steps[:, None] * frequencies
+        self.freqs[0] = 0.0
+        self.freqs[1:, :half], self.freqs[1:, half:] = angles.sin(), angles.cos()

@@ -125,10 +125,11 @@ def faithfulness(model: MMTModel, teacher: MMTModel, batch: Batch) -> Tensor:
     KL(teacher || model) at each token of the reference, as in ZeroMMT, https://arxiv.org/abs/2407.13579: the model
     learns to use the image without forgetting what the teacher knows.
     """
-    real = batch.target[:, 1:] != PAD
+    real = batch.labels != PAD
     with torch.no_grad():
-        memory = teacher.encode(batch.source, batch.source_lens)
-        teacher_states = teacher.decode(batch.target[:, :-1], batch.target_layout(), memory)[real]  # (M, D)
+        teacher_states = teacher.decode_after(batch, teacher.encode(batch.source, batch.source_lens))[
+            real
+        ]  # (M, D)
     states = model.decode_targets(batch)[real]
     ours, theirs = model.text.final_proj, teacher.text.final_proj
     loss, entropy = soft_cross_entropy(states, ours.weight, teacher_states, theirs.weight, ours.bias, theirs.bias)

@@ -13,13 +13,13 @@ from mmt.data.dataset import DatasetInfo, open_split, read_info, read_rows, read
 from mmt.data.feature_store import FeatureStore
 from mmt.data.labels import with_labels
 from mmt.data.masking import check_masked_alike, read_probe
+from mmt.data.pretrained_tokenizer import open_tokenizer
 from mmt.data.reader import BLOCK, Streamed
-from mmt.data.tokenizer import Tokenizer, train_tokenizer
+from mmt.data.tokenizer import TOKENIZER, Tokenizer, copy_tokenizer, train_tokenizer
 from mmt.errors import MMTError, nearest
-from mmt.io.atomic import write_whole
 from mmt.io.processes import num_processes, rank
 from mmt.io.terminal import console
-from mmt.model.card import TOKENIZER, ModelCard, read_card
+from mmt.model.card import ModelCard, read_card
 from mmt.model.config import ModelSizes
 from mmt.training.config import BesideSection, TrainConfig
 from mmt.training.run_file import RUN_TOKENIZER
@@ -161,7 +161,7 @@ def check_start(config: TrainConfig, info: DatasetInfo) -> ModelCard | None:
 
 def check_masks(start: Path, infos: Sequence[DatasetInfo]) -> None:
     """Raises MMTError if the tokenizer of the model to start from would split a mask into pieces."""
-    tokenizer = Tokenizer(start / TOKENIZER)
+    tokenizer = open_tokenizer(start)
     for info in infos:
         if info.probe:
             check_masked_alike(tokenizer, {}, read_probe(info.probe, info.name), f"start.model: {start}")
@@ -179,7 +179,7 @@ def prepare_tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
     path = output / RUN_TOKENIZER
     if not path.exists() and rank() == 0:
         if config.start.model is not None:
-            write_whole(path, (config.start.model / TOKENIZER).read_bytes())
+            copy_tokenizer(config.start.model / TOKENIZER, output)
         else:
             lines = _sentences(data_folder(config), config.data.train_split, streamed=config.data.streams > 0)
             folders = [data_folder(config), *(one.data for one in config.beside)]
@@ -187,7 +187,7 @@ def prepare_tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
             symbols = dict.fromkeys(probe["symbol"] for probe in probes if probe)
             train_tokenizer(lines, config.text.vocab_size, path, list(symbols))
     _wait_for(path)
-    return Tokenizer(path)
+    return open_tokenizer(output)
 
 
 def _wait_for(path: Path) -> None:

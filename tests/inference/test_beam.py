@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,7 +28,8 @@ V = 14
 
 def next_logits(model: MMTModel, batch: Batch, row: int, prefix: list[int], *, image: bool = True) -> torch.Tensor:
     """(V) of the token after ``prefix``, the model run without any cache."""
-    alone = collate([Example(batch.source[row, : batch.source_lens[row] - 1].tolist(), prefix)])
+    prompt = tuple(batch.target[row, : batch.prompt_len].tolist())
+    alone = collate([Example(batch.source[row, : batch.source_lens[row] - 1].tolist(), prefix, prompt=prompt)])
     if image and batch.image is not None and batch.image_pad is not None:
         alone.image, alone.image_pad = batch.image[row : row + 1], batch.image_pad[row : row + 1]
     with torch.no_grad():
@@ -90,6 +92,23 @@ def test_fast_search_equals_plain_search(fusion: str, beams: int, seed: int) -> 
         expected = plain_beam(model, batch, row, beams, batch.source_lens[row] + 5, 0.8)
         assert [h.ids for h in hypotheses] == [ids for _, ids in expected]
         assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in expected], abs=1e-4)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 1.5])
+def test_a_prompt_is_read_and_neither_chosen_nor_counted(guidance: float) -> None:
+    """As of models of many languages: eos and the target language, another one in each sentence."""
+    model = tiny_model(V, "hybrid", 1)
+    prompts = [(EOS, 6), (EOS, 7), (EOS, 8), (EOS, 6)]
+    batch = with_images(collate([replace(e, prompt=p) for e, p in zip(EXAMPLES, prompts, strict=True)]))
+    assert (batch.num_target_tokens, batch.labels.tolist()) == (len(EXAMPLES), [[EOS]] * len(EXAMPLES))
+    options = SearchOptions(beam_size=3, length_penalty=0.8)
+    found = beam_search(model, batch, options, max_length=(1.0, 5), guidance=guidance)
+    for row, hypotheses in enumerate(found):
+        expected = plain_beam(model, batch, row, 3, batch.source_lens[row] + 5, 0.8, guidance)
+        assert [h.ids for h in hypotheses] == [ids for _, ids in expected]
+        assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in expected], abs=1e-4)
+    without = beam_search(model, with_images(collate(EXAMPLES)), options, max_length=(1.0, 5), guidance=guidance)
+    assert [[h.ids for h in one] for one in found] != [[h.ids for h in one] for one in without]
 
 
 @pytest.mark.parametrize("fusion", list(FUSIONS))

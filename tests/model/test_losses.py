@@ -51,6 +51,51 @@ def test_an_output_bias_counts_in_both_losses() -> None:
             torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_ids_whose_bias_is_minus_infinity_do_not_exist(smoothing: float) -> None:
+    """Losses and gradients are those of the vocabulary without these ids, which get no gradient at all."""
+    torch.manual_seed(3)
+    words = torch.ones(50, dtype=torch.bool)
+    words[[2, 48, 49]] = False
+    states, weight = torch.randn(700, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
+    bias = torch.randn(50).masked_fill(~words, -torch.inf).requires_grad_()
+    teacher = torch.randn(700, 5), torch.randn(50, 5), torch.randn(50).masked_fill(~words, -torch.inf)
+    kept = torch.arange(50)[words]
+    targets = torch.randint(0, len(kept), (700,))
+    small_weight, small_bias = weight.detach()[words].requires_grad_(), bias.detach()[words].requires_grad_()
+    pairs = [
+        (
+            label_smoothed_nll(states, weight, kept[targets], smoothing, bias)[0],
+            label_smoothed_nll(states, small_weight, targets, smoothing, small_bias)[0],
+        ),
+        (
+            soft_cross_entropy(states, weight, teacher[0], teacher[1], bias, teacher[2])[0],
+            soft_cross_entropy(states, small_weight, teacher[0], teacher[1][words], small_bias, teacher[2][words])[
+                0
+            ],
+        ),
+    ]
+    for whole, small in pairs:
+        torch.testing.assert_close(whole, small)
+        gradients = torch.autograd.grad(whole, (states, weight, bias))
+        wanted = torch.autograd.grad(small, (states, small_weight, small_bias))
+        torch.testing.assert_close(gradients[0], wanted[0], rtol=1e-4, atol=1e-4)
+        for got, expected in zip(gradients[1:], wanted[1:], strict=True):
+            torch.testing.assert_close(got[words], expected, rtol=1e-4, atol=1e-4)
+            assert not got[~words].any()
+
+
+def test_a_frozen_output_gets_no_gradient() -> None:
+    """Of a large vocabulary it would be as large as the embedding."""
+    states, weight, bias = torch.randn(5, 8, requires_grad=True), torch.randn(50, 8), torch.randn(50)
+    for loss in (
+        label_smoothed_nll(states, weight, torch.arange(5), 0.1, bias)[0],
+        soft_cross_entropy(states, weight, torch.randn(5, 4), torch.randn(50, 4), bias, torch.randn(50))[0],
+    ):
+        assert [one is None for one in loss.grad_fn.saved_tensors] == [False, True, True]  # type: ignore[union-attr]
+        loss.backward()
+
+
 def test_extreme_logits_stay_finite() -> None:
     states = torch.full((2, 4), 100.0, requires_grad=True)
     weight = torch.tensor([[30.0] * 4, [-30.0] * 4, [0.0] * 4], requires_grad=True)
