@@ -1,0 +1,1 @@
+"""Pretrained translation models in transformers' published layouts, one module a family."""
