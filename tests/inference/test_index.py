@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 import mmt.inference.index
+from mmt.data.tokenizer import TOKENIZER
 from mmt.errors import MMTError
 from mmt.inference.index import check_place, model_checksum, open_index, write_index
-from mmt.model.card import TOKENIZER, WEIGHTS
+from mmt.model.card import WEIGHTS
 
 
 def unit(num: int, dim: int = 12, seed: int = 0) -> NDArray[np.float32]:

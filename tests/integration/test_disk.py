@@ -16,10 +16,11 @@ from PIL import Image
 
 import mmt.inference.index
 from mmt.data.dataset import DatasetInfo, read_split, write_dataset
+from mmt.data.tokenizer import TOKENIZER
 from mmt.errors import MMTError
 from mmt.inference.index import open_index, write_index
 from mmt.io.atomic import disk_error, write_together, writing
-from mmt.model.card import TOKENIZER, WEIGHTS
+from mmt.model.card import WEIGHTS
 from tests.worlds import settings
 
 LIMIT = 20_000  # bytes of a file: a disk that is full for whoever wants more
