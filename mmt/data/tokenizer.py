@@ -140,7 +140,9 @@ class Tokenizer:
     spell a capital.
 
     ``prompt``: what the decoder reads before the first token that it writes. ``source_prefix``: what ``encode``
-    puts before a sentence. ``languages``: the codes that ``for_languages`` takes; empty for one pair.
+    puts before a sentence. ``languages``: the codes that ``for_languages`` takes; empty for one pair. ``mask_id``:
+    what replaces a token to predict in masked language modelling; the unknown piece, which byte fallback never
+    uses, where the vocabulary has no mask of its own.
 
     ``strange`` (V,) bool: bytes and the unknown piece; ``lengths`` (V,) int: characters of each piece, 1 for a
     byte; ``training``: how often each piece occurs in its model's training text, None if unknown
@@ -165,6 +167,7 @@ class Tokenizer:
         self.prompt: tuple[int, ...] = (BOS,)
         self.source_prefix: tuple[int, ...] = ()
         self.languages: tuple[str, ...] = ()
+        self.mask_id: int = UNK
         self.vocab_size: int = model.vocab_size()
         self._model = model
         pieces = [model.id_to_piece(i) for i in range(EOS + 1, self.vocab_size) if not model.is_byte(i)]

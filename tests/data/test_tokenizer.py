@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmt.data.tokenizer import EOS, Tokenizer, train_tokenizer
+from mmt.data.tokenizer import EOS, UNK, Tokenizer, train_tokenizer
 from mmt.errors import MMTError
 from mmt.io.normalization import normalize
 
@@ -37,6 +37,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     path = tmp_path_factory.mktemp("text") / "tokenizer.model"
     train_tokenizer(TEXT.splitlines(), 500, path)
     return Tokenizer(path)
+
+
+def test_the_mask_of_a_vocabulary_without_one_is_a_piece_that_no_text_has(small: Tokenizer) -> None:
+    assert small.mask_id == UNK
+    assert all(UNK not in small.encode(line) for line in (*ODD, *TEXT.splitlines()))
 
 
 @pytest.mark.parametrize("line", ODD)
