@@ -35,10 +35,12 @@ from mmt.metrics.masked_words import can_be_scored, check_scorable
 )
 @click.option("--seed", type=int, default=1, help="Random seed of the choice among more than K nouns.")
 @click.option("--only-images", is_flag=True, help="Keep only sentences that have an image.")
-def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool) -> None:
+@click.option("--also-plain", is_flag=True, help="Keep each masked sentence unmasked, too.")
+def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool, also_plain: bool) -> None:
     """Mask words in the English sources of the prepared dataset DATA, and write the dataset OUT."""
     write_alone(out)
-    info = prepare(data, out, Probe(kind, k if kind in ("noun", "progressive") else 0, seed), only_images)
+    probe = Probe(kind, k if kind in ("noun", "progressive") else 0, seed)
+    info = prepare(data, out, probe, only_images, also_plain)
     print_splits(info)
     if not can_be_scored(kind, info.target_lang):
         click.echo(
@@ -53,9 +55,15 @@ def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool)
         )
 
 
-def prepare(data: Path, out: Path, probe: Probe, only_images: bool = False) -> DatasetInfo:
+def prepare(
+    data: Path, out: Path, probe: Probe, only_images: bool = False, also_plain: bool = False
+) -> DatasetInfo:
     """Masks every split of ``data`` into the new dataset ``out``.
 
+    Args:
+        only_images: leave out sentences without an image.
+        also_plain: keep each masked sentence as it was, too, so that a model learns to translate both. Its id ends
+            in ``-plain``.
     Raises:
         MMTError: ``data`` is no prepared dataset, is masked already, is not from English, or has no word to mask;
             none of the words could be scored.
@@ -74,6 +82,8 @@ def prepare(data: Path, out: Path, probe: Probe, only_images: bool = False) -> D
             if row["has_image"] or not only_images:
                 source, words = probe.mask(row["source"], row["id"])
                 rows.append({**row, "source": source, "masked": words, "unmasked": row["source"]})
+                if words and also_plain:
+                    rows.append({**row, "id": f"{row['id']}-plain", "masked": [], "unmasked": row["source"]})
         if rows:  # a split without any image is left out where only images are wanted
             splits[split] = rows
     if not any(row["masked"] for rows in splits.values() for row in rows):

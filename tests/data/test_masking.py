@@ -179,6 +179,19 @@ def test_only_images_leaves_out_the_sentences_without(kennel: Path, tmp_path: Pa
     assert info.splits["test"].sentences == sum(row["has_image"] for row in rows("test"))
 
 
+def test_masked_sentences_are_kept_unmasked_too_where_that_is_wanted(kennel: Path, tmp_path: Path) -> None:
+    masking.prepare(kennel / "plain", tmp_path / "masked", Probe("colour"))
+    masking.prepare(kennel / "plain", tmp_path / "both", Probe("colour"), also_plain=True)
+    masked, both = list(read_split(tmp_path / "masked", "test")), list(read_split(tmp_path / "both", "test"))
+    plain = {row["id"]: row for row in read_split(kennel / "plain", "test")}
+    assert [row for row in both if not row["id"].endswith("-plain")] == masked
+    added = [row for row in both if row["id"].endswith("-plain")]
+    assert [row["id"] for row in added] == [f"{row['id']}-plain" for row in masked if row["masked"]]
+    for row in added:
+        assert row["source"] == plain[row["id"].removesuffix("-plain")]["source"]
+        assert row["masked"] == []
+
+
 def test_what_cannot_be_masked_is_refused(kennel: Path, tmp_path: Path) -> None:
     german = DatasetInfo("dogs", "de", "en", str(tmp_path))
     write_dataset(tmp_path / "german", german, {"test": rows("test")})
