@@ -63,6 +63,7 @@ class _TorchState:
     def __init__(self, decoder: StepDecoder, caches: list[CachedDecoding], guidance: float) -> None:
         """``caches``: of the batch, and with guidance a second one of its sentences without images."""
         self._project, self._caches, self._guidance = decoder.project, caches, guidance
+        self._vocabulary = decoder.vocabulary
         self._device = decoder.embed.device
 
     def feed(self, tokens: IntArray) -> None:
@@ -76,8 +77,10 @@ class _TorchState:
         log_p = torch.log_softmax(mixed, dim=-1).view(*before.shape, -1)
         log_p[:, :, PAD] = log_p[:, :, BOS] = -torch.inf
         ends = log_p[:, :, EOS] + before
-        best = best_candidates(log_p, before, width)
-        return Candidates(*(part.cpu().numpy() for part in (*best, ends)))
+        score, beam, token = best_candidates(log_p, before, width)
+        if self._vocabulary is not None:
+            token = self._vocabulary[token]
+        return Candidates(*(part.cpu().numpy() for part in (score, beam, token, ends)))
 
     def reorder(self, parents: IntArray) -> None:
         for cache in self._caches:

@@ -42,10 +42,14 @@ class StepDecoder:
         model: its weights are copied: after more training, make a new decoder.
         precision: of the decoder's matrices. ``bfloat16`` also rounds states. ``int8`` stores weights as 8-bit
             numbers, with one scale a row, and rounds activations to 8 bits as they come; CPU only.
+        vocabulary: (U) the ids that may be written, sorted, with 0 to 3 among them; None: all. The output layer of a
+            large vocabulary of many languages takes most of the time, and one language needs a part of it.
     """
 
-    def __init__(self, model: MMTModel, precision: Precision = "float32") -> None:
-        self.model, self.precision = model, precision
+    def __init__(
+        self, model: MMTModel, precision: Precision = "float32", vocabulary: Tensor | None = None
+    ) -> None:
+        self.model, self.precision, self.vocabulary = model, precision, vocabulary
         self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self.num_heads = model.text.sizes.num_heads
         frontend: Any = model.text.decoder_frontend
@@ -55,8 +59,11 @@ class StepDecoder:
         decoder: Any = model.text.decoder
         self.layers = [_Layer(self, layer) for layer in decoder.layers]
         self.last_norm = None if decoder.layer_norm is None else self.norm(decoder.layer_norm)
-        self.project = self.linear(model.text.final_proj.weight, model.text.final_proj.bias)
-        """(N * B, D) states to (N * B, V) logits."""
+        weight, bias = model.text.final_proj.weight, model.text.final_proj.bias
+        if vocabulary is not None:
+            weight, bias = weight[vocabulary], None if bias is None else bias[vocabulary]
+        self.project = self.linear(weight, bias)
+        """(N * B, D) states to (N * B, V) logits, or (N * B, U)."""
 
     @property
     def has_foreign_parts(self) -> bool:

@@ -111,6 +111,26 @@ def test_a_prompt_is_read_and_neither_chosen_nor_counted(guidance: float) -> Non
     assert [[h.ids for h in one] for one in found] != [[h.ids for h in one] for one in without]
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_part_of_the_vocabulary_is_searched_as_if_the_other_ids_did_not_exist(precision: Precision) -> None:
+    model, batch, ids = (
+        tiny_model(V, "gated", 1),
+        with_images(collate(EXAMPLES)),
+        torch.tensor([0, 1, 2, 3, 6, 9, 12]),
+    )
+    options = SearchOptions(beam_size=3)
+    found = beam_search(StepDecoder(model, precision, ids), batch, options, max_length=(1.0, 5))
+    whole = beam_search(StepDecoder(model, precision), batch, options, max_length=(1.0, 5))
+    assert {token for one in whole for h in one for token in h.ids} - set(ids.tolist())
+    bias = torch.full((V,), -torch.inf)
+    bias[ids] = 0
+    model.text.final_proj.bias = torch.nn.Parameter(bias)
+    expected = beam_search(StepDecoder(model, precision), batch, options, max_length=(1.0, 5))
+    assert [[h.ids for h in one] for one in found] == [[h.ids for h in one] for one in expected]
+    scores = [h.score for one in expected for h in one]
+    assert [h.score for one in found for h in one] == pytest.approx(scores, abs=1e-5)
+
+
 @pytest.mark.parametrize("fusion", list(FUSIONS))
 def test_a_large_batch_is_translated_as_its_sentences_are(fusion: str) -> None:
     """Many sentences take another way through attention, and some are done long before others."""
