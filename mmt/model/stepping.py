@@ -42,8 +42,8 @@ class StepDecoder:
         model: its weights are copied: after more training, make a new decoder.
         precision: of the decoder's matrices. ``bfloat16`` also rounds states. ``int8`` stores weights as 8-bit
             numbers, with one scale a row, and rounds activations to 8 bits as they come; CPU only.
-        vocabulary: (U) the ids that may be written, sorted, with 0 to 3 among them; None: all. The output layer of a
-            large vocabulary of many languages takes most of the time, and one language needs a part of it.
+        vocabulary: (U) the ids that may be written, sorted, with 0 to 3 among them; None: all. The output layer of
+            many languages takes most of the time, and one language needs a part of it.
     """
 
     def __init__(
