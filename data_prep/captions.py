@@ -17,7 +17,8 @@ from pathlib import Path
 
 import click
 
-from data_prep.multi30k import LANGUAGES, find_layout, read_raw, say_missing
+from data_prep.image_folders import say_missing
+from data_prep.multi30k import LANGUAGES, find_layout, read_raw
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset

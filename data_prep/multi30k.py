@@ -5,8 +5,8 @@ photographs in ``DIR/images``::
 
     python -m data_prep.multi30k OUT --multi30k DIR --source en --target de
 
-or with the parts named one by one (``--raw``, ``--image-splits``, ``--images``), or with the text from the
-Hugging Face hub::
+or with the parts named one by one (``--raw``, ``--image-splits``, ``--images``; the images may be in several
+folders), or with the text from the Hugging Face hub::
 
     python -m data_prep.multi30k OUT --hub bentrevett/multi30k --no-images \
         --split train --split validation=val --split test=test_2016_flickr
@@ -22,28 +22,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import click
-from tqdm import tqdm
 
+from data_prep.image_folders import ImageFolders, Unreadable, some
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH, shard_option
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
-from mmt.data.image_names import Names, files_below, files_in
 from mmt.errors import MMTError, is_url, nearest
-from mmt.features.images import ImageError
 from mmt.io.normalization import is_blank
 from mmt.io.shards import Parts, Shard
-from mmt.io.terminal import counted
 from mmt.io.text_files import read_lines
 from mmt.metrics.moses import looks_tokenized, unescape
 
@@ -74,8 +69,8 @@ def prepare(
     name: str,
     source: str,
     target: str,
-    images: Path | None,
-    unreadable: Literal["refuse", "skip"] = "refuse",
+    images: ImageFolders | None,
+    unreadable: Unreadable = "refuse",
     shard: Shard | None = None,
 ) -> DatasetInfo | str:
     """Looks at every image, then writes the prepared dataset.
@@ -83,7 +78,7 @@ def prepare(
     Args:
         out: the folder to write, see ``mmt.data.dataset.write_dataset``.
         splits: what ``read_raw`` or ``read_hub`` returned.
-        images: the image folder, None for text alone.
+        images: the image folders, None for text alone.
         unreadable: what to do with an image that is there but does not decode: refuse the run, or count it
             as missing.
         shard: this process's share of the images; the last process writes the dataset.
@@ -92,13 +87,13 @@ def prepare(
     Raises:
         MMTError: no image folder, none of the images in it, or images that do not decode.
     """
-    present = _present_images(images, splits) if images is not None else []
+    present = images.existing(_named_images(splits)) if images is not None else []
 
     def undecodable(names: Sequence[str]) -> list[str]:
-        return _undecodable(images, names) if images is not None else []
+        return images.undecodable(names) if images is not None else []
 
     def write(bad: Sequence[str]) -> DatasetInfo:
-        found = _without_bad(images, present, bad, unreadable)
+        found = images.readable(present, bad, unreadable) if images is not None else frozenset()
         rows = {
             split: [
                 {
@@ -112,9 +107,11 @@ def prepare(
             ]
             for split, pairs in splits.items()
         }
-        info = write_dataset(out, DatasetInfo(name, source, target, _images_entry(out, images)), rows)
-        if images is not None:
-            say_missing(images, [image for pairs in splits.values() for image in pairs.images if image], found)
+        info = DatasetInfo(name, source, target, "")
+        if images is None:
+            return write_dataset(out, info, rows)
+        info = images.write(out, info, rows)
+        images.report_missing([image for pairs in splits.values() for image in pairs.images if image], found)
         return info
 
     def join(about: list[dict[str, Any]]) -> None:
@@ -147,7 +144,7 @@ def read_raw(
         names = sorted(path.name for languages in files.values() for path in languages.values()) or others
         raise MMTError(
             f"{raw}: no split has both '{source}' and '{target}'; looked for SPLIT.{source}[.gz] and "
-            f"SPLIT.{target}[.gz], found {_some(names) or 'no such file of any language'}."
+            f"SPLIT.{target}[.gz], found {some(names) or 'no such file of any language'}."
         )
     if not wanted:
         for split in sorted(set(files) - set(known)):
@@ -155,7 +152,7 @@ def read_raw(
             click.echo(f"left out: {split} ({', '.join(lacking)})", err=True)
         if others:
             what = f"not taken, {len(others):,} that are not named SPLIT.LANGUAGE[.gz] ({', '.join(LANGUAGES)})"
-            click.echo(f"{what}: {_some(others, 10)}", err=True)
+            click.echo(f"{what}: {some(others, 10)}", err=True)
     splits = {}
     chosen = _chosen(wanted, known, str(raw))
     for split, new_name in chosen.items():
@@ -169,7 +166,7 @@ def read_raw(
                 there = [path.name for path in sorted(image_splits.glob("*.txt"))]
                 raise MMTError(
                     f"{image_file}: no such file; it names the image of each line of {source_file.name}. "
-                    f"{image_splits} has {_some(there) or 'no .txt file'}. Leave this split out with --split, "
+                    f"{image_splits} has {some(there) or 'no .txt file'}. Leave this split out with --split, "
                     "or take the text alone with --no-images."
                 )
             images = [_image_name(line, f"{image_file}:{n}") for n, line in enumerate(read_lines(image_file), 1)]
@@ -275,7 +272,12 @@ def find_layout(folder: Path) -> tuple[Path, Path, Path]:
 @click.option("--multi30k", type=PATH, help="Folder with raw/, image_splits/ and images/.")
 @click.option("--raw", type=PATH, help="Folder of SPLIT.LANGUAGE[.gz].")
 @click.option("--image-splits", type=PATH, help="Folder of SPLIT.txt: image names.")
-@click.option("--images", type=PATH, help="Folder of the images.")
+@click.option(
+    "--images",
+    type=PATH,
+    multiple=True,
+    help="Folder of the images; repeatable: of an image in several folders, the last one counts.",
+)
 @click.option("--no-images", is_flag=True, help="Use the text alone.")
 @click.option("--hub", metavar="NAME", help="Text from the Hugging Face hub, such as bentrevett/multi30k.")
 @click.option("--source", type=click.Choice(LANGUAGES), default="en", help="Source language.")
@@ -300,13 +302,13 @@ def main(
     multi30k: Path | None,
     raw: Path | None,
     image_splits: Path | None,
-    images: Path | None,
+    images: tuple[Path, ...],
     no_images: bool,
     hub: str | None,
     source: str,
     target: str,
     wanted: tuple[str, ...],
-    unreadable: Literal["refuse", "skip"],
+    unreadable: Unreadable,
     lowercase: bool,
     shard: str | None,
 ) -> None:
@@ -319,7 +321,7 @@ def main(
         raise MMTError("--hub contradicts --multi30k, --raw and --image-splits. Drop one or the other.")
     if multi30k:
         layout = find_layout(multi30k)
-        raw, image_splits, images = raw or layout[0], image_splits or layout[1], images or layout[2]
+        raw, image_splits, images = raw or layout[0], image_splits or layout[1], images or (layout[2],)
     if not raw and not hub:
         raise MMTError("no input: give --multi30k DIR, or --raw with --image-splits and --images, or --hub NAME.")
     if not no_images and not images:
@@ -327,9 +329,9 @@ def main(
     if not no_images and not hub and not image_splits:
         raise MMTError("--image-splits is missing: without it no sentence has an image. Give it, or --no-images.")
     if no_images:
-        images = image_splits = None
-    if images is not None:
-        _check_folder("--images", images, "give the folder of the images, or --no-images for text alone")
+        images, image_splits = (), None
+    for folder in images:
+        _check_folder("--images", folder, "give the folder of the images, or --no-images for text alone")
     if image_splits is not None:
         _check_folder("--image-splits", image_splits, "give the folder of SPLIT.txt, or --no-images")
     share = Shard.of(shard)
@@ -354,7 +356,7 @@ def main(
         name=name,
         source=source,
         target=target,
-        images=images,
+        images=ImageFolders(images) if images else None,
         unreadable=unreadable,
         shard=share,
     )
@@ -362,75 +364,17 @@ def main(
         click.echo(info)
         return
     print_splits(info)
-    click.echo(f"written to {out}; images: {info.images or 'none'}")
+    click.echo(f"written to {out}; images: {' + '.join(map(str, images)) or 'none'}")
 
 
-def _present_images(folder: Path, splits: Mapping[str, Pairs]) -> list[str]:
-    """The images that are there, in order."""
-    names = sorted({image for pairs in splits.values() for image in pairs.images if image})
+def _named_images(splits: Mapping[str, Pairs]) -> set[str]:
+    names = {image for pairs in splits.values() for image in pairs.images if image}
     if not names:
         raise MMTError(
             "no sentence names an image: the image splits are blank, or the hub's data has no column 'image'. "
             "Take the text alone with --no-images."
         )
-    there = files_in(folder)
-    present = [name for name in names if name in there]
-    if not present:
-        raise MMTError(
-            f"{folder}: none of the {len(names):,} images is there: "
-            f"{Names(lambda: files_below(folder)[0]).listed(names)}; the folder has "
-            f"{_some(sorted(there)) or 'nothing'}. Give the right folder, or --no-images for text alone."
-        )
-    return present
-
-
-def say_missing(folder: Path, names: Iterable[str], found: Collection[str], what: str = "images") -> None:
-    """Says on standard error how many of ``names`` are not among ``found``, and names the first."""
-    distinct = dict.fromkeys(names)
-    missing = [name for name in distinct if name not in found]
-    if missing:
-        listed = Names(lambda: files_below(folder)[0]).listed(missing)
-        click.echo(f"missing, {len(missing):,} of {len(distinct):,} {what}: {listed}", err=True)
-
-
-def _undecodable(folder: Path, names: Sequence[str]) -> list[str]:
-    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
-        decoded = pool.map(lambda name: _decodes(folder / name), names)
-        looked_at = tqdm(decoded, "images", len(names), unit="", disable=None)
-        return [name for name, good in zip(names, looked_at, strict=True) if not good]
-
-
-def _without_bad(
-    folder: Path | None, present: Sequence[str], bad: Sequence[str], unreadable: Literal["refuse", "skip"]
-) -> frozenset[str]:
-    if bad and unreadable == "refuse":
-        raise MMTError(
-            f"{folder}: {len(bad):,} of {len(present):,} images cannot be decoded: {_some(bad, 10)}. "
-            "Fetch them again, or count them as missing with --unreadable skip."
-        )
-    if bad:
-        click.echo(
-            f"counted as missing: {counted(len(bad), 'image')} that cannot be decoded: {', '.join(bad)}", err=True
-        )
-    return frozenset(present) - frozenset(bad)
-
-
-def _decodes(path: Path) -> bool:
-    from mmt.features.decoding import decode_image  # loads torch, which the text alone does not need
-
-    try:
-        decode_image(path)
-    except ImageError:
-        return False
-    return True
-
-
-def _images_entry(out: Path, images: Path | None) -> str:
-    """How ``dataset.json`` names the image folder: by name if it lies in ``out``, else by its full path."""
-    if images is None:
-        return ""
-    inside = images.resolve().parent == out.resolve()
-    return images.resolve().name if inside else os.path.abspath(images)
+    return names
 
 
 def _raw_files(raw: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
@@ -593,12 +537,6 @@ def _by_order(split: str) -> tuple[int, str]:
     """Training first, then validation, then the rest by name."""
     name = split_name(split)
     return (_ORDER.index(name) if name in _ORDER else len(_ORDER), split)
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 if __name__ == "__main__":

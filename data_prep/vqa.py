@@ -24,7 +24,7 @@ import click
 from sacremoses import MosesDetokenizer
 
 from data_prep import vqa_pictures
-from data_prep.multi30k import say_missing
+from data_prep.image_folders import say_missing
 from mmt.cli.command import Command, Group, write_alone
 from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset

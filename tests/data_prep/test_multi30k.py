@@ -15,6 +15,7 @@ from PIL import Image
 
 from data_prep import multi30k
 from mmt.data.dataset import image_folder, read_info, read_split
+from mmt.features.images import find_images
 
 REAL = Path(os.environ.get("MMT_DATA", "../shared/data")) / "multi30k"
 SENTENCES = {
@@ -261,6 +262,48 @@ def test_images_inside_the_data_set_are_named_relative_to_it(base: Path, tmp_pat
     assert len(list(image_folder(out).iterdir())) == 4
 
 
+def test_images_of_several_folders_the_last_of_which_counts(base: Path, tmp_path: Path, run: Run) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    for name in ("train_1.jpg", "train_2.jpg"):  # the first is in both folders
+        Image.new("RGB", (8, 8), "blue").save(more / name)
+    out = tmp_path / "out"
+    folders = ["--images", base / "images", "--images", more]
+    status, _, complaint = run(out, "--multi30k", base, *folders)
+    assert status == 0, complaint
+    assert "missing, 1 of 6 images: 'val_2.jpg'" in complaint
+    assert read_split(out, "train")["has_image"][:] == [True, True, True]
+    assert read_info(out).splits["val"].images_found == 2
+    colours = {name: Image.open(path).resize((1, 1)).tobytes() for name, path in find_images(out).items()}
+    assert list(colours) == ["train_0.jpg", "train_1.jpg", "train_2.jpg", "val_0.jpg", "val_1.jpg"]
+    assert [colour[2] > colour[0] for colour in colours.values()] == [False, True, True, False, False]
+    moved = tmp_path / "elsewhere" / "data"
+    moved.parent.mkdir()
+    out.rename(moved)
+    assert all(path.is_file() for path in find_images(moved).values())
+    assert run(moved, "--multi30k", base, *folders)[0] == 0  # again, over the old one
+    # One folder inside the dataset would be replaced by its own links.
+    shutil.copytree(base / "images", tmp_path / "own" / "images")
+    said = _refused(run, tmp_path / "own", "--multi30k", base, "--images", tmp_path / "own" / "images", *folders)
+    assert "found 'images'" in said
+    assert not (tmp_path / "own" / "images" / "train_0.jpg").is_symlink()
+
+
+def test_bad_images_of_several_folders_are_refused(base: Path, tmp_path: Path, run: Run) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    folders = ["--images", base / "images", "--images", more]
+    (more / "val_0.jpg").write_text("no picture")
+    said = _refused(run, tmp_path / "out", "--multi30k", base, *folders)
+    assert "1 of 4 images cannot be decoded: val_0.jpg" in said
+    assert f"{base / 'images'} + {more}" in said
+    assert run(tmp_path / "out", "--multi30k", base, *folders, "--unreadable", "skip")[0] == 0
+    assert read_split(tmp_path / "out", "val")["has_image"][:] == [False, True, False]
+    assert f"--images: no folder {tmp_path / 'nope'}" in _refused(
+        run, tmp_path / "other", "--multi30k", base, *folders, "--images", tmp_path / "nope"
+    )
+
+
 @pytest.mark.parametrize(
     "damage",
     [lambda raw: b"", lambda raw: b"no picture", lambda raw: raw[: len(raw) - 60]],
@@ -477,3 +520,13 @@ def test_real_multi30k_has_the_known_counts(tmp_path: Path, run: Run, source: st
     assert first["image"] == "1007129816.jpg"
     text = first["source"] if source == "en" else first["target"]
     assert text == "A man in an orange hat starring at something."
+
+
+@pytest.mark.skipif(not (REAL / "images_more").is_dir(), reason=f"no images_more in {REAL} (set MMT_DATA)")
+def test_real_multi30k_with_both_image_folders_has_the_known_counts(tmp_path: Path, run: Run) -> None:
+    splits = ["--split", "val", "--split", "test_2016_flickr"]
+    folders = ["--images", REAL / "images", "--images", REAL / "images_more"]
+    status, _, complaint = run(tmp_path / "out", "--multi30k", REAL, *folders, *splits)
+    assert status == 0, complaint
+    found = {name: split.images_found for name, split in read_info(tmp_path / "out").splits.items()}
+    assert found == {"val": 330, "test_2016_flickr": 334}
