@@ -22,13 +22,18 @@ def _num_rows(vocab_size: int) -> int:
 
 
 def label_smoothed_nll(
-    states: Tensor, weight: Tensor, targets: Tensor, smoothing: float, bias: Tensor | None = None
+    states: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    smoothing: float,
+    bias: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Output projection and label-smoothed cross-entropy in one.
 
-    loss = sum over rows of (1 - e) * -log p(target) + e * mean over V of -log p(v), Szegedy et al. (2016),
-    https://arxiv.org/abs/1512.00567; its gradient, softmax - (1 - e) * onehot - e / V, is formed chunk by chunk
-    in the forward pass.
+    loss = sum over rows of w * ((1 - e) * -log p(target) + e * mean over V of -log p(v)), Szegedy et al. (2016),
+    https://arxiv.org/abs/1512.00567; its gradient, w * (softmax - (1 - e) * onehot - e / V), is formed chunk by
+    chunk in the forward pass.
 
     Args:
         states: (M, D) decoder states of real target tokens.
@@ -37,11 +42,29 @@ def label_smoothed_nll(
         smoothing: e above.
         bias: (V) of the output projection. -inf marks ids that are no words, such as padding of the vocabulary:
             they have probability 0, and the mean over V leaves them out.
+        weights: (M) w above, which get no gradient; None is 1 everywhere.
     Returns:
-        The summed loss (differentiable) and the summed plain negative log-likelihood (not).
+        The summed loss (differentiable) and the summed negative log-likelihood, unweighted and without smoothing
+        (not differentiable).
     """
-    loss, nll = _FusedLoss.apply(states, weight, targets, smoothing, bias)  # type: ignore[no-untyped-call]
+    loss, nll = _FusedLoss.apply(states, weight, targets, smoothing, bias, weights)  # type: ignore[no-untyped-call]
     return loss, nll
+
+
+@torch.no_grad()
+def token_log_probs(states: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(M) float32 log-probabilities of the targets, from float32 logits even under autocast; no gradient.
+
+    The arguments are ``label_smoothed_nll``'s.
+    """
+    num_rows, found = _num_rows(len(weight)), states.new_empty(len(targets), dtype=torch.float32)
+    with torch.autocast(states.device.type, enabled=False):
+        weight = weight.float()
+        for first in range(0, len(targets), num_rows):
+            chunk = slice(first, first + num_rows)
+            logits = _project(states[chunk].float(), weight, bias)
+            found[chunk] = logits.gather(1, targets[chunk].unsqueeze(1))[:, 0] - logits.logsumexp(dim=1)
+    return found
 
 
 def soft_cross_entropy(
@@ -147,10 +170,29 @@ def _at(ids: Tensor, size: int) -> Tensor:
     return torch.zeros(size, dtype=torch.bool, device=ids.device).index_fill_(0, ids, True)
 
 
+def _weighted_sum(states: Tensor, weights: Tensor | None) -> tuple[Tensor, Any]:
+    """(D) the sum of (M, D) states times (M) weights, and the sum of the weights; None is 1 everywhere."""
+    return (states.sum(dim=0), len(states)) if weights is None else (weights @ states, weights.sum())
+
+
+def _row_losses(logits: Tensor, p: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """(C) the logarithm of the sum of exponentials, and -log p of the (C, 1) ids; p is softmax(logits)."""
+    # Of the exponentials' sum, to rounding: a row's greatest p is at least 1 / V. So one exponential a logit is
+    # enough, where log_softmax and then exp would take two.
+    log_sum = logits.amax(dim=1) - p.amax(dim=1).log()
+    return log_sum, log_sum - logits.gather(1, ids).squeeze(1)
+
+
 class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, targets: Tensor, smoothing: float, bias: Tensor | None
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        bias: Tensor | None,
+        weights: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         device = states.device.type
         # Under autocast its products, too, are of rounded numbers; sums and softmax never are.
@@ -159,8 +201,7 @@ class _FusedLoss(torch.autograd.Function):
             states, weight_as = states.float(), weight.float()
             rounded, weight_rounded = states.to(kind), weight_as.to(kind)
             needs_grad = any(ctx.needs_input_grad)
-            nll = states.new_zeros(())
-            smooth = states.new_zeros(())
+            nll, weighted, smooth = states.new_zeros(()), states.new_zeros(()), states.new_zeros(())
             words = None if (no_words := _no_words(bias)) is None else ~_at(no_words, len(weight))  # (V)
             of_words = weight_as if words is None else weight_as[words]
             mean_weight = of_words.mean(dim=0)  # (D): the mean logit of a row is state . mean weight
@@ -178,13 +219,16 @@ class _FusedLoss(torch.autograd.Function):
                 if bias is not None:
                     logits += bias
                 p = torch.softmax(logits, dim=1)
-                # Of the exponentials' sum, to rounding: a row's greatest p is at least 1 / V. So one exponential a
-                # logit is enough, where log_softmax and then exp would take two.
-                log_sum = logits.amax(dim=1) - p.amax(dim=1).log()
-                nll += (log_sum - logits.gather(1, ids).squeeze(1)).sum()
+                log_sum, of_rows = _row_losses(logits, p, ids)
+                nll += of_rows.sum()
+                if weights is not None:
+                    weighted += of_rows @ weights[chunk]
+                    log_sum = log_sum * weights[chunk]
                 smooth += log_sum.sum()  # mean over V of -log p = log of the sum - mean logit
                 if needs_grad:
                     grad = p.scatter_add_(1, ids, p.new_full(ids.shape, smoothing - 1.0))
+                    if weights is not None:
+                        grad *= weights[chunk].unsqueeze(1)
                     if grad_bias is not None:
                         grad_bias += grad.sum(dim=0)
                     if kind == torch.float32:
@@ -196,23 +240,24 @@ class _FusedLoss(torch.autograd.Function):
                         grad_states[chunk] = grad @ weight_rounded
                         if grad_weight is not None:
                             grad_weight += grad.T @ rows
-            smooth -= states.sum(dim=0) @ mean_weight
+            summed, count = _weighted_sum(states, weights)
+            smooth -= summed @ mean_weight
             if bias is not None:
-                smooth -= len(states) * (bias if words is None else bias[words]).float().mean()
+                smooth -= count * (bias if words is None else bias[words]).float().mean()
             if needs_grad and smoothing:
                 # the e / V that is the same for every word
                 where = slice(None) if words is None else words
-                grad_states -= smoothing * mean_weight
+                grad_states -= smoothing * (mean_weight if weights is None else weights.outer(mean_weight))
                 if grad_weight is not None:
-                    grad_weight[where] -= share * states.sum(dim=0)
+                    grad_weight[where] -= share * summed
                 if grad_bias is not None:
-                    grad_bias[where] -= share * len(states)
+                    grad_bias[where] -= share * count
         ctx.save_for_backward(grad_states, grad_weight, grad_bias)
         ctx.dtype = weight.dtype
         ctx.mark_non_differentiable(nll)
-        return (1.0 - smoothing) * nll + smoothing * smooth, nll
+        return (1.0 - smoothing) * (nll if weights is None else weighted) + smoothing * smooth, nll
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, bias = _scaled(ctx, grad_loss)
-        return states, weight, None, None, bias
+        return states, weight, None, None, bias, None

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmt.model.losses import label_smoothed_nll, soft_cross_entropy
+from mmt.model.losses import label_smoothed_nll, soft_cross_entropy, token_log_probs
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -49,6 +49,64 @@ def test_an_output_bias_counts_in_both_losses() -> None:
         gradients = torch.autograd.grad(theirs, (states, weight, bias), retain_graph=True)
         for got, wanted in zip(torch.autograd.grad(ours, (states, weight, bias)), gradients, strict=True):
             torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_weighted_rows_count_as_often_as_their_weight_says(smoothing: float, autocast: bool) -> None:
+    """Against a loop over the rows; an output bias with ids that are no words is included."""
+    torch.manual_seed(4)
+    states, weight = torch.randn(700, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
+    bias = torch.randn(50).index_fill(0, torch.tensor([2, 49]), -torch.inf).requires_grad_()
+    targets, weights = torch.randint(3, 49, (700,)), torch.rand(700) * 4
+    weights[5] = 0
+    kind = torch.bfloat16 if autocast else torch.float32
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss, nll = label_smoothed_nll(states, weight, targets, smoothing, bias, weights)
+    plain = states.new_zeros(())
+    expected = states.new_zeros(())
+    words = [v for v in range(50) if v not in (2, 49)]
+    for state, target, w in zip(states, targets.tolist(), weights.tolist(), strict=True):
+        log_p = torch.log_softmax(weight.to(kind).float() @ state.to(kind).float() + bias, dim=0)
+        plain = plain - log_p[target].detach()
+        expected = expected - w * ((1 - smoothing) * log_p[target] + smoothing * log_p[words].mean())
+    rtol, atol = (0.02, 0.1) if autocast else (1e-4, 1e-3)
+    torch.testing.assert_close(nll, plain, rtol=rtol, atol=atol)
+    torch.testing.assert_close(loss, expected, rtol=rtol, atol=atol)
+    inputs = (states, weight, bias)
+    theirs = torch.autograd.grad(expected, inputs)
+    for got, wanted in zip(torch.autograd.grad(loss, inputs), theirs, strict=True):
+        error = (got - wanted)[..., words] if got.ndim == 1 else got - wanted
+        assert float(error.abs().max()) < (0.02 if autocast else 1e-5) * float(
+            wanted[wanted.isfinite()].abs().max()
+        )
+    assert not torch.autograd.grad(label_smoothed_nll(states, weight, targets, 0.1, bias, weights)[0], states)[0][
+        5
+    ].any()
+
+
+def test_equal_weights_are_a_factor_and_none_are_one() -> None:
+    torch.manual_seed(5)
+    states, weight, bias = torch.randn(700, 8), torch.randn(50, 8), torch.randn(50)
+    targets = torch.randint(0, 50, (700,))
+    without = label_smoothed_nll(states, weight, targets, 0.1, bias)
+    ones = label_smoothed_nll(states, weight, targets, 0.1, bias, torch.ones(700))
+    thrice = label_smoothed_nll(states, weight, targets, 0.1, bias, torch.full((700,), 3.0))
+    torch.testing.assert_close(ones, without)
+    torch.testing.assert_close(thrice[0], 3 * without[0])
+    assert torch.equal(thrice[1], without[1])
+
+
+def test_log_probabilities_of_tokens_one_by_one() -> None:
+    torch.manual_seed(6)
+    states, weight, bias = torch.randn(700, 8, requires_grad=True), torch.randn(50, 8), torch.randn(50)
+    bias[7] = -torch.inf
+    targets = torch.randint(8, 50, (700,))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = token_log_probs(states, weight, targets, bias)
+    expected = torch.log_softmax(states @ weight.T + bias, dim=1)[torch.arange(700), targets]
+    torch.testing.assert_close(found, expected.detach())
+    assert not found.requires_grad
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
