@@ -90,6 +90,28 @@ class Batch(SupportsDeviceTransfer):
         self.image, self.image_pad = torch.from_numpy(image), torch.from_numpy(pad)
         self.num_images = len(rows)
 
+    def take(self, rows: Tensor) -> Batch:
+        """The sentences in ``rows`` (M), in that order, without the padding that none of them needs.
+
+        ``beside`` and ``image_ids`` are left out.
+        """
+        if len(rows) == len(self.source) and bool((rows[1:] > rows[:-1]).all()):
+            return self
+        numbers = rows.tolist()
+        source_lens, target_lens = (
+            [lens[row] for row in numbers] for lens in (self.source_lens, self.target_lens)
+        )
+        source, target = self.source[rows, : max(source_lens)], self.target[rows, : max(target_lens) + 1]
+        made = Batch(source, source_lens, target, target_lens, prompt_len=self.prompt_len)
+        if self.image is not None:
+            made.image, made.num_images = self.image[rows], len(rows)
+        if self.image_pad is not None:
+            made.image_pad = self.image_pad[rows]
+            made.num_images = int((~made.image_pad).any(dim=1).sum())
+        if self.label is not None and self.score is not None:
+            made.label, made.score = self.label[rows], self.score[rows]
+        return made
+
     def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
         self.source = self.source.to(device, non_blocking=non_blocking)
         self.target = self.target.to(device, non_blocking=non_blocking)

@@ -192,11 +192,27 @@ class MMTModel(nn.Module):
         """(N, T, V) logits of ``batch.labels``."""
         return self.text.project(self.decode_targets(batch))
 
-    def cross_entropy(self, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Label-smoothed loss and negative log-likelihood, in nats, summed over the batch's target tokens."""
-        states, targets, output = self.decode_targets(batch), batch.labels, self.text.final_proj
+    def cross_entropy(
+        self,
+        batch: Batch,
+        label_smoothing: float = 0.0,
+        *,
+        states: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Label-smoothed loss and negative log-likelihood, in nats, summed over the batch's target tokens.
+
+        Args:
+            states: (N, T, D) of ``decode_targets``, where they are known already.
+            weights: (N, T) weight of each token's loss, see ``label_smoothed_nll``; None is 1 everywhere.
+        """
+        states = self.decode_targets(batch) if states is None else states
+        targets, output = batch.labels, self.text.final_proj
         real = targets != PAD  # (N, T)
-        return label_smoothed_nll(states[real], output.weight, targets[real], label_smoothing, output.bias)
+        weights = None if weights is None else weights[real]
+        return label_smoothed_nll(
+            states[real], output.weight, targets[real], label_smoothing, output.bias, weights
+        )
 
     def forward(self, batch: Batch, objectives: Iterable[Objective]) -> dict[str, Tensor]:
         """Computes ``objectives`` on ``batch``, and gives what they give, by name.

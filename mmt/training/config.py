@@ -93,6 +93,10 @@ class ObjectivesSection:
     translation: Weight = 1.0
     """Source to target: translation, and answering questions in words."""
 
+    image_weighting: Weight = 0.0
+    """Weights each target token of ``translation`` by how much more probable the image makes it: this number times
+    the gain in log-probability (at most 3 nats), plus 1; see ``mmt.training.objectives.image_weights``."""
+
     classification: Weight = 0.0
     """Predicts the label of a sentence and its image, ``data.label``."""
 
@@ -116,7 +120,8 @@ class ObjectivesSection:
     encoder sees no image."""
 
     faithful: Weight = 0.0
-    """Stays close to the output distribution that ``start.model`` has without the image (KL divergence)."""
+    """Stays close to the output distribution of a text model (KL divergence): the model itself without its image
+    where ``start.freeze_text`` is set, else ``start.model``."""
 
 
 @dataclass(kw_only=True, config=STRICT)

@@ -82,12 +82,34 @@ def _check_objectives(config: TrainConfig, objectives: Objectives, where: str) -
         raise MMTError(
             f"{where}: objectives.masked: with model.fusion '{fusion}' the encoder sees no image. Set another."
         )
-    if "faithful" in objectives.weights and config.start.model is None:
-        raise MMTError(f"{where}: objectives.faithful: to which model? Name it with start.model.")
+    _check_image_use(config, objectives, where)
     if config.start.freeze_text and (config.start.model is None or fusion == "none"):
         raise MMTError(
             f"{where}: start.freeze_text: expected start.model and a fusion to train, found start.model "
             f"{config.start.model} and model.fusion '{fusion}'."
+        )
+
+
+def _check_image_use(config: TrainConfig, objectives: Objectives, where: str) -> None:
+    """Of the objectives that compare the model with itself, or with another, without the image."""
+    for name, used in (
+        ("faithful", "faithful" in objectives.weights),
+        ("image_weighting", objectives.image_weighting),
+    ):
+        if used and config.model.fusion == "none":
+            raise MMTError(
+                f"{where}: objectives.{name} compares translations with and without the image, and with "
+                "model.fusion 'none' the model sees none. Set a fusion, e.g. --config model.fusion=gated."
+            )
+    if objectives.image_weighting and TASKS["translation"] not in objectives.tasks:
+        raise MMTError(
+            f"{where}: objectives.image_weighting weights the tokens of translations, and none are learned. Set "
+            "objectives.translation."
+        )
+    if "faithful" in objectives.weights and config.start.model is None and not config.start.freeze_text:
+        raise MMTError(
+            f"{where}: objectives.faithful: to which model? Name it with start.model, or freeze the pretrained "
+            "text model, which is then the one, with start.freeze_text: true."
         )
 
 

@@ -1,6 +1,6 @@
 """Losses beside that of translation, most of which make a model use the image. Each is a mean.
 
-Legend: N sentences, P sentences with an image, S source tokens, D model width, V vocabulary.
+Legend: N sentences, P sentences with an image, S source tokens, T target tokens, D model width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from mmt.data.batch import Batch
 from mmt.data.tokenizer import EOS, PAD, UNK
 from mmt.model.fusion import mean_region
 from mmt.model.image_encoder import split_sets
-from mmt.model.losses import label_smoothed_nll, soft_cross_entropy
+from mmt.model.losses import label_smoothed_nll, soft_cross_entropy, token_log_probs
 from mmt.model.model import MMTModel
+from mmt.training.forward_pass import Pass, without_dropout
 
 _MARGIN = 0.1  # Elliott and Kádár's alpha
 _HARD_MARGIN = 0.2  # VSE++'s
 _MASKED = 0.25  # share of the source tokens, Futeral et al.'s
+_MOST_PCXMI = 3.0  # nats: a token that the image makes 20 times as probable has the largest weight
 
 
 def contrastive(model: MMTModel, batch: Batch) -> Tensor:
@@ -102,39 +104,92 @@ def imagination(model: MMTModel, batch: Batch) -> Tensor:
     return loss[other].sum() / other.sum().clamp(min=1)
 
 
-def masked_words(model: MMTModel, batch: Batch) -> Tensor:
+def masked_words(model: MMTModel, batch: Batch, mask_id: int = UNK, num_tags: int = 0) -> Tensor:
     """Cross-entropy of masked source tokens, given the others and the image, Futeral et al. (2024).
 
-    The visually conditioned masked language modelling of ZeroMMT, https://arxiv.org/abs/2407.13579. The unknown
-    piece, which is otherwise unused because of byte fallback, replaces a random quarter of the tokens. They are
-    predicted from the encoder's states by the shared embedding.
+    The visually conditioned masked language modelling of ZeroMMT, https://arxiv.org/abs/2407.13579. ``mask_id``
+    replaces a random quarter of the tokens, which are predicted from the encoder's states by the source's
+    embedding: the output projection, unless the target has a vocabulary of its own. Never masked are eos, unknown
+    tokens, language tags, and ids that are no words (output bias -inf).
+
+    Args:
+        mask_id: ``Tokenizer.mask_id``.
+        num_tags: language tags at the beginning of each sentence, ``Tokenizer.source_prefix``.
     """
-    mask = (torch.rand(batch.source.shape, device=batch.source.device) < _MASKED) & (batch.source != PAD)
-    mask &= batch.source != EOS
-    memory = model.encode(batch.source.masked_fill(mask, UNK), batch.source_lens, batch.image, batch.image_pad)
-    states = memory.states[:, : batch.source.size(1)]  # the source tokens come first in every fusion
-    output = model.text.final_proj
-    loss, _ = label_smoothed_nll(states[mask], output.weight, batch.source[mask], 0.0, output.bias)
+    source, output = batch.source, model.text.final_proj
+    mask = torch.rand(source.shape, device=source.device) < _MASKED
+    mask &= (source != PAD) & (source != EOS) & (source != UNK)
+    mask[:, :num_tags] = False
+    weight: Any = output.weight
+    bias = output.bias
+    if model.text.target_frontend is not None:
+        weight, bias = model.text.frontend.embed.weight, None
+    if bias is not None:
+        mask &= ~bias.isneginf()[source]
+    memory = model.encode(source.masked_fill(mask, mask_id), batch.source_lens, batch.image, batch.image_pad)
+    states = memory.states[:, : source.size(1)]  # the source tokens come first in every fusion
+    loss, _ = label_smoothed_nll(states[mask], weight, source[mask], 0.0, bias)
     mean: Tensor = loss / mask.sum().clamp(min=1)
     return mean
 
 
-def faithfulness(model: MMTModel, teacher: MMTModel, batch: Batch) -> Tensor:
-    """KL divergence of the model, which sees the image, from a frozen text model; mean over the target's tokens.
+def faithfulness(given: Pass, teacher: MMTModel | None = None) -> Tensor:
+    """KL divergence of the model, which sees the image, from a text model; mean over the target's tokens.
 
     KL(teacher || model) at each token of the reference, as in ZeroMMT, https://arxiv.org/abs/2407.13579: the model
-    learns to use the image without forgetting what the teacher knows.
+    learns to use the image without forgetting what the teacher knows. The teacher's pass has no dropout.
+
+    Args:
+        teacher: a frozen text model; None where the model's own text weights are frozen: the teacher is then the
+            model without its image, and a sentence without an image adds exactly 0.
     """
-    real = batch.labels != PAD
-    with torch.no_grad():
-        teacher_states = teacher.decode_after(batch, teacher.encode(batch.source, batch.source_lens))[
-            real
-        ]  # (M, D)
-    states = model.decode_targets(batch)[real]
+    model, batch = given.model, given.batch
+    if teacher is None:
+        real, rows = given.real, given.image_rows
+        teacher, teacher_states = model, given.text_states
+        # Without an image in the batch there is one row of nothing real, see Pass.illustrated.
+        states = given.states[rows if len(rows) else rows.new_zeros(1)][:, : real.size(1)][real]
+    else:
+        real = batch.labels != PAD
+        states = given.states[real]
+        with torch.no_grad():
+            memory = teacher.encode(batch.source, batch.source_lens)
+            teacher_states = teacher.decode_after(batch, memory)[real]
     ours, theirs = model.text.final_proj, teacher.text.final_proj
     loss, entropy = soft_cross_entropy(states, ours.weight, teacher_states, theirs.weight, ours.bias, theirs.bias)
     divergence: Tensor = loss - entropy
     return divergence / batch.num_target_tokens
+
+
+def image_weights(given: Pass, strength: float) -> tuple[Tensor, Tensor]:
+    """The weight of each target token's loss, by how much more probable the image makes the token.
+
+    w = 1 + strength * min(max(pcxmi, 0), 3), where pcxmi = log p(y | y_<, x, image) - log p(y | y_<, x), in nats,
+    is the pointwise cross-mutual information of Fernandes et al. (2021), https://arxiv.org/abs/2105.03482, with
+    the image as the context. Weighting the loss by it: Mąka et al. (2026), https://arxiv.org/abs/2609.31169, whose
+    abstract does not define the weight, so that this one is ours. Tokens that the image does not help keep weight
+    1. Weights are not normalised: the loss of a sentence depends on no other sentence of its batch.
+
+    Both probabilities are of the model as it is now, without dropout, and have no gradient.
+
+    Returns:
+        (N, T) weights, 1 in padding and for sentences without an image; and the sum of pcxmi over the batch's
+        target tokens, 0 for those without an image.
+    """
+    model, batch, real, output = given.model, given.illustrated, given.real, given.model.text.final_proj
+    weights = torch.ones(given.batch.labels.shape, device=real.device)
+    with torch.no_grad():
+        with without_dropout(model):
+            states = model.decode_targets(batch)[real]
+        targets = batch.labels[real]
+        log_p, log_p_text = (
+            token_log_probs(one, output.weight, targets, output.bias) for one in (states, given.text_states)
+        )
+        pcxmi = log_p - log_p_text  # of each real token
+        of_rows = torch.ones(real.shape, device=real.device)
+        of_rows[real] += strength * pcxmi.clamp(0, _MOST_PCXMI)
+        weights[given.image_rows, : real.size(1)] = of_rows[: len(given.image_rows)]
+    return weights, pcxmi.sum()
 
 
 def _sentences(model: MMTModel, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -161,7 +161,7 @@ class TrainingRecipe(Recipe):
         )
         return create_trainer(
             context,
-            TrainingUnit(dp_model, _with_teacher(run, gangs.root.device)),
+            TrainingUnit(dp_model, _completed(run, gangs.root.device)),
             _training_reader(run, gangs.dp.rank, gangs.dp.size),
             (validation, _reader(run, run.valid_set, gangs.dp.rank, gangs.dp.size, shuffle=False)),
             output=run.output,
@@ -221,12 +221,13 @@ def _reader(
     )
 
 
-def _with_teacher(run: Run, device: torch.device) -> Objectives:
-    """The run's objectives, with the frozen teacher on ``device`` if there is one."""
-    start = run.config.start.model
-    if "faithful" not in run.objectives.weights or start is None:
-        return run.objectives
-    return replace(run.objectives, teacher=load_model(start)[0].to(device).requires_grad_(False))
+def _completed(run: Run, device: torch.device) -> Objectives:
+    """The run's objectives with what the tokenizer says, and a teacher on ``device`` if the text is trained."""
+    mask, tags = run.tokenizer.mask_id, len(run.tokenizer.source_prefix)
+    objectives, start = replace(run.objectives, mask_id=mask, num_tags=tags), run.config.start
+    if "faithful" not in objectives.weights or start.model is None or start.freeze_text:
+        return objectives
+    return replace(objectives, teacher=load_model(start.model)[0].to(device).requires_grad_(False))
 
 
 def _patience(run: Run) -> Patience | None:

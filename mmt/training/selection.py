@@ -170,6 +170,8 @@ def _special_settings(run: Run) -> dict[str, Any]:
     special: dict[str, Any] = {}
     if run.objectives.weights or config.objectives.translation != 1.0:
         special["objectives"] = {"translation": config.objectives.translation, **run.objectives.weights}
+    if config.objectives.image_weighting:
+        special["image_weighting"] = config.objectives.image_weighting
     module = getattr(find_fusion(config.model.fusion), "__module__", "mmt.model.fusion")
     if module != "mmt.model.fusion":
         special["fusion_module"] = module  # must be imported before the model can be loaded

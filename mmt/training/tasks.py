@@ -10,50 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmt.data.batch import Batch
+from mmt.data.tokenizer import UNK
 from mmt.metrics.retrieval import mean_recall
 from mmt.model.heads import HEADS
-from mmt.model.model import MMTModel, Objective
+from mmt.model.model import MMTModel
 from mmt.training.config import ObjectivesSection, TrainConfig
+from mmt.training.forward_pass import Pass
 from mmt.training.objectives import (
     classification,
     contrastive,
     faithfulness,
     hardest_negative,
+    image_weights,
     imagination,
     masked_words,
     regression,
 )
-
-
-@dataclass
-class Pass:
-    """A forward pass: a model, a batch, and what several tasks need of them, computed once."""
-
-    model: MMTModel
-    batch: Batch
-
-    @cached_property
-    def state(self) -> Tensor:
-        """(N, D), what labels and scores are predicted from."""
-        batch = self.batch
-        return self.model.represent(batch.source, batch.source_lens, batch.image, batch.image_pad)
-
-    @property
-    def label(self) -> Tensor:
-        assert self.batch.label is not None  # noqa: S101  # collate() makes one
-        return self.batch.label
-
-    @property
-    def score(self) -> Tensor:
-        assert self.batch.score is not None  # noqa: S101
-        return self.batch.score
 
 
 class Task:
@@ -102,8 +80,7 @@ class Translation(Task):
     score = "bleu"
 
     def loss(self, given: Pass, objectives: Objectives) -> Tensor:
-        loss, _ = given.model.cross_entropy(given.batch, objectives.label_smoothing)
-        return loss / given.batch.num_target_tokens
+        return objectives.translate(given)["translation"] / given.batch.num_target_tokens
 
 
 class Classification(Task):
@@ -193,18 +170,17 @@ class MaskedWords(Task):
     writes = True
 
     def loss(self, given: Pass, objectives: Objectives) -> Tensor:
-        return masked_words(given.model, given.batch)
+        return masked_words(given.model, given.batch, objectives.mask_id, objectives.num_tags)
 
 
 class Faithfulness(Task):
-    """The translations of a frozen text-only model, the teacher."""
+    """The translations of a text model, the teacher: another one, or this one's frozen text without the image."""
 
     name = "faithful"
     writes = True
 
     def loss(self, given: Pass, objectives: Objectives) -> Tensor:
-        assert objectives.teacher is not None  # noqa: S101  # the configuration is checked
-        return faithfulness(given.model, objectives.teacher, given.batch)
+        return faithfulness(given, objectives.teacher)
 
 
 _TASKS = (
@@ -247,18 +223,26 @@ class Objectives:
     hardest_negatives: bool = False
     """Whether retrieval is trained on the hardest negatives only."""
 
+    image_weighting: float = 0.0
+    """How strongly translation's tokens are weighted by what the image tells of them, see ``image_weights``."""
+
     teacher: MMTModel | None = None
-    """The frozen text model of ``faithful``."""
+    """The frozen text model of ``faithful``; None: the model itself without its image, whose text is frozen."""
+
+    mask_id: int = UNK
+    num_tags: int = 0
+    """Of the tokenizer, for ``masked``: its mask, and the number of language tags before each source sentence."""
 
     @classmethod
     def of(cls, config: TrainConfig) -> Objectives:
-        """The objectives of a run, without the teacher, which is loaded later."""
+        """The objectives of a run, without what is known later: the teacher, the tokenizer's mask and tags."""
         return cls(
             config.objectives.translation,
             used_weights(config.objectives),
             [(one.task, one.weight) for one in config.beside],
             config.optimizer.label_smoothing,
             config.objectives.negatives == "hardest",
+            config.objectives.image_weighting,
         )
 
     @property
@@ -267,17 +251,32 @@ class Objectives:
         beside = {f"beside_{number}_{task}": weight for number, (task, weight) in enumerate(self.beside)}
         return {**self.weights, **beside}
 
-    def computed(self) -> list[Objective]:
-        """What a training step computes: ``translation`` if the model translates, and ``losses``."""
-        first = [partial(translation, label_smoothing=self.label_smoothing)] if self.writes else []
-        return [*first, self.losses]
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """What ``translate`` gives beside losses: sums over target tokens, whose means are reported."""
+        return ("nll", "pcxmi") if self.image_weighting else ("nll",)
 
-    def losses(self, model: MMTModel, batch: Batch) -> dict[str, Tensor]:
-        """The mean loss of each of ``loss_weights``."""
+    def computed(self, model: MMTModel, batch: Batch) -> dict[str, Tensor]:
+        """What a training step computes: ``translate`` if the model translates, and ``losses``."""
         given = Pass(model, batch)
+        first = self.translate(given) if self.writes else {}
+        return first | self.losses(given)
+
+    def translate(self, given: Pass) -> dict[str, Tensor]:
+        """Translation's loss and, without gradient, what is ``reported``; all are sums over target tokens."""
+        weights, more = None, {}
+        if self.image_weighting:
+            weights, more["pcxmi"] = image_weights(given, self.image_weighting)
+        loss, nll = given.model.cross_entropy(
+            given.batch, self.label_smoothing, states=given.states, weights=weights
+        )
+        return {"translation": loss, "nll": nll, **more}
+
+    def losses(self, given: Pass) -> dict[str, Tensor]:
+        """The mean loss of each of ``loss_weights``."""
         losses = {name: TASKS[name].loss(given, self) for name in self.weights}
-        for number, ((task, _), part) in enumerate(zip(self.beside, batch.beside, strict=True)):
-            losses[f"beside_{number}_{task}"] = BESIDE[task].loss(Pass(model, part), self)
+        for number, ((task, _), part) in enumerate(zip(self.beside, given.batch.beside, strict=True)):
+            losses[f"beside_{number}_{task}"] = BESIDE[task].loss(Pass(given.model, part), self)
         return losses
 
     @property
@@ -327,7 +326,7 @@ def score_of(config: TrainConfig) -> str:
     return config.regime.score or Objectives.of(config).score
 
 
-def translation(model: MMTModel, batch: Batch, label_smoothing: float = 0.0) -> dict[str, Tensor]:
-    """``translation``, the label-smoothed loss, and ``nll``, which has no gradient; sums over target tokens."""
-    loss, nll = model.cross_entropy(batch, label_smoothing)
-    return {"translation": loss, "nll": nll}
+def negative_log_likelihood(model: MMTModel, batch: Batch) -> dict[str, Tensor]:
+    """``nll``: of the batch's target tokens, summed, in nats; validation's loss."""
+    _, nll = model.cross_entropy(batch)
+    return {"nll": nll}

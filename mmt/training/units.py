@@ -17,7 +17,7 @@ from mmt.inference.beam import beam_search
 from mmt.inference.search import SearchOptions
 from mmt.model.model import MMTModel
 from mmt.model.stepping import StepDecoder
-from mmt.training.tasks import SCORES, Objectives, translation
+from mmt.training.tasks import SCORES, Objectives, negative_log_likelihood
 from mmt.training.validation import (
     HeadOutputs,
     exact_match,
@@ -33,26 +33,32 @@ _BLEU_COUNTS = [f"bleu_{kind}_{order}" for kind in ("counts", "totals") for orde
 ]
 
 
+_METRICS = {"nll": "nll_loss", "pcxmi": "pcxmi"}
+"""The name in reports of what ``Objectives.translate`` gives beside the loss."""
+
+
 class TrainingUnit(TrainUnit[Batch]):
     """The weighted sum of a run's losses, each reported under its name."""
 
     def __init__(self, model: nn.Module, objectives: Objectives) -> None:
         self._model, self._objectives = model, objectives
-        self._weights, self._computed = objectives.loss_weights, objectives.computed()
+        self._weights = objectives.loss_weights
+        self._reported = {_METRICS[name]: name for name in objectives.reported} if objectives.writes else {}
 
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
-        for name in ("loss", *(["nll_loss"] if self._objectives.writes else []), *self._weights):
+        for name in ("loss", *self._reported, *self._weights):
             metric_bag.add(name, Mean())
         for name in ("num_target_tokens", "num_sentences", "num_images", "total_num_target_tokens"):
             metric_bag.add(name, Sum())
 
     def process_batch(self, batch: Batch, metric_bag: MetricBag) -> tuple[Tensor, int]:
         """The loss, summed over target tokens, or over sentences if nothing is translated, and their number."""
-        values = self._model(batch, self._computed)
+        values = self._model(batch, [self._objectives.computed])
         if self._objectives.writes:
             count = tokens = batch.num_target_tokens
             loss = self._objectives.translation * values["translation"]
-            metric_bag.get("nll_loss", Mean).update(values["nll"] / tokens, weight=tokens)
+            for metric, name in self._reported.items():
+                metric_bag.get(metric, Mean).update(values[name] / tokens, weight=tokens)
         else:
             count, tokens, loss = len(batch.source), 0, 0.0
         for name, weight in self._weights.items():
@@ -83,7 +89,7 @@ class TranslationValidation(EvalUnit[Batch]):
             metric_bag.add(name, Sum())
 
     def process_batch(self, batch: Batch, metric_bag: MetricBag) -> None:
-        tokens, values = batch.num_target_tokens, self._model(batch, [translation])
+        tokens, values = batch.num_target_tokens, self._model(batch, [negative_log_likelihood])
         metric_bag.get("nll_loss", Mean).update(values["nll"] / tokens, weight=tokens)
         metric_bag.get("num_sentences", Sum).update(len(batch.source))
         metric_bag.get("num_images", Sum).update(batch.num_images)

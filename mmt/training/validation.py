@@ -17,7 +17,8 @@ from mmt.inference.search import SearchOptions
 from mmt.metrics.languages import is_unspaced
 from mmt.model.model import MMTModel
 from mmt.model.stepping import StepDecoder
-from mmt.training.tasks import SCORES, TASKS, Pass
+from mmt.training.forward_pass import Pass
+from mmt.training.tasks import SCORES, TASKS
 
 
 def validation_score(

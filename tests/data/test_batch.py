@@ -53,3 +53,25 @@ def test_moving_a_batch_moves_all_of_it(world: Path) -> None:
     batch.to(torch.device("meta"))
     tensors = (batch.source, batch.target, batch.image, batch.image_pad)
     assert all(t is not None and t.device.type == "meta" for t in tensors)
+
+
+def test_some_sentences_of_a_batch_are_the_batch_of_these_sentences(world: Path) -> None:
+    """Without the others' padding; images, labels and prompts stay with their sentences."""
+    store = FeatureStore.open(world / "features")
+    examples = [
+        Example([5] * n, [6] * (7 - n), store.ids[n] if n % 2 else None, n, n / 2, (3, 9)) for n in range(1, 6)
+    ]
+    rows = [2, 0, 3]
+    found, expected = (
+        collate(examples, store).take(torch.tensor(rows)),
+        collate([examples[n] for n in rows], store),
+    )
+    assert found.image_ids == []
+    for name, value in vars(expected).items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(getattr(found, name), value), name
+        elif name != "image_ids":
+            assert getattr(found, name) == value, name
+    whole = collate(examples)
+    assert whole.take(torch.arange(5)) is whole
+    assert whole.take(torch.tensor([4, 3, 2, 1, 0])).source[0].tolist() == whole.source[4].tolist()

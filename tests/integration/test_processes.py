@@ -52,6 +52,21 @@ def test_two_processes_train_as_one(kind: str, world: Path, alone: Path, tmp_pat
         )
 
 
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_weigh_tokens_as_one(kind: str, world: Path, tmp_path: Path) -> None:
+    """Also where only one of them has a sentence with an image in its batch."""
+    more = ("objectives.image_weighting=2", "objectives.faithful=1", "images.dropout_p=0.9", "regime.num_steps=6")
+    train(tmp_path / "text", config(world, *PLAIN, "regime.num_steps=3", fusion="none"))
+    more += (f"start.model={tmp_path / 'text' / 'model'}", "start.freeze_text=true")
+    train(tmp_path / "alone", config(world, *PLAIN, *more, "optimizer.num_accumulate=2"))
+    said = finish(begin(world, tmp_path / "two", *more, f"stack.trainer.data_parallelism={kind}"))
+    assert checkpoint_steps(tmp_path / "two") == [3, 6], said
+    assert_close_weights(tmp_path / "two", tmp_path / "alone", 6)
+    ours, theirs = (reports(tmp_path / run, "train") for run in ("two", "alone"))
+    for name in ("Loss", "NLL Loss", "pcxmi", "faithful"):
+        assert [one[name] for one in ours] == pytest.approx([one[name] for one in theirs], abs=1e-4)
+
+
 def test_more_processes_go_on_than_began(world: Path, alone: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=6"))

@@ -24,6 +24,7 @@ from mmt.model.fusion import FUSIONS
 from mmt.model.losses import soft_cross_entropy
 from mmt.model.model import MMTModel
 from mmt.training.config_file import read_config
+from mmt.training.forward_pass import Pass
 from mmt.training.objectives import (
     classification,
     contrastive,
@@ -155,6 +156,44 @@ def test_masked_words_are_predicted_from_what_is_left(monkeypatch: pytest.Monkey
     assert float(found) == pytest.approx(float(expected), rel=1e-4)
 
 
+def test_language_tags_unknown_tokens_and_what_is_no_word_are_never_masked() -> None:
+    """The model's own mask replaces the others; a loss over an id of bias -inf would be infinite."""
+    tags, rows = [20, 21], [[20, 21, 5, UNK, 6, 7] * 40, [20, 21, 8, 7]]
+    model, given = tiny_model(V, "early", output_bias=True), collate([Example(row, []) for row in rows])
+    with torch.no_grad():
+        model.text.final_proj.bias[7] = -torch.inf
+    seen: list[torch.Tensor] = []
+    encode = model.encode
+    model.encode = lambda source, *rest: (seen.append(source), encode(source, *rest))[1]  # type: ignore[method-assign]
+    losses = [masked_words(model, given, mask_id=29, num_tags=len(tags)).item() for _ in range(20)]
+    assert all(math.isfinite(loss) for loss in losses)
+    masked = torch.stack(seen) == 29
+    changed = torch.stack(seen) != given.source
+    assert torch.equal(masked, changed)
+    assert masked.any(dim=0)[:, 2:].any()
+    of_ids = {int(token) for token in given.source.expand(20, -1, -1)[masked]}
+    assert of_ids == {5, 6, 8, 20, 21}  # the two in the middle of a sentence are no tags
+    assert not masked[:, :, :2].any()
+
+
+def test_with_two_vocabularies_the_sources_own_embedding_predicts_masked_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, given = tiny_model(V, "gated", target_vocab_size=17, output_bias=True), batch([0, None, 1])
+    given.source[0, 0] = 28  # an id that the target's vocabulary does not have
+    drawn = torch.ones(given.source.shape)
+    drawn[0, 0] = drawn[2, 1] = 0.1
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: drawn)
+    with torch.no_grad():
+        found = masked_words(model, given, mask_id=4)
+        source = given.source.clone()
+        source[0, 0] = source[2, 1] = 4
+        states = model.encode(source, given.source_lens, given.image, given.image_pad).states
+        log_p = torch.log_softmax(states @ model.text.frontend.embed.weight.T, -1)
+    expected = -(log_p[0, 0, 28] + log_p[2, 1, given.source[2, 1]]) / 2
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+
+
 def test_a_quarter_of_the_words_is_masked_and_never_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     model, given = tiny_model(V, "early"), collate([Example([7] * 400, []), Example([7] * 9, [])])
     seen: list[torch.Tensor] = []
@@ -170,7 +209,7 @@ def test_a_quarter_of_the_words_is_masked_and_never_padding(monkeypatch: pytest.
 def test_faithfulness_is_the_divergence_from_the_text_model(fusion: str) -> None:
     model, teacher, given = tiny_model(V, fusion), tiny_model(V, "none", seed=3), batch([0, None, 1])
     with torch.no_grad():
-        found = faithfulness(model, teacher, given)
+        found = faithfulness(Pass(model, given), teacher)
         log_p = torch.log_softmax(model.logits(given), -1)
         log_q = torch.log_softmax(teacher.logits(given), -1)
         divergence = (log_q.exp() * (log_q - log_p)).sum(-1)[given.target[:, 1:] != PAD]
@@ -179,7 +218,7 @@ def test_faithfulness_is_the_divergence_from_the_text_model(fusion: str) -> None
     own = tiny_model(V, "none")
     own.load_state_dict({name: model.state_dict()[name] for name in own.state_dict()})
     with torch.no_grad():
-        assert float(faithfulness(model, own, batch([None, None]))) == pytest.approx(0, abs=1e-5)
+        assert float(faithfulness(Pass(model, batch([None, None])), own)) == pytest.approx(0, abs=1e-5)
 
 
 def test_soft_cross_entropy_and_its_gradient() -> None:
@@ -364,7 +403,10 @@ def test_imagination_needs_no_image_afterwards(world: Path, tmp_path: Path) -> N
     [
         (["objectives.contrastive=1", "model.fusion=none"], "wants images in the model"),
         (["objectives.masked=1", "model.fusion=late"], "the encoder sees no image"),
-        (["objectives.faithful=1"], "Name it with start.model"),
+        (["objectives.faithful=1"], "Name it with start.model, or freeze"),
+        (["objectives.faithful=1", "start.model=m", "model.fusion=none", "images.features=null"], "sees none"),
+        (["objectives.image_weighting=1", "model.fusion=none", "images.features=null"], "sees none"),
+        (["objectives.image_weighting=1", "objectives.translation=0", "objectives.masked=1"], "none are learned"),
         (["start.freeze_text=true"], "expected start.model and a fusion"),
         (["objectives.contrastive=-1"], "expected at least 0, found -1"),
         (["objectives.translation=0"], "nothing to learn"),

@@ -12,6 +12,7 @@ from mmt.data.batch import Batch, Example, collate
 from mmt.model.heads import HEADS
 from mmt.training.config import ObjectivesSection, TrainConfig
 from mmt.training.config_file import read_config
+from mmt.training.forward_pass import Pass
 from mmt.training.objectives import contrastive, hardest_negative
 from mmt.training.tasks import BESIDE, SCORES, TASKS, Objectives, score_of
 from mmt.training.validation import head_outputs, head_scores
@@ -31,7 +32,7 @@ def batch(num: int) -> Batch:
 
 
 def test_every_weight_of_the_configuration_is_a_task() -> None:
-    weights = [one.name for one in fields(ObjectivesSection) if one.name != "negatives"]
+    weights = [one.name for one in fields(ObjectivesSection) if one.name not in ("negatives", "image_weighting")]
     assert set(TASKS) == set(weights)
     assert all(name == task.name for name, task in TASKS.items())
     assert all(name == task.score for name, task in SCORES.items())
@@ -46,7 +47,7 @@ def test_every_head_belongs_to_a_task_and_is_in_the_model() -> None:
     assert set(model.heads) == set(heads)
     every = Objectives(weights=dict.fromkeys(heads, 1.0))
     assert every.heads == heads
-    losses = every.losses(model, batch(5))
+    losses = every.losses(Pass(model, batch(5)))
     assert losses.keys() == set(heads)
     assert all(math.isfinite(loss.item()) for loss in losses.values())
 
@@ -57,7 +58,7 @@ def test_retrieval_beside_has_the_negatives_that_are_set(hardest: bool) -> None:
     given.beside = [batch(4)]
     objectives = Objectives(beside=[("retrieval", 1.0)], hardest_negatives=hardest)
     with torch.no_grad():
-        found = objectives.losses(model, given)["beside_0_retrieval"]
+        found = objectives.losses(Pass(model, given))["beside_0_retrieval"]
         expected = (hardest_negative if hardest else contrastive)(model, batch(4))
         other = (contrastive if hardest else hardest_negative)(model, batch(4))
     assert float(found) == float(expected)
