@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import sentencepiece
 
+from mmt.data.sentencepiece_model import open_sentencepiece
 from mmt.errors import MMTError
 from mmt.io.atomic import write_whole
 from mmt.io.normalization import normalize
@@ -26,7 +27,7 @@ TOKENIZER, TARGET_TOKENIZER, TOKENIZER_CONFIG = "tokenizer.model", "tokenizer.ta
 TOKENIZER_FILES = (TARGET_TOKENIZER, TOKENIZER_CONFIG, TOKENIZER)
 """In a model folder. Those of our own training have only the last, see ``mmt.data.pretrained_tokenizer``."""
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MASK = re.compile(r"\[MASK(?:_[A-Z]+)?\]")
 """The symbol of a word that a probe masked (``mmt.data.masking``)."""
 
@@ -85,45 +86,6 @@ def _why(reason: str) -> str:
     return f"cannot be learned from this training text ({reason.strip().splitlines()[-1]})."
 
 
-def _refuse_charsmap(data: bytes) -> None:
-    """Raises ValueError for a model with a normalisation table, which ours never have.
-
-    SentencePiece trusts the table and reads beyond its end: a malicious one crashes the process
-    (https://github.com/google/sentencepiece/issues/1269).
-    """
-    for spec, content in _fields(data):
-        if spec in (3, 5) and any(
-            number == 2 and table for number, table in _fields(content)
-        ):  # normaliser, and back
-            raise ValueError("has a normalisation table")
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each field of a protocol buffer; empty content for integers. Raises ValueError."""
-    at = 0
-
-    def number() -> int:
-        nonlocal at
-        found = 0
-        for shift in range(0, 70, 7):
-            at += 1
-            byte = data[at - 1]
-            found |= (byte & 127) << shift
-            if byte < 128:
-                return found
-        raise ValueError("not a number")
-
-    while at < len(data):
-        key = number()
-        if key & 7 not in (0, 2):
-            raise ValueError(f"a field of type {key & 7}")
-        length = number()
-        content = b""
-        if key & 7 == 2:
-            content, at = data[at : at + length], at + length
-        yield key >> 3, content
-
-
 def copy_tokenizer(source: Path, folder: Path) -> None:
     """Copies the tokenizer files beside ``source`` (its ``tokenizer.model``) to ``folder``, that one last."""
     for name in TOKENIZER_FILES:
@@ -146,20 +108,14 @@ class Tokenizer:
 
     ``strange`` (V,) bool: bytes and the unknown piece; ``lengths`` (V,) int: characters of each piece, 1 for a
     byte; ``training``: how often each piece occurs in its model's training text, None if unknown
-    (``mmt.data.domain``).
+    (``mmt.data.domain``). ``vocab_size`` V; ``target_vocab_size`` is another only with two vocabularies.
 
     Raises:
         MMTError: ``path`` is missing or is not a SentencePiece model.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise MMTError(f"{path}: no tokenizer model there. Is this a whole model folder?")
-        try:
-            _refuse_charsmap(path.read_bytes())
-            model = sentencepiece.SentencePieceProcessor(model_file=str(path))
-        except (RuntimeError, OSError, ValueError, IndexError):
-            raise MMTError(f"{path}: not a SentencePiece model. Copy the model folder again.") from None
+        model = open_sentencepiece(path)
         ids = (model.pad_id(), model.unk_id(), model.bos_id(), model.eos_id())
         if ids != (PAD, UNK, BOS, EOS):
             raise MMTError(f"{path}: expected pad, unk, bos, eos as {(PAD, UNK, BOS, EOS)}, found {ids}.")
@@ -169,6 +125,7 @@ class Tokenizer:
         self.languages: tuple[str, ...] = ()
         self.mask_id: int = UNK
         self.vocab_size: int = model.vocab_size()
+        self.target_vocab_size: int = self.vocab_size
         self._model = model
         pieces = [model.id_to_piece(i) for i in range(EOS + 1, self.vocab_size) if not model.is_byte(i)]
         is_byte = np.array([model.is_byte(i) for i in range(self.vocab_size)])
@@ -205,8 +162,12 @@ class Tokenizer:
         Control characters, such as a line feed spelled in bytes, become spaces.
         """
         plain = ids if isinstance(ids, Sequence) else ids.tolist()
-        return _CONTROLS.sub(" ", str(self._model.decode([int(i) for i in plain if i > EOS])))
+        return CONTROL_CHARACTERS.sub(" ", str(self._model.decode([int(i) for i in plain if i > EOS])))
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The piece of each id: U+2581 stands for a space, ``<0xE2>`` for a byte, ``</s>`` for eos."""
         return [str(piece) for piece in self._model.id_to_piece(list(ids))]
+
+    def target_pieces(self, ids: Sequence[int]) -> list[str]:
+        """``pieces`` of a target sentence."""
+        return self.pieces(ids)

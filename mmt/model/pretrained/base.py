@@ -1,56 +1,30 @@
-"""A base: a pretrained translation model whose weights become a ``TextModel``, and stay where they are."""
+"""Opens the pretrained translation model that ``model.text`` names."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from mmt.data.pretrained_tokenizer import open_tokenizer
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError, nearest
+from mmt.model.build import build_empty_model
+from mmt.model.card import ModelCard
+from mmt.model.config import MMTConfig
+from mmt.model.model import MMTModel
+from mmt.model.pretrained.checkpoint import find_folder, read_json
+from mmt.model.pretrained.family import Base
+from mmt.model.pretrained.marian import Marian
+from mmt.model.text_model import TextModel
 
+__all__ = ["FAMILIES", "Base", "load_base", "load_text", "open_base"]
 
-class Base(ABC):
-    """A checkpoint of a pretrained translation model.
-
-    ``name``: as in ``model.text``, such as ``nllb:facebook/nllb-200-distilled-600M``. ``folder``:
-    where its files are.
-    """
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
-
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """The fields of ``mmt.model.config.MMTConfig`` that follow from the checkpoint.
-
-        Raises:
-            MMTError: the folder is no checkpoint of this family.
-        """
-
-    @abstractmethod
-    def weights(self) -> dict[str, Tensor]:
-        """The weights by their names in ``TextModel`` (``frontend.embed.weight``), rows in the order of our ids.
-
-        ``final_proj.weight`` is not among them, as it is the target's embedding.
-
-        Raises:
-            MMTError: a weight is missing, or is none of this family's, or a file is damaged or could run code.
-        """
-
-    @abstractmethod
-    def write_tokenizer(self, folder: Path) -> None:
-        """Writes the tokenizer's files to ``folder``, ``tokenizer.model`` last; see ``open_tokenizer``."""
-
-    @property
-    @abstractmethod
-    def sha256(self) -> str:
-        """The checksum that identifies the weights and the tokenizer."""
-
-
-FAMILIES: dict[str, type[Base]] = {}
+FAMILIES: dict[str, type[Base]] = {kind.family: kind for kind in (Marian,)}
 """By the name that stands before the colon in ``model.text``."""
+
+_GENERATION = "generation_config.json"
 
 
 def open_base(name: str) -> Base:
@@ -65,4 +39,64 @@ def open_base(name: str) -> Base:
             f"model.text: expected scratch or FAMILY:NAME_OR_FOLDER, found {name!r}.{nearest(family, FAMILIES)} "
             f"Families: {', '.join(FAMILIES)}."
         )
-    return FAMILIES[family](name, Path(place))
+    kind = FAMILIES[family]
+    files = (*kind.tokenizer_files, *kind.optional_files, _GENERATION)
+    return kind(name, find_folder(place, files))
+
+
+def load_text(text: TextModel, base: Base) -> None:
+    """Replaces the weights of ``text`` by the base's; on a CPU without a copy, see ``Base.weights``.
+
+    Weights that ``text`` has beside them, such as adapters, stay as they are.
+
+    Raises:
+        MMTError: as ``Base.weights``, or ``text`` has other sizes.
+    """
+    weights = base.weights()
+    on_cpu = next(text.parameters()).device.type == "cpu"
+    try:
+        unexpected = text.load_state_dict(weights, strict=False, assign=on_cpu).unexpected_keys
+    except RuntimeError as error:
+        raise MMTError(
+            f"{base.folder}: {str(error).splitlines()[-1].strip()} Its config.json is another's."
+        ) from None
+    if unexpected:
+        raise MMTError(f"{base.name}: expected a model of the base's sizes, found one without {unexpected[0]}.")
+    text.tie()
+
+
+def load_base(name: str, source_lang: str = "", target_lang: str = "") -> tuple[MMTModel, Tokenizer, ModelCard]:
+    """A base as a model that translates text, as ``mmt.model.folder.load_model`` gives a trained one.
+
+    Args:
+        name: FAMILY:NAME_OR_FOLDER.
+        source_lang, target_lang: codes of the pair, of a model of several languages.
+    Raises:
+        MMTError: as ``open_base`` and ``Base``; or a language is unknown.
+    """
+    base = open_base(name)
+    config = MMTConfig(text=name, dropout_p=0.0, **base.settings())
+    with tempfile.TemporaryDirectory() as folder:
+        base.write_tokenizer(Path(folder))
+        tokenizer = open_tokenizer(Path(folder))
+        tokenizer.path = base.folder
+    if tokenizer.languages:
+        tokenizer = tokenizer.for_languages(source_lang, target_lang)
+    model = build_empty_model(config)
+    load_text(model.text, base)
+    card = ModelCard(asdict(config), source_lang, target_lang, decoding=_decoding(base))
+    return model.eval(), tokenizer, card
+
+
+def _decoding(base: Base) -> dict[str, Any]:
+    """How the checkpoint decodes unless told otherwise: its own settings, where they are in our range."""
+    path = base.folder / _GENERATION
+    raw = read_json(path) if path.is_file() else base.config
+    beams: Any = raw.get("num_beams")
+    penalty: Any = raw.get("length_penalty")
+    decoding: dict[str, Any] = {}
+    if type(beams) is int and 1 < beams <= 1000:
+        decoding["beam_size"] = beams
+    if type(penalty) in (int, float) and abs(penalty) <= 100:
+        decoding["length_penalty"] = penalty
+    return decoding
