@@ -1,0 +1,235 @@
+"""Measures translating with a pretrained model against transformers, on the same weights.
+
+    python -m eval.bench.pretrained DATA [--shape nllb-600m] [--threads 2] [--batch 64] [--beam 4] [--repeats 5]
+
+Weights are random, of a published model's shape, written in transformers' layout to a temporary folder, from which
+both sides load them. Each side is a process of its own; they take turns, and translate the same ids, with the
+lengths of DATA's first test split, into exactly 14 tokens each, so that both do the same work. A ratio is the median
+of the turns' own. Peak memory is that of the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from mmt.cli.command import Command
+from mmt.cli.options import PATH
+from mmt.data.batch import Example, collate
+from mmt.data.dataset import first_test_split, read_split
+from mmt.data.tokenizer import EOS
+from mmt.io.runtime import keep_freed_memory, peak_memory
+
+_STEPS = 14
+_ASIDE = 8  # ids at both ends of a vocabulary that are no usual pieces
+
+_Shape = dict[str, Any]
+SHAPES: dict[str, tuple[str, _Shape]] = {
+    "nllb-600m": ("nllb", {"d_model": 1024, "layers": 12, "heads": 16, "ffn": 4096, "vocab_size": 256_206}),
+    "m2m100-418m": ("m2m100", {"d_model": 1024, "layers": 12, "heads": 16, "ffn": 4096, "vocab_size": 128_112}),
+    "marian": ("marian", {"d_model": 512, "layers": 6, "heads": 8, "ffn": 2048, "vocab_size": 58_101}),
+    "tiny": ("marian", {"d_model": 64, "layers": 2, "heads": 4, "ffn": 128, "vocab_size": 1000}),
+}
+"""Of published models, by name: family, and sizes of the encoder and of the decoder."""
+
+
+def write_random(shape: str, folder: Path) -> None:
+    """Writes random weights of a published model's shape in transformers' layout."""
+    import transformers
+
+    family, size = SHAPES[shape]
+    common = {
+        "vocab_size": size["vocab_size"],
+        "d_model": size["d_model"],
+        **{f"{side}_layers": size["layers"] for side in ("encoder", "decoder")},
+        **{f"{side}_attention_heads": size["heads"] for side in ("encoder", "decoder")},
+        **{f"{side}_ffn_dim": size["ffn"] for side in ("encoder", "decoder")},
+        "scale_embedding": True,
+    }
+    torch.manual_seed(1)
+    model: Any
+    if family == "marian":
+        last = size["vocab_size"] - 1
+        config = transformers.MarianConfig(
+            **common, eos_token_id=0, pad_token_id=last, decoder_start_token_id=last, forced_eos_token_id=0,
+            activation_function="swish", max_position_embeddings=512, static_position_embeddings=True,
+        )  # fmt: skip
+        model = transformers.MarianMTModel(config)
+    else:
+        model = transformers.M2M100ForConditionalGeneration(transformers.M2M100Config(**common))
+    model.save_pretrained(folder)
+
+
+def _ours(family: str, folder: Path, ids: list[list[int]], beam: int, precision: str) -> Callable[[int], object]:
+    from mmt.inference.beam import beam_search
+    from mmt.inference.search import SearchOptions
+    from mmt.inference.threads import each_on_a_core
+    from mmt.model.pretrained.base import load_base_model, open_base
+    from mmt.model.stepping import StepDecoder
+
+    model = load_base_model(open_base(f"{family}:{folder}"))
+    decoder = StepDecoder(model, precision)  # type: ignore[arg-type]
+    options = SearchOptions(beam, min_length=_STEPS - 1)
+    prompt = (EOS, 9) if family != "marian" else (2,)
+
+    def translate(size: int) -> object:
+        parts = [
+            collate([Example(row, [], prompt=prompt) for row in ids[first : first + size]])
+            for first in range(0, len(ids), size)
+        ]
+        return list(
+            each_on_a_core(lambda part: beam_search(decoder, part, options, max_length=(0.0, _STEPS)), parts)
+        )
+
+    return translate
+
+
+def _theirs(family: str, folder: Path, ids: list[list[int]], beam: int, precision: str) -> Callable[[int], object]:
+    from transformers import AutoModelForSeq2SeqLM
+
+    model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=getattr(torch, precision)).eval()
+    eos, pad = model.config.eos_token_id, model.config.pad_token_id
+    forced = {} if family == "marian" else {"forced_bos_token_id": 9}
+    steps = _STEPS if family == "marian" else _STEPS + 1  # the language counts as a new token
+
+    @torch.inference_mode()
+    def translate(size: int) -> object:
+        for first in range(0, len(ids), size):
+            rows = [[*row, eos] for row in ids[first : first + size]]
+            width = max(map(len, rows))
+            tokens = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
+            model.generate(
+                tokens, attention_mask=(tokens != pad).long(), num_beams=beam, min_new_tokens=steps,
+                max_new_tokens=steps, early_stopping=True, **forced,
+            )  # fmt: skip
+        return None
+
+    return translate
+
+
+def _serve(side: str, given: dict[str, Any]) -> None:
+    """A side's process: loads, then answers each line of standard input, a batch size, with seconds."""
+    torch.set_num_threads(given["threads"])
+    keep_freed_memory()
+    begun = time.perf_counter()
+    make = _ours if side == "ours" else _theirs
+    translate = make(given["family"], Path(given["folder"]), given["ids"], given["beam"], given["precision"])
+    translate_one = time.perf_counter() - begun
+    print(json.dumps({"loading_seconds": translate_one, "bytes": peak_memory()}), flush=True)
+    for line in sys.stdin:
+        begun = time.perf_counter()
+        translate(int(line))
+        print(json.dumps({"seconds": time.perf_counter() - begun, "bytes": peak_memory()}), flush=True)
+
+
+class _Side:
+    """A side's process, seen from outside."""
+
+    def __init__(self, stack: ExitStack, side: str, given: dict[str, Any]) -> None:
+        command = [sys.executable, "-m", "eval.bench.pretrained", "--serve", side, "DATA"]
+        self._process = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        )
+        self._send(json.dumps(given))
+        self.answer = self._receive()
+
+    def turn(self, batch: int) -> float:
+        """Seconds."""
+        self._send(str(batch))
+        self.answer |= self._receive()
+        return float(self.answer["seconds"])
+
+    def close(self) -> None:
+        assert self._process.stdin is not None  # noqa: S101
+        self._process.stdin.close()
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None  # noqa: S101
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._process.stdout is not None  # noqa: S101
+        found: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return found
+
+
+def measure(data: Path, shape: str, precision: str, how: dict[str, int]) -> dict[str, Any]:
+    """Both sides' sentences a second, their ratio, and their memory.
+
+    Args:
+        how: ``threads``, ``batch``, ``beam``, ``repeats`` and ``sentences``.
+    """
+    family, size = SHAPES[shape]
+    lines = read_split(data, first_test_split(data))["source"][: how["sentences"]]
+    generator = torch.Generator().manual_seed(1)
+    ids = [
+        torch.randint(_ASIDE, size["vocab_size"] - _ASIDE, (len(line.split()) + 2,), generator=generator).tolist()
+        for line in sorted(lines, key=lambda line: len(line.split()))
+    ]
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        write_random(shape, Path(folder))
+        given = {"family": family, "folder": folder, "ids": ids, "beam": how["beam"], "threads": how["threads"]}
+        sides = {
+            "ours": _Side(stack, "ours", given | {"precision": precision}),
+            "transformers": _Side(
+                stack, "transformers", given | {"precision": precision if precision != "int8" else "float32"}
+            ),
+        }
+        turns: dict[str, list[float]] = {name: [] for name in sides}
+        for number in range(how["repeats"] + 1):
+            for name, side in sides.items():
+                seconds = side.turn(how["batch"])
+                if number:  # the first turn fills caches
+                    turns[name].append(len(ids) / seconds)
+        for side in sides.values():
+            side.close()
+    ours, theirs = turns["ours"], turns["transformers"]
+    return {
+        "shape": shape,
+        "precision": precision,
+        **how,
+        "sentences_a_second": {name: round(statistics.median(found), 2) for name, found in turns.items()},
+        "pretrained_vs_transformers": round(
+            statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 3
+        ),
+        "loading_seconds": {name: round(side.answer["loading_seconds"], 1) for name, side in sides.items()},
+        "peak_bytes": {name: side.answer["bytes"] for name, side in sides.items()},
+        "turns": {name: [round(one, 2) for one in found] for name, found in turns.items()},
+        "load": os.getloadavg()[0],
+    }
+
+
+@click.command(cls=Command, help=__doc__.split("\n\n")[0])
+@click.argument("data", type=PATH)
+@click.option("--shape", type=click.Choice(list(SHAPES)), default="nllb-600m", help="Published model's shape.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "int8"]), default="float32",
+              help="Precision of both; of int8, transformers' is float32.")  # fmt: skip
+@click.option("--threads", default=2, help="Number of CPU threads.")
+@click.option("--batch", default=64, help="Sentences in a batch.")
+@click.option("--beam", default=4, help="Beam size.")
+@click.option("--repeats", default=5, help="Number of turns.")
+@click.option("--sentences", default=128, help="Number of sentences.")
+@click.option("--serve", type=click.Choice(["ours", "transformers"]), hidden=True)
+def main(data: Path, shape: str, precision: str, serve: str | None, **how: int) -> None:
+    if serve:
+        _serve(serve, json.loads(sys.stdin.readline()))
+        return
+    click.echo(json.dumps(measure(data, shape, precision, how), indent=1))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m eval.bench.pretrained")
