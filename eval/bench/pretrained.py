@@ -4,8 +4,8 @@
 
 Weights are random, of a published model's shape, written in transformers' layout to a temporary folder, from which
 both sides load them. Each side is a process of its own; they take turns, and translate the same ids, with the
-lengths of DATA's first test split, into exactly 14 tokens each, so that both do the same work. A ratio is the median
-of the turns' own. Peak memory is that of the process.
+lengths of DATA's first test split, into exactly 14 tokens each, so that both do the same work. A ratio is the
+median of the turns' own. Peak memory is that of the process.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def measure(data: Path, shape: str, precision: str, how: dict[str, int]) -> dict
                     turns[name].append(len(ids) / seconds)
         for side in sides.values():
             side.close()
-    ours, theirs = turns["ours"], turns["transformers"]
+    ratios = [a / b for a, b in zip(turns["ours"], turns["transformers"], strict=True)]
     return {
         "shape": shape,
         "precision": precision,
