@@ -10,6 +10,7 @@ median of the turns' own. Peak memory is that of the process.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import statistics
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import sentencepiece
 import torch
 
 from mmt.cli.command import Command
@@ -70,16 +72,39 @@ def write_random(shape: str, folder: Path) -> None:
     else:
         model = transformers.M2M100ForConditionalGeneration(transformers.M2M100Config(**common))
     model.save_pretrained(folder)
+    _write_tokenizer(family, size["vocab_size"], folder)
+
+
+def _write_tokenizer(family: str, vocab_size: int, folder: Path) -> None:
+    """The files that belong to a checkpoint; the sides read ids."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["ab", "ba"] * 9), model_writer=model, vocab_size=7, minloglevel=2
+    )
+    names = ("source.spm", "target.spm") if family == "marian" else ("sentencepiece.bpe.model",)
+    for name in names:
+        (folder / name).write_bytes(model.getvalue())
+    pieces = {"</s>": 0, "<unk>": 1} | {f"p{number}": number for number in range(2, vocab_size - 1)}
+    if family == "marian":
+        (folder / "vocab.json").write_text(json.dumps(pieces | {"<pad>": vocab_size - 1}))
+    if family == "m2m100":
+        specials = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
+        pieces = specials | {f"p{number}": number for number in range(4, vocab_size - 108)}
+        (folder / "vocab.json").write_text(json.dumps(pieces))
 
 
 def _ours(family: str, folder: Path, ids: list[list[int]], beam: int, precision: str) -> Callable[[int], object]:
     from mmt.inference.beam import beam_search
     from mmt.inference.search import SearchOptions
     from mmt.inference.threads import each_on_a_core
-    from mmt.model.pretrained.base import load_base_model, open_base
+    from mmt.model.build import build_empty_model
+    from mmt.model.config import MMTConfig
+    from mmt.model.pretrained.base import load_text, open_base
     from mmt.model.stepping import StepDecoder
 
-    model = load_base_model(open_base(f"{family}:{folder}"))
+    base = open_base(f"{family}:{folder}")
+    model = build_empty_model(MMTConfig(**base.settings())).eval()
+    load_text(model.text, base)
     decoder = StepDecoder(model, precision)  # type: ignore[arg-type]
     options = SearchOptions(beam, min_length=_STEPS - 1)
     prompt = (EOS, 9) if family != "marian" else (2,)
