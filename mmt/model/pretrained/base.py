@@ -16,12 +16,14 @@ from mmt.model.config import MMTConfig
 from mmt.model.model import MMTModel
 from mmt.model.pretrained.checkpoint import find_folder, read_json
 from mmt.model.pretrained.family import Base
+from mmt.model.pretrained.m2m100 import M2M100
 from mmt.model.pretrained.marian import Marian
+from mmt.model.pretrained.nllb import Nllb
 from mmt.model.text_model import TextModel
 
 __all__ = ["FAMILIES", "Base", "load_base", "load_text", "open_base"]
 
-FAMILIES: dict[str, type[Base]] = {kind.family: kind for kind in (Marian,)}
+FAMILIES: dict[str, type[Base]] = {kind.family: kind for kind in (Nllb, M2M100, Marian)}
 """By the name that stands before the colon in ``model.text``."""
 
 _GENERATION = "generation_config.json"

@@ -12,9 +12,13 @@ import sentencepiece
 import torch
 from torch import Tensor, nn
 from transformers import (
+    M2M100Config,
+    M2M100ForConditionalGeneration,
+    M2M100Tokenizer,
     MarianConfig,
     MarianMTModel,
     MarianTokenizer,
+    NllbTokenizer,
 )
 
 from mmt.data.batch import Batch, Example, collate
@@ -52,10 +56,10 @@ class Checkpoint:
         return model, tokenizer
 
     def their_source(self, line: str) -> list[int]:
-        if "_" not in self.base and hasattr(self.tokenizer, "src_lang"):
-            self.tokenizer.src_lang = self.languages[0]
-        text = f">>{self.languages[1]}<< {line}" if self.base.startswith("marian") and self.languages else line
-        return list(self.tokenizer(text).input_ids)
+        if self.base.startswith("marian"):
+            return list(self.tokenizer(f">>{self.languages[1]}<< {line}" if self.languages else line).input_ids)
+        self.tokenizer.src_lang = self.languages[0]
+        return list(self.tokenizer(line).input_ids)
 
     def their_target(self, line: str) -> list[int]:
         """Without prompt and eos."""
@@ -152,6 +156,40 @@ def marian(
     tokenizer = MarianTokenizer(*files, separate_vocabs=two_vocabularies)
     tokenizer.save_pretrained(folder)
     return Checkpoint(f"marian:{folder}", folder, model, tokenizer, ("", tags[0]) if tags else ())
+
+
+def nllb(folder: Path, *, activation: str = "relu", scaled: bool = True) -> Checkpoint:
+    folder.mkdir()
+    path = folder / "sentencepiece.bpe.model"
+    pieces = train_spm(path).vocab_size() + 1
+    tokenizer = NllbTokenizer(str(path))
+    tokenizer.save_pretrained(folder)
+    model = _m2m100(folder, pieces + 202 + 3, activation, scaled)
+    return Checkpoint(f"nllb:{folder}", folder, model, tokenizer, ("eng_Latn", "deu_Latn"))
+
+
+def m2m100(folder: Path, *, activation: str = "relu", scaled: bool = True) -> Checkpoint:
+    folder.mkdir()
+    path = folder / "sentencepiece.bpe.model"
+    spm = train_spm(path)
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *(spm.id_to_piece(i) for i in range(3, spm.vocab_size()))]
+    (folder / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(pieces)}))
+    tokenizer = M2M100Tokenizer(str(folder / "vocab.json"), str(path))
+    tokenizer.save_pretrained(folder)
+    model = _m2m100(folder, len(pieces) + 100 + 8, activation, scaled)
+    return Checkpoint(f"m2m100:{folder}", folder, model, tokenizer, ("en", "de"))
+
+
+def _m2m100(folder: Path, vocab_size: int, activation: str, scaled: bool) -> M2M100ForConditionalGeneration:
+    torch.manual_seed(2)
+    sizes = {"vocab_size": vocab_size, "activation_function": activation, "scale_embedding": scaled}
+    model = M2M100ForConditionalGeneration(M2M100Config(**sizes, **_sizes(), init_std=0.3)).eval()
+    _randomize_norms(model)
+    with torch.no_grad():  # so that translations end: eos's logit grows
+        bias = model.model.decoder.layer_norm.bias
+        model.model.shared.weight[2] += (4 if scaled else 12) * bias / bias.square().sum()
+    model.save_pretrained(folder)
+    return model
 
 
 def _sizes() -> dict[str, int]:
