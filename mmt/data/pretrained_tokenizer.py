@@ -155,7 +155,7 @@ class PretrainedTokenizer(Tokenizer):
         is_byte = np.zeros(self.vocab_size, bool)
         is_byte[: len(pieces)] = [_BYTE.fullmatch(piece) is not None for piece in pieces]
         self.strange = is_byte | (np.arange(self.vocab_size) == UNK)
-        self.lengths = np.ones(self.vocab_size, np.int64)
+        self.lengths = np.zeros(self.vocab_size, np.int64)
         self.lengths[: len(pieces)] = np.where(is_byte[: len(pieces)], 1, [len(piece) for piece in pieces])
         self.training: TrainingPieces | None = None
         words = [piece for number, piece in enumerate(pieces) if number > EOS and not is_byte[number]]

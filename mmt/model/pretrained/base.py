@@ -15,7 +15,7 @@ from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
 from mmt.model.model import MMTModel
 from mmt.model.pretrained.checkpoint import find_folder, read_json
-from mmt.model.pretrained.family import Base
+from mmt.model.pretrained.family import Base, PublishedBase
 from mmt.model.pretrained.m2m100 import M2M100
 from mmt.model.pretrained.marian import Marian
 from mmt.model.pretrained.nllb import Nllb
@@ -23,7 +23,8 @@ from mmt.model.text_model import TextModel
 
 __all__ = ["FAMILIES", "Base", "load_base", "load_text", "open_base"]
 
-FAMILIES: dict[str, type[Base]] = {kind.family: kind for kind in (Nllb, M2M100, Marian)}
+_PUBLISHED = (Nllb, M2M100, Marian)
+FAMILIES: dict[str, type[Base]] = {kind.family: kind for kind in _PUBLISHED}
 """By the name that stands before the colon in ``model.text``."""
 
 _GENERATION = "generation_config.json"
@@ -42,6 +43,8 @@ def open_base(name: str) -> Base:
             f"Families: {', '.join(FAMILIES)}."
         )
     kind = FAMILIES[family]
+    if not issubclass(kind, PublishedBase):
+        return kind(name, Path(place))
     files = (*kind.tokenizer_files, *kind.optional_files, _GENERATION)
     return kind(name, find_folder(place, files))
 
@@ -93,7 +96,7 @@ def load_base(name: str, source_lang: str = "", target_lang: str = "") -> tuple[
 def _decoding(base: Base) -> dict[str, Any]:
     """How the checkpoint decodes unless told otherwise: its own settings, where they are in our range."""
     path = base.folder / _GENERATION
-    raw = read_json(path) if path.is_file() else base.config
+    raw = read_json(path) if path.is_file() else {}
     beams: Any = raw.get("num_beams")
     penalty: Any = raw.get("length_penalty")
     decoding: dict[str, Any] = {}

@@ -55,13 +55,49 @@ def layer_names(encoder_layers: int, decoder_layers: int, *, last_norms: bool) -
 
 
 class Base(ABC):
+    """A pretrained translation model.
+
+    ``name``: as in ``model.text``, such as ``nllb:facebook/nllb-200-distilled-600M``. ``folder``:
+    where its files are.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The fields of ``mmt.model.config.MMTConfig`` that follow from the checkpoint.
+
+        Raises:
+            MMTError: the folder is no checkpoint of this family.
+        """
+
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """The weights by their names in ``TextModel`` (``frontend.embed.weight``), rows in the order of our ids.
+
+        In float32. What needs no change is not copied: its memory is the file, until it is written to.
+        ``final_proj.weight`` is not among them, as it is the target's embedding.
+
+        Raises:
+            MMTError: a weight is missing, or is none of this family's, or a file is damaged or could run code.
+        """
+
+    @abstractmethod
+    def write_tokenizer(self, folder: Path) -> None:
+        """Writes the tokenizer's files to ``folder``, ``tokenizer.model`` last; see ``open_tokenizer``."""
+
+    @property
+    @abstractmethod
+    def sha256(self) -> str:
+        """The checksum that identifies the weights and the tokenizer."""
+
+
+class PublishedBase(Base):
     """A checkpoint of a pretrained translation model, in transformers' published layout.
 
     A family says how its vocabulary is numbered and tokenized, and what it refuses. The layers' weights have the
     same names in all.
-
-    ``name``: as in ``model.text``, such as ``nllb:facebook/nllb-200-distilled-600M``. ``folder``:
-    where its files are.
     """
 
     family: ClassVar[str]
@@ -77,19 +113,12 @@ class Base(ABC):
     last_norms: ClassVar[bool]
     """Pre-norm with a layer norm after the last layer, rather than post-norm."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
-
     @abstractmethod
     def order(self, side: str) -> list[int]:
         """The checkpoint's id of each of our ids, from pad, of the vocabulary of ``side``, source or target.
 
         An id may be there twice. Raises MMTError for a damaged vocabulary.
         """
-
-    @abstractmethod
-    def write_tokenizer(self, folder: Path) -> None:
-        """Writes the tokenizer's files to ``folder``, ``tokenizer.model`` last; see ``open_tokenizer``."""
 
     @property
     @abstractmethod
@@ -106,11 +135,6 @@ class Base(ABC):
         return False
 
     def settings(self) -> dict[str, Any]:
-        """The fields of ``mmt.model.config.MMTConfig`` that follow from the checkpoint.
-
-        Raises:
-            MMTError: the folder is no checkpoint of this family.
-        """
         self._check()
         source, target = padded(len(self.order("source"))), padded(len(self.order("target")))
         return {
@@ -131,14 +155,6 @@ class Base(ABC):
         }
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights by their names in ``TextModel`` (``frontend.embed.weight``), rows in the order of our ids.
-
-        In float32. What needs no change is not copied: its memory is the file, until it is written to.
-        ``final_proj.weight`` is not among them, as it is the target's embedding.
-
-        Raises:
-            MMTError: a weight is missing, or is none of this family's, or a file is damaged or could run code.
-        """
         settings = self.settings()
         names = dict(
             layer_names(settings["num_encoder_layers"], settings["num_decoder_layers"], last_norms=self.last_norms)
@@ -159,7 +175,7 @@ class Base(ABC):
 
     @cached_property
     def sha256(self) -> str:
-        """The checksum that identifies the weights and the tokenizer: of the checksums of their files."""
+        """Of the checksums of the files."""
         paths = [self.folder / name for name in (*self.tokenizer_files, *self.optional_files)]
         digest = hashlib.sha256()
         for path in (*filter(Path.is_file, paths), *weight_files(self.folder)):

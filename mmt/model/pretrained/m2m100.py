@@ -13,13 +13,13 @@ from mmt.data.pretrained_tokenizer import TokenizerConfig, write_tokenizer
 from mmt.data.tokenizer import BOS, EOS, PAD, UNK
 from mmt.errors import MMTError
 from mmt.model.pretrained.checkpoint import read_json, read_vocabulary
-from mmt.model.pretrained.family import Base, padded
+from mmt.model.pretrained.family import PublishedBase, padded
 
 SENTENCEPIECE, TOKENIZER_SETTINGS = "sentencepiece.bpe.model", "tokenizer_config.json"
 _MOST = 1 << 22  # pieces
 
 
-class M2M100(Base):
+class M2M100(PublishedBase):
     """One vocabulary of all languages, whose tags come after its pieces; pre-norm."""
 
     family, model_type = "m2m100", "m2m_100"

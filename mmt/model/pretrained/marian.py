@@ -17,13 +17,13 @@ from mmt.data.pretrained_tokenizer import TokenizerConfig, write_tokenizer
 from mmt.data.tokenizer import BOS, EOS, PAD, UNK
 from mmt.errors import MMTError
 from mmt.model.pretrained.checkpoint import read_json, read_vocabulary
-from mmt.model.pretrained.family import Base, padded
+from mmt.model.pretrained.family import PublishedBase, padded
 from mmt.model.text_model import PretrainedPositions
 
 _POSITIONS = ("model.encoder.embed_positions.weight", "model.decoder.embed_positions.weight")
 
 
-class Marian(Base):
+class Marian(PublishedBase):
     """One vocabulary for both languages or one for each; post-norm.
 
     It starts decoding with pad, as published models do, or with a token of its own. Then its row becomes that of

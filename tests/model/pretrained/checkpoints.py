@@ -25,6 +25,7 @@ from mmt.data.batch import Batch, Example, collate
 from mmt.data.tokenizer import BOS, PAD, Tokenizer
 from mmt.model.model import MMTModel
 from mmt.model.pretrained.base import load_base, open_base
+from mmt.model.pretrained.family import PublishedBase
 from tests.worlds import sentences
 
 LINES = [side for pair in sentences(200, 3) for side in pair]
@@ -70,7 +71,9 @@ class Checkpoint:
 
     def order(self, side: str) -> Tensor:
         """Their id of each of our ids, padding excluded."""
-        return torch.tensor(open_base(self.base).order(side))
+        base = open_base(self.base)
+        assert isinstance(base, PublishedBase)
+        return torch.tensor(base.order(side))
 
     @torch.no_grad()
     def their_logits(self, batch: Batch) -> Tensor:
