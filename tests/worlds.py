@@ -152,9 +152,13 @@ PLAIN = ("model.dropout_p=0", "regime.keep_last=4")  # else each process draws i
 
 
 def begin(world: Path, output: Path, *more: str, processes: int = 2) -> subprocess.Popen[str]:
+    return begin_training(output, settings(world, *PLAIN, *more), processes)
+
+
+def begin_training(output: Path, overrides: list[str], processes: int = 2) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command += ["-m", "mmt.cli", "train", str(output)]
-    for one in settings(world, *PLAIN, *more):
+    for one in overrides:
         command += ["--config", one]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(

@@ -33,6 +33,8 @@ class Example:
     score: float = math.nan
     prompt: tuple[int, ...] = (BOS,)
     """What the decoder reads before the target, see ``Tokenizer.prompt``; of one length in a batch."""
+    dataset: int = 0
+    """The number of its dataset, from 0, in a run on several."""
 
 
 @dataclass
@@ -59,6 +61,8 @@ class Batch(SupportsDeviceTransfer):
     score: Tensor | None = None
     prompt_len: int = 1
     """P, the tokens at the beginning of each target that are given and not predicted, see ``Tokenizer.prompt``."""
+    datasets: list[int] = field(default_factory=list)
+    """``Example.dataset`` of each sentence."""
 
     @property
     def num_target_tokens(self) -> int:
@@ -132,6 +136,7 @@ def collate(examples: Sequence[Example], features: FeatureStore | None = None) -
     target, target_lens = _pad([[*example.prompt, *example.target, EOS] for example in examples])
     batch = Batch(source, source_lens, target, [length - 1 for length in target_lens])
     batch.prompt_len = len(examples[0].prompt)
+    batch.datasets = [example.dataset for example in examples]
     batch.label = torch.tensor([example.label for example in examples])
     batch.score = torch.tensor([example.score for example in examples], dtype=torch.float32)
     if features is not None:

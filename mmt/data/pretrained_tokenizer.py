@@ -15,6 +15,7 @@ import sentencepiece
 
 from mmt.data.languages import find_language
 from mmt.data.sentencepiece_model import open_sentencepiece
+from mmt.data.tagged_tokenizer import TaggedTokenizer, tagged_languages
 from mmt.data.tokenizer import (
     BOS,
     CONTROL_CHARACTERS,
@@ -95,6 +96,8 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     """
     if not (folder / TOKENIZER_CONFIG).exists():
         return Tokenizer(folder / TOKENIZER)
+    if languages := tagged_languages(folder):
+        return TaggedTokenizer(folder / TOKENIZER, languages)
     return PretrainedTokenizer(folder / TOKENIZER, _read_config(folder / TOKENIZER_CONFIG))
 
 

@@ -20,6 +20,7 @@ from fairseq2.datasets import DataReader
 from mmt.data.batch import Batch, Example, collate
 from mmt.data.buckets import length_batches
 from mmt.data.feature_store import FeatureStore
+from mmt.data.sampling import TemperatureSampling
 from mmt.errors import MMTError
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class BatchReader(_Reader):
     Args:
         max_tokens: see ``length_batches``.
         shuffle: a new order in each epoch; without it, in the order of lengths (validation).
+        sampling: draws the sentences of each epoch; None reads each once.
         settings: see ``ReaderSettings``.
     """
 
@@ -101,10 +103,12 @@ class BatchReader(_Reader):
         *,
         max_tokens: int,
         shuffle: bool,
+        sampling: TemperatureSampling | None = None,
         **settings: Unpack[ReaderSettings],
     ) -> None:
         super().__init__(features, **settings)
         self.examples = examples
+        self._sampling = sampling
         self._lengths = _lengths(examples)
         self._max_tokens, self._shuffle = max_tokens, shuffle
         self._epoch = 0
@@ -137,7 +141,7 @@ class BatchReader(_Reader):
 
     def _plan(self) -> list[list[int]]:
         generator = np.random.default_rng((self._seed, self._epoch)) if self._shuffle else None
-        batches = length_batches(self._lengths, self._max_tokens, generator)[self._start :]
+        batches = self._epoch_batches(generator)[self._start :]
         uneven = len(batches) % self._world_size
         if uneven and self._shuffle:
             del batches[-uneven:]
@@ -151,6 +155,13 @@ class BatchReader(_Reader):
                 "data.max_tokens lower."
             )
         return own
+
+    def _epoch_batches(self, generator: np.random.Generator | None) -> list[list[int]]:
+        if self._sampling is None or generator is None:
+            return length_batches(self._lengths, self._max_tokens, generator)
+        rows = self._sampling.rows(generator).tolist()
+        batches = length_batches([self._lengths[row] for row in rows], self._max_tokens, generator)
+        return [[rows[place] for place in batch] for batch in batches]
 
     def reset(self) -> None:
         self._epoch, self._start, self._position, self._batches = self._epoch + 1, 0, 0, None

@@ -32,7 +32,9 @@ MASK = re.compile(r"\[MASK(?:_[A-Z]+)?\]")
 """The symbol of a word that a probe masked (``mmt.data.masking``)."""
 
 
-def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: Sequence[str] = ()) -> None:
+def train_tokenizer(
+    lines: Iterable[str], vocab_size: int, path: Path, symbols: Sequence[str] = (), tags: Sequence[str] = ()
+) -> None:
     """Trains a joint BPE vocabulary with byte fallback, so that no character is ever unknown.
 
     Args:
@@ -40,6 +42,7 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
         vocab_size: number of pieces, including 4 control symbols and 256 bytes.
         path: of the model to write, atomically.
         symbols: strings that are always one piece, such as a probe's mask.
+        tags: pieces that no text contains, such as the languages' (``mmt.data.tagged_tokenizer``).
     Raises:
         MMTError: the text is too small for ``vocab_size`` pieces, or has more characters; the message gives the
             nearest possible number.
@@ -61,6 +64,7 @@ def train_tokenizer(lines: Iterable[str], vocab_size: int, path: Path, symbols: 
             bos_id=BOS,
             eos_id=EOS,
             user_defined_symbols=list(symbols),
+            control_symbols=list(tags),
             num_threads=1,  # the same model on every machine
             minloglevel=2,
         )
@@ -127,7 +131,8 @@ class Tokenizer:
         self.vocab_size: int = model.vocab_size()
         self.target_vocab_size: int = self.vocab_size
         self._model = model
-        pieces = [model.id_to_piece(i) for i in range(EOS + 1, self.vocab_size) if not model.is_byte(i)]
+        texts = [i for i in range(EOS + 1, self.vocab_size) if not (model.is_byte(i) or model.is_control(i))]
+        pieces = [model.id_to_piece(i) for i in texts]
         is_byte = np.array([model.is_byte(i) for i in range(self.vocab_size)])
         self.strange = is_byte | (np.arange(self.vocab_size) == UNK)
         self.lengths = np.where(is_byte, 1, [len(model.id_to_piece(i)) for i in range(self.vocab_size)])

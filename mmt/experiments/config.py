@@ -97,6 +97,8 @@ def read_compare(path: Path) -> tuple[CompareConfig, TrainConfig]:
     if any(not name or "." in name or "/" in name for name in config.features):
         raise MMTError(f"{path}: features: their names become folder names: use letters, without '.' and '/'.")
     recipes = [read_config(config.recipe, training_of(run, config)) for run in runs_of(config)]
+    if recipes[0].data.datasets is not None:
+        raise MMTError(f"{config.recipe}: data.datasets: a comparison is on one dataset. Name it with data.path.")
     return config, recipes[0]
 
 

@@ -162,6 +162,8 @@ def read_result(
             [str(one) for one in images] if len(images) > 1 else str(images[0])
         )
     config = validated(TrainConfig, tree, str(path))
+    if config.data.datasets is not None:
+        raise MMTError(f"{path}: cannot be reproduced: a model of several datasets (data.datasets). Train it anew.")
     check_values(config, str(path))
     _check_config(record, config, path)
     return record, config

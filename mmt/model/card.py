@@ -57,10 +57,10 @@ class ModelCard:
 
     def check_languages(self, languages: tuple[str, str], model: object, data: object) -> None:
         """Raises MMTError unless ``data`` is in the languages, (source, target), that ``model`` translates."""
-        if (self.source_lang, self.target_lang) != languages:
+        pairs = self.training.get("pairs") or [f"{self.source_lang}-{self.target_lang}"]
+        if "-".join(languages) not in pairs:
             raise MMTError(
-                f"{data}: expected {self.source_lang}-{self.target_lang}, what {model} translates, found "
-                f"{'-'.join(languages)}."
+                f"{data}: expected {' or '.join(pairs)}, what {model} translates, found {'-'.join(languages)}."
             )
 
 

@@ -6,7 +6,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Interval, MinLen
+from annotated_types import Ge, Gt, Interval, Le, MinLen
 from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
@@ -35,7 +35,15 @@ Weight = Annotated[float, Ge(0)]
 @dataclass(kw_only=True, config=STRICT)
 class DataSection:
     path: Folder | None = None
-    """The prepared dataset. Required."""
+    """The prepared dataset. Required, unless ``datasets`` is set."""
+
+    datasets: Annotated[tuple[Folder, ...], MinLen(2)] | None = None
+    """Instead of ``path``: several prepared datasets of different language pairs, for one model. A tag of the
+    target language stands before each source sentence."""
+
+    temperature: Annotated[float, Ge(1), Le(1000)] = 1.0
+    """Sampling of ``datasets``: a dataset of n sentences has a share of n ** (1 / temperature). 1 reads each
+    sentence once in an epoch; higher values read small datasets more often."""
 
     train_split: Text = "train"
     valid_split: Text = "val"

@@ -30,8 +30,18 @@ def check_values(config: TrainConfig, where: str) -> None:
 
 def _check_data(config: TrainConfig, objectives: Objectives, where: str) -> None:
     fusion, features = config.model.fusion, config.images.features
-    if config.data.path is None:
+    several = config.data.datasets is not None
+    if config.data.path is None and not several:
         raise MMTError(f"{where}: data.path is missing. Name the prepared dataset, e.g. --config data.path=DIR.")
+    if config.data.path is not None and several:
+        raise MMTError(f"{where}: data.path and data.datasets exclude each other. Leave one out.")
+    if config.data.temperature != 1 and not several:
+        raise MMTError(f"{where}: data.temperature: expected data.datasets to sample from. Leave it out.")
+    if several and (config.data.streams or config.data.label or config.data.score or config.beside):
+        raise MMTError(
+            f"{where}: data.datasets: expected datasets to translate, read whole, found data.streams, data.label, "
+            "data.score or beside. Leave them out, or name a single dataset with data.path."
+        )
     needs_features = fusion != "none" or objectives.needs_images
     if needs_features and features is None:
         raise MMTError(

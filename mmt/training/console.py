@@ -49,7 +49,11 @@ class ConsoleRecorder(MetricRecorder):
             line += "".join(f"  {name} {value(name):.3f}" for name in self._losses)
         else:
             exact = f"{value('exact'):.1f} % exact"
-            scores = f"loss {value('nll_loss'):.3f}  BLEU {value('bleu'):.2f}, {exact} (greedy)"
+            pairs = [
+                f"{name.removeprefix('bleu_')} {value(name):.2f}" for name in values if name.startswith("bleu_")
+            ]
+            means = f" (mean of {', '.join(pairs)})" if pairs else ""
+            scores = f"loss {value('nll_loss'):.3f}  BLEU {value('bleu'):.2f}{means}, {exact} (greedy)"
             if "bleu" not in values:
                 scores = "  ".join(f"{name} {value(name):.3f}" for name in SCORES if name in values)
             line = f"{head}  [bold]valid[/]  {scores}  {images}"

@@ -42,6 +42,7 @@ from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps, remove_half_written
 from mmt.training.config import TrainConfig
 from mmt.training.console import ConsoleRecorder, quiet_fairseq2
+from mmt.training.multilingual import sampling_of
 from mmt.training.resharding import reshard_last_checkpoint
 from mmt.training.run import Run
 from mmt.training.selection import export_best
@@ -155,7 +156,7 @@ class TrainingRecipe(Recipe):
         run, config, gangs = self._run, self._run.config, context.gangs
         model, dp_model = context.get_model_as(MMTModel), context.get_data_parallel_model()
         validation: EvalUnit[Batch] = (
-            TranslationValidation(dp_model, model, run.tokenizer)
+            TranslationValidation(dp_model, model, run.tokenizer, run.pairs)
             if run.objectives.writes
             else HeadValidation(model, score_of(config))
         )
@@ -195,7 +196,8 @@ def _training_reader(run: Run, rank: int, world_size: int) -> BatchReader | Stre
             world_size=world_size,
             **settings,
         )
-    return _reader(run, run.train_set, rank, world_size, shuffle=True, **settings)
+    sampling = sampling_of(config, run.train_set)
+    return _reader(run, run.train_set, rank, world_size, shuffle=True, sampling=sampling, **settings)
 
 
 def _reader(

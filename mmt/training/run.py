@@ -25,11 +25,12 @@ from mmt.model.config import MMTConfig
 from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
 from mmt.training.config import TrainConfig
+from mmt.training.multilingual import joined_info, pair_of
 from mmt.training.run_data import (
     check_beside,
     check_masks,
     check_start,
-    data_folder,
+    data_folders,
     drop_long,
     open_streamed,
     prepare_tokenizer,
@@ -58,6 +59,8 @@ class Run:
     start: ModelCard | None
     """The card of the model to start from."""
     labels: list[str]
+    pairs: list[str]
+    """The language pair of each dataset, such as ``en-de``."""
 
     @classmethod
     def prepare(cls, output: Path, config: TrainConfig) -> Run:
@@ -66,15 +69,18 @@ class Run:
         Raises:
             MMTError: the data, features or settings do not fit, or ``output`` holds another run.
         """
-        data = data_folder(config)
-        info = read_info(data)
+        folders = data_folders(config)
+        infos = [read_info(folder) for folder in folders]
+        data, info = folders[0], joined_info(infos, folders, (config.data.train_split, config.data.valid_split))
         features = _open_features(config)
-        start = check_start(config, info)
+        start = check_start(config, infos)
         others = [check_beside(one, info, data) for one in config.beside]
         if config.start.model is not None:
-            check_masks(config.start.model, [info, *others])
+            check_masks(config.start.model, [*infos, *others])
         claim(output, config, describe(config, info, features, others, start))
         tokenizer = prepare_tokenizer(output, config)
+        if tokenizer.languages:
+            tokenizer = tokenizer.for_languages(infos[0].source_lang, infos[0].target_lang)
         labels = []
         if config.data.label is not None:
             labels = label_names(data, config.data.train_split, config.data.label, config.data.num_labels)
@@ -97,6 +103,7 @@ class Run:
             [read_beside(one, tokenizer, features, config) for one in config.beside],
             start,
             labels,
+            [pair_of(one) for one in infos],
         )
         if rank() == 0:
             run.announce(num_long)
@@ -134,7 +141,7 @@ class Run:
         if unused:
             console(err=True).print(
                 f"images: not used, as model.fusion is 'none'; {unused:,} training sentences have one. To use "
-                f"them: mmt features --images {self.config.data.path} --out STORE, then --config "
+                f"them: mmt features --images {data_folders(self.config)[0]} --out STORE, then --config "
                 "model.fusion=gated --config images.features=STORE",
                 soft_wrap=True,
                 markup=False,
@@ -142,8 +149,8 @@ class Run:
 
     def _report_missing(self, features: FeatureStore) -> None:
         """Names the first images that the data has and ``features`` lacks."""
-        data, names = data_folder(self.config), Names(features.ids)
-        for split in (self.config.data.train_split, self.config.data.valid_split):
+        names, splits = Names(features.ids), (self.config.data.train_split, self.config.data.valid_split)
+        for data, split in itertools.product(data_folders(self.config), splits):
             rows = open_split(data, split)
             # A streamed split is not read as a whole before training.
             num = min(len(rows), BLOCK) if self.config.data.streams else len(rows)

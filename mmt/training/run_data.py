@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
@@ -15,6 +16,7 @@ from mmt.data.labels import with_labels
 from mmt.data.masking import check_masked_alike, read_probe
 from mmt.data.pretrained_tokenizer import open_tokenizer
 from mmt.data.reader import BLOCK, Streamed
+from mmt.data.tagged_tokenizer import language_tag, write_languages
 from mmt.data.tokenizer import TOKENIZER, Tokenizer, copy_tokenizer, train_tokenizer
 from mmt.errors import MMTError, nearest
 from mmt.io.processes import num_processes, rank
@@ -22,6 +24,7 @@ from mmt.io.terminal import console
 from mmt.model.card import ModelCard, read_card
 from mmt.model.config import ModelSizes
 from mmt.training.config import BesideSection, TrainConfig
+from mmt.training.multilingual import read_datasets
 from mmt.training.run_file import RUN_TOKENIZER
 
 TOKENIZER_TIMEOUT = 1800.0
@@ -33,7 +36,10 @@ _MAX_PAIRS = 1_000_000  # from which the vocabulary of a streamed split is learn
 def read_labelled(
     config: TrainConfig, split: str, tokenizer: Tokenizer, features: FeatureStore | None, labels: list[str]
 ) -> list[Example]:
-    """A split of the run's dataset, with the labels and scores that it learns."""
+    """A split of the run's dataset, with the labels and scores that it learns; or of its several datasets."""
+    if config.data.datasets is not None:
+        infos = [read_info(folder) for folder in config.data.datasets]
+        return read_datasets(config, split, infos, tokenizer, features)
     data = data_folder(config)
     return with_labels(
         read_examples(data, split, tokenizer, features, config.images.missing),
@@ -92,6 +98,11 @@ def open_streamed(
     return Streamed(rows, examples, info.splits[split].images_found)
 
 
+def data_folders(config: TrainConfig) -> list[Path]:
+    """``data.datasets``, or ``data.path`` alone."""
+    return [data_folder(config)] if config.data.datasets is None else list(config.data.datasets)
+
+
 def data_folder(config: TrainConfig) -> Path:
     """``data.path``. Raises MMTError if it is missing, as ``mmt.training.config_checks`` does."""
     if config.data.path is None:
@@ -137,7 +148,7 @@ def read_beside(
 # --- the model to start from ------------------------------------------------------------------------------
 
 
-def check_start(config: TrainConfig, info: DatasetInfo) -> ModelCard | None:
+def check_start(config: TrainConfig, infos: Sequence[DatasetInfo]) -> ModelCard | None:
     """The card of the model to start from, if there is one.
 
     Raises:
@@ -147,7 +158,8 @@ def check_start(config: TrainConfig, info: DatasetInfo) -> ModelCard | None:
     if folder is None:
         return None
     card = read_card(folder)
-    card.check_languages((info.source_lang, info.target_lang), folder, config.data.path)
+    for data, info in zip(data_folders(config), infos, strict=True):
+        card.check_languages((info.source_lang, info.target_lang), folder, data)
     for size in fields(ModelSizes):
         if size.name not in ("fusion", "dropout_p"):
             ours, theirs = getattr(config.model, size.name), card.config.get(size.name, size.default)
@@ -181,13 +193,23 @@ def prepare_tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
         if config.start.model is not None:
             copy_tokenizer(config.start.model / TOKENIZER, output)
         else:
-            lines = _sentences(data_folder(config), config.data.train_split, streamed=config.data.streams > 0)
-            folders = [data_folder(config), *(one.data for one in config.beside)]
-            probes = [read_info(folder).probe for folder in folders]
-            symbols = dict.fromkeys(probe["symbol"] for probe in probes if probe)
-            train_tokenizer(lines, config.text.vocab_size, path, list(symbols))
+            _train_tokenizer(path, config)
     _wait_for(path)
     return open_tokenizer(output)
+
+
+def _train_tokenizer(path: Path, config: TrainConfig) -> None:
+    """Trains the vocabulary of all languages of the run, with a tag for each target language if it has several."""
+    own, split, streamed = data_folders(config), config.data.train_split, config.data.streams > 0
+    lines = itertools.chain.from_iterable(_sentences(folder, split, streamed=streamed) for folder in own)
+    infos = [read_info(folder) for folder in [*own, *(one.data for one in config.beside)]]
+    symbols = dict.fromkeys(info.probe["symbol"] for info in infos if info.probe)
+    languages: list[str] = []
+    if config.data.datasets is not None:
+        languages = sorted({code for info in infos for code in (info.source_lang, info.target_lang)})
+        write_languages(path.parent, languages)
+    tags = [language_tag(code) for code in languages]
+    train_tokenizer(lines, config.text.vocab_size, path, list(symbols), tags)
 
 
 def _wait_for(path: Path) -> None:

@@ -119,7 +119,7 @@ def _report_batches(output: Path, old: int | None, new: int, config: TrainConfig
 def _settings(config: TrainConfig) -> dict[str, Any]:
     """The settings without folders, which may have moved: checksums say whether their content is the same."""
     settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
-    for section, key in (("data", "path"), ("images", "features"), ("start", "model")):
+    for section, key in (("data", "path"), ("data", "datasets"), ("images", "features"), ("start", "model")):
         settings[section].pop(key)
     for one in settings["beside"]:
         one.pop("data")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 
 import fairseq2.recipe  # before its evaluator and trainer, which import it in a circle  # noqa: F401
 from fairseq2.evaluator import EvalUnit
@@ -20,10 +20,10 @@ from mmt.model.stepping import StepDecoder
 from mmt.training.tasks import SCORES, Objectives, negative_log_likelihood
 from mmt.training.validation import (
     HeadOutputs,
+    Texts,
     exact_match,
     head_outputs,
     head_scores,
-    references,
     validation_bleu,
 )
 
@@ -73,45 +73,52 @@ class TrainingUnit(TrainUnit[Batch]):
 
 
 class TranslationValidation(EvalUnit[Batch]):
-    """Cross-entropy, and BLEU and exact match of greedy translations, on a validation split."""
+    """Cross-entropy, and BLEU and exact match of greedy translations, on a validation split.
 
-    def __init__(self, model: nn.Module, translator: MMTModel, tokenizer: Tokenizer) -> None:
+    Args:
+        pairs: the language pair of each dataset. With several, BLEU is their mean, and each is reported, too.
+    """
+
+    def __init__(self, model: nn.Module, translator: MMTModel, tokenizer: Tokenizer, pairs: Sequence[str]) -> None:
         self._model, self._translator, self._tokenizer = model, translator, tokenizer
-        self._hypotheses: list[str] = []
-        self._references: list[str] = []
+        self._names = {number: f"_{pair}" for number, pair in enumerate(pairs)} if len(pairs) > 1 else {0: ""}
+        self._texts = Texts()
 
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
-        self._hypotheses, self._references = [], []
+        self._texts = Texts()
         self._decoder = StepDecoder(self._translator)  # of the weights as they are now
         for name in ("nll_loss", "exact"):
             metric_bag.add(name, Mean())
-        for name in ("num_sentences", "num_images", *_BLEU_COUNTS):
+        for name in ("num_sentences", "num_images", *self._counts()):
             metric_bag.add(name, Sum())
+
+    def _counts(self) -> list[str]:
+        return [f"{count}{name}" for name in self._names.values() for count in _BLEU_COUNTS]
 
     def process_batch(self, batch: Batch, metric_bag: MetricBag) -> None:
         tokens, values = batch.num_target_tokens, self._model(batch, [negative_log_likelihood])
         metric_bag.get("nll_loss", Mean).update(values["nll"] / tokens, weight=tokens)
         metric_bag.get("num_sentences", Sum).update(len(batch.source))
         metric_bag.get("num_images", Sum).update(batch.num_images)
-        for candidates in beam_search(self._decoder, batch, SearchOptions(beam_size=1)):
-            self._hypotheses.append(self._tokenizer.decode(candidates[0].ids))
-        self._references += references(batch, self._tokenizer)
+        candidates = beam_search(self._decoder, batch, SearchOptions(beam_size=1))
+        self._texts.add(batch, [best[0].ids for best in candidates], self._tokenizer)
 
     def finalize(self, metric_bag: MetricBag) -> None:
         # Processes add up counts, not scores: BLEU is not a mean.
-        if not self._hypotheses:
-            return
-        metric_bag.get("exact", Mean).update(
-            exact_match(self._hypotheses, self._references), weight=len(self._references)
-        )
-        score = validation_bleu(self._hypotheses, self._references)
-        counts = [*score.counts, *score.totals, score.sys_len, score.ref_len]
-        for name, count in zip(_BLEU_COUNTS, counts, strict=True):
-            metric_bag.get(name, Sum).update(count)
+        for number, (hypotheses, truth) in self._texts.by_dataset.items():
+            metric_bag.get("exact", Mean).update(exact_match(hypotheses, truth), weight=len(truth))
+            score = validation_bleu(hypotheses, truth)
+            counts = [*score.counts, *score.totals, score.sys_len, score.ref_len]
+            for name, count in zip(_BLEU_COUNTS, counts, strict=True):
+                metric_bag.get(f"{name}{self._names[number]}", Sum).update(count)
 
     def process_metric_values(self, values: MutableMapping[str, object]) -> None:
-        counts = [int(float(values.pop(name))) for name in _BLEU_COUNTS]  # type: ignore[arg-type]
-        values["bleu"] = BLEU.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9]).score
+        scores = {}
+        for name in self._names.values():
+            counts = [int(float(values.pop(f"{count}{name}"))) for count in _BLEU_COUNTS]  # type: ignore[arg-type]
+            scores[f"bleu{name}"] = BLEU.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9]).score
+        values["bleu"] = sum(scores.values()) / len(scores)
+        values.update(scores)
 
 
 class HeadValidation(EvalUnit[Batch]):

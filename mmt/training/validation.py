@@ -33,20 +33,36 @@ def validation_score(
     """The score of a finished model on ``batches``.
 
     For a model that translates, ``exact_match`` if ``score`` is ``exact``, else ``validation_bleu``, of beam
-    search against the batches' own targets. For the others see ``head_scores``.
+    search against the batches' own targets; of several datasets, the mean over them. For the others see
+    ``head_scores``.
     """
     if not model.config.writes:
         return head_scores([head_outputs(model, batch) for batch in batches])[score]
-    hypotheses: list[str] = []
-    truth: list[str] = []
+    texts = Texts()
     decoder = StepDecoder(model)
     for batch in batches:
         candidates = beam_search(decoder, batch, SearchOptions(beam_size, length_penalty))
-        hypotheses += [tokenizer.decode(best[0].ids) for best in candidates]
-        truth += references(batch, tokenizer)
-    if score == "exact":
-        return exact_match(hypotheses, truth)
-    return float(validation_bleu(hypotheses, truth).score)
+        texts.add(batch, [best[0].ids for best in candidates], tokenizer)
+    scores = [
+        exact_match(*both) if score == "exact" else float(validation_bleu(*both).score)
+        for both in texts.by_dataset.values()
+    ]
+    return sum(scores) / len(scores)
+
+
+class Texts:
+    """Translations and references of a validation split, apart for each dataset."""
+
+    def __init__(self) -> None:
+        self.by_dataset: dict[int, tuple[list[str], list[str]]] = {}
+        """Hypotheses and references, by the dataset's number."""
+
+    def add(self, batch: Batch, hypotheses: Sequence[Sequence[int]], tokenizer: Tokenizer) -> None:
+        """Adds the translations of ``batch``, as ids."""
+        for dataset, ids, reference in zip(batch.datasets, hypotheses, references(batch, tokenizer), strict=True):
+            both = self.by_dataset.setdefault(dataset, ([], []))
+            both[0].append(tokenizer.decode(ids))
+            both[1].append(reference)
 
 
 def references(batch: Batch, tokenizer: Tokenizer) -> list[str]:
