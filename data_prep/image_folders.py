@@ -13,6 +13,7 @@ from typing import Any, Literal
 import click
 from tqdm import tqdm
 
+from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.image_names import Names, files_below, files_in
 from mmt.errors import MMTError
@@ -25,24 +26,36 @@ LINKS = "linked_images"
 
 Unreadable = Literal["refuse", "skip"]
 
+images_option = click.option(
+    "--images",
+    type=PATH,
+    multiple=True,
+    help="Folder of the images; repeatable: of an image in several folders, the last one counts.",
+)
+
 
 class ImageFolders:
     """One or several image folders; an image in several of them is taken from the last one.
 
     Args:
         folders: existing folders.
+        subfolders: whether images lie in their subfolders, too; a name then has ``/`` between folders.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self.folders = tuple(folders)
+    def __init__(self, folders: Sequence[Path], *, subfolders: bool = False) -> None:
+        self.folders, self._subfolders = tuple(folders), subfolders
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.folders))
 
     @cached_property
     def files(self) -> dict[str, Path]:
-        """The images by name, without subfolders."""
-        return {name: folder / name for folder in self.folders for name in files_in(folder)}
+        """The files by name."""
+        return {
+            name: folder / name
+            for folder in self.folders
+            for name in (files_below(folder)[0] if self._subfolders else files_in(folder))
+        }
 
     def existing(self, names: Iterable[str]) -> list[str]:
         """The ``names`` whose image exists, each once, sorted.
@@ -103,6 +116,7 @@ class ImageFolders:
         wanted = sorted({row["image"] for split in rows.values() for row in split if row["has_image"]})
         with made_beside(out) as links:
             for name in wanted:
+                (links / name).parent.mkdir(parents=True, exist_ok=True)
                 (links / name).symlink_to(os.path.abspath(self.files[name]))
             return write_dataset(out, replace(info, images=LINKS), rows, images_from=links)
 

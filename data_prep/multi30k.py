@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from data_prep.image_folders import ImageFolders, Unreadable, some
+from data_prep.image_folders import ImageFolders, Unreadable, images_option, some
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH, shard_option
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
@@ -127,7 +127,13 @@ def prepare(
 
 
 def read_raw(
-    raw: Path, image_splits: Path | None, *, source: str, target: str, wanted: Sequence[str] = ()
+    raw: Path,
+    image_splits: Path | None,
+    *,
+    source: str,
+    target: str,
+    wanted: Sequence[str] = (),
+    languages: Sequence[str] = LANGUAGES,
 ) -> dict[str, Pairs]:
     """Reads parallel text files and, line by line, the image of each sentence.
 
@@ -135,10 +141,11 @@ def read_raw(
         raw: folder of ``{split}.{language}[.gz]``.
         image_splits: folder of ``{split}.txt``, None for text alone.
         wanted: the splits to take, each ``NAME`` or ``NAME=NEW_NAME``; all that both languages have, if empty.
+        languages: endings of the names of text files.
     Raises:
         MMTError: a folder, language or split is not there; line counts differ; a line is blank or no UTF-8.
     """
-    files, others = _raw_files(raw)
+    files, others = _raw_files(raw, languages)
     known = [s for s in sorted(files, key=_by_order) if source in files[s] and target in files[s]]
     if not known:
         names = sorted(path.name for languages in files.values() for path in languages.values()) or others
@@ -151,7 +158,7 @@ def read_raw(
             lacking = [f"no {split}.{language}" for language in (source, target) if language not in files[split]]
             click.echo(f"left out: {split} ({', '.join(lacking)})", err=True)
         if others:
-            what = f"not taken, {len(others):,} that are not named SPLIT.LANGUAGE[.gz] ({', '.join(LANGUAGES)})"
+            what = f"not taken, {len(others):,} that are not named SPLIT.LANGUAGE[.gz] ({', '.join(languages)})"
             click.echo(f"{what}: {some(others, 10)}", err=True)
     splits = {}
     chosen = _chosen(wanted, known, str(raw))
@@ -272,12 +279,7 @@ def find_layout(folder: Path) -> tuple[Path, Path, Path]:
 @click.option("--multi30k", type=PATH, help="Folder with raw/, image_splits/ and images/.")
 @click.option("--raw", type=PATH, help="Folder of SPLIT.LANGUAGE[.gz].")
 @click.option("--image-splits", type=PATH, help="Folder of SPLIT.txt: image names.")
-@click.option(
-    "--images",
-    type=PATH,
-    multiple=True,
-    help="Folder of the images; repeatable: of an image in several folders, the last one counts.",
-)
+@images_option
 @click.option("--no-images", is_flag=True, help="Use the text alone.")
 @click.option("--hub", metavar="NAME", help="Text from the Hugging Face hub, such as bentrevett/multi30k.")
 @click.option("--source", type=click.Choice(LANGUAGES), default="en", help="Source language.")
@@ -377,14 +379,14 @@ def _named_images(splits: Mapping[str, Pairs]) -> set[str]:
     return names
 
 
-def _raw_files(raw: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
+def _raw_files(raw: Path, languages: Sequence[str]) -> tuple[dict[str, dict[str, Path]], list[str]]:
     """The text files of a folder by split and language, and the names of what else is in it."""
     files: dict[str, dict[str, Path]] = {}
     others = []
     for path in sorted(raw.iterdir()):
         match = _RAW_NAME.fullmatch(path.name)
         language = match["language"].lower() if match else ""
-        if not match or language not in LANGUAGES:
+        if not match or language not in languages:
             if not path.name.startswith("."):
                 others.append(path.name)
             continue

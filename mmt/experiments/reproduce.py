@@ -163,7 +163,9 @@ def read_result(
         )
     config = validated(TrainConfig, tree, str(path))
     if config.data.datasets is not None:
-        raise MMTError(f"{path}: cannot be reproduced: a model of several datasets (data.datasets). Train it anew.")
+        raise MMTError(
+            f"{path}: cannot be reproduced: a model of several datasets (data.datasets). Train it anew."
+        )
     check_values(config, str(path))
     _check_config(record, config, path)
     return record, config

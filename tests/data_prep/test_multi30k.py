@@ -97,11 +97,18 @@ def test_every_sentence_comes_with_its_translation_and_image(base: Path, tmp_pat
 
 
 @pytest.mark.parametrize(("source", "target"), itertools.permutations(SENTENCES, 2))
-def test_any_two_languages_in_either_direction(base: Path, source: str, target: str) -> None:
-    pairs = multi30k.read_raw(base / "raw", base / "image_splits", source=source, target=target)["val"]
-    assert pairs.sources == SENTENCES[source]
-    assert pairs.targets == SENTENCES[target]
-    assert pairs.images == ["val_0.jpg", "val_1.jpg", "val_2.jpg"]
+def test_any_two_languages_in_either_direction(
+    base: Path, tmp_path: Path, run: Run, source: str, target: str
+) -> None:
+    status, _, complaint = run(tmp_path / "out", "--multi30k", base, "--source", source, "--target", target)
+    assert status == 0, complaint
+    info = read_info(tmp_path / "out")
+    assert (info.source_lang, info.target_lang, list(info.splits)) == (source, target, ["train", "val"])
+    rows = read_split(tmp_path / "out", "val")
+    assert list(rows["source"]) == SENTENCES[source]
+    assert list(rows["target"]) == SENTENCES[target]
+    assert list(rows["image"]) == ["val_0.jpg", "val_1.jpg", "val_2.jpg"]
+    assert list(rows["has_image"]) == [True, True, False]
 
 
 def test_all_ways_to_name_the_same_input_give_the_same_data(base: Path, tmp_path: Path, run: Run) -> None:

@@ -229,6 +229,35 @@ def test_a_folder_is_read_as_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "translations"),
+    [
+        ("en-ar", ("الخفاش", "المضرب ")), ("en-cs", ("Netopýr", "Pálka")), ("en-de", ("Die Fledermaus", "Der Schläger")),
+        ("en-fr", ("La chauve-souris", "La batte")), ("en-fr_dev", ("La chauve-souris", "La batte")),
+        ("en-ru", ("Летучая мышь", "Бита")), ("en-zh", ("蝙蝠", "球棒")),
+    ],
+)  # fmt: skip
+def test_all_languages_of_commute_are_read(tmp_path: Path, name: str, translations: tuple[str, str]) -> None:
+    """As published: no end of line at the end, spaces at the end of lines, .jpg beside .jpeg; a folder of dev."""
+    target = name[3:5]
+    one, other = translations
+    columns = {
+        "src.en": ["The bat. ", "The bat."], f"correct.{target}": [one, other], f"incorrect.{target}": [other, one],
+        "img.order": ["09c05862.jpeg", "b43de3a9.jpg"],
+    }  # fmt: skip
+    (tmp_path / name).mkdir()
+    for file, lines in columns.items():
+        (tmp_path / name / file).write_text("\n".join(lines))
+    items = read_commute(tmp_path / name)
+    assert commute_languages(tmp_path / name) == ("en", target)
+    assert [(item.source, item.correct, item.incorrect) for item in items] == [
+        ("The bat.", one.strip(), other.strip()),
+        ("The bat.", other.strip(), one.strip()),
+    ]
+    assert [item.image for item in items] == columns["img.order"]
+    assert mirrored_pairs(items) == [(0, 1)]
+
+
+@pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("incorrect.de", "a\nb\n", "src.en has 8 lines and incorrect.de has 2"),
