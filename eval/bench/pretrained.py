@@ -52,7 +52,7 @@ def write_random(shape: str, folder: Path) -> None:
     import transformers
 
     family, size = SHAPES[shape]
-    common = {
+    common: dict[str, Any] = {
         "vocab_size": size["vocab_size"],
         "d_model": size["d_model"],
         **{f"{side}_layers": size["layers"] for side in ("encoder", "decoder")},

@@ -59,7 +59,8 @@ class StepDecoder:
         decoder: Any = model.text.decoder
         self.layers = [_Layer(self, layer) for layer in decoder.layers]
         self.last_norm = None if decoder.layer_norm is None else self.norm(decoder.layer_norm)
-        weight, bias = model.text.final_proj.weight, model.text.final_proj.bias
+        weight: Any = model.text.final_proj.weight
+        bias: Any = model.text.final_proj.bias
         if vocabulary is not None:
             weight, bias = weight[vocabulary], None if bias is None else bias[vocabulary]
         self.project = self.linear(weight, bias)
