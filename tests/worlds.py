@@ -106,6 +106,16 @@ def tiny_folder(folder: Path, world: Path, fusion: str = "none", target_lang: st
     return folder
 
 
+def base_folder(folder: Path, world: Path, seed: int = 0) -> Path:
+    """A text-only model folder with random weights and the sizes of ``SETTINGS``: a base."""
+    tokenizer = Tokenizer(world / "tokenizer.model")
+    sizes = {"num_encoder_layers": 1, "num_decoder_layers": 1, "norm_order": "pre"}
+    model = tiny_model(tokenizer.vocab_size, seed=seed, **sizes)
+    card = ModelCard(vars(model.config), "en", "de", None, {"beam_size": 2, "length_penalty": 1.0})
+    save_model(folder, model.state_dict(), tokenizer.path, card)
+    return folder
+
+
 SETTINGS = [
     "text.vocab_size=330",
     "data.max_tokens=120",

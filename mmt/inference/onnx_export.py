@@ -85,6 +85,7 @@ def _fill(
                 else:
                     shutil.copyfile(path, beside / file_of(name, precision))
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card.pop("text", None)  # the graphs have the base's weights, too
     card["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
     write_whole(beside / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 

@@ -15,7 +15,7 @@ from mmt.errors import MMTError, unreadable
 from mmt.io.text_files import file_checksum, parse_json
 
 WEIGHTS, CARD = "model.safetensors", "mmt.json"
-_FORMAT = 3  # 2: other names of weights, see mmt.model.folder; 1: a single set of features
+_FORMAT = 4  # 3: no base; 2: other names of weights, see mmt.model.folder; 1: a single set of features
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class ModelCard:
     it translates unless told otherwise; ``training`` what made it (data, seed, updates, scores, versions);
     ``labels`` the names of a classifier's classes, in its order; ``sha256`` the checksums of the folder's other
     files, which are written with them and looked at before they are read (those of earlier versions have none).
+
+    ``text`` identifies the base whose weights the folder lacks, see ``mmt.model.pretrained.find``; empty if it has
+    all weights.
     """
 
     config: dict[str, Any]
@@ -37,6 +40,7 @@ class ModelCard:
     labels: list[str] = field(default_factory=list)
     format: int = _FORMAT
     sha256: dict[str, str] = field(default_factory=dict)
+    text: dict[str, str] = field(default_factory=dict)
 
     def refuse_images(self, what: str) -> None:
         """Raises MMTError if this is a text-only model."""
@@ -73,7 +77,7 @@ def read_card(folder: Path) -> ModelCard:
             dim, features = raw["config"].pop("image_dim"), raw["features"]
             raw["config"]["image_sets"] = [[features["num_regions"], dim]] if features else []
             raw["format"] = 2
-        if raw.get("format") == 2:
+        if raw.get("format") in (2, 3):
             raw["format"] = _FORMAT
         if raw.get("format") != _FORMAT:
             raise MMTError(
@@ -92,16 +96,19 @@ def read_card(folder: Path) -> ModelCard:
 
 def _checked(card: ModelCard) -> ModelCard:
     """``card``, if its values are of their kinds. Raises ValueError where one is not."""
-    tables = (card.config, card.decoding, card.training, card.sha256)
+    tables = (card.config, card.decoding, card.training, card.sha256, card.text)
     texts = (
         card.source_lang,
         card.target_lang,
         *card.labels,
         *card.sha256.values(),
+        *card.text.values(),
         *card.config.get("heads", ()),
     )
     if not all(isinstance(t, dict) for t in tables) or not all(isinstance(t, str) for t in texts):
         raise ValueError("a value is of the wrong kind")
+    if card.text and not {"name", "family", "sha256"} <= set(card.text):
+        raise ValueError(f"text is {card.text}")
     beam_size, penalty = card.decoding.get("beam_size", 1), card.decoding.get("length_penalty", 1.0)
     if (
         type(beam_size) is not int
@@ -131,5 +138,7 @@ def load_tokenizer(folder: Path, card: ModelCard) -> Tokenizer:
     """
     check_files(folder, card, (*TOKENIZER_FILES, PIECES))
     tokenizer = open_tokenizer(folder)
+    if tokenizer.languages and len(card.training.get("pairs", ())) < 2:  # else the user names them
+        tokenizer = tokenizer.for_languages(card.source_lang, card.target_lang)
     tokenizer.training = read_pieces(folder, tokenizer.vocab_size)
     return tokenizer

@@ -9,8 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
 
 from mmt.data.domain import PIECES, TrainingPieces
 from mmt.data.tokenizer import TOKENIZER, Tokenizer, copy_tokenizer
@@ -20,35 +19,13 @@ from mmt.io.text_files import file_checksum
 from mmt.model.build import build_empty_model
 from mmt.model.card import CARD, WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
 from mmt.model.config import LARGEST, MMTConfig
+from mmt.model.frozen import freeze_text, insert_base
 from mmt.model.fusion import find_fusion
 from mmt.model.model import MMTModel
+from mmt.model.pretrained.find import find_base
+from mmt.model.weights import read_weights
 
 _TIED = "text.final_proj.weight"  # the target's embedding under its second name
-_BIAS = "text.final_proj.bias"
-
-# How names of weights begin, in earlier versions and since: applied one after the other, so that each format
-# goes through the later ones.
-_RENAMED = (
-    ("image_proj.weight", "image_proj.0.weight"),  # format 1: one set of features
-    ("image_proj.bias", "image_proj.0.bias"),
-    ("frontend.", "text.frontend."),  # format 2: one flat model
-    ("encoder.", "text.encoder."),
-    ("decoder.", "text.decoder."),
-    ("final_proj.", "text.final_proj."),
-    ("image_proj.", "image.projections."),
-)
-
-
-def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of this or an earlier version, under the names of this one."""
-    return {_renamed(name): weight for name, weight in weights.items()}
-
-
-def _renamed(name: str) -> str:
-    for old, new in _RENAMED:
-        if name.startswith(old):
-            name = new + name.removeprefix(old)
-    return name
 
 
 def save_model(
@@ -80,22 +57,30 @@ def _fill(
 def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
     """Loads a model folder on the CPU, ready to translate.
 
+    If the folder has only what was trained on a frozen base, its text model is frozen and shares the base's
+    weights, as far as files can be shared.
+
     Raises:
-        MMTError: a file is missing or damaged, or the weights do not fit the configuration.
+        MMTError: a file is missing or damaged, the weights do not fit the configuration, or the base is not found.
     """
     card = read_card(folder)
     _check_fusion(folder, card)
     check_files(folder, card, (WEIGHTS,))
     tokenizer = load_tokenizer(folder, card)
+    base = find_base(card.text, folder) if card.text else None
     try:
-        weights = renamed(load_file(folder / WEIGHTS))
-        model = build_empty_model(_fitting(MMTConfig(**card.config), card, weights))
-        for name, tensor in weights.items():
-            # -inf in this bias marks ids that are no words
-            if not (tensor.isfinite() | (tensor.isneginf() if name == _BIAS else False)).all():
-                raise ValueError(f"{name} has values that are not numbers, or infinite")
-        embed = "text.target_frontend.embed.weight"
-        weights[_TIED] = weights[embed if embed in weights else "text.frontend.embed.weight"]
+        weights = read_weights(folder / WEIGHTS)
+        given = {} if base is None else base.weights()
+        everything = {**weights, **{f"text.{name}": weight for name, weight in given.items()}}
+        model = build_empty_model(_fitting(MMTConfig(**card.config), card, everything))
+        if base is not None:
+            if any(model.is_of_text(name) for name in weights):
+                raise ValueError("has weights of the text model, which are its base's")
+            insert_base(model, given, base.name, share=True)
+            freeze_text(model, saved=False)
+        else:
+            embed = "text.target_frontend.embed.weight"
+            weights[_TIED] = weights[embed if embed in weights else "text.frontend.embed.weight"]
         model.load_state_dict(weights)
     except FileNotFoundError:
         if any(folder.glob("*.onnx")):

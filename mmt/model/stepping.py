@@ -39,7 +39,7 @@ class StepDecoder:
     sentence, not once a beam.
 
     Args:
-        model: its weights are copied: after more training, make a new decoder.
+        model: its weights are copied, unless they are frozen: after more training, make a new decoder.
         precision: of the decoder's matrices. ``bfloat16`` also rounds states. ``int8`` stores weights as 8-bit
             numbers, with one scale a row, and rounds activations to 8 bits as they come; CPU only.
         vocabulary: (U) the ids that may be written, sorted, with 0 to 3 among them; None: all. The output layer of
@@ -84,7 +84,8 @@ class StepDecoder:
         return CachedDecoding(self, memory, beams, limit)
 
     def copied(self, weight: Any) -> Tensor:
-        return weight.detach().to(self.dtype, copy=True)  # type: ignore[no-any-return]
+        """In this decoder's type; a frozen weight is shared where it can be."""
+        return weight.detach().to(self.dtype, copy=weight.requires_grad)  # type: ignore[no-any-return]
 
     def norm(self, module: Any) -> _Map:
         weight, bias = self.copied(module.weight), self.copied(module.bias)

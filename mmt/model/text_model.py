@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from fairseq2.models.transformer import (
@@ -58,6 +58,12 @@ class TextModel(nn.Module):
         super().__init__()
         self.sizes, self.target_frontend = sizes, target_frontend
         self.frontend, self.encoder, self.decoder, self.final_proj = frontend, encoder, decoder, final_proj
+
+    frozen = False
+    """Whether its weights are not trained: it then stays in evaluation mode (``mmt.model.frozen``)."""
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode and not self.frozen)
 
     @property
     def decoder_frontend(self) -> TransformerEmbeddingFrontend:

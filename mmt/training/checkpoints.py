@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from mmt.errors import MMTError
 from mmt.io.atomic import replaced, writing
-from mmt.model.folder import renamed
+from mmt.model.weights import renamed
 
 WEIGHTS, OPTIMIZER = "model/pp_00/tp_00", "optimizer/pp_00/tp_00"
 SHARDS = (WEIGHTS, OPTIMIZER)

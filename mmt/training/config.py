@@ -62,8 +62,8 @@ class DataSection:
     """Maximum size of a batch: sentences times the length of the longest side, padding included."""
 
     max_length: Count = 256
-    """Training pairs with this many pieces or more on either side are left out and counted. Applies to training
-    data only."""
+    """Training pairs with this many pieces or more on either side are left out and counted, and so are those for
+    which the model has too few positions. Applies to training data only."""
 
     streams: CountOrNone = 0
     """For a training split that does not fit into memory: the number of streams in which it is read, a multiple of
@@ -142,7 +142,8 @@ class StartSection:
 
     freeze_text: bool = False
     """Trains only the weights that the text model does not have, so that text without an image is translated as
-    before."""
+    before. The text model is that of ``start.model`` or, if ``model.text`` names one, the base, whose weights are
+    then in neither checkpoints nor the model folder."""
 
 
 @dataclass(kw_only=True, config=STRICT)

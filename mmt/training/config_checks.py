@@ -93,10 +93,11 @@ def _check_objectives(config: TrainConfig, objectives: Objectives, where: str) -
             f"{where}: objectives.masked: with model.fusion '{fusion}' the encoder sees no image. Set another."
         )
     _check_image_use(config, objectives, where)
-    if config.start.freeze_text and (config.start.model is None or fusion == "none"):
+    if config.start.freeze_text and config.start.model is None and config.model.text == "scratch":
+        raise MMTError(f"{where}: start.freeze_text: there is no text model to freeze. Name one with model.text.")
+    if config.start.freeze_text and not trains_more_than_text(config, objectives):
         raise MMTError(
-            f"{where}: start.freeze_text: expected start.model and a fusion to train, found start.model "
-            f"{config.start.model} and model.fusion '{fusion}'."
+            f"{where}: start.freeze_text: nothing is left to train. Set model.fusion, or leave freeze_text out."
         )
 
 
@@ -121,6 +122,11 @@ def _check_image_use(config: TrainConfig, objectives: Objectives, where: str) ->
             f"{where}: objectives.faithful: to which model? Name it with start.model, or freeze the pretrained "
             "text model, which is then the one, with start.freeze_text: true."
         )
+
+
+def trains_more_than_text(config: TrainConfig, objectives: Objectives) -> bool:
+    """Whether the model has weights beside those of the text model."""
+    return config.model.fusion != "none" or bool(objectives.heads)
 
 
 def _check_columns(config: TrainConfig, objectives: Objectives, where: str) -> None:

@@ -58,14 +58,16 @@ def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig
 
     Raises:
         MMTError: the file is missing or not YAML; a key is unknown (the nearest is named) or occurs twice; a value
-            has the wrong type, is out of range, or does not fit another.
+            has the wrong type, is out of range, or does not fit another; there is no such base as ``model.text``.
     """
     where = "--config" if path is None else str(path)
     tree = override({}, overrides) if path is None else read_tree(path, overrides)
     config = validated(TrainConfig, tree, where)
-    # Loads torch, so only now: mistakes in keys and types are reported at once.
+    # These load torch, so only now: mistakes in keys and types are reported at once.
     from mmt.training.config_checks import check_values
+    from mmt.training.text_base import with_base
 
+    config = with_base(config, tree, where)
     check_values(config, where)
     return config
 

@@ -21,6 +21,7 @@ from fairseq2.gang import get_current_gangs
 from fairseq2.metrics.formatters import format_as_float
 from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
 from fairseq2.models.transformer.fsdp import apply_fsdp_to_transformer
+from fairseq2.models.utils.ac import apply_layerwise_ac
 from fairseq2.optim.lr_schedulers import LRScheduler
 from fairseq2.recipe import Recipe, RecipeContext
 from fairseq2.recipe.component import register_component
@@ -38,6 +39,7 @@ from mmt.io.processes import num_processes, rank
 from mmt.io.signals import Stopped, StopSwitch, stop_with_launcher
 from mmt.model.config import MMTConfig
 from mmt.model.folder import load_model
+from mmt.model.frozen import freeze_text
 from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps, remove_half_written
 from mmt.training.config import TrainConfig
@@ -128,6 +130,7 @@ class TrainingRecipe(Recipe):
             factory=lambda _: self._run.new_model(get_current_gangs()),
             supports_meta=False,
             fsdp_applier=_apply_fsdp,
+            layerwise_ac_applier=_apply_checkpointing,
         )
         register_component(
             container,
@@ -148,8 +151,7 @@ class TrainingRecipe(Recipe):
     def setup_model(self, context: RecipeContext, model: nn.Module, newly_initialized: bool) -> nn.Module:
         if self._run.config.start.freeze_text:  # not in the factory: fairseq2 makes all weights trainable after it
             assert isinstance(model, MMTModel)  # noqa: S101
-            for name, parameter in model.named_parameters():
-                parameter.requires_grad_(not model.is_of_text(name))
+            freeze_text(model, saved=not self._run.leaves_out_text)
         return model
 
     def create_task(self, context: RecipeContext) -> Task:
@@ -240,6 +242,14 @@ def _patience(run: Run) -> Patience | None:
 def _has_stopped_early(run: Run, patience: Patience | None) -> bool:
     steps = checkpoint_steps(run.output)
     return patience is not None and bool(steps) and patience.has_stopped(steps[-1])
+
+
+def _apply_checkpointing(model: MMTModel, every_nth_layer: int) -> nn.Module:
+    """Gradient checkpointing: the text model's layers are computed again in the backward pass."""
+    for stack in (model.text.encoder, model.text.decoder):
+        if stack is not None:
+            apply_layerwise_ac(stack.layers, every_nth_layer)
+    return model
 
 
 def _apply_fsdp(model: MMTModel, granularity: str, wrapper: Callable[[nn.Module], nn.Module]) -> nn.Module:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from fairseq2.gang import Gangs
+from torch import Tensor
 
 from mmt.data.batch import Example, missing_images
 from mmt.data.dataset import DatasetInfo, open_split, read_info, read_rows
@@ -14,16 +16,19 @@ from mmt.data.domain import TrainingPieces
 from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.image_names import Names
 from mmt.data.labels import label_names
+from mmt.data.pretrained_tokenizer import open_tokenizer
 from mmt.data.reader import BLOCK, Streamed
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.io.processes import rank
 from mmt.io.terminal import console, counted
-from mmt.model.build import build_model
+from mmt.model.build import build_empty_model, build_model
 from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
 from mmt.model.folder import load_model
+from mmt.model.frozen import freeze_text, insert_base
 from mmt.model.model import MMTModel
+from mmt.model.pretrained.base import Base
 from mmt.training.config import TrainConfig
 from mmt.training.multilingual import joined_info, pair_of
 from mmt.training.run_data import (
@@ -40,6 +45,7 @@ from mmt.training.run_data import (
 )
 from mmt.training.run_file import claim, describe
 from mmt.training.tasks import Objectives, needs_features
+from mmt.training.text_base import base_of, base_settings
 
 
 @dataclass
@@ -61,6 +67,8 @@ class Run:
     labels: list[str]
     pairs: list[str]
     """The language pair of each dataset, such as ``en-de``."""
+    base: Base | None
+    """Of ``model.text``; None for a text model of our own."""
 
     @classmethod
     def prepare(cls, output: Path, config: TrainConfig) -> Run:
@@ -73,14 +81,19 @@ class Run:
         infos = [read_info(folder) for folder in folders]
         data, info = folders[0], joined_info(infos, folders, (config.data.train_split, config.data.valid_split))
         features = _open_features(config)
-        start = check_start(config, infos)
+        base = base_of(config)
+        start = check_start(config, infos, base)
         others = [check_beside(one, info, data) for one in config.beside]
         if config.start.model is not None:
-            check_masks(config.start.model, [*infos, *others])
-        claim(output, config, describe(config, info, features, others, start))
-        tokenizer = prepare_tokenizer(output, config)
+            check_masks(
+                open_tokenizer(config.start.model), [*infos, *others], f"start.model: {config.start.model}"
+            )
+        claim(output, config, describe(config, info, features, others, start, base))
+        tokenizer = prepare_tokenizer(output, config, base)
         if tokenizer.languages:
             tokenizer = tokenizer.for_languages(infos[0].source_lang, infos[0].target_lang)
+        if base is not None:
+            check_masks(tokenizer, [*infos, *others], f"model.text: {base.name}")
         labels = []
         if config.data.label is not None:
             labels = label_names(data, config.data.train_split, config.data.label, config.data.num_labels)
@@ -104,6 +117,7 @@ class Run:
             start,
             labels,
             [pair_of(one) for one in infos],
+            base,
         )
         if rank() == 0:
             run.announce(num_long)
@@ -116,6 +130,9 @@ class Run:
             num_long: number of sentence pairs left out because of their length.
         """
         out = console(err=True)
+        if self.base is not None:
+            trained = "frozen" if self.config.start.freeze_text else "trained, too"
+            out.print(f"text model: {self.base.name}, {trained}", soft_wrap=True, markup=False)
         left_out = f", {num_long:,} too long left out" if num_long else ""
         out.print(
             f"{self.info.name}: {counted(len(self.train_set), 'training sentence')}{left_out}, "
@@ -181,18 +198,43 @@ class Run:
 
     def model_config(self) -> MMTConfig:
         sets = self.features.signature.sets if self.features is not None else ()
+        settings = {"vocab_size": self.tokenizer.vocab_size} if self.base is None else base_settings(self.base)
         return MMTConfig(
-            **asdict(self.config.model),
-            vocab_size=self.tokenizer.vocab_size,
+            **asdict(self.config.model) | settings,
             image_sets=tuple((one.num_regions, one.dim) for one in sets),
             heads=self.objectives.heads,
             num_labels=len(self.labels),
             writes=self.objectives.writes,
         )
 
+    @property
+    def leaves_out_text(self) -> bool:
+        """Whether checkpoints and model folder lack the text model's weights, which are a frozen base's."""
+        return self.base is not None and self.config.start.freeze_text
+
+    @cached_property
+    def base_weights(self) -> dict[str, Tensor]:
+        """The base's weights, which all models of the run share if they are frozen."""
+        assert self.base is not None  # noqa: S101
+        return self.base.weights()
+
+    def _load_base(self, model: MMTModel) -> None:
+        if self.base is not None:
+            insert_base(model, self.base_weights, self.base.name, share=self.leaves_out_text)
+
+    def finished_model(self) -> MMTModel:
+        """A model for a checkpoint's weights, in evaluation mode: with a frozen base, it has the others."""
+        if not self.leaves_out_text:
+            return build_empty_model(self.model_config()).eval()
+        model = build_empty_model(self.model_config())
+        self._load_base(model)
+        freeze_text(model, saved=False)
+        return model.eval()
+
     def new_model(self, gangs: Gangs) -> MMTModel:
-        """The model before the first update: randomly initialised, or with weights of the model to start from."""
+        """The model before the first update: randomly initialised, with the weights of the base or of a start."""
         model, start = build_model(self.model_config(), gangs), self.config.start
+        self._load_base(model)
         if start.model is None or self.start is None:
             return model
         trained, _, _ = load_model(start.model)
@@ -203,7 +245,7 @@ class Run:
         taken = {
             name: weight
             for name, weight in trained.state_dict().items()
-            if name in own and (model.is_of_text(name) or same_fusion)
+            if name in own and (same_fusion or (model.is_of_text(name) and self.base is None))
         }
         model.load_state_dict(own | taken)
         return model

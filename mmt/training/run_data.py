@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from mmt.errors import MMTError, nearest
 from mmt.io.processes import num_processes, rank
 from mmt.io.terminal import console
 from mmt.model.card import ModelCard, read_card
-from mmt.model.config import ModelSizes
+from mmt.model.config import MMTConfig, ModelSizes
+from mmt.model.pretrained.base import Base
 from mmt.training.config import BesideSection, TrainConfig
 from mmt.training.multilingual import read_datasets
 from mmt.training.run_file import RUN_TOKENIZER
@@ -61,15 +62,20 @@ def read_training(
         MMTError: no pair is left.
     """
     whole = read_labelled(config, config.data.train_split, tokenizer, features, labels)
-    short = drop_long(whole, config.data.max_length)
+    short = drop_long(whole, longest(config))
     if not short:
         raise MMTError(f"data.max_length: {config.data.max_length} pieces leave no sentence. Set it higher.")
     return short, len(whole) - len(short)
 
 
+def longest(config: TrainConfig) -> int:
+    """``data.max_length``, or the model's positions if there are fewer."""
+    return min(config.data.max_length, config.model.max_length)
+
+
 def drop_long(examples: list[Example], max_length: int) -> list[Example]:
-    """Those with fewer than ``max_length`` pieces on either side."""
-    return [e for e in examples if max(len(e.source), len(e.target)) < max_length]
+    """Those with fewer than ``max_length`` pieces on either side, or at most that many with eos or prompt."""
+    return [e for e in examples if max(len(e.source) + 1, len(e.prompt) + len(e.target)) <= max_length]
 
 
 def open_streamed(
@@ -86,7 +92,7 @@ def open_streamed(
     def examples(first: int, end: int) -> list[Example]:
         columns = read_rows(rows, ROW_COLUMNS, first, end)
         encoded = encode_rows(columns, first, split, tokenizer, features, config.images.missing)
-        return drop_long(encoded, config.data.max_length)
+        return drop_long(encoded, longest(config))
 
     examples(0, min(BLOCK, len(rows)))  # reports now what is wrong with all rows
     if features is not None:
@@ -133,7 +139,7 @@ def read_beside(
     examples = read_examples(one.data, one.split, tokenizer, features, config.images.missing)
     if one.task == "retrieval":
         examples = [replace(e, target=[]) for e in examples if e.image is not None]
-    kept = drop_long(examples, config.data.max_length)
+    kept = drop_long(examples, longest(config))
     if not kept:
         raise MMTError(
             f"beside: {one.data}: no sentence of '{one.split}' is left to learn {one.task} from. Retrieval wants "
@@ -148,11 +154,13 @@ def read_beside(
 # --- the model to start from ------------------------------------------------------------------------------
 
 
-def check_start(config: TrainConfig, infos: Sequence[DatasetInfo]) -> ModelCard | None:
+def check_start(config: TrainConfig, infos: Sequence[DatasetInfo], base: Base | None) -> ModelCard | None:
     """The card of the model to start from, if there is one.
 
+    Args:
+        base: of ``model.text``.
     Raises:
-        MMTError: it has other languages or sizes than the run.
+        MMTError: it has other languages, sizes or another base than the run.
     """
     folder = config.start.model
     if folder is None:
@@ -160,8 +168,19 @@ def check_start(config: TrainConfig, infos: Sequence[DatasetInfo]) -> ModelCard 
     card = read_card(folder)
     for data, info in zip(data_folders(config), infos, strict=True):
         card.check_languages((info.source_lang, info.target_lang), folder, data)
+    if card.text.get("sha256") != (None if base is None else base.sha256):
+        theirs = f"was trained on {card.text['name']}" if card.text else "has a text model of its own"
+        remedy = card.text["name"] if card.text else f"mmt:{folder}, and no start.model, to train on it"
+        raise MMTError(
+            f"start.model: {folder} {theirs}, model.text is {config.model.text}. Set model.text: {remedy}."
+        )
+    own = asdict(MMTConfig())
+    if base is None and any(card.config.get(name, own[name]) != own[name] for name in _NOT_IN_CONFIG):
+        raise MMTError(
+            f"start.model: {folder} has a pretrained text model. Set model.text: mmt:{folder}, and no start.model."
+        )
     for size in fields(ModelSizes):
-        if size.name not in ("fusion", "dropout_p"):
+        if size.name not in ("fusion", "dropout_p", "text"):
             ours, theirs = getattr(config.model, size.name), card.config.get(size.name, size.default)
             if ours != theirs:
                 raise MMTError(
@@ -171,26 +190,30 @@ def check_start(config: TrainConfig, infos: Sequence[DatasetInfo]) -> ModelCard 
     return card
 
 
-def check_masks(start: Path, infos: Sequence[DatasetInfo]) -> None:
-    """Raises MMTError if the tokenizer of the model to start from would split a mask into pieces."""
-    tokenizer = open_tokenizer(start)
+_NOT_IN_CONFIG = ("activation", "positions", "scaled_embedding", "output_bias", "target_vocab_size")
+
+
+def check_masks(tokenizer: Tokenizer, infos: Sequence[DatasetInfo], where: str) -> None:
+    """Raises MMTError, beginning with ``where``, if a pretrained tokenizer would split a mask into pieces."""
     for info in infos:
         if info.probe:
-            check_masked_alike(tokenizer, {}, read_probe(info.probe, info.name), f"start.model: {start}")
+            check_masked_alike(tokenizer, {}, read_probe(info.probe, info.name), where)
 
 
 # --- the tokenizer ----------------------------------------------------------------------------------------
 
 
-def prepare_tokenizer(output: Path, config: TrainConfig) -> Tokenizer:
-    """The run's tokenizer: trained on the training split by rank 0, or copied from the model to start from.
+def prepare_tokenizer(output: Path, config: TrainConfig, base: Base | None = None) -> Tokenizer:
+    """The run's tokenizer: trained on the training split by rank 0, or that of a base or a model to start from.
 
     Raises:
         MMTError: the vocabulary is too small or too large for the text, or rank 0 has not made it in time.
     """
     path = output / RUN_TOKENIZER
     if not path.exists() and rank() == 0:
-        if config.start.model is not None:
+        if base is not None:
+            base.write_tokenizer(output)
+        elif config.start.model is not None:
             copy_tokenizer(config.start.model / TOKENIZER, output)
         else:
             _train_tokenizer(path, config)

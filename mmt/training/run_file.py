@@ -16,6 +16,7 @@ from mmt.io.processes import num_processes, rank
 from mmt.io.terminal import console
 from mmt.io.text_files import parse_json
 from mmt.model.card import ModelCard
+from mmt.model.pretrained.base import Base
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import dump_config
 
@@ -33,6 +34,7 @@ def describe(
     features: FeatureStore | None,
     beside: Sequence[DatasetInfo],
     start: ModelCard | None,
+    base: Base | None = None,
 ) -> dict[str, Any]:
     """What ``run.json`` contains: settings, and checksums of all that is read."""
     return {
@@ -44,6 +46,7 @@ def describe(
             for one, other in zip(config.beside, beside, strict=True)
         ],
         "start": start.training if start is not None else None,
+        "text": {"sha256": base.sha256} if base is not None else None,
         "batches_per_update": num_processes() * config.optimizer.num_accumulate,
     }
 
@@ -100,7 +103,7 @@ def _check_setting(output: Path, name: str, old: Any, new: Any) -> None:
 
 
 def _check_data(output: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    for part in ("data", "features", "beside", "start"):
+    for part in ("data", "features", "beside", "start", "text"):
         if before.get(part) != now[part] and (part in before or now[part]):
             raise MMTError(
                 f"{output}: holds a run on other {part}: {before.get(part)}, now {now[part]}. Name another folder."
@@ -121,6 +124,7 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
     settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     for section, key in (("data", "path"), ("data", "datasets"), ("images", "features"), ("start", "model")):
         settings[section].pop(key)
+    settings["model"]["text"] = settings["model"]["text"].partition(":")[0]  # the family
     for one in settings["beside"]:
         one.pop("data")
     return settings

@@ -18,11 +18,11 @@ from mmt.errors import MMTError
 from mmt.io.terminal import console
 from mmt.io.text_files import parse_json
 from mmt.io.versions import versions
-from mmt.model.build import build_model
 from mmt.model.card import ModelCard
-from mmt.model.config import MMTConfig
 from mmt.model.folder import save_model
 from mmt.model.fusion import find_fusion
+from mmt.model.model import MMTModel
+from mmt.model.pretrained.find import identity
 from mmt.training.checkpoints import checkpoint_score, checkpoint_steps, load_weights
 from mmt.training.config_file import tree_of
 from mmt.training.run import Run
@@ -42,7 +42,7 @@ def average(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 @torch.inference_mode()
 def choose(
     output: Path,
-    config: MMTConfig,
+    model: MMTModel,
     batches: list[Batch],
     tokenizer: Tokenizer,
     *,
@@ -56,6 +56,7 @@ def choose(
 
     Args:
         output: the run's folder.
+        model: of the run, in evaluation mode. It gets the weights of each candidate.
         batches: the validation split.
         score: see ``mmt.training.tasks.score_of``.
         every: updates between two checkpoints. Others, but for the last, were made because of a signal.
@@ -72,7 +73,6 @@ def choose(
     last = steps[-keep_last:]
     if len(last) > 1:
         candidates[f"average of {len(last)} checkpoints (steps {last[0]:,} to {last[-1]:,})"] = last
-    model = build_model(config).eval()
     weights: dict[str, dict[str, torch.Tensor]] = {}
     scores: dict[str, float] = {}
     for name, chosen in candidates.items():
@@ -115,7 +115,7 @@ def export_best(run: Run) -> None:
     ]
     weights, scores = choose(
         run.output,
-        run.model_config(),
+        run.finished_model(),
         batches,
         run.tokenizer,
         score=score,
@@ -147,6 +147,7 @@ def _card(run: Run, weights: str, score: dict[str, float]) -> ModelCard:
         features=run.features.signature if run.features is not None and uses_images else None,
         decoding=asdict(run.config.decoding),
         labels=run.labels,
+        text=identity(run.base, run.output / "model") if run.base is not None and run.leaves_out_text else {},
         training={
             "data": run.info.name,
             "data_checksum": run.info.splits[run.config.data.train_split].checksum,
@@ -190,6 +191,8 @@ def _special_settings(run: Run) -> dict[str, Any]:
             "seed": run.start.training.get("seed"),
             "freeze_text": config.start.freeze_text,
         }
+    if run.base is not None:
+        special["text"] = {"name": run.base.name, "sha256": run.base.sha256, "frozen": config.start.freeze_text}
     return special
 
 

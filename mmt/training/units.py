@@ -105,6 +105,7 @@ class TranslationValidation(EvalUnit[Batch]):
 
     def finalize(self, metric_bag: MetricBag) -> None:
         # Processes add up counts, not scores: BLEU is not a mean.
+        del self._decoder  # which has copies of the decoder's weights
         for number, (hypotheses, truth) in self._texts.by_dataset.items():
             metric_bag.get("exact", Mean).update(exact_match(hypotheses, truth), weight=len(truth))
             score = validation_bleu(hypotheses, truth)

@@ -67,7 +67,7 @@ class Texts:
 
 def references(batch: Batch, tokenizer: Tokenizer) -> list[str]:
     """The batch's target sentences as text."""
-    return [tokenizer.decode([i for i in row if i != EOS]) for row in batch.target.tolist()]
+    return [tokenizer.decode([i for i in row if i != EOS]) for row in batch.labels.tolist()]
 
 
 def validation_bleu(hypotheses: Sequence[str], truth: Sequence[str]) -> Any:

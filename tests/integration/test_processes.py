@@ -21,7 +21,16 @@ from mmt.model.config import MMTConfig
 from mmt.training.checkpoints import BUFFERS, checkpoint_steps, load_weights
 from mmt.training.recipe import train
 from mmt.training.resharding import reshard_last_checkpoint
-from tests.worlds import PLAIN, assert_close_weights, assert_same_weights, begin, config, finish, reports
+from tests.worlds import (
+    PLAIN,
+    assert_close_weights,
+    assert_same_weights,
+    base_folder,
+    begin,
+    config,
+    finish,
+    reports,
+)
 
 FSDP = ("stack.trainer.data_parallelism=fsdp",)
 
@@ -306,3 +315,48 @@ def test_all_that_a_model_keeps_beside_its_parameters_is_known() -> None:
     beside = set(model.state_dict()) - {name for name, _ in model.named_parameters(remove_duplicate=False)}
     assert beside
     assert all(name.endswith(BUFFERS) for name in beside)
+
+
+def on_base(base: Path) -> tuple[str, ...]:
+    return (f"model.text=mmt:{base}", "start.freeze_text=true")
+
+
+@pytest.fixture(scope="module")
+def alone_on_base(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six updates of two batches each on a frozen base, by one process: ``alone``, beside ``base``."""
+    folder = tmp_path_factory.mktemp("base")
+    more = (*on_base(base_folder(folder / "base", world)), "regime.num_steps=6")
+    train(folder / "alone", config(world, *PLAIN, "optimizer.num_accumulate=2", *more))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_train_on_a_frozen_base_as_one(
+    kind: str, world: Path, alone_on_base: Path, tmp_path: Path
+) -> None:
+    """What they save is only what is trained, in shards, from which one process goes on."""
+    output, alone, base = tmp_path / "run", alone_on_base / "alone", alone_on_base / "base"
+    more = ("regime.num_steps=3", *on_base(base))
+    said = finish(begin(world, output, f"stack.trainer.data_parallelism={kind}", *more))
+    assert checkpoint_steps(output) == [3], said
+    saved = load_weights(output, 3)
+    assert saved
+    assert not [name for name in saved if name.startswith("text.")]
+    assert len(list((output / "checkpoints/step_3/model").rglob("*.pt"))) == (2 if kind == "fsdp" else 1)
+    assert_close_weights(output, alone, 3)
+    train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=6", *on_base(base)))
+    assert_close_weights(output, alone, 6)
+    for report in ("train", "valid"):
+        ours, theirs = ([one["NLL Loss"] for one in reports(run, report)] for run in (output, alone))
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_two_processes_go_on_with_shards_on_a_frozen_base(
+    world: Path, alone_on_base: Path, tmp_path: Path
+) -> None:
+    output, base = tmp_path / "run", alone_on_base / "base"
+    more = ("optimizer.num_accumulate=2", "regime.num_steps=3", *on_base(base))
+    train(output, config(world, *PLAIN, *more))
+    said = finish(begin(world, output, *FSDP, "regime.num_steps=6", *on_base(base)))
+    assert checkpoint_steps(output)[-1] == 6, said
+    assert_close_weights(output, alone_on_base / "alone", 6)

@@ -16,7 +16,8 @@ from mmt.errors import MMTError
 from mmt.inference.beam import beam_search
 from mmt.inference.search import SearchOptions
 from mmt.model.card import CARD, WEIGHTS, read_card
-from mmt.model.folder import load_model, renamed, save_model
+from mmt.model.folder import load_model, save_model
+from mmt.model.weights import renamed
 
 FOLDERS = Path(__file__).with_name("folders")
 EXPECTED = json.loads((FOLDERS / "expected.json").read_text(encoding="utf-8"))
@@ -28,7 +29,7 @@ def test_a_folder_of_every_format_translates_as_it_did(name: str) -> None:
     format 2, with one width of features in the card, no number in the projection's name, and no checksums."""
     assert json.loads((FOLDERS / name / CARD).read_text(encoding="utf-8"))["format"] == int(name[-1])
     model, _, card = load_model(FOLDERS / name)
-    assert card.format == 3
+    assert card.format == 4
     assert card.features is not None
     batch = collate([Example([5, 6, 7], [8, 9]), Example([310, 311], [12, 13, 14, 15]), Example([16], [17])])
     batch.add_images([0, 1], np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 2, 6))
@@ -56,6 +57,6 @@ def test_a_folder_that_is_saved_again_has_the_names_of_today(name: str, tmp_path
 def test_a_format_that_is_not_known_is_refused(tmp_path: Path) -> None:
     shutil.copytree(FOLDERS / "format_2", tmp_path / "model")
     card = json.loads((tmp_path / "model" / CARD).read_text(encoding="utf-8"))
-    (tmp_path / "model" / CARD).write_text(json.dumps(card | {"format": 4}), encoding="utf-8")
-    with pytest.raises(MMTError, match="expected format 3, found 4"):
+    (tmp_path / "model" / CARD).write_text(json.dumps(card | {"format": 5}), encoding="utf-8")
+    with pytest.raises(MMTError, match="expected format 4, found 5"):
         load_model(tmp_path / "model")

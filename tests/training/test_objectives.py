@@ -407,7 +407,7 @@ def test_imagination_needs_no_image_afterwards(world: Path, tmp_path: Path) -> N
         (["objectives.faithful=1", "start.model=m", "model.fusion=none", "images.features=null"], "sees none"),
         (["objectives.image_weighting=1", "model.fusion=none", "images.features=null"], "sees none"),
         (["objectives.image_weighting=1", "objectives.translation=0", "objectives.masked=1"], "none are learned"),
-        (["start.freeze_text=true"], "expected start.model and a fusion"),
+        (["start.freeze_text=true"], "no text model to freeze"),
         (["objectives.contrastive=-1"], "expected at least 0, found -1"),
         (["objectives.translation=0"], "nothing to learn"),
         (["images.dropout_p=1.5"], "expected at most 1, found 1.5"),

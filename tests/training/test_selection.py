@@ -11,6 +11,7 @@ import torch
 from mmt.data.batch import Example, collate
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
+from mmt.model.build import build_model
 from mmt.training.selection import average, choose, totals
 from tests.worlds import tiny_model
 
@@ -42,7 +43,7 @@ def test_the_better_of_best_and_average_is_chosen(tmp_path: Path, tokenizer: Tok
     batch = collate([Example(e.source, ids) for e, ids in zip(sources, said, strict=True)])
     weights, scores = choose(
         tmp_path,
-        models[0].config,
+        build_model(models[0].config).eval(),
         [batch],
         tokenizer,
         score="bleu",
@@ -66,7 +67,7 @@ def test_an_interruption_does_not_change_the_choice_among_equals(
     batches = [collate([Example(tokenizer.encode("A dog sees the cat."), [5])])]
     _, scores = choose(
         tmp_path,
-        model.config,
+        build_model(model.config).eval(),
         batches,
         tokenizer,
         score="bleu",
@@ -79,11 +80,9 @@ def test_an_interruption_does_not_change_the_choice_among_equals(
 
 
 def test_a_run_without_checkpoints_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    config = tiny_model(tokenizer.vocab_size).config
+    model = tiny_model(tokenizer.vocab_size)
     with pytest.raises(MMTError, match="no checkpoint was written"):
-        choose(
-            tmp_path, config, [], tokenizer, score="bleu", every=1, keep_last=2, beam_size=1, length_penalty=1.0
-        )
+        choose(tmp_path, model, [], tokenizer, score="bleu", every=1, keep_last=2, beam_size=1, length_penalty=1.0)
 
 
 def test_totals_count_what_a_restart_repeated_once(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Pretrained translation models in transformers' published layouts, one module a family."""
+"""Pretrained translation models, one module a family: transformers' published layouts, and our own folders."""

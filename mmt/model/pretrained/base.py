@@ -18,21 +18,24 @@ from mmt.model.pretrained.checkpoint import find_folder, read_json
 from mmt.model.pretrained.family import Base, PublishedBase
 from mmt.model.pretrained.m2m100 import M2M100
 from mmt.model.pretrained.marian import Marian
+from mmt.model.pretrained.mmt_folder import MMTFolder
 from mmt.model.pretrained.nllb import Nllb
 from mmt.model.text_model import TextModel
 
 __all__ = ["FAMILIES", "Base", "load_base", "load_text", "open_base"]
 
 _PUBLISHED = (Nllb, M2M100, Marian)
-FAMILIES: dict[str, type[Base]] = {kind.family: kind for kind in _PUBLISHED}
+FAMILIES: dict[str, type[Base]] = {kind.family: kind for kind in _PUBLISHED} | {"mmt": MMTFolder}
 """By the name that stands before the colon in ``model.text``."""
 
 _GENERATION = "generation_config.json"
 
 
-def open_base(name: str) -> Base:
+def open_base(name: str, *, download: bool = True) -> Base:
     """The base that ``model.text`` names, FAMILY:NAME_OR_FOLDER.
 
+    Args:
+        download: whether the hub may be asked for what is not on this machine.
     Raises:
         MMTError: there is no such family, or no such checkpoint.
     """
@@ -46,7 +49,7 @@ def open_base(name: str) -> Base:
     if not issubclass(kind, PublishedBase):
         return kind(name, Path(place))
     files = (*kind.tokenizer_files, *kind.optional_files, _GENERATION)
-    return kind(name, find_folder(place, files))
+    return kind(name, find_folder(place, files, download=download))
 
 
 def load_text(text: TextModel, base: Base) -> None:

@@ -27,11 +27,12 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _AGAIN = "Download the checkpoint again."
 
 
-def find_folder(place: str, tokenizer_files: Iterable[str]) -> Path:
+def find_folder(place: str, tokenizer_files: Iterable[str], *, download: bool = True) -> Path:
     """The folder of a checkpoint: ``place``, or what the hub has by that name, downloaded into the hub's cache.
 
     Args:
         tokenizer_files: that are downloaded beside configuration and weights.
+        download: False looks into the cache alone.
     Raises:
         MMTError: neither a folder nor a name, or the hub cannot be reached and its cache has no such checkpoint.
     """
@@ -46,9 +47,10 @@ def find_folder(place: str, tokenizer_files: Iterable[str]) -> Path:
 
     try:
         texts = [CONFIG, *tokenizer_files]
-        folder = Path(snapshot_download(place, allow_patterns=[*texts, "model*.safetensors*"]))
+        get = partial(snapshot_download, place, local_files_only=not download)
+        folder = Path(get(allow_patterns=[*texts, "model*.safetensors*"]))
         if not any(folder.glob("*.safetensors")):  # both would be twice the download
-            folder = Path(snapshot_download(place, allow_patterns=[*texts, "pytorch_model*.bin*"]))
+            folder = Path(get(allow_patterns=[*texts, "pytorch_model*.bin*"]))
     except Exception as error:  # of the network, the disk, the hub's answer: no common class
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise MMTError(
