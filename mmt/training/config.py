@@ -199,13 +199,21 @@ class RegimeSection:
     """Number of last checkpoints that are kept. Their average becomes the model if it scores better on the
     validation split than the best checkpoint."""
 
+    average: Literal["last", "ema"] = "last"
+    """``ema`` also keeps an exponential moving average of the weights in each checkpoint. That of the best and
+    that of the last checkpoint are compared with the others on the validation split."""
+
+    average_decay: ShareBelowOne = 0.999
+    """Of ``average: ema``, see ``mmt.training.moving_average``: a higher one averages over more updates."""
+
 
 @dataclass(kw_only=True, config=STRICT)
 class DecodingSection:
     """Default decoding of the finished model. Validation during training decodes greedily."""
 
     beam_size: Annotated[int, Interval(ge=1, le=1000)] = 5
-    length_penalty: Annotated[float, Interval(ge=-100, le=100)] = 1.0
+    length_penalty: Annotated[float, Interval(ge=-100, le=100)] | Literal["val"] = 1.0
+    """``val`` chooses among 0.6, 0.8, ..., 1.6 by the score of the finished model on the validation split."""
 
 
 @dataclass(kw_only=True, config=STRICT)

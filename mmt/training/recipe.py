@@ -170,6 +170,7 @@ class TrainingRecipe(Recipe):
             output=run.output,
             switch=self._switch,
             early_stopper=self._patience,
+            average_decay=config.regime.average_decay if config.regime.average == "ema" else None,
         )
 
     def has_static_autograd_graph(self, context: RecipeContext) -> bool:

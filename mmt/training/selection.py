@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from mmt.model.model import MMTModel
 from mmt.model.pretrained.find import identity
 from mmt.training.checkpoints import checkpoint_score, checkpoint_steps, load_weights
 from mmt.training.config_file import tree_of
+from mmt.training.moving_average import load_moving_average
 from mmt.training.run import Run
 from mmt.training.tasks import SCORES, score_of
 from mmt.training.validation import validation_score
@@ -51,6 +54,7 @@ def choose(
     keep_last: int,
     beam_size: int,
     length_penalty: float,
+    moving_average: bool = False,
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """Compares the best checkpoint with the average of the last ones on the validation split.
 
@@ -61,6 +65,7 @@ def choose(
         score: see ``mmt.training.tasks.score_of``.
         every: updates between two checkpoints. Others, but for the last, were made because of a signal.
         keep_last: how many checkpoints are averaged.
+        moving_average: compares the moving averages in the best and in the last checkpoint, too.
     Returns:
         The better weights, and the score of each candidate by its description, the winner first.
     """
@@ -69,23 +74,55 @@ def choose(
         raise MMTError(f"{output}: no checkpoint was written. Remove the folder and train again.")
     steps = [step for step in steps if step % every == 0 or step == steps[-1]]
     best = _best_step(output, steps, keep_last)
-    candidates = {f"best checkpoint (step {best:,})": [best]}
+    candidates: dict[str, Callable[[], dict[str, torch.Tensor] | None]] = {
+        f"best checkpoint (step {best:,})": partial(load_weights, output, best)
+    }
     last = steps[-keep_last:]
     if len(last) > 1:
-        candidates[f"average of {len(last)} checkpoints (steps {last[0]:,} to {last[-1]:,})"] = last
-    weights: dict[str, dict[str, torch.Tensor]] = {}
+        name = f"average of {len(last)} checkpoints (steps {last[0]:,} to {last[-1]:,})"
+        candidates[name] = lambda: average([load_weights(output, step) for step in last])
+    if moving_average:
+        for step in dict.fromkeys((best, steps[-1])):
+            candidates[f"moving average (step {step:,})"] = partial(load_moving_average, output, step, model)
+    sign = 1 if score not in SCORES or SCORES[score].higher_is_better else -1
+    chosen: dict[str, torch.Tensor] = {}
     scores: dict[str, float] = {}
-    for name, chosen in candidates.items():
-        weights[name] = average([load_weights(output, step) for step in chosen])
-        model.load_state_dict(weights[name])
+    for name, load in candidates.items():
+        weights = load()
+        if weights is None:  # written before the run kept a moving average
+            continue
+        model.load_state_dict(weights)
         reading = track(batches, f"validating: {name}", console=Console(stderr=True), transient=True)
         scores[name] = validation_score(
             model, reading, tokenizer, score=score, beam_size=beam_size, length_penalty=length_penalty
         )
-    ranked = sorted(
-        scores, key=lambda name: scores[name], reverse=score not in SCORES or SCORES[score].higher_is_better
-    )
-    return weights[ranked[0]], {name: scores[name] for name in ranked}
+        if all(sign * scores[name] > sign * scores[other] for other in scores if other != name):
+            chosen = weights
+    ranked = sorted(scores, key=lambda name: -sign * scores[name])
+    return chosen, {name: scores[name] for name in ranked}
+
+
+@torch.inference_mode()
+def choose_length_penalty(
+    model: MMTModel, batches: list[Batch], tokenizer: Tokenizer, *, score: str, beam_size: int
+) -> dict[float, float]:
+    """Compares the length penalties 0.6, 0.8, ..., 1.6 on the validation split.
+
+    Args:
+        model: with its final weights, in evaluation mode.
+        score: see ``mmt.training.tasks.score_of``.
+    Returns:
+        The score of each length penalty, the best first; of equals, that nearest to 1.
+    """
+    scores = {}
+    for tenths in (10, 8, 12, 6, 14, 16):
+        reading = track(
+            batches, f"validating: length penalty {tenths / 10}", console=Console(stderr=True), transient=True
+        )
+        scores[tenths / 10] = validation_score(
+            model, reading, tokenizer, score=score, beam_size=beam_size, length_penalty=tenths / 10
+        )
+    return dict(sorted(scores.items(), key=lambda one: -one[1]))
 
 
 def _best_step(output: Path, steps: list[int], keep_last: int) -> int:
@@ -113,16 +150,20 @@ def export_best(run: Run) -> None:
         collate([run.valid_set[i] for i in batch], run.features)
         for batch in length_batches(lengths, run.config.data.max_tokens)
     ]
+    model = run.finished_model()
+    searches = decoding.length_penalty == "val" and run.objectives.writes
+    length_penalty = 1.0 if decoding.length_penalty == "val" else decoding.length_penalty
     weights, scores = choose(
         run.output,
-        run.finished_model(),
+        model,
         batches,
         run.tokenizer,
         score=score,
         every=regime.validate_every,
         keep_last=regime.keep_last,
         beam_size=decoding.beam_size,
-        length_penalty=decoding.length_penalty,
+        length_penalty=length_penalty,
+        moving_average=regime.average == "ema",
     )
     out = console(err=True)
     writes = run.objectives.writes
@@ -131,12 +172,20 @@ def export_best(run: Run) -> None:
         with_beam = f" (beam {decoding.beam_size})" if writes else ""
         out.print(f"validation {metric} {value:.2f}{with_beam}  {name}", soft_wrap=True)
     winner = next(iter(scores))
-    card = _card(run, winner, {f"validation_{metric.lower()}": round(scores[winner], 2)})
+    best = scores[winner]
+    if searches:
+        model.load_state_dict(weights)
+        penalties = choose_length_penalty(model, batches, run.tokenizer, score=score, beam_size=decoding.beam_size)
+        length_penalty = next(iter(penalties))
+        best = penalties[length_penalty]
+        listed = ", ".join(f"{penalty} {penalties[penalty]:.2f}" for penalty in sorted(penalties))
+        out.print(f"length penalty {length_penalty} (validation {metric}: {listed})", soft_wrap=True)
+    card = _card(run, winner, length_penalty, {f"validation_{metric.lower()}": round(best, 2)})
     save_model(run.output / "model", weights, run.output / "tokenizer.model", card, run.training_pieces())
     out.print(f"model: {run.output / 'model'}  ({winner})", soft_wrap=True)
 
 
-def _card(run: Run, weights: str, score: dict[str, float]) -> ModelCard:
+def _card(run: Run, weights: str, length_penalty: float, score: dict[str, float]) -> ModelCard:
     """``weights`` describes the checkpoints that were chosen."""
     # Without a fusion, only a retrieval model uses images after training.
     uses_images = run.config.model.fusion != "none" or "contrastive" in run.objectives.heads
@@ -145,7 +194,7 @@ def _card(run: Run, weights: str, score: dict[str, float]) -> ModelCard:
         source_lang=run.info.source_lang,
         target_lang=run.info.target_lang,
         features=run.features.signature if run.features is not None and uses_images else None,
-        decoding=asdict(run.config.decoding),
+        decoding=asdict(run.config.decoding) | {"length_penalty": length_penalty},
         labels=run.labels,
         text=identity(run.base, run.output / "model") if run.base is not None and run.leaves_out_text else {},
         training={

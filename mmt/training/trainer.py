@@ -44,6 +44,7 @@ from mmt.training.checkpoints import (
     damaged,
     keep_local,
 )
+from mmt.training.moving_average import drop_moving_average, keep_moving_average
 
 
 class MMTTrainer(Trainer):  # type: ignore[misc]  # final for type checkers only
@@ -122,8 +123,13 @@ def create_trainer(
     output: Path,
     switch: StopSwitch,
     early_stopper: EarlyStopper | None = None,
+    average_decay: float | None = None,
 ) -> MMTTrainer:
-    """As ``context.create_trainer``, with our trainer, an early stopper, and checkpoints without pickles."""
+    """As ``context.create_trainer``, with our trainer, an early stopper, and checkpoints without pickles.
+
+    Args:
+        average_decay: of the weights' moving average; None keeps none.
+    """
     resolver = context.resolver
     manager = wire_object(
         resolver,
@@ -132,7 +138,12 @@ def create_trainer(
         tensor_file_dumper=PlainDumper(),
         checkpoint_dir=None,  # as without ours: checkpoints/ in the run's folder
     )
-    keep_local(context.get_optimizer())
+    optimizer = context.get_optimizer()
+    keep_local(optimizer)
+    if average_decay is None:
+        drop_moving_average(optimizer)
+    else:
+        keep_moving_average(optimizer, average_decay)
 
     def create(**parts: Any) -> MMTTrainer:
         parts |= {"checkpoint_manager": manager, "early_stopper": early_stopper or NOOP_EARLY_STOPPER}

@@ -18,7 +18,9 @@ from mmt.data.reader import BatchReader
 from mmt.errors import MMTError
 from mmt.model.build import build_model
 from mmt.model.config import MMTConfig
+from mmt.model.folder import load_model
 from mmt.training.checkpoints import BUFFERS, checkpoint_steps, load_weights
+from mmt.training.moving_average import load_moving_average
 from mmt.training.recipe import train
 from mmt.training.resharding import reshard_last_checkpoint
 from tests.worlds import (
@@ -65,12 +67,19 @@ def test_two_processes_train_as_one(kind: str, world: Path, alone: Path, tmp_pat
 def test_two_processes_weigh_tokens_as_one(kind: str, world: Path, tmp_path: Path) -> None:
     """Also where only one of them has a sentence with an image in its batch."""
     more = ("objectives.image_weighting=2", "objectives.faithful=1", "images.dropout_p=0.9", "regime.num_steps=6")
+    more += ("regime.average=ema",)
     train(tmp_path / "text", config(world, *PLAIN, "regime.num_steps=3", fusion="none"))
     more += (f"start.model={tmp_path / 'text' / 'model'}", "start.freeze_text=true")
     train(tmp_path / "alone", config(world, *PLAIN, *more, "optimizer.num_accumulate=2"))
     said = finish(begin(world, tmp_path / "two", *more, f"stack.trainer.data_parallelism={kind}"))
     assert checkpoint_steps(tmp_path / "two") == [3, 6], said
     assert_close_weights(tmp_path / "two", tmp_path / "alone", 6)
+    model = load_model(tmp_path / "alone" / "model")[0]
+    averages = [load_moving_average(tmp_path / run, 6, model) for run in ("two", "alone")]
+    assert averages[0] is not None
+    assert averages[1] is not None
+    for name, average in averages[1].items():
+        torch.testing.assert_close(averages[0][name], average, atol=1e-5, rtol=0)
     ours, theirs = (reports(tmp_path / run, "train") for run in ("two", "alone"))
     for name in ("Loss", "NLL Loss", "pcxmi", "faithful"):
         assert [one[name] for one in ours] == pytest.approx([one[name] for one in theirs], abs=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,13 @@ import torch
 from mmt.data.batch import Example, collate
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
+from mmt.inference.beam import beam_search
+from mmt.inference.search import SearchOptions
 from mmt.model.build import build_model
-from mmt.training.selection import average, choose, totals
-from tests.worlds import tiny_model
+from mmt.model.card import read_card
+from mmt.training.recipe import train
+from mmt.training.selection import average, choose, choose_length_penalty, totals
+from tests.worlds import assert_same_weights, config, tiny_model
 
 
 def test_the_average_is_the_mean_of_each_tensor() -> None:
@@ -32,9 +37,6 @@ def write_checkpoint(output: Path, step: int, state: dict[str, torch.Tensor], sc
 
 def test_the_better_of_best_and_average_is_chosen(tmp_path: Path, tokenizer: Tokenizer) -> None:
     """The targets are what the model of update 2 says, so nothing can beat it."""
-    from mmt.inference.beam import beam_search
-    from mmt.inference.search import SearchOptions
-
     models = [tiny_model(tokenizer.vocab_size, seed=seed) for seed in range(3)]
     for step, model in enumerate(models, 1):
         write_checkpoint(tmp_path, step, model.state_dict(), 9.0 if step == 2 else step)
@@ -57,6 +59,30 @@ def test_the_better_of_best_and_average_is_chosen(tmp_path: Path, tokenizer: Tok
     assert all(torch.equal(weights[name], tensor) for name, tensor in models[1].state_dict().items())
 
 
+def test_a_moving_average_that_scores_best_is_chosen(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """That of the best and that of the last checkpoint are candidates; one of them was written without."""
+    model, other = (tiny_model(tokenizer.vocab_size, seed=seed) for seed in (0, 1))
+    for step in (1, 2, 3):
+        write_checkpoint(tmp_path, step, model.state_dict(), 9.0 if step == 2 else step)
+        folder = tmp_path / "checkpoints" / f"step_{step}" / "optimizer" / "pp_00" / "tp_00"
+        folder.mkdir(parents=True)
+        averages = {n: {"moving_average": one.detach()} for n, one in enumerate(other.parameters())}
+        state = averages if step == 3 else {}
+        torch.save({"state": state, "param_groups": []}, folder / "sdp_00.pt")
+    source = Example(tokenizer.encode("A dog sees the cat."), [])
+    said = beam_search(other, collate([source]), SearchOptions(beam_size=2))[0][0].ids
+    batch = collate([Example(source.source, said)])
+    empty = build_model(model.config).eval()
+    settings = {"score": "exact", "every": 1, "keep_last": 2, "beam_size": 2, "length_penalty": 1.0}
+    weights, scores = choose(tmp_path, empty, [batch], tokenizer, moving_average=True, **settings)  # type: ignore[arg-type]
+    assert list(scores) == [
+        "moving average (step 3)",
+        "best checkpoint (step 2)",
+        "average of 2 checkpoints (steps 2 to 3)",
+    ]
+    assert_same_weights(weights, dict(other.state_dict()))
+
+
 @pytest.mark.parametrize("extra", [[], [1]])  # which an interrupted run keeps for longer
 def test_an_interruption_does_not_change_the_choice_among_equals(
     extra: list[int], tmp_path: Path, tokenizer: Tokenizer
@@ -77,6 +103,44 @@ def test_an_interruption_does_not_change_the_choice_among_equals(
         length_penalty=1.0,
     )
     assert "best checkpoint (step 2)" in scores
+
+
+def test_the_length_penalty_that_scores_best_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of equals, that nearest to 1; the run's model folder decodes with it."""
+    tried = []
+
+    def score(*_: object, length_penalty: float, **__: object) -> float:
+        tried.append(length_penalty)
+        return {0.8: 30.0, 1.2: 31.0, 1.6: 31.0}.get(length_penalty, 20.0)
+
+    monkeypatch.setattr("mmt.training.selection.validation_score", score)
+    found = choose_length_penalty(tiny_model(30), [], None, score="bleu", beam_size=2)  # type: ignore[arg-type]
+    assert sorted(tried) == [0.6, 0.8, 1.0, 1.2, 1.4, 1.6]
+    assert list(found) == [1.2, 1.6, 0.8, 1.0, 0.6, 1.4]
+
+
+def test_a_run_decodes_with_the_length_penalty_of_its_validation(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = (
+        "decoding.length_penalty=val",
+        "decoding.beam_size=3",
+        "regime.num_steps=60",
+        "regime.validate_every=30",
+    )
+    train(tmp_path, config(world, *settings, "regime.report_every=30", fusion="none"))
+    card = read_card(tmp_path / "model")
+    said = capsys.readouterr().err.replace("\n", " ")
+    line = re.search(r"length penalty (\S+) \(validation BLEU: (.*?)\)", said)
+    assert line is not None
+    scores = dict(map(float, one.split()) for one in line[2].split(", "))
+    assert card.decoding["length_penalty"] == float(line[1])
+    assert scores[float(line[1])] == max(scores.values())
+    assert card.training["validation_bleu"] == max(scores.values())
+    with pytest.raises(MMTError, match="expected a number or 'val', found 'test'"):
+        config(world, "decoding.length_penalty=test")
+    with pytest.raises(MMTError, match="expected at most 100"):
+        config(world, "decoding.length_penalty=101")
 
 
 def test_a_run_without_checkpoints_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
