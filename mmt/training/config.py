@@ -129,7 +129,7 @@ class ObjectivesSection:
 
     faithful: Weight = 0.0
     """Stays close to the output distribution of a text model (KL divergence): the model itself without its image
-    where ``start.freeze_text`` is set, else ``start.model``."""
+    where ``start.freeze_text`` is set; else ``start.model``, or the base that ``model.text`` names."""
 
 
 @dataclass(kw_only=True, config=STRICT)

@@ -117,10 +117,9 @@ def _check_image_use(config: TrainConfig, objectives: Objectives, where: str) ->
             f"{where}: objectives.image_weighting weights the tokens of translations, and none are learned. Set "
             "objectives.translation."
         )
-    if "faithful" in objectives.weights and config.start.model is None and not config.start.freeze_text:
+    if "faithful" in objectives.weights and config.start.model is None and config.model.text == "scratch":
         raise MMTError(
-            f"{where}: objectives.faithful: to which model? Name it with start.model, or freeze the pretrained "
-            "text model, which is then the one, with start.freeze_text: true."
+            f"{where}: objectives.faithful: to which text model? Name it with start.model or model.text."
         )
 
 

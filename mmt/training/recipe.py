@@ -230,9 +230,10 @@ def _completed(run: Run, device: torch.device) -> Objectives:
     """The run's objectives with what the tokenizer says, and a teacher on ``device`` if the text is trained."""
     mask, tags = run.tokenizer.mask_id, len(run.tokenizer.source_prefix)
     objectives, start = replace(run.objectives, mask_id=mask, num_tags=tags), run.config.start
-    if "faithful" not in objectives.weights or start.model is None or start.freeze_text:
+    if "faithful" not in objectives.weights or start.freeze_text:
         return objectives
-    return replace(objectives, teacher=load_model(start.model)[0].to(device).requires_grad_(False))
+    teacher = run.text_model() if start.model is None else load_model(start.model)[0]
+    return replace(objectives, teacher=teacher.to(device).requires_grad_(False))
 
 
 def _patience(run: Run) -> Patience | None:

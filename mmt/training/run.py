@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -221,6 +221,12 @@ class Run:
     def _load_base(self, model: MMTModel) -> None:
         if self.base is not None:
             insert_base(model, self.base_weights, self.base.name, share=self.leaves_out_text)
+
+    def text_model(self) -> MMTModel:
+        """The base alone, in evaluation mode, apart from the model that is trained."""
+        model = build_empty_model(replace(self.model_config(), fusion="none", image_sets=(), heads=()))
+        self._load_base(model)
+        return model.eval()
 
     def finished_model(self) -> MMTModel:
         """A model for a checkpoint's weights, in evaluation mode: with a frozen base, it has the others."""

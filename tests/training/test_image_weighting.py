@@ -237,3 +237,15 @@ def test_frozen_text_is_its_own_teacher(world: Path, tmp_path: Path, monkeypatch
     assert all(line["faithful"] > 0 for line in lines)
     with pytest.raises(AssertionError, match="second model"):
         train(tmp_path / "trained", config(world, begin[0], "objectives.faithful=1"))
+
+
+def test_a_base_that_is_trained_stays_the_teacher(world: Path, tmp_path: Path) -> None:
+    """As the same model does under ``start.model``: both runs are one."""
+    train(tmp_path / "text", config(world, fusion="none"))
+    text = tmp_path / "text" / "model"
+    for run, begin in (("base", f"model.text=mmt:{text}"), ("start", f"start.model={text}")):
+        train(tmp_path / run, config(world, begin, "objectives.faithful=1", "regime.num_steps=6"))
+    assert_same_weights(weights(tmp_path / "base", 6), weights(tmp_path / "start", 6))
+    assert [one["faithful"] for one in reports(tmp_path / "base", "train")] == [
+        one["faithful"] for one in reports(tmp_path / "start", "train")
+    ]

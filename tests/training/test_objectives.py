@@ -403,7 +403,7 @@ def test_imagination_needs_no_image_afterwards(world: Path, tmp_path: Path) -> N
     [
         (["objectives.contrastive=1", "model.fusion=none"], "wants images in the model"),
         (["objectives.masked=1", "model.fusion=late"], "the encoder sees no image"),
-        (["objectives.faithful=1"], "Name it with start.model, or freeze"),
+        (["objectives.faithful=1"], "Name it with start.model or model.text"),
         (["objectives.faithful=1", "start.model=m", "model.fusion=none", "images.features=null"], "sees none"),
         (["objectives.image_weighting=1", "model.fusion=none", "images.features=null"], "sees none"),
         (["objectives.image_weighting=1", "objectives.translation=0", "objectives.masked=1"], "none are learned"),
