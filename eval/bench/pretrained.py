@@ -49,8 +49,9 @@ SHAPES: dict[str, tuple[str, _Shape]] = {
 
 def write_random(shape: str, folder: Path) -> None:
     """Writes random weights of a published model's shape in transformers' layout."""
-    import transformers
+    import transformers as untyped
 
+    transformers: Any = untyped
     family, size = SHAPES[shape]
     common: dict[str, Any] = {
         "vocab_size": size["vocab_size"],
