@@ -23,6 +23,7 @@ from mmt.model.build import build_model
 from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
 from mmt.model.folder import save_model
+from mmt.model.fusion import FUSIONS
 from mmt.model.model import MMTModel
 from mmt.training.checkpoints import load_weights
 from mmt.training.config import TrainConfig
@@ -83,14 +84,35 @@ def make_features(folder: Path, ids: list[str], *, regions: int = 1, backbone: s
         return writer.finish()
 
 
+ADAPTERS: dict[str, dict[str, object]] = {
+    "adapters": {"adapter_dim": 4},
+    "lora": {
+        "lora_rank": 2,
+        "lora_alpha": 4.0,
+        "lora_targets": ("q", "k", "v", "output", "ffn_inner", "ffn_outer"),
+    },
+}
+MODELS = [*FUSIONS, "prefix+adapters", "gated+lora", "hybrid+adapters+lora"]
+"""The models for which every law holds: each fusion, and some of them with adapters or LoRA, by ``tiny_model``."""
+
+
 def tiny_model(vocab_size: int, fusion: str = "none", seed: int = 0, **changes: object) -> MMTModel:
-    """A random model whose output is far from uniform, so that searches have something to choose."""
+    """A random model whose output is far from uniform, so that searches have something to choose.
+
+    ``fusion``: one of ``MODELS``. Adapters and LoRA are as if they were trained: a new one changes nothing.
+    """
     torch.manual_seed(seed)
+    fusion, *adapters = fusion.split("+")
+    for name in adapters:
+        changes = ADAPTERS[name] | changes
     sizes = {"model_dim": 16, "ffn_dim": 32, "num_encoder_layers": 2, "num_decoder_layers": 2, "num_heads": 2}
     config = {**sizes, "vocab_size": vocab_size, "image_sets": ((1, DIM),) if fusion != "none" else (), **changes}
     model = build_model(MMTConfig(fusion=fusion, **config))  # type: ignore[arg-type]
     with torch.no_grad():
         model.text.frontend.embed.weight.mul_(4)
+        for name, weight in model.named_parameters():
+            if "_up." in name:
+                weight.normal_(std=0.3)
     return model.eval()
 
 

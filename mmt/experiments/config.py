@@ -114,6 +114,8 @@ _WITHOUT_IMAGES = {
     "objectives.masked": "0",
     "start.freeze_text": "false",
     "images.dropout_p": "0",
+    "model.adapter_dim": "0",
+    "model.lora_rank": "0",
 }
 
 

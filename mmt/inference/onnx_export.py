@@ -32,7 +32,7 @@ from mmt.io.text_files import file_checksum
 from mmt.model.card import CARD
 from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
-from mmt.model.stepping import StepDecoder
+from mmt.model.stepping import StepDecoder, active_rows
 
 _OPSET = 20
 _FILES = {
@@ -113,7 +113,10 @@ def _check_parts(model: MMTModel) -> None:
 
 
 class _Encoder(nn.Module):
-    """Encodes sentence and image to keys, values and masks of the decoder's cross-attention."""
+    """Encodes sentence and image to keys, values and masks of the decoder's cross-attention.
+
+    Last comes which sentences' adapters are active, (N, 1, 1), if the model has any.
+    """
 
     def __init__(self, model: MMTModel, decoder: StepDecoder, tell: Callable[[trees.TreeSpec], None]) -> None:
         """``tell`` receives the structure of the tensors that ``forward`` returns."""
@@ -124,7 +127,10 @@ class _Encoder(nn.Module):
         self, source: Tensor, source_lens: Tensor, image: Tensor | None = None, image_pad: Tensor | None = None
     ) -> list[Tensor]:
         memory = self.model.encode(source, source_lens, image, image_pad)
-        seen, like = trees.tree_flatten([layer.cross.cached(memory) for layer in self._decoder.layers])
+        parts = [layer.cross.cached(memory) for layer in self._decoder.layers]
+        if memory.active is not None:
+            parts.append(memory.active)
+        seen, like = trees.tree_flatten(parts)
         self._tell(like)
         return seen
 
@@ -160,6 +166,8 @@ class _Decoder(nn.Module):
         """
         decoder, later = self._decoder, []
         states = decoder.embedded(tokens, decoder.positions.index_select(0, position))
+        *cross_kv, active = [*trees.tree_unflatten(seen, self._like), None][: len(decoder.layers) + 1]
+        rows = active_rows(active, tokens.size(1))
         for number, layer in enumerate(decoder.layers):
 
             def remember(keys: Tensor, values: Tensor, number: int = number) -> tuple[Tensor, Tensor]:
@@ -167,7 +175,7 @@ class _Decoder(nn.Module):
                 later.extend(both)
                 return both[0], both[1]
 
-            states = layer(states, remember, unseen, trees.tree_unflatten(seen, self._like)[number])
+            states = layer(states, remember, unseen, cross_kv[number], rows)
         log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1).view(*scores.shape, -1)
         ends = log_p[:, :, EOS] + scores
         num_blocks = ranks.size(0) + 2 * tokens.size(1)
@@ -216,7 +224,7 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
         "ranks": {0: free},
         "unseen": {0: free, 1: free, 2: free},
         "past": [{0: free, 2: free}] * len(past),
-        # keys and values (N, H, any, K), masks (N, 1, 1, any), and who has an image (N, 1, 1)
+        # keys and values (N, H, any, K), masks (N, 1, 1, any), who has an image and whose adapters act (N, 1, 1)
         "seen": [
             {0: free} | {axis: free for axis, size in enumerate(one.shape) if axis and size != other.size(axis)}
             for one, other in zip(seen, longer, strict=True)

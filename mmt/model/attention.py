@@ -5,6 +5,8 @@ Legend: N sentences, S queries, M keys, H heads, K width of a head.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from fairseq2.models.transformer import SDPA, AttentionBiasCache
 from fairseq2.nn import BatchLayout
@@ -100,9 +102,15 @@ Lens = list[int] | Tensor
 """How many of each sentence's positions are real: numbers, or a tensor (N) while a model is exported."""
 
 
-def layout_of(states: Tensor, lens: Lens) -> BatchLayout:
-    """The layout of (N, S, ...) states."""
-    return TracedLayout(states, lens) if isinstance(lens, Tensor) else BatchLayout.of(states, lens)  # type: ignore[return-value]
+def layout_of(states: Tensor, lens: Lens, active: Tensor | None = None) -> BatchLayout:
+    """The layout of (N, S, ...) states.
+
+    Args:
+        active: (N, 1, 1) bool, the sentences for which adapters are active; see ``mmt.model.adapters``.
+    """
+    layout: Any = TracedLayout(states, lens) if isinstance(lens, Tensor) else BatchLayout.of(states, lens)
+    layout.active = active
+    return layout  # type: ignore[no-any-return]
 
 
 class TracedLayout:

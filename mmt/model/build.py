@@ -27,6 +27,7 @@ from fairseq2.nn import (
 from torch import nn
 
 from mmt.data.tokenizer import PAD
+from mmt.model.adapters import AdaptedDecoderLayer, AdaptedEncoderLayer, add_adapters, has_adapters
 from mmt.model.attention import Attention, with_fast_dropout
 from mmt.model.config import MMTConfig
 from mmt.model.fusion import find_fusion
@@ -79,6 +80,8 @@ def build_model(config: MMTConfig, gangs: Gangs | None = None) -> MMTModel:
     bias = nn.Parameter(torch.zeros(len(weight))) if config.output_bias else None
     text = TextModel(sizes, frontend, encoder, decoder, TiedProjection(weight, bias), target_frontend)
     heads = {name: head(sizes.model_dim, config) for name, head in HEADS.items() if name in config.heads}
+    if has_adapters(config):
+        add_adapters(text, config)  # last, so that they change no other random number
     model = MMTModel(config, text, image, fusion, heads)
     with_fast_dropout(model)
     return model
@@ -129,7 +132,8 @@ class _Parts:
         config = self._config
         if config.text_encoder == "lstm":
             return LSTMEncoder(config.model_dim, config.num_encoder_layers, config.dropout_p)
-        return self._encoder(config.num_encoder_layers)
+        kind = AdaptedEncoderLayer if has_adapters(config) else StandardTransformerEncoderLayer
+        return self._encoder(config.num_encoder_layers, kind)
 
     def decoder(self, cross_attention: type[StandardMultiheadAttention]) -> StandardTransformerDecoder | None:
         if not self._config.num_decoder_layers:
@@ -151,12 +155,14 @@ class _Parts:
             warp=config.frame_warp,
         )
 
-    def _encoder(self, num_layers: int) -> StandardTransformerEncoder:
-        layers = [self._encoder_layer() for _ in range(num_layers)]
+    def _encoder(
+        self, num_layers: int, kind: type[StandardTransformerEncoderLayer] = StandardTransformerEncoderLayer
+    ) -> StandardTransformerEncoder:
+        layers = [self._encoder_layer(kind) for _ in range(num_layers)]
         return StandardTransformerEncoder(layers, self._last_norm())
 
-    def _encoder_layer(self) -> StandardTransformerEncoderLayer:
-        return StandardTransformerEncoderLayer(
+    def _encoder_layer(self, kind: type[StandardTransformerEncoderLayer]) -> StandardTransformerEncoderLayer:
+        return kind(
             self._attention(),
             self._norm(),
             self._ffn(),
@@ -166,7 +172,8 @@ class _Parts:
         )
 
     def _decoder_layer(self, cross_attention: type[StandardMultiheadAttention]) -> StandardTransformerDecoderLayer:
-        return StandardTransformerDecoderLayer(
+        kind = AdaptedDecoderLayer if has_adapters(self._config) else StandardTransformerDecoderLayer
+        return kind(
             self._attention(causal=True),
             self._norm(),
             self._attention(cross_attention),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -18,18 +19,41 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 ShareBelowOne = Annotated[float, Interval(ge=0, lt=1)]
 """The ranges of settings, which ``mmt.training.config_file.validated`` checks."""
 
+LoraTarget = Literal["q", "k", "v", "output", "ffn_inner", "ffn_outer"]
+LoraPlace = Literal["encoder", "decoder", "cross"]
+
 
 @dataclass(kw_only=True)
 class ModelSizes:
     """What a recipe sets; the defaults are the tiny configuration of Wu et al. (2021)."""
 
     fusion: Annotated[str, MinLen(1)] = "none"
-    """Where the image enters: ``none`` (text only), ``early``, ``concat``, ``gated``, ``selective``, ``late`` or
-    ``hybrid``; see ``mmt.model.fusion``."""
+    """Where the image enters: ``none`` (text only), ``early``, ``prefix``, ``concat``, ``gated``, ``selective``,
+    ``late`` or ``hybrid``; see ``mmt.model.fusion``."""
 
     text: Annotated[str, MinLen(1)] = "scratch"
     """The text model: ``scratch``, or FAMILY:NAME_OR_FOLDER of a pretrained one (``nllb``, ``m2m100`` or
     ``marian``), from which all sizes follow; see ``mmt.model.pretrained``."""
+
+    adapter_dim: Annotated[int, Interval(ge=0, le=LARGEST)] = 0
+    """Width of the bottleneck adapters after self-attention and feed-forward network of each layer; 0: none. They
+    are inactive in a sentence without an image, as LoRA is; see ``mmt.model.adapters``."""
+
+    lora_rank: Annotated[int, Interval(ge=0, le=LARGEST)] = 0
+    """Rank of LoRA's updates; 0: none."""
+
+    lora_alpha: Annotated[float, Interval(gt=0, le=LARGEST)] = 16.0
+    """LoRA's updates are multiplied by ``lora_alpha / lora_rank``."""
+
+    lora_targets: Annotated[tuple[LoraTarget, ...], MinLen(1)] = ("q", "v")
+    """The projections that LoRA updates: of attention ``q``, ``k``, ``v`` and ``output``, of feed-forward networks
+    ``ffn_inner`` and ``ffn_outer``."""
+
+    lora_places: Annotated[tuple[LoraPlace, ...], MinLen(1)] = ("encoder", "decoder", "cross")
+    """Where: in the layers of the ``encoder``, of the ``decoder``, and in its ``cross`` attention."""
+
+    lora_dropout_p: ShareBelowOne = 0.0
+    """Dropout of the input of LoRA's updates."""
 
     model_dim: Size = 128
     """A multiple of twice ``num_heads``."""
@@ -69,6 +93,16 @@ class ModelSizes:
 
     max_length: Size = 512
     """Pieces in the longest sentence that the position encoder knows."""
+
+
+ADAPTER_SETTINGS = ("adapter_dim", "lora_rank", "lora_alpha", "lora_targets", "lora_places", "lora_dropout_p")
+"""In which a run may differ from the model that it starts from."""
+
+
+def lora_parts(sizes: ModelSizes) -> list[tuple[LoraPlace, LoraTarget]]:
+    """What LoRA updates: a place, and a projection there. Cross-attention has no feed-forward network."""
+    pairs = itertools.product(sizes.lora_places, sizes.lora_targets)
+    return [(place, target) for place, target in pairs if place != "cross" or not target.startswith("ffn_")]
 
 
 @dataclass(kw_only=True)

@@ -128,7 +128,8 @@ def _fitting(config: MMTConfig, card: ModelCard, weights: Mapping[str, Any]) -> 
     """
     layers = max(config.num_encoder_layers, config.num_decoder_layers, config.num_frame_layers)
     sides = [side for tensor in weights.values() for side in tensor.shape]
-    widths = [config.model_dim, config.vocab_size, config.num_labels, *(dim for _, dim in config.image_sets)]
+    widths = [config.model_dim, config.vocab_size, config.num_labels, config.adapter_dim, config.lora_rank]
+    widths += [dim for _, dim in config.image_sets]
     if layers > len(weights) or max(widths) > max(sides) or max(config.ffn_dim, config.max_length) > LARGEST:
         raise ValueError(f"{CARD} is of a larger model")
     sets = card.features.sets if card.features is not None else ()

@@ -27,7 +27,7 @@ class Look:
     """What a fusion did to the encoder's output.
 
     states: (N, S, D), what the decoder gets; rows with no real region equal the text.
-    text: (N, S, D), what went in, before the image.
+    text: (N, S, D), the encoder's states that went in; with adapters, the image has changed these already.
     image: (N, S, D), the image's part in ``states``, after the gate; 0 in rows with no real region.
     gate: (N, S, D) in [0, 1], how much of the image was let through; None where a fusion has no gate.
     attention: (N, S, R), each token's shares of the regions; None where a fusion takes their mean.
@@ -50,16 +50,18 @@ class Memory:
     lens: real positions of each sentence.
     image: (N, R, D), regions that the decoder attends to by themselves; None unless a fusion is ``late``.
     image_lens: real regions of each sentence, 0 for one without an image.
+    active: (N, 1, 1) bool, the sentences for which adapters are active; None for none, or in a model without any.
     """
 
     states: Tensor
     lens: Lens
     image: Tensor | None = None
     image_lens: Lens | None = None
+    active: Tensor | None = None
 
     @cached_property
     def layout(self) -> BatchLayout:
-        return layout_of(self.states, self.lens)
+        return layout_of(self.states, self.lens, self.active)
 
     @cached_property
     def image_layout(self) -> BatchLayout:
@@ -86,9 +88,13 @@ class Memory:
         def of(lens: Lens) -> Lens:
             return lens[rows] if isinstance(lens, Tensor) else [lens[row] for row in rows.tolist()]
 
-        if self.image is None or self.image_lens is None:
-            return Memory(self.states[rows], of(self.lens))
-        return Memory(self.states[rows], of(self.lens), self.image[rows], of(self.image_lens))
+        return Memory(
+            self.states[rows],
+            of(self.lens),
+            None if self.image is None else self.image[rows],
+            None if self.image_lens is None else of(self.image_lens),
+            None if self.active is None else self.active[rows],
+        )
 
 
 Place = Literal["encoder", "between", "decoder"]
@@ -190,6 +196,19 @@ class EarlyFusion(Fusion):
         return real_first(torch.cat([tokens, self.dropout(image)], 1), torch.cat([text_pad, image_pad], 1))
 
 
+class PrefixFusion(EarlyFusion):
+    """The encoder reads the image's regions beside the sentence, and the decoder does not see them.
+
+    As ``early``, but the decoder attends to the source tokens' states alone, in which the encoder has mixed text
+    and image. ZeroMMT, Futeral et al. (2024), https://arxiv.org/abs/2407.13579, puts one projected image vector
+    before the sentence and trains it with adapters (``adapter_dim``) in a frozen model. Our regions stand behind
+    the sentence, which makes no difference, as they have no position.
+    """
+
+    def after_encoder(self, states: Tensor, lens: Lens, source_lens: Lens, num_tokens: int) -> tuple[Tensor, Lens]:
+        return states[:, :num_tokens], source_lens
+
+
 class ConcatFusion(Fusion):
     """Two streams, joined: each source token beside the image, through one linear layer.
 
@@ -208,7 +227,7 @@ class ConcatFusion(Fusion):
     def look(self, text: Tensor, image: Tensor, image_pad: Tensor | None) -> Look:
         states = self.text(text) + self.image(mean_region(image, image_pad))
         if image_pad is not None:
-            states = torch.where(_has_region(image_pad), states, text)
+            states = torch.where(has_region(image_pad), states, text)
         return Look(states, text, states - text)
 
 
@@ -259,7 +278,7 @@ class SelectiveFusion(Fusion):
         gate = torch.sigmoid(self.gate_image(found) + self.gate_text(text))
         states = (1 - gate) * text + gate * found
         if image_pad is not None:
-            states = torch.where(_has_region(image_pad), states, text)
+            states = torch.where(has_region(image_pad), states, text)
         return Look(states, text, gate * found, gate, attention)
 
 
@@ -322,6 +341,7 @@ class HybridFusion(EarlyFusion, LateFusion):
 FUSIONS: dict[str, type[Fusion] | None] = {
     "none": None,
     "early": EarlyFusion,
+    "prefix": PrefixFusion,
     "concat": ConcatFusion,
     "gated": GatedFusion,
     "selective": SelectiveFusion,
@@ -394,8 +414,8 @@ def real_first(states: Tensor, pad: Tensor) -> tuple[Tensor, Lens]:
     return states.gather(1, order.unsqueeze(-1).expand(-1, -1, states.size(2))), lens
 
 
-def _has_region(image_pad: Tensor) -> Tensor:
-    """(N, 1, 1) bool."""
+def has_region(image_pad: Tensor) -> Tensor:
+    """(N, R) bool, True where there is no region, to (N, 1, 1) bool: the sentences with at least one."""
     return ~image_pad.all(dim=1)[:, None, None]
 
 

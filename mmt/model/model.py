@@ -6,7 +6,7 @@ Legend: N sentences, S source tokens, T target tokens, R image regions, D model 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from fairseq2.nn import BatchLayout, IncrementalStateBag
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from mmt.data.batch import Batch
 from mmt.data.tokenizer import BOS, EOS, PAD
+from mmt.model.adapters import LowRankLinear, has_adapters, is_of_adapters
 from mmt.model.attention import Lens, beyond
 from mmt.model.config import MMTConfig
-from mmt.model.fusion import Fusion, Look, Memory, mean_region, real_first
+from mmt.model.fusion import Fusion, Look, Memory, has_region, mean_region, real_first
 from mmt.model.image_encoder import ImageEncoder
 from mmt.model.losses import label_smoothed_nll
 from mmt.model.text_model import TextModel
@@ -47,6 +48,7 @@ class MMTModel(nn.Module):
         self.text, self.image, self.fusion = text, image, fusion
         self.heads = nn.ModuleDict(heads)
         self._fuses_in_decoder = fusion is not None and "decoder" in fusion.places()
+        self._has_adapters = has_adapters(config)
 
     def named_modules(
         self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
@@ -64,9 +66,19 @@ class MMTModel(nn.Module):
 
         return iter(sorted(super().named_modules(memo, prefix, remove_duplicate), key=rank))
 
+    def train(self, mode: bool = True) -> Self:
+        """A frozen text model stays in evaluation mode; LoRA's dropout, which is in its layers, does not."""
+        super().train(mode)
+        for module in self.text.modules():
+            if isinstance(module, LowRankLinear):
+                module.dropout.train(mode)
+        return self
+
     def is_of_text(self, name: str) -> bool:
         """Whether the weight of this name is one that a text-only model has, too."""
-        return name.startswith("text.") and (self.fusion is None or not self.fusion.owns(name))
+        if not name.startswith("text.") or is_of_adapters(name):
+            return False
+        return self.fusion is None or not self.fusion.owns(name)
 
     @property
     def uses_images(self) -> bool:
@@ -101,9 +113,10 @@ class MMTModel(nn.Module):
         states, lens, look = self._fuse(self.fusion, source, source_lens, regions, pad)
         if look is not None:
             states = look.states
+        active = self._active(pad)
         if not self._fuses_in_decoder:
-            return Memory(states, lens)
-        return Memory(states, lens, *real_first(regions, pad))
+            return Memory(states, lens, active=active)
+        return Memory(states, lens, *real_first(regions, pad), active)
 
     def look(
         self, source: Tensor, source_lens: Lens, image: Tensor, image_pad: Tensor | None = None
@@ -122,7 +135,7 @@ class MMTModel(nn.Module):
         source, source_lens = self._visible(source, source_lens)
         tokens = self.text.embed(source, source_lens)
         tokens, lens = fusion.before_encoder(tokens, source_lens, regions, pad)
-        states = self.text.encode(tokens, lens)
+        states = self.text.encode(tokens, lens, self._active(pad))
         states, lens = fusion.after_encoder(states, lens, source_lens, source.size(1))
         return states, lens, fusion.look(states, regions, pad)
 
@@ -130,6 +143,10 @@ class MMTModel(nn.Module):
         assert self.image is not None  # noqa: S101
         regions, pad = self.image(image, image_pad)
         return regions, pad
+
+    def _active(self, image_pad: Tensor) -> Tensor | None:
+        """(N, 1, 1) bool, the sentences for which adapters are active: those with a real region."""
+        return has_region(image_pad) if self._has_adapters else None
 
     def _visible(self, source: Tensor, lens: Lens) -> tuple[Tensor, Lens]:
         """The source as the model may see it: eos alone where it does not read text."""

@@ -8,7 +8,7 @@ A mask is added to attention scores: 0 where a query may attend, -inf elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -20,14 +20,17 @@ from fairseq2.models.transformer import (
 )
 from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, scaled_dot_product_attention
+from torch.nn.functional import layer_norm, relu, scaled_dot_product_attention
 
+from mmt.model.adapters import Adapter, LowRankLinear, act_on
 from mmt.model.attention import Lens, beyond, fill_register
 from mmt.model.fusion import DoubleAttention, Memory
 from mmt.model.model import MMTModel
 
 Precision = Literal["float32", "bfloat16", "int8"]
 _Map = Callable[[Tensor], Tensor]
+_RowMap = Callable[[Tensor, Tensor | None], Tensor]
+"""Of states (rows, any), and the rows in which adapters and LoRA are active, (rows, 1) bool; None: in none."""
 _AppendToCache = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _MAX_FUSED = 8  # sentences of a batch below which torch's fused attention kernel is faster on a CPU
 
@@ -41,7 +44,8 @@ class StepDecoder:
     Args:
         model: its weights are copied, unless they are frozen: after more training, make a new decoder.
         precision: of the decoder's matrices. ``bfloat16`` also rounds states. ``int8`` stores weights as 8-bit
-            numbers, with one scale a row, and rounds activations to 8 bits as they come; CPU only.
+            numbers, with one scale a row, and rounds activations to 8 bits as they come; CPU only. Adapters and
+            LoRA stay in float32 then.
         vocabulary: (U) the ids that may be written, sorted, with 0 to 3 among them; None: all. The output layer of
             many languages takes most of the time, and one language needs a part of it.
     """
@@ -107,9 +111,44 @@ class StepDecoder:
         seven_bits = _needs_seven_bits()
         return lambda states: torch.ops.quantized.linear_dynamic(states, packed, seven_bits)
 
-    def linears(self, *modules: Any) -> _Map:
-        """Several projections of the same states as one."""
-        return self.linear(torch.cat([one.weight for one in modules]), torch.cat([one.bias for one in modules]))
+    def linears(self, *modules: Any) -> _RowMap:
+        """Several projections of the same states as one, in active rows with LoRA."""
+        whole = self.linear(torch.cat([one.weight for one in modules]), torch.cat([one.bias for one in modules]))
+        if not any(isinstance(one, LowRankLinear) for one in modules):
+            return lambda states, active: whole(states)
+        update = self._low_rank(modules)
+
+        def project(states: Tensor, active: Tensor | None) -> Tensor:
+            output = whole(states)
+            return output if active is None else torch.where(active, output + update(states), output)
+
+        return project
+
+    def _low_rank(self, modules: Sequence[Any]) -> _Map:
+        """The LoRA updates of several projections of the same states; 0 for one that has none."""
+        updated = [one for one in modules if isinstance(one, LowRankLinear)]
+        down = self.copied(torch.cat([one.lora_down.weight for one in updated]))
+        ups = [
+            one.scale * one.lora_up.weight if isinstance(one, LowRankLinear) else one.weight[:, :0]
+            for one in modules
+        ]
+        up = self.copied(torch.block_diag(*ups))  # type: ignore[no-untyped-call]
+        return lambda states: states @ down.T @ up.T
+
+    def residual(self, module: Any) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        """Adds a sub-layer's output and its input, in active rows with the adapter between them."""
+        if not isinstance(module, Adapter):
+            return lambda output, states, active: states + output
+        down_weight, down_bias = self.copied(module.adapter_down.weight), self.copied(module.adapter_down.bias)
+        up_weight, up_bias = self.copied(module.adapter_up.weight), self.copied(module.adapter_up.bias)
+
+        def add(output: Tensor, states: Tensor, active: Tensor | None) -> Tensor:
+            if active is not None:
+                inner = relu(torch.addmm(down_bias, output, down_weight.T))
+                output = torch.where(active, output + torch.addmm(up_bias, inner, up_weight.T), output)
+            return states + output
+
+        return add
 
     def split_heads(self, states: Tensor, num: int, parts: int = 1) -> Tensor:
         """(num * any, parts * D) to (parts, num, H, any, K)."""
@@ -138,6 +177,7 @@ class CachedDecoding:
         self._cache_len = 0  # P, the positions in use
         self._mask = like.new_empty((num, 1, 0))  # (N, B, P)
         self._cross_kv = [layer.cross.cached(memory) for layer in decoder.layers]
+        self._active = memory.active
 
     def step(self, tokens: Tensor) -> Tensor:
         """(N, B) the last token of each beam to (N * B, D) states, from which the next token is predicted.
@@ -148,8 +188,9 @@ class CachedDecoding:
         own = self._mask.new_full((beams, beams), -torch.inf).fill_diagonal_(0)
         self._mask = torch.cat([self._mask, own.expand(num, -1, -1)], dim=2)
         states = decoder.embedded(tokens, decoder.positions[self.num_steps])
+        active = active_rows(self._active, beams)
         for number, (layer, cross_kv) in enumerate(zip(decoder.layers, self._cross_kv, strict=True)):
-            states = layer(states, partial(self._append_to_cache, number), self._mask, cross_kv)
+            states = layer(states, partial(self._append_to_cache, number), self._mask, cross_kv, active)
         self._cache_len += beams
         self.num_steps += 1
         return decoder.normed(states)
@@ -174,6 +215,13 @@ class CachedDecoding:
             layer.cross.select(cross_kv, sentences)
             for layer, cross_kv in zip(self.decoder.layers, self._cross_kv, strict=True)
         ]
+        if self._active is not None:
+            self._active = self._active[sentences]
+
+
+def active_rows(active: Tensor | None, num: int) -> Tensor | None:
+    """(N, 1, 1) sentences with active adapters to (N * num, 1) rows."""
+    return None if active is None else active.expand(-1, num, -1).flatten(0, 1)
 
 
 class _Layer:
@@ -191,27 +239,42 @@ class _Layer:
         self.cross = _cross(decoder, layer.encoder_decoder_attn)
         self.inner, self.outer = decoder.linears(layer.ffn.inner_proj), decoder.linears(layer.ffn.output_proj)
         self.activation: _Map = layer.ffn.inner_activation
+        self.residuals = [
+            decoder.residual(one)
+            for one in (layer.self_attn_residual, layer.encoder_decoder_attn_residual, layer.ffn_residual)
+        ]
 
-    def __call__(self, states: Tensor, append_to_cache: _AppendToCache, mask: Tensor, cross_kv: Any) -> Tensor:
+    def __call__(
+        self,
+        states: Tensor,
+        append_to_cache: _AppendToCache,
+        mask: Tensor,
+        cross_kv: Any,
+        active: Tensor | None = None,
+    ) -> Tensor:
         """
         Args:
             states: (N * B, D).
             append_to_cache: takes k and v of this step, and returns those of all steps, (N, H, P, K) each.
             mask: (N, B, P).
             cross_kv: what ``cross.cached`` returned.
+            active: (N * B, 1) bool, the rows in which adapters and LoRA are active; None: in none.
         """
 
         def self_attention(states: Tensor) -> Tensor:
-            q, k, v = self.decoder.split_heads(self.qkv(states), mask.size(0), 3)
-            return self.out(_attend(q, *append_to_cache(k, v), mask.unsqueeze(1)))
+            q, k, v = self.decoder.split_heads(self.qkv(states, active), mask.size(0), 3)
+            return self.out(_attend(q, *append_to_cache(k, v), mask.unsqueeze(1)), active)
 
-        states = self._residual(0, self_attention, states)
-        states = self._residual(1, lambda x: self.cross(x, cross_kv), states)
-        return self._residual(2, lambda x: self.outer(self.activation(self.inner(x))), states)
+        def ffn(states: Tensor) -> Tensor:
+            return self.outer(self.activation(self.inner(states, active)), active)
 
-    def _residual(self, number: int, part: _Map, states: Tensor) -> Tensor:
-        norm = self.norms[number]
-        return norm(states + part(states)) if self.post else states + part(norm(states))
+        states = self._sublayer(0, self_attention, states, active)
+        states = self._sublayer(1, lambda x: self.cross(x, cross_kv, active), states, active)
+        return self._sublayer(2, ffn, states, active)
+
+    def _sublayer(self, number: int, part: _Map, states: Tensor, active: Tensor | None) -> Tensor:
+        norm, add = self.norms[number], self.residuals[number]
+        return norm(add(part(states), states, active)) if self.post else add(part(norm(states)), states, active)
 
 
 class _Cross(Protocol):
@@ -223,8 +286,8 @@ class _Cross(Protocol):
     def select(self, cached: Any, sentences: Tensor) -> Any:
         """The same for some of the sentences (M)."""
 
-    def __call__(self, states: Tensor, cached: Any) -> Tensor:
-        """(N * B, D) to the attention's output, of the same shape."""
+    def __call__(self, states: Tensor, cached: Any, active: Tensor | None) -> Tensor:
+        """(N * B, D) to the attention's output, of the same shape; ``active`` as in ``_Layer``."""
 
 
 class _CrossKV(NamedTuple):
@@ -247,15 +310,16 @@ class _StandardCross:
         self._kv = decoder.linears(module.k_proj, module.v_proj)
 
     def cached(self, memory: Memory) -> _CrossKV:
-        return self.project(memory.states, memory.lens)
+        return self.project(memory.states, memory.lens, memory.active)
 
     def select(self, cached: _CrossKV, sentences: Tensor) -> _CrossKV:
         return cached.select(sentences)
 
-    def project(self, states: Tensor, lens: Lens) -> _CrossKV:
+    def project(self, states: Tensor, lens: Lens, active: Tensor | None) -> _CrossKV:
         """(N, M, D) states, and how many of each row are real, to keys, values and mask."""
         num, width = states.shape[:2]
-        k, v = self._decoder.split_heads(self._kv(states.flatten(0, 1).to(self._decoder.dtype)), num, 2)
+        kv = self._kv(states.flatten(0, 1).to(self._decoder.dtype), active_rows(active, width))
+        k, v = self._decoder.split_heads(kv, num, 2)
         padding = None
         if isinstance(lens, Tensor) or min(lens) < width:
             padding = beyond(torch.as_tensor(lens, device=states.device), width)[:, None, None]
@@ -266,9 +330,9 @@ class _StandardCross:
             mask = k.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)
         return _CrossKV(k.contiguous(), v.contiguous(), mask)
 
-    def __call__(self, states: Tensor, cached: _CrossKV) -> Tensor:
-        q = self._decoder.split_heads(self._q(states), cached.k.size(0))[0]
-        return self._out(_attend(q, *cached))
+    def __call__(self, states: Tensor, cached: _CrossKV, active: Tensor | None) -> Tensor:
+        q = self._decoder.split_heads(self._q(states, active), cached.k.size(0))[0]
+        return self._out(_attend(q, *cached), active)
 
 
 class _DoubleCross:
@@ -280,10 +344,10 @@ class _DoubleCross:
         self._gate_image = decoder.linear(module.gate_image.weight, None)
 
     def cached(self, memory: Memory) -> tuple[_CrossKV, _CrossKV | None, Tensor | None]:
-        text = self._text.project(memory.states, memory.lens)
+        text = self._text.cached(memory)
         if memory.image is None:
             return text, None, None
-        return text, self._image.project(memory.image, memory.attended_lens), memory.has_image
+        return text, self._image.project(memory.image, memory.attended_lens, None), memory.has_image
 
     def select(self, cached: Any, sentences: Tensor) -> Any:
         text, image, has_image = cached
@@ -293,12 +357,12 @@ class _DoubleCross:
             None if has_image is None else has_image[sentences],
         )
 
-    def __call__(self, states: Tensor, cached: Any) -> Tensor:
+    def __call__(self, states: Tensor, cached: Any, active: Tensor | None) -> Tensor:
         text_kv, image_kv, has_image = cached
-        text = self._text(states, text_kv)
+        text = self._text(states, text_kv, active)
         if image_kv is None:
             return text
-        image = self._image(states, image_kv)
+        image = self._image(states, image_kv, None)
         gate = torch.sigmoid(self._gate_text(text) + self._gate_image(image))
         added = (gate * image).view(has_image.size(0), -1, text.size(1))
         return text + torch.where(has_image, added, torch.zeros_like(added)).flatten(0, 1)
@@ -318,12 +382,13 @@ class _OtherCross:
         state_bag.reorder(sentences)
         return memory.take(sentences), state_bag
 
-    def __call__(self, states: Tensor, cached: Any) -> Tensor:
+    def __call__(self, states: Tensor, cached: Any, active: Tensor | None) -> Tensor:
         memory, state_bag = cached
         q = states.view(len(memory.states), -1, states.size(1)).float()
-        output = self._module(
-            q, BatchLayout.of(q), memory, memory.layout, memory, AttentionBiasCache(), state_bag=state_bag
-        )
+        with act_on(memory.active):
+            output = self._module(
+                q, BatchLayout.of(q), memory, memory.layout, memory, AttentionBiasCache(), state_bag=state_bag
+            )
         return output.flatten(0, 1).to(states.dtype)  # type: ignore[no-any-return]
 
 

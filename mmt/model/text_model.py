@@ -80,9 +80,12 @@ class TextModel(nn.Module):
         tokens, _ = self.frontend(ids, layout_of(ids, lens))
         return tokens
 
-    def encode(self, tokens: Tensor, lens: Lens) -> Tensor:
-        """(N, S, D) embedded tokens, image regions among them where a fusion adds some, to (N, S, D) states."""
-        states: Tensor = self.encoder(tokens, layout_of(tokens, lens))
+    def encode(self, tokens: Tensor, lens: Lens, active: Tensor | None = None) -> Tensor:
+        """(N, S, D) embedded tokens, image regions among them where a fusion adds some, to (N, S, D) states.
+
+        ``active``: (N, 1, 1) bool, the sentences for which adapters are active; None: none.
+        """
+        states: Tensor = self.encoder(tokens, layout_of(tokens, lens, active))
         return states
 
     def decode(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmt.errors import MMTError
+from mmt.model.config import lora_parts
 from mmt.model.fusion import find_fusion, fusion_places
 from mmt.training.config import TrainConfig
 from mmt.training.tasks import SCORES, TASKS, Objectives
@@ -163,11 +164,38 @@ def _check_model(config: TrainConfig, objectives: Objectives, where: str) -> Non
             f"{where}: model.fusion '{model.fusion}' gives the encoder regions without order, which an LSTM "
             "cannot read. Set another fusion, or text_encoder: transformer."
         )
+    _check_adapters(config, where)
     needs_text = {"contrastive", "imagination", "masked"} & set(objectives.weights)
     if not model.reads_text and (model.fusion == "none" or needs_text):
         raise MMTError(
             f"{where}: model.reads_text is false, but model.fusion '{model.fusion}' or an objective has nothing "
             "else to go by."
+        )
+
+
+def _check_adapters(config: TrainConfig, where: str) -> None:
+    model = config.model
+    if not (model.adapter_dim or model.lora_rank):
+        return
+    found = (
+        f"model.adapter_dim is {model.adapter_dim}"
+        if model.adapter_dim
+        else f"model.lora_rank is {model.lora_rank}"
+    )
+    if model.fusion == "none":
+        raise MMTError(
+            f"{where}: {found}, but with model.fusion 'none' no sentence has an image, and adapters and LoRA are "
+            "inactive without one. Set model.fusion, e.g. prefix, or leave it out."
+        )
+    if model.text_encoder != "transformer":
+        raise MMTError(
+            f"{where}: {found}, but model.text_encoder is '{model.text_encoder}'. Adapters and LoRA need "
+            "text_encoder: transformer."
+        )
+    if model.lora_rank and not lora_parts(model):
+        raise MMTError(
+            f"{where}: {found}, but no part has both model.lora_targets ({', '.join(model.lora_targets)}) and "
+            f"model.lora_places ({', '.join(model.lora_places)}). Cross-attention has q, k, v and output."
         )
 
 

@@ -251,7 +251,9 @@ class Run:
         taken = {
             name: weight
             for name, weight in trained.state_dict().items()
-            if name in own and (same_fusion or (model.is_of_text(name) and self.base is None))
+            if name in own
+            and weight.shape == own[name].shape
+            and (same_fusion or (model.is_of_text(name) and self.base is None))
         }
         model.load_state_dict(own | taken)
         return model

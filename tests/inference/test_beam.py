@@ -20,7 +20,7 @@ from mmt.inference.search import SearchOptions
 from mmt.model.fusion import FUSIONS
 from mmt.model.model import MMTModel
 from mmt.model.stepping import Precision, StepDecoder
-from tests.worlds import DIM, tiny_model
+from tests.worlds import DIM, MODELS, tiny_model
 
 EXAMPLES = [Example([5, 6, 7, 8, 9], []), Example([10, 11], []), Example([7], []), Example([8, 5, 9, 6], [])]
 V = 14
@@ -79,9 +79,13 @@ def with_images(batch: Batch) -> Batch:
     return batch
 
 
-@pytest.mark.parametrize("fusion", list(FUSIONS))
-@pytest.mark.parametrize("beams", [1, 2, 4])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("fusion", "beams", "seed"),
+    [
+        *itertools.product(FUSIONS, (1, 2, 4), (0, 1, 2)),
+        *((name, 3, 0) for name in MODELS if name not in FUSIONS),
+    ],
+)
 def test_fast_search_equals_plain_search(fusion: str, beams: int, seed: int) -> None:
     model = tiny_model(V, fusion, seed)
     batch = collate(EXAMPLES)
@@ -131,7 +135,7 @@ def test_a_part_of_the_vocabulary_is_searched_as_if_the_other_ids_did_not_exist(
     assert [h.score for one in found for h in one] == pytest.approx(scores, abs=1e-5)
 
 
-@pytest.mark.parametrize("fusion", list(FUSIONS))
+@pytest.mark.parametrize("fusion", MODELS)
 def test_a_large_batch_is_translated_as_its_sentences_are(fusion: str) -> None:
     """Many sentences take another way through attention, and some are done long before others."""
     model = tiny_model(V, fusion, seed=3)
@@ -267,7 +271,7 @@ def test_guidance_changes_nothing_without_an_image() -> None:
     assert [h[0].score for h in plain] != pytest.approx([h[0].score for h in guided])
 
 
-@pytest.mark.parametrize("fusion", list(FUSIONS))
+@pytest.mark.parametrize("fusion", MODELS)
 def test_beam_one_equals_greedy(fusion: str) -> None:
     model = tiny_model(V, fusion, seed=4)
     batch = collate(EXAMPLES) if fusion == "none" else with_images(collate(EXAMPLES))
@@ -295,7 +299,7 @@ def test_a_wide_beam_finds_the_best_of_all_sequences() -> None:
     assert tuple(found[0][0].ids) == best
 
 
-@pytest.mark.parametrize("fusion", list(FUSIONS))
+@pytest.mark.parametrize("fusion", MODELS)
 def test_order_of_sentences_changes_nothing(fusion: str) -> None:
     model = tiny_model(V, fusion, seed=2)
     batch, turned = collate(EXAMPLES), collate(EXAMPLES[::-1])

@@ -12,19 +12,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from mmt.cli.main import main
 from mmt.data.feature_store import FeatureStore
-from mmt.data.tokenizer import EOS, Tokenizer
+from mmt.data.tokenizer import BOS, EOS, Tokenizer
 from mmt.errors import MMTError
 from mmt.inference.onnx_export import export_model
-from mmt.inference.onnx_runtime import ExportedTranslator
+from mmt.inference.onnx_runtime import ExportedTranslator, Graphs
 from mmt.inference.torch_runtime import Translator
-from mmt.inference.translator import Translation
-from mmt.model.card import ModelCard
+from mmt.inference.translator import SentenceBatch, Translation
+from mmt.model.card import ModelCard, read_card
 from mmt.model.folder import save_model
 from mmt.model.fusion import FUSIONS, DoubleAttention, LateFusion
 from tests.worlds import NOUNS, VERBS, make_features, tiny_folder, tiny_model
@@ -68,7 +69,22 @@ def scores(translator: Translator | ExportedTranslator, images: list[str | None]
     return [of_sentence[0].score for of_sentence in found]
 
 
-@pytest.mark.parametrize("fusion", list(FUSIONS))
+def check_rows_without_image(folder: Path) -> None:
+    """Exactly the same, whether another sentence of the batch has an image or none has."""
+    graphs = Graphs(folder, read_card(folder))
+    image = np.random.default_rng(0).normal(size=(REGIONS, 6)).astype(np.float32)
+    found = []
+    for images in ([image, None, None], [None] * 3):
+        state = graphs.begin(SentenceBatch([[5, 6, 7], [8], [9, 10]], images, (BOS,)))
+        state.step(np.full((3, 1), BOS), np.zeros((3, 1), np.float32), 4)
+        found.append(state.step(np.array([[5], [6], [7]]), np.zeros((3, 1), np.float32), 4))
+    mixed, text = found
+    assert np.array_equal(mixed.score[1:], text.score[1:])
+    assert np.array_equal(mixed.ends[1:], text.ends[1:])
+    assert not np.allclose(mixed.ends[0], text.ends[0])
+
+
+@pytest.mark.parametrize("fusion", [*FUSIONS, "gated+adapters+lora"])
 def test_the_exported_model_says_what_the_model_says(
     fusion: str, world: Path, regions: Path, tmp_path: Path
 ) -> None:
@@ -90,6 +106,7 @@ def test_the_exported_model_says_what_the_model_says(
     assert scores(exported, images) == pytest.approx(scores(whole, images), abs=1e-4)
     if features is not None:
         assert said(exported, None) == said(whole, None) != expected
+        check_rows_without_image(tmp_path / "out")
     if fusion in ("none", "hybrid"):
         rounded = scores(ExportedTranslator.from_dir(tmp_path / "out", features, "int8"), images)
         assert rounded != scores(exported, images)

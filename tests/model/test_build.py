@@ -16,6 +16,7 @@ from mmt.model.fusion import FUSIONS
 RECORDED: dict[str, tuple[dict[str, object], int, float, float]] = {
     "none": ({}, 1544018141, 1786.6048, 42.18705),
     "early": ({"norm_order": "pre"}, 300738548, 2075.4993, 40.15075),
+    "prefix": ({"norm_order": "pre"}, 300738548, 2075.4993, 40.16687),  # since 0.3
     "concat": ({}, 1497241108, 2112.0608, 38.37476),
     "gated": ({"norm_order": "pre"}, 1497241108, 2185.3387, 40.24030),
     "selective": ({}, 657359657, 2314.8474, 48.80802),

@@ -284,7 +284,7 @@ def test_memory_takes_rows_whole() -> None:
 def test_a_fusion_acts_where_it_overrides() -> None:
     expected = {
         "none": set(), "early": {"encoder"}, "concat": {"between"}, "gated": {"between"}, "selective": {"between"},
-        "late": {"decoder"}, "hybrid": {"encoder", "decoder"},
+        "late": {"decoder"}, "hybrid": {"encoder", "decoder"}, "prefix": {"encoder"},
     }  # fmt: skip
     assert {name: set(fusion_places(name)) for name in FUSIONS} == expected
 
