@@ -1,4 +1,4 @@
-"""``mmt export``: exports a model to ONNX."""
+"""``mmt export``: exports a model to ONNX, or to Marian's layout."""
 
 from __future__ import annotations
 
@@ -18,12 +18,25 @@ if TYPE_CHECKING:
 @model_option
 @click.option("--out", type=PATH, required=True, help="Output folder of the exported model.")
 @click.option("--to", type=click.Choice(["onnx"]), default="onnx", help="Export format.")
+@click.option(
+    "--layout",
+    type=click.Choice(["marian"]),
+    help="Instead of ONNX: the layout of a pretrained family, which transformers reads; for text-only models.",
+)
 @click.option("--precision", "precisions", type=click.Choice(["float32", "int8"]), multiple=True,
               default=("float32", "int8"), help="Precision of the weights; repeatable.")  # fmt: skip
 @import_option
-def export_command(model: Path, out: Path, to: str, precisions: tuple[ExportPrecision, ...]) -> None:
+def export_command(
+    model: Path, out: Path, to: str, layout: str | None, precisions: tuple[ExportPrecision, ...]
+) -> None:
     """Export a model to ONNX, for translating without torch: same output, faster."""
     write_alone(out)
+    if layout is not None:
+        from mmt.inference.marian_export import write_marian
+
+        write_marian(model, out)
+        click.echo(f"{out}: Marian's layout. Translate with it: mmt translate --model marian:{out}", err=True)
+        return
     from mmt.inference.onnx_export import export_model
 
     export_model(model, out, precisions)

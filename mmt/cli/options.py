@@ -20,6 +20,19 @@ PATH = click.Path(path_type=Path)
 PATH_OR_DASH = click.Path(path_type=Path, allow_dash=True)
 
 model_option = click.option("--model", type=PATH, required=True, help="Model folder: OUTPUT/model of mmt train.")
+text_model_option = click.option(
+    "--model",
+    type=PATH,
+    required=True,
+    help="Model folder: OUTPUT/model of mmt train; or a pretrained text model: nllb:, m2m100: or marian: and its "
+    "folder or name.",
+)
+source_lang_option = click.option(
+    "--source-lang", metavar="CODE", help="Source language, if the model has several.  [default: the model's]"
+)
+target_lang_option = click.option(
+    "--target-lang", metavar="CODE", help="Target language, if the model has several.  [default: the model's]"
+)
 draws_option = click.option(
     "--draws", type=click.IntRange(min=1), default=5, help="Number of random draws of wrong images."
 )

@@ -101,9 +101,10 @@ class Reading:
         Raises:
             MMTError: as ``mmt.model.card.read_card``, and for images with a text-only model.
         """
-        from mmt.model.card import read_card  # loads NumPy, which no help text needs
+        from mmt.model.card import ModelCard, read_card  # loads NumPy, which no help text needs
+        from mmt.model.config import is_base
 
-        card = read_card(model)
+        card = ModelCard({}, "", "") if is_base(model) else read_card(model)
         if self.images:
             card.refuse_images("images")
         return card
@@ -141,7 +142,8 @@ class Reading:
         else:
             assert self.input_file is not None  # noqa: S101  # check() has seen to it
             text = file_checksum(self.input_file)
-        plan: dict[str, object] = {"input": text, "model": file_checksum(model / CARD)}
+        card = model / CARD
+        plan: dict[str, object] = {"input": text, "model": file_checksum(card) if card.is_file() else str(model)}
         plan["images"] = str(images.folder) if images.folder is not None else None
         if images.list_file is not None:
             plan["list of images"] = file_checksum(images.list_file)

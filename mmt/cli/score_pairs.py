@@ -17,9 +17,11 @@ from mmt.cli.options import (
     images_option,
     import_option,
     missing_images_option,
-    model_option,
     quiet_option,
+    source_lang_option,
     split_option,
+    target_lang_option,
+    text_model_option,
     threads_option,
 )
 from mmt.cli.reading import Reading, file_or_stdout
@@ -43,7 +45,9 @@ _READS_PAIRS = collected(
 
 
 @click.command("score-pairs", cls=Command)
-@model_option
+@text_model_option
+@source_lang_option
+@target_lang_option
 @_READS_PAIRS
 @click.option("--target", type=PATH, help="Translations to score, one a line.")
 @click.option("--n-best", type=PATH, help="List of mmt translate --n-best to rerank instead of --target.")
@@ -75,6 +79,8 @@ _READS_PAIRS = collected(
 @import_option
 def score_pairs_command(
     model: Path,
+    source_lang: str | None,
+    target_lang: str | None,
     reading: Reading,
     target: Path | None,
     n_best: Path | None,
@@ -115,7 +121,7 @@ def score_pairs_command(
 
     candidates = scoring.read_n_best(n_best, len(lines)) if n_best is not None else []
     use_threads(threads)
-    scorer = loaded.LoadedModel.from_dir(model, store)
+    scorer = loaded.LoadedModel.from_dir(model, store, source_lang=source_lang, target_lang=target_lang)
     reader = files.FileProcessor(scorer, source, reading.missing_images)
     images = [reader.image(line) for line in lines]
     started = time.monotonic()

@@ -15,9 +15,11 @@ from mmt.cli.options import (
     PATH_OR_DASH,
     collected,
     import_option,
-    model_option,
     quiet_option,
     shard_option,
+    source_lang_option,
+    target_lang_option,
+    text_model_option,
     threads_option,
 )
 from mmt.cli.reading import READS_SENTENCES, Reading, file_or_stdout
@@ -58,7 +60,9 @@ _DECODES = collected(
 
 
 @click.command("translate", cls=Command)
-@model_option
+@text_model_option
+@source_lang_option
+@target_lang_option
 @READS_SENTENCES
 @click.option(
     "--draws",
@@ -90,6 +94,8 @@ _DECODES = collected(
 @import_option
 def translate_command(
     model: Path,
+    source_lang: str | None,
+    target_lang: str | None,
     reading: Reading,
     draws: int,
     output: Path,
@@ -113,10 +119,12 @@ def translate_command(
     from mmt.inference.files import FileTranslator, write_output
     from mmt.inference.open import open_translator
 
-    translator = open_translator(model, store, precision, runtime, threads)
+    translator = open_translator(
+        model, store, precision, runtime, threads, source_lang=source_lang, target_lang=target_lang
+    )
     options = [
         decoding.beam_size, decoding.length_penalty, decoding.guidance, decoding.n_best, decoding.max_tokens,
-        precision, runtime,
+        precision, runtime, source_lang, target_lang,
     ]  # fmt: skip
     for draw, path in enumerate(outputs):
         if draw:

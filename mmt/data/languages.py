@@ -38,6 +38,11 @@ def find_language(code: str, known: Iterable[str]) -> str:
         MMTError: ``code`` means none of them, or several (such as zh: ``zho_Hans`` and ``zho_Hant``).
     """
     codes = list(known)
+    if not code:
+        raise MMTError(
+            f"a model of {len(codes):,} languages: expected the codes of source and target, found none. On the "
+            "command line give --source-lang and --target-lang."
+        )
     if code in codes:
         return code
     language, script = _parts(code)

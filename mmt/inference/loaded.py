@@ -17,8 +17,10 @@ from mmt.data.tokenizer import Tokenizer
 from mmt.errors import local_path
 from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, RuntimeModel, open_store
 from mmt.model.card import ModelCard
+from mmt.model.config import is_base
 from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
+from mmt.model.pretrained.base import load_base
 
 if TYPE_CHECKING:
     from mmt.features.backbone import Backbone
@@ -39,18 +41,31 @@ class LoadedModel(RuntimeModel):
         self.model = model
 
     @classmethod
-    def from_dir(cls, folder: str | Path, features: Features = None) -> Self:
-        """Loads a model folder.
+    def from_dir(
+        cls,
+        folder: str | Path,
+        features: Features = None,
+        *,
+        source_lang: str | None = None,
+        target_lang: str | None = None,
+    ) -> Self:
+        """Loads a model folder, or a pretrained text model.
 
         Args:
-            folder: what ``mmt train`` wrote to OUT/model; may have been moved.
+            folder: what ``mmt train`` wrote to OUT/model; may have been moved. Or FAMILY:NAME_OR_FOLDER of a
+                pretrained model, such as ``nllb:facebook/nllb-200-distilled-600M``.
             features: a feature store in which images are then looked up by id, or a list with one for each set of
                 features that the model was trained with; without it images are read from files, by its backbones.
+            source_lang, target_lang: codes of the languages, of a model that has several; None is the model's own.
         Raises:
-            MMTError: no model folder, a damaged one, or features of another backbone (named).
+            MMTError: no model folder, a damaged one, features of another backbone (named), or an unknown language.
         """
-        model, tokenizer, card = load_model(local_path(folder))
-        return cls(model, tokenizer, card, open_store(features))
+        if is_base(folder):
+            model, tokenizer, card = load_base(str(folder), source_lang or "", target_lang or "")
+            return cls(model, tokenizer, card, open_store(features))
+        loaded = cls(*load_model(local_path(folder)), open_store(features))
+        loaded.set_languages(source_lang, target_lang)
+        return loaded
 
     def with_features(self, features: FeatureStore | None) -> Self:
         """This model, sharing its weights, with another feature store or none.

@@ -185,7 +185,7 @@ class _Decoder(nn.Module):
 
 def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
     """Encoder and decoder: name and graph."""
-    config, decoder = model.config, StepDecoder(model)
+    config, decoder, vocab_size = model.config, StepDecoder(model), model.text.sizes.vocab_size
     num, length, beams, steps = 3, 7, 2, 3
     free = torch.export.Dim.DYNAMIC
     inputs: dict[str, Any] = {
@@ -209,7 +209,7 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
     heads, width = config.num_heads, config.model_dim // config.num_heads
     past = [torch.randn(num, heads, steps * beams, width) for _ in range(2 * len(decoder.layers))]
     inputs = {
-        "tokens": torch.randint(EOS + 1, config.vocab_size, (num, beams)),
+        "tokens": torch.randint(EOS + 1, vocab_size, (num, beams)),
         "position": torch.tensor([steps]),
         "scores": torch.randn(num, beams),
         "ranks": torch.zeros(2 * beams, dtype=torch.int64),
@@ -231,7 +231,7 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
         ],
     }
     traced = torch.export.export(
-        _Decoder(decoder, structure[-1], block_of(config.vocab_size)).eval(), (), inputs, dynamic_shapes=axes
+        _Decoder(decoder, structure[-1], block_of(vocab_size)).eval(), (), inputs, dynamic_shapes=axes
     )
     yield DECODER, _onnx(traced, ["score", "beam", "token", "ends", *(f"later_{i}" for i in range(len(past)))])
 

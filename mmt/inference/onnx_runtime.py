@@ -116,7 +116,7 @@ class ExportedTranslator(BaseTranslator):
     ) -> Iterator[list[list[Hypothesis]]]:
         if guidance != 1.0:
             raise MMTError(f"guidance {guidance}: an exported model supports only 1. Use the original model.")
-        positions, vocab_size = self.card.config["max_length"], self.card.config["vocab_size"]
+        positions, vocab_size = self.card.config["max_length"], self.tokenizer.target_vocab_size
         widest = vocab_size // block_of(vocab_size) // 2 - 1  # the first step has one beam for 2 B candidates
         if options.beam_size > widest:
             raise MMTError(f"beam size {options.beam_size}: expected at most {widest} for an exported model.")

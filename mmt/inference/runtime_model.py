@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -69,6 +70,18 @@ class RuntimeModel(ABC):
     @abstractmethod
     def check_image(self, path: Path) -> None:
         """Raises MMTError for an image file that cannot be read."""
+
+    def set_languages(self, source: str | None = None, target: str | None = None) -> None:
+        """Translates between these languages from now on; None keeps the model's own.
+
+        Raises:
+            MMTError: an unknown language, or a model of one pair of languages.
+        """
+        if source is None and target is None:
+            return
+        source, target = source or self.card.source_lang, target or self.card.target_lang
+        self.tokenizer = self.tokenizer.for_languages(source, target)
+        self.card = replace(self.card, source_lang=source, target_lang=target)
 
     def notes(self) -> list[str]:
         """Corrections made to image files while they were read, such as ``resampled from 44,100 Hz``."""

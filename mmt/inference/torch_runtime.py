@@ -43,16 +43,24 @@ class Translator(LoadedModel, BaseTranslator):
         self.precision = precision
 
     @classmethod
-    def from_dir(cls, folder: str | Path, features: Features = None, precision: Precision = "float32") -> Self:
-        """Loads a model folder.
+    def from_dir(
+        cls,
+        folder: str | Path,
+        features: Features = None,
+        precision: Precision = "float32",
+        *,
+        source_lang: str | None = None,
+        target_lang: str | None = None,
+    ) -> Self:
+        """Loads a model folder, or a pretrained text model.
 
         Args:
-            folder, features: as of ``LoadedModel.from_dir``.
+            folder, features, source_lang, target_lang: as of ``LoadedModel.from_dir``.
             precision: of the decoder's matrices: ``float32``, or faster and less exact ``bfloat16`` or ``int8``.
         Raises:
-            MMTError: no model folder, a damaged one, or features of another backbone (named).
+            MMTError: as ``LoadedModel.from_dir``.
         """
-        translator = super().from_dir(folder, features)
+        translator = super().from_dir(folder, features, source_lang=source_lang, target_lang=target_lang)
         translator.precision = precision
         return translator
 

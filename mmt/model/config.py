@@ -11,6 +11,16 @@ from annotated_types import Interval, MinLen
 LARGEST = 1 << 16
 """Of sizes that the weights do not show: a model folder that says more is not loaded."""
 
+BASES = ("nllb", "m2m100", "marian")
+"""Families of pretrained text models, see ``mmt.model.pretrained``."""
+
+
+def is_base(name: object) -> bool:
+    """Whether a model is named as FAMILY:NAME_OR_FOLDER, and not as a model folder."""
+    family, colon, _ = str(name).partition(":")
+    return bool(colon) and family in BASES
+
+
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 CountOrNone = Annotated[int, Interval(ge=0, le=10**9)]
 Size = Annotated[int, Interval(ge=1, le=LARGEST)]

@@ -95,7 +95,7 @@ def load_model(folder: Path) -> tuple[MMTModel, Tokenizer, ModelCard]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise MMTError(f"{folder / WEIGHTS}: cannot be loaded ({reason}). Copy the model folder again.") from None
     vocab_size = model.text.sizes.vocab_size
-    if tokenizer.vocab_size != vocab_size:
+    if (tokenizer.vocab_size, tokenizer.target_vocab_size) != (model.config.vocab_size, vocab_size):
         raise MMTError(
             f"{folder}: {TOKENIZER} has {tokenizer.vocab_size:,} pieces, the model {vocab_size:,}. "
             "Copy the model folder again."

@@ -53,7 +53,7 @@ def open_base(name: str, *, download: bool = True) -> Base:
 
 
 def load_text(text: TextModel, base: Base) -> None:
-    """Replaces the weights of ``text`` by the base's; on a CPU without a copy, see ``Base.weights``.
+    """Replaces the weights of ``text`` by the base's; on a CPU without a copy.
 
     Weights that ``text`` has beside them, such as adapters, stay as they are.
 

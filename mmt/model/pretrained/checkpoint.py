@@ -129,7 +129,8 @@ def _parts(index: Path) -> list[Path]:
 
 
 def open_weights(folder: Path) -> dict[str, Callable[[], Tensor]]:
-    """The weights by name, each read when it is called for. A weight's memory is the file, until it is written to.
+    """The weights by name, each read when it is called for. A pickle's are mapped from the file, if it is a
+    zip file.
 
     Raises:
         MMTError: as ``weight_files``; a file is damaged; or it is a pickle that needs more than tensors, so that

@@ -76,7 +76,7 @@ class Base(ABC):
     def weights(self) -> dict[str, Tensor]:
         """The weights by their names in ``TextModel`` (``frontend.embed.weight``), rows in the order of our ids.
 
-        In float32. What needs no change is not copied: its memory is the file, until it is written to.
+        In float32.
         ``final_proj.weight`` is not among them, as it is the target's embedding.
 
         Raises:
@@ -160,14 +160,15 @@ class PublishedBase(Base):
             layer_names(settings["num_encoder_layers"], settings["num_decoder_layers"], last_norms=self.last_norms)
         )
         self._check_names(set(names.values()))
-        found = {ours: self.weight(theirs) for ours, theirs in names.items()}
         shared = ["model.shared.weight", "model.encoder.embed_tokens.weight"]
         output = ["model.decoder.embed_tokens.weight", "lm_head.weight"]
+        found = {}  # the embeddings first, as their rows are copied: while that takes twice their memory
         if not self.two_vocabularies:
             found["frontend.embed.weight"] = self._embedding([*shared, *output], "source")
         else:
             found["frontend.embed.weight"] = self._embedding(shared[1:], "source")
             found["target_frontend.embed.weight"] = self._embedding(output, "target")
+        found |= {ours: self.weight(theirs) for ours, theirs in names.items()}
         bias = self._bias()
         if bias is not None:
             found["final_proj.bias"] = bias

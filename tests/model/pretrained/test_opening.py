@@ -1,0 +1,140 @@
+"""Pretrained models at work: opened by name, in each precision, under a fusion, scored, and with bad input."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from mmt.cli.main import main
+from mmt.data.tokenizer import PAD
+from mmt.errors import MMTError
+from mmt.inference.scoring import score_pairs
+from mmt.inference.torch_runtime import Translator
+from mmt.model.build import build_empty_model, build_model
+from mmt.model.config import BASES, MMTConfig
+from mmt.model.pretrained.base import FAMILIES, load_text, open_base
+from mmt.model.stepping import Precision, StepDecoder
+from tests.model.pretrained import checkpoints
+from tests.model.pretrained.checkpoints import Checkpoint, batch_of
+from tests.worlds import sentences
+
+KINDS = {"nllb": checkpoints.nllb, "m2m100": checkpoints.m2m100, "marian": checkpoints.marian}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return KINDS[request.param](tmp_path_factory.mktemp("checkpoint") / "it")
+
+
+def _translator(checkpoint: Checkpoint, precision: Precision = "float32") -> Translator:
+    source, target = checkpoint.languages or (None, None)
+    return Translator.from_dir(checkpoint.base, precision=precision, source_lang=source, target_lang=target)
+
+
+def test_the_names_of_the_families() -> None:
+    assert set(BASES) <= FAMILIES.keys()
+
+
+def test_a_base_translates_and_scores_its_own_translations_alike(checkpoint: Checkpoint) -> None:
+    translator = _translator(checkpoint)
+    lines = [source for source, _ in sentences(6, 5)]
+    hypotheses = translator.hypotheses(lines, beam_size=4, n_best=4)
+    assert all(len(of_line) == 4 for of_line in hypotheses)
+    for line, of_line in zip(lines, hypotheses, strict=True):
+        assert [one.score for one in of_line] == sorted((one.score for one in of_line), reverse=True)
+        # a text may have other pieces than the translation
+        same = [one for one in of_line if one.text and _respelled(translator, one.text) == one.text]
+        for one in same:
+            ids = translator.encode(one.text, target=True)
+            (score,) = score_pairs(translator, [line], [one.text])
+            assert score.num_tokens == len(ids) + 1
+            assert score.mean_log_prob <= 0
+    with pytest.raises(MMTError, match="text only"):
+        translator.translate(lines, guidance=2.0)
+
+
+def _respelled(translator: Translator, text: str) -> str:
+    return translator.tokenizer.decode(translator.encode(text, target=True))
+
+
+@pytest.mark.parametrize(("precision", "most"), [("float32", 1e-5), ("bfloat16", 0.15), ("int8", 0.5)])
+def test_step_by_step_gives_the_same_logits(checkpoint: Checkpoint, precision: Precision, most: float) -> None:
+    model, tokenizer = checkpoint.load()
+    batch = batch_of(tokenizer, sentences(4, 0))
+    decoder = StepDecoder(model, precision)
+    with torch.no_grad():
+        whole = model.logits(batch)
+        cache = decoder.begin(model.encode(batch.source, batch.source_lens), 1, batch.target.size(1))
+        steps = [cache.step(batch.target[:, [at]]) for at in range(batch.target.size(1) - 1)]
+        ours = torch.stack([decoder.project(state).float() for state in steps[batch.prompt_len - 1 :]], dim=1)
+    real = batch.labels != PAD
+    words = whole[real].isfinite()
+    assert torch.equal(ours[real].isfinite(), words)
+    difference = (ours[real][words] - whole[real][words]).abs().max() / whole[real][words].std()
+    assert difference < most
+
+
+@pytest.mark.parametrize("fusion", ["gated", "selective", "concat", "early", "late", "hybrid"])
+def test_without_an_image_a_fusion_gives_exactly_the_base(checkpoint: Checkpoint, fusion: str) -> None:
+    base = open_base(checkpoint.base)
+    text, tokenizer = checkpoint.load()
+    torch.manual_seed(0)
+    settings = base.settings() | {"fusion": fusion, "image_sets": ((3, 5),), "dropout_p": 0.0}
+    model = build_model(MMTConfig(text=base.name, **settings)).eval()
+    load_text(model.text, base)
+    batch = batch_of(tokenizer, sentences(4, 0))
+    with torch.no_grad():
+        alone = text.logits(batch)
+        batch.image, batch.image_pad = torch.randn(4, 3, 5), torch.zeros(4, 3, dtype=torch.bool)
+        seen = model.logits(batch)
+        batch.image_pad[:2] = True
+        half = model.logits(batch)
+    words = alone.isfinite()
+    assert (seen - alone)[words].abs().max() > 1e-3
+    real = batch.labels[:2] != PAD
+    torch.testing.assert_close(half[:2][real], alone[:2][real], rtol=0, atol=1e-5)
+    batch.image = batch.image_pad = None
+    with torch.no_grad():
+        assert torch.equal(model.logits(batch), alone)
+
+
+def test_weights_are_used_without_a_copy(checkpoint: Checkpoint) -> None:
+    base = open_base(checkpoint.base)
+    model = build_empty_model(MMTConfig(**base.settings()))
+    weights = base.weights()
+    name = "decoder.layers.0.ffn.inner_proj.weight"
+    base.weights = lambda: weights  # type: ignore[method-assign]
+    load_text(model.text, base)
+    assert dict(model.text.named_parameters())[name].data_ptr() == weights[name].data_ptr()
+    assert model.text.final_proj.weight is model.text.decoder_frontend.embed.weight
+
+
+def test_the_command_line_names_languages(tmp_path: Path) -> None:
+    nllb = checkpoints.nllb(tmp_path / "nllb")
+    (tmp_path / "in.txt").write_text("A cat sees the dog.\n\n")
+
+    def translate(*languages: str) -> Result:
+        where = ["translate", "--model", nllb.base, "--input", str(tmp_path / "in.txt"), "--quiet"]
+        return CliRunner().invoke(main, [*where, *languages])
+
+    named = translate("--source-lang", "en", "--target-lang", "deu")
+    assert named.exit_code == 0, named.output
+    translator = Translator.from_dir(nllb.base, source_lang="eng_Latn", target_lang="deu_Latn")
+    assert named.stdout.split("\n") == [*translator.translate(["A cat sees the dog.", ""]), ""]
+    for languages, part in (
+        (("--source-lang", "en", "--target-lang", "deu_Lant"), "Did you mean 'deu_Latn'?"),
+        (("--source-lang", "en", "--target-lang", "zh"), "zho_Hans, zho_Hant"),
+        ((), "--source-lang"),
+    ):
+        refused = translate(*languages)
+        assert (refused.exit_code, part in refused.stderr) == (2, True), refused.stderr
+
+
+def test_settings_are_fields_of_the_configuration(checkpoint: Checkpoint) -> None:
+    settings = open_base(checkpoint.base).settings()
+    assert settings.items() <= asdict(MMTConfig(**settings)).items()
+    assert settings["vocab_size"] % 64 == 0
