@@ -196,7 +196,7 @@ class PretrainedTokenizer(Tokenizer):
         silent = frozenset() if self._config.target_vocab_size else self._silent
         pieces = self.target_pieces([int(i) for i in plain if i > EOS and i not in silent])
         text = str(self._target.decode_pieces(pieces)).replace("\u2581", " ")
-        return CONTROL_CHARACTERS.sub(" ", text).strip(" ")
+        return CONTROL_CHARACTERS.sub(" ", text)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         return [self._pieces[i] if i < len(self._pieces) else "" for i in ids]

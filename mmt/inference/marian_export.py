@@ -42,7 +42,7 @@ def write_marian(folder: Path, out: Path) -> None:
 
     Raises:
         MMTError: no model folder; ``out`` exists and is something else; or the layout cannot express the model:
-            with images, pre-norm, an LSTM, a tokenizer that is not of our own training, or one that writes nothing.
+            with images, pre-norm, an LSTM or several languages, or one that writes nothing.
     """
     out = out.resolve()
     if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= _FILES):
@@ -82,7 +82,10 @@ def _check(folder: Path, model: MMTModel, tokenizer: Tokenizer) -> None:
             raise MMTError(f"{folder}: Marian's layout: expected a model with {name}: {expected}, found {value}.")
     if config.heads:
         raise MMTError(f"{folder}: Marian's layout has no {config.heads[0]}. Train a model that only translates.")
-    assert type(tokenizer) is Tokenizer  # noqa: S101  # as config.text is scratch
+    if type(tokenizer) is not Tokenizer:
+        raise MMTError(
+            f"{folder}: Marian's layout: expected a model of one pair of languages, found one of several."
+        )
 
 
 def _weights(model: MMTModel) -> dict[str, Tensor]:

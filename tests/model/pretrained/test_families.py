@@ -59,7 +59,7 @@ def test_tokens_are_those_of_transformers(checkpoint: Checkpoint) -> None:
         ids = tokenizer.encode_target(line)
         assert [target[i] for i in ids] == checkpoint.their_target(line)
         text = checkpoint.tokenizer.decode([target[i] for i in ids], skip_special_tokens=True)
-        assert tokenizer.decode([*ids, EOS, PAD]) == text.strip()
+        assert tokenizer.decode([*ids, EOS, PAD]).strip() == text.strip()
     assert tokenizer.encode(" \u200b") == []
 
 
