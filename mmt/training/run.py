@@ -35,6 +35,7 @@ from mmt.training.run_data import (
     check_beside,
     check_masks,
     check_start,
+    check_translations,
     data_folders,
     drop_long,
     open_streamed,
@@ -80,6 +81,7 @@ class Run:
         folders = data_folders(config)
         infos = [read_info(folder) for folder in folders]
         data, info = folders[0], joined_info(infos, folders, (config.data.train_split, config.data.valid_split))
+        check_translations(config, infos)
         features = _open_features(config)
         base = base_of(config)
         start = check_start(config, infos, base)

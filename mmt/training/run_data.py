@@ -27,6 +27,7 @@ from mmt.model.pretrained.base import Base
 from mmt.training.config import BesideSection, TrainConfig
 from mmt.training.multilingual import read_datasets
 from mmt.training.run_file import RUN_TOKENIZER
+from mmt.training.tasks import Objectives
 
 TOKENIZER_TIMEOUT = 1800.0
 """Seconds that a rank waits for the tokenizer that rank 0 trains."""
@@ -116,6 +117,24 @@ def data_folder(config: TrainConfig) -> Path:
     return config.data.path
 
 
+def check_translations(config: TrainConfig, infos: Sequence[DatasetInfo]) -> None:
+    """Raises MMTError if a run learns or chooses checkpoints by translations that its dataset lacks."""
+    for folder, info in zip(data_folders(config), infos, strict=True):
+        objectives = config.objectives
+        if info.target_lang or not Objectives.of(config).writes:
+            continue
+        if objectives.translation or objectives.faithful:
+            raise MMTError(
+                f"{folder}: has no translations, which objectives.translation and objectives.faithful need. Make "
+                "them: mmt translate, then python -m data_prep.translated. Or set both to 0."
+            )
+        if config.regime.patience is not None:
+            raise MMTError(
+                f"{folder}: has no translations, so that no validation score can end the training early. Set "
+                "regime.patience: null. The last checkpoint becomes the model."
+            )
+
+
 # --- additional datasets ----------------------------------------------------------------------------------
 
 
@@ -167,7 +186,7 @@ def check_start(config: TrainConfig, infos: Sequence[DatasetInfo], base: Base | 
         return None
     card = read_card(folder)
     for data, info in zip(data_folders(config), infos, strict=True):
-        card.check_languages((info.source_lang, info.target_lang), folder, data)
+        card.check_languages((info.source_lang, info.target_lang or card.target_lang), folder, data)
     if card.text.get("sha256") != (None if base is None else base.sha256):
         theirs = f"was trained on {card.text['name']}" if card.text else "has a text model of its own"
         remedy = card.text["name"] if card.text else f"mmt:{folder}, and no start.model, to train on it"

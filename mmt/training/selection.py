@@ -141,9 +141,14 @@ def _best_step(output: Path, steps: list[int], keep_last: int) -> int:
 def export_best(run: Run) -> None:
     """Makes the model folder from the checkpoints that score best on the validation split.
 
+    Without translations to score with, it is the last checkpoint.
+
     Raises:
         MMTError: there is no checkpoint, or one is damaged.
     """
+    if run.objectives.writes and not run.info.target_lang:
+        _export_last(run)
+        return
     decoding, regime, score = run.config.decoding, run.config.regime, score_of(run.config)
     lengths = [(len(e.source) + 1, len(e.target) + 1) for e in run.valid_set]
     batches = [
@@ -185,6 +190,14 @@ def export_best(run: Run) -> None:
     out.print(f"model: {run.output / 'model'}  ({winner})", soft_wrap=True)
 
 
+def _export_last(run: Run) -> None:
+    step, penalty = checkpoint_steps(run.output)[-1], run.config.decoding.length_penalty
+    what, weights = f"last checkpoint (step {step:,})", load_weights(run.output, step)
+    card = _card(run, what, 1.0 if isinstance(penalty, str) else penalty, {})
+    save_model(run.output / "model", weights, run.output / "tokenizer.model", card, run.training_pieces())
+    console(err=True).print(f"model: {run.output / 'model'}  ({what})", soft_wrap=True)
+
+
 def _card(run: Run, weights: str, length_penalty: float, score: dict[str, float]) -> ModelCard:
     """``weights`` describes the checkpoints that were chosen."""
     # Without a fusion, only a retrieval model uses images after training.
@@ -192,7 +205,7 @@ def _card(run: Run, weights: str, length_penalty: float, score: dict[str, float]
     return ModelCard(
         config=asdict(run.model_config()),
         source_lang=run.info.source_lang,
-        target_lang=run.info.target_lang,
+        target_lang=run.info.target_lang or (run.start.target_lang if run.start is not None else ""),
         features=run.features.signature if run.features is not None and uses_images else None,
         decoding=asdict(run.config.decoding) | {"length_penalty": length_penalty},
         labels=run.labels,
