@@ -25,7 +25,15 @@ from mmt.data.domain import PIECES
 from mmt.data.tokenizer import EOS, PAD, TOKENIZER_FILES, Tokenizer, copy_tokenizer
 from mmt.errors import MMTError
 from mmt.inference.beam import select_candidates
-from mmt.inference.onnx_runtime import DECODER, ENCODER, PRECISIONS, ExportPrecision, block_of, file_of
+from mmt.inference.onnx_runtime import (
+    DECODER,
+    ENCODER,
+    PRECISIONS,
+    ExportPrecision,
+    block_of,
+    file_of,
+    graph_files,
+)
 from mmt.io import runtime
 from mmt.io.atomic import make_folder, only_writer, replacing_folder, write_whole
 from mmt.io.text_files import file_checksum
@@ -39,8 +47,11 @@ _FILES = {
     CARD,
     *TOKENIZER_FILES,
     PIECES,
-    *(file_of(name, one) for name in (ENCODER, DECODER) for one in PRECISIONS),
+    *(one for name in (ENCODER, DECODER) for kind in PRECISIONS for one in graph_files(name, kind)),
 }
+
+LARGEST_FILE = 1 << 30
+"""Bytes of weights above which they are stored beside the graph: a graph file holds at most 2 GiB."""
 
 
 def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] = PRECISIONS) -> None:
@@ -77,13 +88,19 @@ def _fill(
         (beside / PIECES).write_text(tokenizer.training.to_json(), encoding="utf-8")
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():
         for name, graph in tqdm(_graphs(model), total=2, unit=" graphs", disable=None):
-            path = Path(temporary, name)
-            graph.save(path)
+            path = Path(temporary, file_of(name, "float32"))
+            weights = graph.model.graph.initializers.values()
+            large = sum(one.const_value.nbytes for one in weights) > LARGEST_FILE
+            graph.save(path, external_data=large)
             for precision in precisions:
                 if precision == "int8":
-                    _quantize(path, beside / file_of(name, precision))
-                else:
-                    shutil.copyfile(path, beside / file_of(name, precision))
+                    _quantize(path, beside / file_of(name, precision), large=large)
+                    continue
+                for part in graph_files(name, precision):
+                    if (path.parent / part).is_file():
+                        shutil.copyfile(path.parent / part, beside / part)
+            for part in path.parent.iterdir():  # the next graph may be as large
+                part.unlink()
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     card.pop("text", None)  # the graphs have the base's weights, too
     card["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
@@ -240,10 +257,13 @@ def _onnx(traced: torch.export.ExportedProgram, outputs: list[str]) -> Any:
     return torch.onnx.export(traced, output_names=outputs, opset_version=_OPSET, dynamo=True, verbose=False)
 
 
-def _quantize(path: Path, out: Path) -> None:
+def _quantize(path: Path, out: Path, *, large: bool) -> None:
+    """``large``: whether the weights of both files lie beside their graphs."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(path, out, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+    quantize_dynamic(
+        path, out, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8, use_external_data_format=large
+    )
 
 
 @contextmanager

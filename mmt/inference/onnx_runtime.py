@@ -53,6 +53,11 @@ def file_of(name: str, precision: ExportPrecision) -> str:
     return f"{name}.{precision}.onnx"
 
 
+def graph_files(name: str, precision: ExportPrecision) -> tuple[str, str]:
+    """The file of a graph, and the one that has its weights if they are too large for the first."""
+    return file_of(name, precision), f"{file_of(name, precision)}.data"
+
+
 def is_exported(folder: Path) -> bool:
     """Whether ``folder`` holds what ``mmt export`` wrote, and no weights of torch."""
     return not (folder / WEIGHTS).is_file() and any(
@@ -141,7 +146,8 @@ class Graphs:
     def __init__(self, folder: Path, card: ModelCard, precision: ExportPrecision = "float32") -> None:
         """Raises as ``ExportedTranslator.from_dir``."""
         self._features = card.features
-        check_files(folder, card, (*TOKENIZER_FILES, *(file_of(name, precision) for name in (ENCODER, DECODER))))
+        graphs = [one for name in (ENCODER, DECODER) for one in graph_files(name, precision)]
+        check_files(folder, card, (*TOKENIZER_FILES, *graphs))
         self._encoder, self._decoder = (_session(folder, name, precision) for name in (ENCODER, DECODER))
 
     def begin(self, batch: SentenceBatch) -> DecodingState:

@@ -21,6 +21,7 @@ from mmt.cli.main import main
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import BOS, EOS, Tokenizer
 from mmt.errors import MMTError
+from mmt.inference import onnx_export
 from mmt.inference.onnx_export import export_model
 from mmt.inference.onnx_runtime import ExportedTranslator, Graphs
 from mmt.inference.torch_runtime import Translator
@@ -114,6 +115,26 @@ def test_the_exported_model_says_what_the_model_says(
     if fusion == "none":  # as of models of many languages
         whole.tokenizer.prompt = exported.tokenizer.prompt = (EOS, 300)
         assert said(exported, None) == said(whole, None) != expected
+
+
+def test_weights_that_are_too_large_for_a_graph_file_lie_beside_it(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "LARGEST_FILE", 10_000)
+    model = saved(tmp_path / "model", world, None, "none")
+    export_model(model, tmp_path / "out")
+    export_model(model, tmp_path / "out")  # what is there is known to be an exported model
+    weights = {path.name for path in (tmp_path / "out").glob("*.data")}
+    assert {"encoder.float32.onnx.data", "decoder.float32.onnx.data"} <= weights
+    whole = Translator.from_dir(model)
+    assert said(ExportedTranslator.from_dir(tmp_path / "out"), None) == said(whole, None)
+    rounded = scores(ExportedTranslator.from_dir(tmp_path / "out", precision="int8"), None)
+    assert rounded == pytest.approx(scores(whole, None), abs=0.3)
+    with (tmp_path / "out" / "decoder.float32.onnx.data").open("r+b") as stream:
+        stream.seek(100)
+        stream.write(b"x")
+    with pytest.raises(MMTError, match=r"decoder\.float32\.onnx\.data: damaged"):
+        ExportedTranslator.from_dir(tmp_path / "out")
 
 
 @pytest.mark.parametrize("heads", [1, 2])
