@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from fairseq2.gang import Gangs
 from torch import Tensor
@@ -70,6 +70,12 @@ class Run:
     """The language pair of each dataset, such as ``en-de``."""
     base: Base | None
     """Of ``model.text``; None for a text model of our own."""
+    base_settings: dict[str, Any]
+    """What the base decides, see ``mmt.training.text_base.base_settings``."""
+    base_weights: dict[str, Tensor]
+    """The base's weights, which all models of the run share if they are frozen."""
+    start_weights: dict[str, Tensor]
+    """Those of the model to start from, but not its base's. Read before fairseq2 changes torch's default types."""
 
     @classmethod
     def prepare(cls, output: Path, config: TrainConfig) -> Run:
@@ -120,6 +126,9 @@ class Run:
             labels,
             [pair_of(one) for one in infos],
             base,
+            {} if base is None else base_settings(base),
+            {} if base is None else base.weights(),
+            {} if config.start.model is None else load_model(config.start.model)[0].state_dict(),
         )
         if rank() == 0:
             run.announce(num_long)
@@ -200,9 +209,9 @@ class Run:
 
     def model_config(self) -> MMTConfig:
         sets = self.features.signature.sets if self.features is not None else ()
-        settings = {"vocab_size": self.tokenizer.vocab_size} if self.base is None else base_settings(self.base)
+        sizes = {**asdict(self.config.model), "vocab_size": self.tokenizer.vocab_size, **self.base_settings}
         return MMTConfig(
-            **asdict(self.config.model) | settings,
+            **sizes,
             image_sets=tuple((one.num_regions, one.dim) for one in sets),
             heads=self.objectives.heads,
             num_labels=len(self.labels),
@@ -213,12 +222,6 @@ class Run:
     def leaves_out_text(self) -> bool:
         """Whether checkpoints and model folder lack the text model's weights, which are a frozen base's."""
         return self.base is not None and self.config.start.freeze_text
-
-    @cached_property
-    def base_weights(self) -> dict[str, Tensor]:
-        """The base's weights, which all models of the run share if they are frozen."""
-        assert self.base is not None  # noqa: S101
-        return self.base.weights()
 
     def _load_base(self, model: MMTModel) -> None:
         if self.base is not None:
@@ -245,19 +248,18 @@ class Run:
         self._load_base(model)
         if start.model is None or self.start is None:
             return model
-        trained, _, _ = load_model(start.model)
         same_fusion = self.start.config["fusion"] == self.config.model.fusion != "none"
         if same_fusion and self.features is not None and self.start.features is not None:
             self.start.features.check(self.features.signature, f"images.features, to go on from {start.model}")
         own = model.state_dict()
         taken = {
             name: weight
-            for name, weight in trained.state_dict().items()
+            for name, weight in self.start_weights.items()
             if name in own
             and weight.shape == own[name].shape
             and (same_fusion or (model.is_of_text(name) and self.base is None))
         }
-        model.load_state_dict(own | taken)
+        model.load_state_dict(taken, strict=False)
         return model
 
 

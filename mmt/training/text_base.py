@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import fields, replace
 from typing import Any
 
@@ -49,4 +50,6 @@ def with_base(config: TrainConfig, tree: Mapping[str, Any], where: str) -> Train
                 "sizes are those of model.text."
             )
     model = replace(config.model, **{name: value for name, value in settings.items() if name in known})
-    return replace(config, model=model, text=replace(config.text, vocab_size=settings["vocab_size"]))
+    text = copy(config.text)
+    text.vocab_size = settings["vocab_size"]  # without the range of those that we train
+    return replace(config, model=model, text=text)

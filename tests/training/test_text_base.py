@@ -17,7 +17,10 @@ from mmt.data.batch import Example, collate
 from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
 from mmt.inference.beam import beam_search
+from mmt.inference.onnx_export import export_model
+from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.search import SearchOptions
+from mmt.inference.torch_runtime import Translator
 from mmt.model.card import CARD, WEIGHTS, read_card
 from mmt.model.folder import load_model
 from mmt.model.frozen import freeze_text
@@ -111,6 +114,16 @@ def test_a_fine_tuned_base_is_saved_whole(base: Path, world: Path, tmp_path: Pat
     changed = [name for name, weight in text_of(model).items() if not torch.equal(weight, before[name])]
     assert "text.encoder.layers.0.ffn.inner_proj.weight" in changed
     assert all(torch.allclose(weight, before[name], atol=0.2) for name, weight in text_of(model).items())
+
+
+def test_an_exported_model_needs_no_base(run: Path, base: Path, world: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    export_model(run / "model", tmp_path / "onnx", ["float32"])
+    assert "text" not in json.loads((tmp_path / "onnx" / CARD).read_text())
+    images = ["train-0.png", None]
+    exported = ExportedTranslator.from_dir(tmp_path / "onnx", world / "features")
+    expected = Translator.from_dir(run / "model", world / "features").translate(SENTENCES, images=images)
+    assert exported.translate(SENTENCES, images=images) == expected
 
 
 # --- memory -----------------------------------------------------------------------------------------------
