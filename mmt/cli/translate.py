@@ -12,6 +12,7 @@ import click
 
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import (
+    PATH,
     PATH_OR_DASH,
     collected,
     import_option,
@@ -84,6 +85,13 @@ _DECODES = collected(
     help="Precision of the decoder's matrices; bfloat16 and int8 are faster and less exact.",
 )
 @click.option(
+    "--vocabulary",
+    type=PATH,
+    metavar="TEXT",
+    help="File of sentences in the target language: write only with pieces that occur in it, which is faster with "
+    "a large vocabulary.",
+)
+@click.option(
     "--runtime",
     type=click.Choice(["torch", "onnx"]),
     help="Runtime: onnx runs what mmt export wrote, without torch.  [default: by the folder]",
@@ -101,6 +109,7 @@ def translate_command(
     output: Path,
     decoding: Decoding,
     precision: Precision,
+    vocabulary: Path | None,
     runtime: Literal["torch", "onnx"] | None,
     threads: int | None,
     shard: str | None,
@@ -122,9 +131,11 @@ def translate_command(
     translator = open_translator(
         model, store, precision, runtime, threads, source_lang=source_lang, target_lang=target_lang
     )
+    if vocabulary is not None:
+        translator.restrict_vocabulary(vocabulary)
     options = [
         decoding.beam_size, decoding.length_penalty, decoding.guidance, decoding.n_best, decoding.max_tokens,
-        precision, runtime, source_lang, target_lang,
+        precision, runtime, source_lang, target_lang, str(vocabulary or ""),
     ]  # fmt: skip
     for draw, path in enumerate(outputs):
         if draw:

@@ -24,7 +24,8 @@ VOCABULARY = "vocabulary.json"
 def pieces_of(lines: Iterable[list[int]], tokenizer: Tokenizer) -> NDArray[np.int64]:
     """The ids that occur in a text, sorted, with the four special ids, all bytes, and all pieces of one character.
 
-    So every word can still be written, a name for example, if not always with its usual pieces.
+    So every word can still be written, a name for example, if not always with its usual pieces. Others fill the
+    number up to a multiple of 64, which is faster to search.
 
     Args:
         lines: ids of target sentences, as ``Tokenizer.encode_target`` gives them.
@@ -34,6 +35,7 @@ def pieces_of(lines: Iterable[list[int]], tokenizer: Tokenizer) -> NDArray[np.in
     used |= tokenizer.lengths == 1  # bytes, too
     for line in lines:
         used[line] = True
+    used[np.nonzero(~used)[0][: -int(used.sum()) % 64]] = True
     return np.nonzero(used)[0]
 
 

@@ -99,8 +99,8 @@ def _fill(
                 for part in graph_files(name, precision):
                     if (path.parent / part).is_file():
                         shutil.copyfile(path.parent / part, beside / part)
-            for part in path.parent.iterdir():  # the next graph may be as large
-                part.unlink()
+            for file in path.parent.iterdir():  # the next graph may be as large
+                file.unlink()
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     card.pop("text", None)  # the graphs have the base's weights, too
     card["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}

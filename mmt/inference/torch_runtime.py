@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import Tokenizer
+from mmt.data.vocabulary import pieces_of_file
 from mmt.inference.beam import beam_search
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.runtime_model import Features
@@ -42,6 +44,8 @@ class Translator(LoadedModel, BaseTranslator):
         super().__init__(model, tokenizer, card, features)
         self.precision = precision
 
+    _vocabulary: Tensor | None = None
+
     @classmethod
     def from_dir(
         cls,
@@ -67,7 +71,11 @@ class Translator(LoadedModel, BaseTranslator):
     @cached_property
     def decoder(self) -> StepDecoder:
         """The model's decoder, made ready to translate."""
-        return StepDecoder(self.model, self.precision)
+        return StepDecoder(self.model, self.precision, self._vocabulary)
+
+    def restrict_vocabulary(self, text: Path) -> None:
+        self._vocabulary = torch.from_numpy(pieces_of_file(text, self.tokenizer))
+        vars(self).pop("decoder", None)
 
     @property
     def num_threads(self) -> int:

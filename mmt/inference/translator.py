@@ -11,6 +11,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +72,16 @@ class BaseTranslator(RuntimeModel):
         self, batches: Sequence[SentenceBatch], options: SearchOptions, guidance: float
     ) -> Iterator[list[list[Hypothesis]]]:
         """Yields for each batch, in order, each sentence's hypotheses, best first."""
+
+    def restrict_vocabulary(self, text: Path) -> None:
+        """Lets translations be written only with pieces that occur in a text, see ``mmt.data.vocabulary``.
+
+        Args:
+            text: a file in the target language, one sentence a line.
+        Raises:
+            MMTError: the file cannot be read, or this runtime cannot restrict its vocabulary.
+        """
+        raise MMTError("a restricted vocabulary: the exported model has all of its own. Use the original model.")
 
     @property
     @abstractmethod

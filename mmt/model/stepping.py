@@ -67,7 +67,12 @@ class StepDecoder:
         bias: Any = model.text.final_proj.bias
         if vocabulary is not None:
             weight, bias = weight[vocabulary], None if bias is None else bias[vocabulary]
-        self.project = self.linear(weight, bias)
+        if vocabulary is None and precision != "int8" and bias is not None:
+            # The embedding itself: a copy of a large vocabulary's takes as much memory as the layers do.
+            output, offset = self.embed.T, self.copied(bias)
+            self.project: _Map = lambda states: torch.addmm(offset, states, output)
+        else:
+            self.project = self.linear(weight, bias)
         """(N * B, D) states to (N * B, V) logits, or (N * B, U)."""
 
     @property

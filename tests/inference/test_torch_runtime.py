@@ -15,12 +15,15 @@ from PIL import Image
 from mmt.cli.main import main
 from mmt.data.dataset import read_split
 from mmt.data.feature_store import FeatureStore, open_features
-from mmt.data.tokenizer import Tokenizer
+from mmt.data.tokenizer import BOS, Tokenizer
+from mmt.data.vocabulary import pieces_of_file
 from mmt.errors import MMTError
 from mmt.features.extract import compute_features, extract_folder
 from mmt.features.load import load_backbone
 from mmt.inference.controls import wrong_images
+from mmt.inference.search import SearchOptions
 from mmt.inference.torch_runtime import Translator
+from mmt.inference.translator import SentenceBatch
 from mmt.model.card import ModelCard, read_card
 from mmt.model.folder import load_model, save_model
 from mmt.model.stepping import Precision
@@ -492,6 +495,23 @@ def test_several_sets_of_features_by_file_and_by_store(
     assert "expected 2 set(s) of features" in refused(*given, "--images", stores[0])
     two = ("--images", stores[0], "--images", looking / "pictures")
     assert f"{stores[0]} says where images are already" in refused(*given, *two)
+
+
+def test_only_the_pieces_of_a_text_are_written_where_that_is_wanted(text_only: Path, tmp_path: Path) -> None:
+    (tmp_path / "de.txt").write_text("Ein Hund sieht das Boot.\n", encoding="utf-8")
+    translator = Translator.from_dir(text_only)
+    whole = translator.translate(lines := ["A dog sees the cat.", "A boat finds the ball."])
+    translator.restrict_vocabulary(tmp_path / "de.txt")
+    ids = set(pieces_of_file(tmp_path / "de.txt", translator.tokenizer).tolist())
+    assert len(ids) % 64 == 0
+    written = translator.translate(lines)
+    assert written != whole
+    (tmp_path / "in.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    given = ["translate", "--model", text_only, "--input", tmp_path / "in.txt"]
+    assert run(*given, "--vocabulary", tmp_path / "de.txt")[1].splitlines() == written
+    found = next(translator.search_batches([SentenceBatch([[300, 301]], [None], (BOS,))], SearchOptions(5), 1.0))
+    assert {number for one in found[0] for number in one.ids} <= ids
+    assert "missing" in refused(*given, "--vocabulary", tmp_path / "none.txt")
 
 
 def test_no_picture_gives_no_features() -> None:
