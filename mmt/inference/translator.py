@@ -81,7 +81,7 @@ class BaseTranslator(RuntimeModel):
         Raises:
             MMTError: the file cannot be read, or this runtime cannot restrict its vocabulary.
         """
-        raise MMTError("a restricted vocabulary: the exported model has all of its own. Use the original model.")
+        raise MMTError(f"{text}: an exported model cannot restrict its vocabulary. Use the original model.")
 
     @property
     @abstractmethod

@@ -499,19 +499,24 @@ def test_several_sets_of_features_by_file_and_by_store(
 
 def test_only_the_pieces_of_a_text_are_written_where_that_is_wanted(text_only: Path, tmp_path: Path) -> None:
     (tmp_path / "de.txt").write_text("Ein Hund sieht das Boot.\n", encoding="utf-8")
-    translator = Translator.from_dir(text_only)
+    model, tokenizer, card = load_model(text_only)
+    ids = set(pieces_of_file(tmp_path / "de.txt", tokenizer).tolist())
+    assert len(ids) % 64 == 0
+    others = [number for number in range(tokenizer.vocab_size) if number not in ids]
+    with torch.no_grad():
+        model.text.frontend.embed.weight[others] *= 4  # what the model would rather write
+    save_model(tmp_path / "model", model.state_dict(), tokenizer.path, card)
+    translator = Translator.from_dir(tmp_path / "model")
     whole = translator.translate(lines := ["A dog sees the cat.", "A boat finds the ball."])
     translator.restrict_vocabulary(tmp_path / "de.txt")
-    ids = set(pieces_of_file(tmp_path / "de.txt", translator.tokenizer).tolist())
-    assert len(ids) % 64 == 0
     written = translator.translate(lines)
     assert written != whole
     (tmp_path / "in.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    given = ["translate", "--model", text_only, "--input", tmp_path / "in.txt"]
+    given = ["translate", "--model", tmp_path / "model", "--input", tmp_path / "in.txt"]
     assert run(*given, "--vocabulary", tmp_path / "de.txt")[1].splitlines() == written
     found = next(translator.search_batches([SentenceBatch([[300, 301]], [None], (BOS,))], SearchOptions(5), 1.0))
     assert {number for one in found[0] for number in one.ids} <= ids
-    assert "missing" in refused(*given, "--vocabulary", tmp_path / "none.txt")
+    assert "no such file" in refused(*given, "--vocabulary", tmp_path / "none.txt")
 
 
 def test_no_picture_gives_no_features() -> None:
