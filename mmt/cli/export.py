@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import PATH, import_option, model_option
+from mmt.cli.options import PATH, import_option, source_lang_option, target_lang_option, text_model_option
 
 if TYPE_CHECKING:
     from mmt.inference.onnx_runtime import ExportPrecision
 
 
 @click.command("export", cls=Command)
-@model_option
+@text_model_option
+@source_lang_option
+@target_lang_option
 @click.option("--out", type=PATH, required=True, help="Output folder of the exported model.")
 @click.option("--to", type=click.Choice(["onnx"]), default="onnx", help="Export format.")
 @click.option(
@@ -27,7 +29,13 @@ if TYPE_CHECKING:
               default=("float32", "int8"), help="Precision of the weights; repeatable.")  # fmt: skip
 @import_option
 def export_command(
-    model: Path, out: Path, to: str, layout: str | None, precisions: tuple[ExportPrecision, ...]
+    model: Path,
+    source_lang: str | None,
+    target_lang: str | None,
+    out: Path,
+    to: str,
+    layout: str | None,
+    precisions: tuple[ExportPrecision, ...],
 ) -> None:
     """Export a model to ONNX, for translating without torch: same output, faster."""
     write_alone(out)
@@ -39,5 +47,5 @@ def export_command(
         return
     from mmt.inference.onnx_export import export_model
 
-    export_model(model, out, precisions)
+    export_model(model, out, precisions, source_lang=source_lang, target_lang=target_lang)
     click.echo(f"{out}: {' and '.join(precisions)}. Translate with it: mmt translate --model {out}", err=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from mmt.data.tokenizer import Tokenizer
+from mmt.data.tokenizer import UNK, Tokenizer
 from mmt.errors import MMTError
 from mmt.io.normalization import canonical
 
@@ -114,12 +114,15 @@ def check_masked_alike(
     """Raises MMTError unless a model was trained on data masked like the data of its evaluation.
 
     Args:
-        tokenizer: the model's; one trained on masked text keeps the probe's symbol whole.
+        tokenizer: the model's; one trained on masked text keeps the probe's symbol whole, and one that has a mask
+            of its own reads the symbol as that.
         training: from the model's card; its ``probe`` is the training data's, and ``beside`` has those of other
             data.
     """
     pieces = tokenizer.encode(probe.symbol)
-    if tokenizer.decode(pieces[-1:]) != probe.symbol:  # at most the mark of a word's start stands before it
+    is_mask = tokenizer.mask_id != UNK and pieces[-1] == tokenizer.mask_id
+    # At most the mark of a word's start stands before it.
+    if not is_mask and tokenizer.decode(pieces[-1:]) != probe.symbol:
         raise MMTError(
             f"{model_name}: expected a model trained on data masked with {probe.symbol} (probe '{probe.kind}'), "
             f"found one whose tokenizer breaks that into {len(pieces)} pieces. Train one on such data."

@@ -207,7 +207,7 @@ def region_importance(
     """
     batch = _one(loaded, source, target, image)
     values = (occlusion if method == "occlusion" else gradient)(loaded.model, batch)
-    return RegionMap(loaded.tokenizer.pieces(batch.target[0, 1:].tolist()), values.double().numpy(), method)
+    return RegionMap(loaded.tokenizer.target_pieces(batch.labels[0].tolist()), values.double().numpy(), method)
 
 
 def patch_importance(
@@ -253,7 +253,7 @@ def patch_importance(
         batch = loaded.batch([source_ids] * len(rows), list(rows), [target_ids] * len(rows))
         drops.append(_drops(loaded.model, batch))
     boxes = boxes_between(edges, backbone.signature.transform, pixels.size(2), pixels.size(1))
-    tokens = loaded.tokenizer.pieces([*target_ids, EOS])
+    tokens = loaded.tokenizer.target_pieces([*target_ids, EOS])
     return RegionMap(tokens, torch.cat(drops, 1).double().numpy(), "patches", boxes)
 
 

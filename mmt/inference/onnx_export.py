@@ -12,6 +12,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from torch.utils import _pytree as trees  # how torch.export itself takes argume
 from tqdm import tqdm
 
 from mmt.data.domain import PIECES
-from mmt.data.tokenizer import EOS, PAD, TOKENIZER_FILES, Tokenizer, copy_tokenizer
+from mmt.data.tokenizer import EOS, PAD, TOKENIZER_FILES, copy_tokenizer
 from mmt.errors import MMTError
 from mmt.inference.beam import select_candidates
 from mmt.inference.onnx_runtime import (
@@ -38,8 +40,10 @@ from mmt.io import runtime
 from mmt.io.atomic import make_folder, only_writer, replacing_folder, write_whole
 from mmt.io.text_files import file_checksum
 from mmt.model.card import CARD
+from mmt.model.config import is_base
 from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
+from mmt.model.pretrained.base import load_base, open_base
 from mmt.model.stepping import StepDecoder, active_rows
 
 _OPSET = 20
@@ -54,15 +58,23 @@ LARGEST_FILE = 1 << 30
 """Bytes of weights above which they are stored beside the graph: a graph file holds at most 2 GiB."""
 
 
-def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] = PRECISIONS) -> None:
-    """Exports a model folder, atomically.
+def export_model(
+    folder: Path,
+    out: Path,
+    precisions: Sequence[ExportPrecision] = PRECISIONS,
+    *,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+) -> None:
+    """Exports a model folder or a pretrained text model, atomically.
 
     Args:
-        folder: of ``mmt train``.
+        folder: of ``mmt train``, or FAMILY:NAME_OR_FOLDER of a pretrained model.
         out: gets the model's card and tokenizer, and for each precision an encoder, which reads sentence and
             image features, and a decoder, which makes one step for all beams.
         precisions: ``float32``; ``int8`` stores weights as 8-bit numbers with one scale for each row, and
             quantizes activations dynamically.
+        source_lang, target_lang: codes of a pretrained model's languages, if it has several.
     Raises:
         MMTError: no model folder, ``out`` exists and is no exported model, the packages are missing, or the model
             has a part that ONNX cannot express or writes nothing.
@@ -73,19 +85,27 @@ def export_model(folder: Path, out: Path, precisions: Sequence[ExportPrecision] 
         raise MMTError(f"{out}: is there already, and no exported model. Name another folder.")
     make_folder(out.parent)
     with only_writer(out):
-        model, tokenizer, card = load_model(folder)
+        if is_base(folder):
+            model, tokenizer, card = load_base(str(folder), source_lang or "", target_lang or "")
+            raw = asdict(card)
+            write_tokenizer = open_base(str(folder)).write_tokenizer
+        else:
+            model, tokenizer, card = load_model(folder)
+            raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
+            write_tokenizer = partial(copy_tokenizer, tokenizer.path)
         card.refuse_writing()
         _check_parts(model)
         with replacing_folder(out) as beside:
-            _fill(beside, folder, model, tokenizer, precisions)
+            write_tokenizer(beside)
+            if tokenizer.training is not None:
+                (beside / PIECES).write_text(tokenizer.training.to_json(), encoding="utf-8")
+            _write_graphs(beside, model, precisions)
+            raw.pop("text", None)  # the graphs have the base's weights, too
+            raw["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
+            write_whole(beside / CARD, json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
 
 
-def _fill(
-    beside: Path, folder: Path, model: MMTModel, tokenizer: Tokenizer, precisions: Sequence[ExportPrecision]
-) -> None:
-    copy_tokenizer(tokenizer.path, beside)
-    if tokenizer.training is not None:
-        (beside / PIECES).write_text(tokenizer.training.to_json(), encoding="utf-8")
+def _write_graphs(beside: Path, model: MMTModel, precisions: Sequence[ExportPrecision]) -> None:
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():
         for name, graph in tqdm(_graphs(model), total=2, unit=" graphs", disable=None):
             path = Path(temporary, file_of(name, "float32"))
@@ -101,10 +121,6 @@ def _fill(
                         shutil.copyfile(path.parent / part, beside / part)
             for file in path.parent.iterdir():  # the next graph may be as large
                 file.unlink()
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    card.pop("text", None)  # the graphs have the base's weights, too
-    card["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
-    write_whole(beside / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
 
 def _check_packages() -> None:

@@ -10,8 +10,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from mmt.cli.main import main
+from mmt.data.masking import Probe, check_masked_alike
 from mmt.data.tokenizer import PAD
 from mmt.errors import MMTError
+from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
 from mmt.model.build import build_empty_model, build_model
@@ -138,3 +140,36 @@ def test_settings_are_fields_of_the_configuration(checkpoint: Checkpoint) -> Non
     settings = open_base(checkpoint.base).settings()
     assert settings.items() <= asdict(MMTConfig(**settings)).items()
     assert settings["vocab_size"] % 64 == 0
+
+
+@pytest.mark.parametrize("kind", ["nllb", "marian"])
+def test_an_exported_base_translates_as_the_base(kind: str, tmp_path: Path) -> None:
+    checkpoint = KINDS[kind](tmp_path / "it")
+    languages = [
+        f"--{side}-lang={code}" for side, code in zip(("source", "target"), checkpoint.languages, strict=False)
+    ]
+    given = [
+        "export",
+        "--model",
+        checkpoint.base,
+        "--out",
+        str(tmp_path / "out"),
+        "--precision",
+        "float32",
+        *languages,
+    ]
+    result = CliRunner().invoke(main, given)
+    assert result.exit_code == 0, result.output
+    lines = [source for source, _ in sentences(6, 5)]
+    exported = ExportedTranslator.from_dir(tmp_path / "out")
+    assert exported.translate(lines, beam_size=3) == _translator(checkpoint).translate(lines, beam_size=3)
+
+
+def test_masked_sentences_are_for_a_model_that_has_a_mask(tmp_path: Path) -> None:
+    """A probe's symbol is read as NLLB's own mask; Marian breaks it into pieces."""
+    probe = Probe("colour", 0, 1)
+    (_, masked), (_, plain) = (KINDS[kind](tmp_path / kind).load() for kind in ("nllb", "marian"))
+    assert masked.encode(f"A {probe.symbol} shirt.").count(masked.mask_id) == 1
+    check_masked_alike(masked, {}, probe, "nllb")
+    with pytest.raises(MMTError, match="breaks that into"):
+        check_masked_alike(plain, {}, probe, "marian")
