@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--layout",
     type=click.Choice(["marian"]),
-    help="Instead of ONNX: the layout of a pretrained family, which transformers reads; for text-only models.",
+    help="Layout of a pretrained family, for transformers, to write instead of ONNX; for text-only models.",
 )
 @click.option("--precision", "precisions", type=click.Choice(["float32", "int8"]), multiple=True,
               default=("float32", "int8"), help="Precision of the weights; repeatable.")  # fmt: skip

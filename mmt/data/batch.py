@@ -114,6 +114,7 @@ class Batch(SupportsDeviceTransfer):
             made.num_images = int((~made.image_pad).any(dim=1).sum())
         if self.label is not None and self.score is not None:
             made.label, made.score = self.label[rows], self.score[rows]
+        made.datasets = [self.datasets[row] for row in numbers] if self.datasets else []
         return made
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> None:

@@ -185,6 +185,7 @@ def _check_config(record: dict[str, Any], config: TrainConfig, path: Path) -> No
     pairs.append(("seed", config.seed, training.get("seed", config.seed)))
     pairs.append(("text.vocab_size", config.text.vocab_size, model.get("vocab_size", config.text.vocab_size)))
     for name, says, was in pairs:
+        says = list(says) if isinstance(says, tuple) else says  # as JSON has it
         if says != was and not (name == "text.vocab_size" and config.start.model is not None):
             raise MMTError(f"{path}: its settings say {name} {says}, its model has {was}. Correct the file.")
     updates = training.get("updates", config.regime.num_steps)

@@ -98,7 +98,7 @@ def test_saving_and_loading_keeps_every_weight(text_only: Path, tokenizer: Token
     ("file", "content", "message"),
     [
         ("mmt.json", b"{", "damaged"),
-        ("mmt.json", b'{"format": 99}', "expected format 3, found 99"),
+        ("mmt.json", b'{"format": 99}', "expected format 4, found 99"),
         ("model.safetensors", b"xx", r"model\.safetensors: damaged, its checksum"),
         ("model.safetensors", None, "no model.safetensors"),
         ("tokenizer.model", None, "no tokenizer model"),

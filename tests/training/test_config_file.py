@@ -105,6 +105,8 @@ def test_a_value_of_another_kind_or_out_of_range_is_refused(
     for value in wrong:
         if value is None and type(None) in several:
             continue
+        if type(value) in (int, float) and kind_of(hint) is Literal and float in map(kind_of, several):
+            continue  # where a word or a number may stand
         with pytest.raises(MMTError) as caught:
             validated(kls, tree_with(kls, place, value), "file")
         assert str(caught.value).startswith("file: "), value
