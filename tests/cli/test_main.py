@@ -194,11 +194,16 @@ def test_settings_are_printed_as_a_file_that_can_be_used(tmp_path: Path) -> None
 
 
 def test_every_module_can_be_imported_first() -> None:
-    """In one process each, forked before anything of ours or of fairseq2's is loaded."""
+    """Of those that import fairseq2, parts of which import each other in a circle.
+
+    Among our own modules there are no circles (import-linter). Each is imported in a process of its own, forked
+    before anything of ours or of fairseq2's is loaded.
+    """
     root = Path(mmt.__file__).parent
-    files = (path.relative_to(root.parent).with_suffix("") for path in root.rglob("*.py"))
-    modules = sorted(".".join(file.parts) for file in files if file.stem not in ("__init__", "__main__"))
-    assert "mmt.io.atomic" in modules
+    files = [path for path in root.rglob("*.py") if "fairseq2" in path.read_text(encoding="utf-8")]
+    names = (path.relative_to(root.parent).with_suffix("").parts for path in files if path.stem != "__init__")
+    modules = sorted(".".join(name) for name in names)
+    assert "mmt.training.units" in modules
     code = (
         "import os, sys, importlib\n"
         "import torch, torchvision, transformers, datasets, timm, wandb, sacrebleu, sklearn.metrics, scipy.stats\n"
