@@ -67,7 +67,7 @@ def drop_moving_average(optimizer: Optimizer) -> None:
 
 
 def load_moving_average(output: Path, step: int, model: nn.Module) -> dict[str, Tensor] | None:
-    """The complete weights of a checkpoint, with the moving average of those that are trained.
+    """The weights of a checkpoint; the trained ones are replaced by their moving averages.
 
     Args:
         output: the run's folder.

@@ -51,5 +51,5 @@ def with_base(config: TrainConfig, tree: Mapping[str, Any], where: str) -> Train
             )
     model = replace(config.model, **{name: value for name, value in settings.items() if name in known})
     text = copy(config.text)
-    text.vocab_size = settings["vocab_size"]  # without the range of those that we train
+    text.vocab_size = settings["vocab_size"]  # set here, since a base's size may be outside the setting's range
     return replace(config, model=model, text=text)

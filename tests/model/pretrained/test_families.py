@@ -123,5 +123,5 @@ def test_beams_are_those_of_transformers(checkpoint: Checkpoint) -> None:
         for ids, score in found.items():
             if ids in scores:
                 assert score == pytest.approx(scores[ids], abs=1e-4)
-            else:  # transformers keeps more of those that end in the last step, in place of worse earlier ones
+            else:  # transformers lets hypotheses of the last step replace worse, earlier ones
                 assert score < min(scores.values())
