@@ -5,20 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from langcodes import Language
+
 from mmt.errors import MMTError
 
 _TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]{1,8})*")
 
-# The three-letter codes (ISO 639-3 and 639-2, as FLORES and NLLB use) of languages with rules here or in Moses.
-_SAME = {
-    "zh": "zho chi cmn yue lzh wuu hak nan gan hsn cdo", "ja": "jpn", "ko": "kor", "th": "tha", "lo": "lao",
-    "km": "khm", "my": "mya bur", "bo": "bod tib", "dz": "dzo",
-    "ca": "cat", "cs": "ces cze", "de": "deu ger", "el": "ell gre", "en": "eng", "es": "spa", "et": "est",
-    "fi": "fin", "fr": "fra fre", "hi": "hin", "hu": "hun", "is": "isl ice", "it": "ita", "lt": "lit",
-    "lv": "lvs lav", "nl": "nld dut", "pl": "pol", "pt": "por", "ro": "ron rum", "ru": "rus", "sk": "slk slo",
-    "sl": "slv", "sv": "swe",
-}  # fmt: skip
-_SHORT = {long: short for short, longs in _SAME.items() for long in longs.split()}
+# What is written like Chinese, and has no macrolanguage in CLDR.
+_CHINESE = frozenset({"yue", "lzh", "wuu", "hak", "nan", "gan", "hsn", "cdo"})
 
 UNSPACED = ("zh", "ja", "th", "lo", "km", "my", "bo", "dz")
 """Languages without spaces between words."""
@@ -45,8 +39,8 @@ def primary_language(tag: str) -> str:
         code = NonbreakingPrefixes().available_langs.get(tag.strip().lower())
         meant = f" Did you mean '{code}'?" if code else ""
         raise MMTError(f"language '{tag}': expected a code such as de, pt-BR or zh_TW.{meant}")
-    code = found[1].lower()
-    return _SHORT.get(code, code)
+    code = Language.get(found[1]).prefer_macrolanguage().language or found[1]
+    return "zh" if code in _CHINESE else code
 
 
 def is_unspaced(lines: Iterable[str]) -> bool:

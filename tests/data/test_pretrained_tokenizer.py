@@ -39,7 +39,7 @@ def table(spm: Path) -> bytes:
 @pytest.mark.parametrize(
     ("code", "meant"),
     [("deu_Latn", "deu_Latn"), ("deu", "deu_Latn"), ("de", "deu_Latn"), ("es", "spa_Latn"),
-     ("zh-Hant", "zho_Hant"), ("ar", "arb_Arab"), ("DE", "deu_Latn")],
+     ("zh-Hant", "zho_Hant"), ("ar", "arb_Arab"), ("DE", "deu_Latn"), ("zh-TW", "zho_Hant")],
 )  # fmt: skip
 def test_codes_of_one_language(code: str, meant: str) -> None:
     assert find_language(code, NLLB) == meant
