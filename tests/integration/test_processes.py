@@ -327,7 +327,8 @@ def test_all_that_a_model_keeps_beside_its_parameters_is_known() -> None:
 
 
 def on_base(base: Path) -> tuple[str, ...]:
-    return (f"model.text=mmt:{base}", "start.freeze_text=true")
+    """With everything that is trained inside the frozen layers: adapters and LoRA."""
+    return (f"model.text=mmt:{base}", "start.freeze_text=true", "model.adapter_dim=4", "model.lora_rank=2")
 
 
 @pytest.fixture(scope="module")
@@ -349,8 +350,9 @@ def test_two_processes_train_on_a_frozen_base_as_one(
     said = finish(begin(world, output, f"stack.trainer.data_parallelism={kind}", *more))
     assert checkpoint_steps(output) == [3], said
     saved = load_weights(output, 3)
-    assert saved
-    assert not [name for name in saved if name.startswith("text.")]
+    assert any("adapter" in name for name in saved)
+    assert any("lora" in name for name in saved)
+    assert saved.keys() == load_weights(alone, 3).keys()
     assert len(list((output / "checkpoints/step_3/model").rglob("*.pt"))) == (2 if kind == "fsdp" else 1)
     assert_close_weights(output, alone, 3)
     train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=6", *on_base(base)))
