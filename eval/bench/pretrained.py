@@ -1,6 +1,8 @@
 """Measures translating with a pretrained model against transformers, on the same weights.
 
     python -m eval.bench.pretrained DATA [--shape nllb-600m] [--threads 2] [--batch 64] [--beam 4] [--repeats 5]
+    python -m eval.bench.pretrained DATA --pieces 16384   # our side writes with a part of the vocabulary
+    python -m eval.bench.pretrained DATA --train 4096     # updates of adapters, on batches of 4,096 tokens
 
 Weights are random, of a published model's shape, written in transformers' layout to a temporary folder, from which
 both sides load them. Each side is a process of its own; they take turns, and translate the same ids, with the
@@ -35,6 +37,7 @@ from mmt.data.tokenizer import EOS
 from mmt.io.runtime import keep_freed_memory, peak_memory
 
 _STEPS = 14
+_REGIONS = 49  # of an image, in training
 _ASIDE = 8  # ids at both ends of a vocabulary that are no usual pieces
 
 _Shape = dict[str, Any]
@@ -94,7 +97,9 @@ def _write_tokenizer(family: str, vocab_size: int, folder: Path) -> None:
         (folder / "vocab.json").write_text(json.dumps(pieces))
 
 
-def _ours(family: str, folder: Path, ids: list[list[int]], beam: int, precision: str) -> Callable[[int], object]:
+def _ours(
+    family: str, folder: Path, ids: list[list[int]], beam: int, precision: str, pieces: int
+) -> Callable[[int], object]:
     from mmt.inference.beam import beam_search
     from mmt.inference.search import SearchOptions
     from mmt.inference.threads import each_on_a_core
@@ -106,7 +111,9 @@ def _ours(family: str, folder: Path, ids: list[list[int]], beam: int, precision:
     base = open_base(f"{family}:{folder}")
     model = build_empty_model(MMTConfig(**base.settings())).eval()
     load_text(model.text, base)
-    decoder = StepDecoder(model, precision)  # type: ignore[arg-type]
+    size = model.text.sizes.vocab_size
+    some = torch.cat([torch.arange(EOS + 1), torch.arange(size - pieces + EOS + 1, size)]) if pieces else None
+    decoder = StepDecoder(model, precision, some)  # type: ignore[arg-type]
     options = SearchOptions(beam, min_length=_STEPS - 1)
     prompt = (EOS, 9) if family != "marian" else (2,)
 
@@ -145,30 +152,67 @@ def _theirs(family: str, folder: Path, ids: list[list[int]], beam: int, precisio
     return translate
 
 
+def _training(family: str, folder: Path, ids: list[list[int]], tokens: int) -> Callable[[int], object]:
+    """Updates of ZeroMMT's adapters on the frozen model, with image-aware weighting."""
+    from mmt.model.build import build_model
+    from mmt.model.config import MMTConfig
+    from mmt.model.frozen import freeze_text, insert_base
+    from mmt.model.pretrained.base import open_base
+    from mmt.training.forward_pass import Pass
+    from mmt.training.objectives import image_weights
+
+    base = open_base(f"{family}:{folder}")
+    config = MMTConfig(**base.settings(), fusion="prefix", image_sets=((_REGIONS, 1280),), adapter_dim=64)
+    model = build_model(config)
+    insert_base(model, base.weights(), base.name, share=True)
+    freeze_text(model, saved=False)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    length = _STEPS - 1
+    batch = collate([Example(row[:length], row[:length], prompt=(EOS, 9)) for row in ids[: tokens // _STEPS]])
+    batch.image = torch.randn(len(batch.source), _REGIONS, 1280)
+    batch.image_pad = torch.zeros(batch.image.shape[:2], dtype=torch.bool)
+
+    def update(_: int) -> object:
+        weights, _pcxmi = image_weights(Pass(model, batch), 1.0)
+        loss, _nll = model.cross_entropy(batch, 0.1, weights=weights)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+        return None
+
+    return update
+
+
 def _serve(side: str, given: dict[str, Any]) -> None:
-    """A side's process: loads, then answers each line of standard input, a batch size, with seconds."""
+    """A side's process: loads, then answers each line of standard input, a batch size, with seconds.
+
+    Args:
+        given: ``threads``, and the ``settings`` of ``_ours``, ``_theirs`` or ``_training``.
+    """
     torch.set_num_threads(given["threads"])
     keep_freed_memory()
     begun = time.perf_counter()
-    make = _ours if side == "ours" else _theirs
-    translate = make(given["family"], Path(given["folder"]), given["ids"], given["beam"], given["precision"])
-    translate_one = time.perf_counter() - begun
-    print(json.dumps({"loading_seconds": translate_one, "bytes": peak_memory()}), flush=True)
+    makers: dict[str, Callable[..., Callable[[int], object]]] = {
+        "ours": _ours, "transformers": _theirs, "training": _training,
+    }  # fmt: skip
+    work = makers[side](**given["settings"] | {"folder": Path(given["settings"]["folder"])})
+    print(json.dumps({"loading_seconds": time.perf_counter() - begun, "bytes": peak_memory()}), flush=True)
     for line in sys.stdin:
         begun = time.perf_counter()
-        translate(int(line))
+        work(int(line))
         print(json.dumps({"seconds": time.perf_counter() - begun, "bytes": peak_memory()}), flush=True)
 
 
 class _Side:
     """A side's process, seen from outside."""
 
-    def __init__(self, stack: ExitStack, side: str, given: dict[str, Any]) -> None:
+    def __init__(self, stack: ExitStack, side: str, threads: int, settings: dict[str, Any]) -> None:
         command = [sys.executable, "-m", "eval.bench.pretrained", "--serve", side, "DATA"]
         self._process = stack.enter_context(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
         )
-        self._send(json.dumps(given))
+        self._send(json.dumps({"threads": threads, "settings": settings}))
         self.answer = self._receive()
 
     def turn(self, batch: int) -> float:
@@ -192,29 +236,35 @@ class _Side:
         return found
 
 
-def measure(data: Path, shape: str, precision: str, how: dict[str, int]) -> dict[str, Any]:
+def _random_ids(data: Path, vocab_size: int, num: int) -> list[list[int]]:
+    """Of sentences as long as those of DATA's first test split."""
+    lines = read_split(data, first_test_split(data))["source"][:num]
+    generator = torch.Generator().manual_seed(1)
+    return [
+        torch.randint(_ASIDE, vocab_size - _ASIDE, (len(line.split()) + 2,), generator=generator).tolist()
+        for line in sorted(lines, key=lambda line: len(line.split()))
+    ]
+
+
+def measure(data: Path, shape: str, precision: str, pieces: int, how: dict[str, int]) -> dict[str, Any]:
     """Both sides' sentences a second, their ratio, and their memory.
 
     Args:
+        pieces: our side writes with so many pieces of the vocabulary; 0: all.
         how: ``threads``, ``batch``, ``beam``, ``repeats`` and ``sentences``.
     """
     family, size = SHAPES[shape]
-    lines = read_split(data, first_test_split(data))["source"][: how["sentences"]]
-    generator = torch.Generator().manual_seed(1)
-    ids = [
-        torch.randint(_ASIDE, size["vocab_size"] - _ASIDE, (len(line.split()) + 2,), generator=generator).tolist()
-        for line in sorted(lines, key=lambda line: len(line.split()))
-    ]
+    ids = _random_ids(data, size["vocab_size"], how["sentences"])
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         write_random(shape, Path(folder))
-        given = {"family": family, "folder": folder, "ids": ids, "beam": how["beam"], "threads": how["threads"]}
-        sides = {
-            "ours": _Side(stack, "ours", given | {"precision": precision}),
-            "transformers": _Side(
-                stack, "transformers", given | {"precision": precision if precision != "int8" else "float32"}
-            ),
+        common = {"family": family, "folder": folder, "ids": ids, "beam": how["beam"]}
+        theirs = precision if precision != "int8" else "float32"
+        settings = {
+            "ours": common | {"precision": precision, "pieces": pieces},
+            "transformers": common | {"precision": theirs},
         }
+        sides = {name: _Side(stack, name, how["threads"], one) for name, one in settings.items()}
         turns: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(how["repeats"] + 1):
             for name, side in sides.items():
@@ -227,6 +277,7 @@ def measure(data: Path, shape: str, precision: str, how: dict[str, int]) -> dict
     return {
         "shape": shape,
         "precision": precision,
+        "pieces": pieces or size["vocab_size"],
         **how,
         "sentences_a_second": {name: round(statistics.median(found), 2) for name, found in turns.items()},
         "pretrained_vs_transformers": round(statistics.median(ratios), 3),
@@ -234,6 +285,32 @@ def measure(data: Path, shape: str, precision: str, how: dict[str, int]) -> dict
         "peak_bytes": {name: side.answer["bytes"] for name, side in sides.items()},
         "turns": {name: [round(one, 2) for one in found] for name, found in turns.items()},
         "load": os.getloadavg()[0],
+    }
+
+
+def measure_training(data: Path, shape: str, tokens: int, how: dict[str, int]) -> dict[str, Any]:
+    """Seconds of an update of adapters on the frozen model, and the memory of the process.
+
+    Args:
+        tokens: target tokens of a batch.
+        how: ``threads`` and ``repeats``.
+    """
+    family, size = SHAPES[shape]
+    ids = _random_ids(data, size["vocab_size"], 1000)
+    ids = [row for row in ids * (tokens // 1000 + 1) if len(row) >= _STEPS]
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        write_random(shape, Path(folder))
+        given = {"family": family, "folder": folder, "ids": ids, "tokens": tokens}
+        side = _Side(stack, "training", how["threads"], given)
+        turns = [side.turn(0) for _ in range(how["repeats"])]
+        side.close()
+    return {
+        "shape": shape,
+        "tokens": tokens,
+        "threads": how["threads"],
+        "seconds_an_update": round(statistics.median(turns), 1),
+        "peak_bytes": side.answer["bytes"],
     }
 
 
@@ -247,12 +324,22 @@ def measure(data: Path, shape: str, precision: str, how: dict[str, int]) -> dict
 @click.option("--beam", default=4, help="Beam size.")
 @click.option("--repeats", default=5, help="Number of turns.")
 @click.option("--sentences", default=128, help="Number of sentences.")
-@click.option("--serve", type=click.Choice(["ours", "transformers"]), hidden=True)
-def main(data: Path, shape: str, precision: str, serve: str | None, **how: int) -> None:
+@click.option(
+    "--pieces", type=click.IntRange(min=64), help="Number of pieces that our side writes with.  [default: all]"
+)
+@click.option("--train", type=click.IntRange(min=_STEPS), metavar="TOKENS",
+              help="Measure updates of adapters instead, on batches of so many target tokens.")  # fmt: skip
+@click.option("--serve", type=click.Choice(["ours", "transformers", "training"]), hidden=True)
+def main(
+    data: Path, shape: str, precision: str, pieces: int | None, train: int | None, serve: str | None, **how: int
+) -> None:
     if serve:
         _serve(serve, json.loads(sys.stdin.readline()))
         return
-    click.echo(json.dumps(measure(data, shape, precision, how), indent=1))
+    found = (
+        measure_training(data, shape, train, how) if train else measure(data, shape, precision, pieces or 0, how)
+    )
+    click.echo(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import PATH, import_option, source_lang_option, target_lang_option, text_model_option
+from mmt.cli.options import (
+    PATH,
+    import_option,
+    source_lang_option,
+    target_lang_option,
+    text_model_option,
+    vocabulary_option,
+)
 
 if TYPE_CHECKING:
     from mmt.inference.onnx_runtime import ExportPrecision
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--precision", "precisions", type=click.Choice(["float32", "int8"]), multiple=True,
               default=("float32", "int8"), help="Precision of the weights; repeatable.")  # fmt: skip
+@vocabulary_option
 @import_option
 def export_command(
     model: Path,
@@ -36,6 +44,7 @@ def export_command(
     to: str,
     layout: str | None,
     precisions: tuple[ExportPrecision, ...],
+    vocabulary: Path | None,
 ) -> None:
     """Export a model to ONNX, for translating without torch: same output, faster."""
     write_alone(out)
@@ -47,5 +56,5 @@ def export_command(
         return
     from mmt.inference.onnx_export import export_model
 
-    export_model(model, out, precisions, source_lang=source_lang, target_lang=target_lang)
+    export_model(model, out, precisions, source_lang=source_lang, target_lang=target_lang, text=vocabulary)
     click.echo(f"{out}: {' and '.join(precisions)}. Translate with it: mmt translate --model {out}", err=True)

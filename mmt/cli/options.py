@@ -33,6 +33,13 @@ source_lang_option = click.option(
 target_lang_option = click.option(
     "--target-lang", metavar="CODE", help="Target language, if the model has several.  [default: the model's]"
 )
+vocabulary_option = click.option(
+    "--vocabulary",
+    type=PATH,
+    metavar="TEXT",
+    help="File of sentences in the target language: write only with pieces that occur in it, which is faster with "
+    "a large vocabulary.",
+)
 draws_option = click.option(
     "--draws", type=click.IntRange(min=1), default=5, help="Number of random draws of wrong images."
 )

@@ -12,7 +12,6 @@ import click
 
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import (
-    PATH,
     PATH_OR_DASH,
     collected,
     import_option,
@@ -22,6 +21,7 @@ from mmt.cli.options import (
     target_lang_option,
     text_model_option,
     threads_option,
+    vocabulary_option,
 )
 from mmt.cli.reading import READS_SENTENCES, Reading, file_or_stdout
 from mmt.errors import MMTError
@@ -84,13 +84,7 @@ _DECODES = collected(
     default="float32",
     help="Precision of the decoder's matrices; bfloat16 and int8 are faster and less exact.",
 )
-@click.option(
-    "--vocabulary",
-    type=PATH,
-    metavar="TEXT",
-    help="File of sentences in the target language: write only with pieces that occur in it, which is faster with "
-    "a large vocabulary.",
-)
+@vocabulary_option
 @click.option(
     "--runtime",
     type=click.Choice(["torch", "onnx"]),

@@ -13,7 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.data.tokenizer import EOS, Tokenizer
+from mmt.errors import MMTError
 from mmt.io.text_files import read_lines
+
+VOCABULARY = "vocabulary.npy"
+"""In a model folder: the ids with which translations are written, if not with all; int64, sorted."""
 
 
 def pieces_of(lines: Iterable[list[int]], tokenizer: Tokenizer) -> NDArray[np.int64]:
@@ -41,3 +45,22 @@ def pieces_of_file(path: Path, tokenizer: Tokenizer) -> NDArray[np.int64]:
         MMTError: the file cannot be read, or has no text.
     """
     return pieces_of(map(tokenizer.encode_target, read_lines(path)), tokenizer)
+
+
+def read_vocabulary(folder: Path, vocab_size: int) -> NDArray[np.int64] | None:
+    """The ids with which a model writes; None: with all. Raises MMTError for a damaged file."""
+    path = folder / VOCABULARY
+    if not path.is_file():
+        return None
+    try:
+        ids: NDArray[np.int64] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise MMTError(f"{path}: damaged ({error}). Copy the model folder again.") from None
+    specials = np.arange(EOS + 1)
+    if ids.dtype != np.int64 or ids.ndim != 1 or not np.array_equal(ids[: len(specials)], specials):
+        raise MMTError(
+            f"{path}: expected ids from 0 to {EOS} and more, found others. Copy the model folder again."
+        )
+    if np.any(np.diff(ids) <= 0) or ids[-1] >= vocab_size:
+        raise MMTError(f"{path}: expected ascending ids below {vocab_size:,}. Copy the model folder again.")
+    return ids

@@ -18,13 +18,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as trees  # how torch.export itself takes arguments apart
 from tqdm import tqdm
 
 from mmt.data.domain import PIECES
 from mmt.data.tokenizer import EOS, PAD, TOKENIZER_FILES, copy_tokenizer
+from mmt.data.vocabulary import VOCABULARY, pieces_of_file, read_vocabulary
 from mmt.errors import MMTError
 from mmt.inference.beam import select_candidates
 from mmt.inference.onnx_runtime import (
@@ -51,6 +54,7 @@ _FILES = {
     CARD,
     *TOKENIZER_FILES,
     PIECES,
+    VOCABULARY,
     *(one for name in (ENCODER, DECODER) for kind in PRECISIONS for one in graph_files(name, kind)),
 }
 
@@ -65,6 +69,7 @@ def export_model(
     *,
     source_lang: str | None = None,
     target_lang: str | None = None,
+    text: Path | None = None,
 ) -> None:
     """Exports a model folder or a pretrained text model, atomically.
 
@@ -75,6 +80,8 @@ def export_model(
         precisions: ``float32``; ``int8`` stores weights as 8-bit numbers with one scale for each row, and
             quantizes activations dynamically.
         source_lang, target_lang: codes of a pretrained model's languages, if it has several.
+        text: sentences in the target language: the exported model writes only with pieces that occur there, see
+            ``mmt.data.vocabulary``. None: with those that the model writes with.
     Raises:
         MMTError: no model folder, ``out`` exists and is no exported model, the packages are missing, or the model
             has a part that ONNX cannot express or writes nothing.
@@ -95,19 +102,31 @@ def export_model(
             write_tokenizer = partial(copy_tokenizer, tokenizer.path)
         card.refuse_writing()
         _check_parts(model)
+        ids: NDArray[np.int64] | None
+        if text is not None:
+            tokenizer = (
+                tokenizer.for_languages(card.source_lang, card.target_lang) if is_base(folder) else tokenizer
+            )
+            ids = pieces_of_file(text, tokenizer)
+        else:
+            ids = None if is_base(folder) else read_vocabulary(folder, tokenizer.target_vocab_size)
         with replacing_folder(out) as beside:
             write_tokenizer(beside)
             if tokenizer.training is not None:
                 (beside / PIECES).write_text(tokenizer.training.to_json(), encoding="utf-8")
-            _write_graphs(beside, model, precisions)
+            if ids is not None:
+                np.save(beside / VOCABULARY, ids)
+            _write_graphs(beside, model, precisions, ids)
             raw.pop("text", None)  # the graphs have the base's weights, too
             raw["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
             write_whole(beside / CARD, json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
 
 
-def _write_graphs(beside: Path, model: MMTModel, precisions: Sequence[ExportPrecision]) -> None:
+def _write_graphs(
+    beside: Path, model: MMTModel, precisions: Sequence[ExportPrecision], ids: NDArray[np.int64] | None
+) -> None:
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():
-        for name, graph in tqdm(_graphs(model), total=2, unit=" graphs", disable=None):
+        for name, graph in tqdm(_graphs(model, ids), total=2, unit=" graphs", disable=None):
             path = Path(temporary, file_of(name, "float32"))
             weights = graph.model.graph.initializers.values()
             large = sum(one.const_value.nbytes for one in weights) > LARGEST_FILE
@@ -212,13 +231,18 @@ class _Decoder(nn.Module):
         log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1).view(*scores.shape, -1)
         ends = log_p[:, :, EOS] + scores
         num_blocks = ranks.size(0) + 2 * tokens.size(1)
-        best = select_candidates(log_p, scores, ranks.size(0), self._block, num_blocks, mask_specials=True)
-        return [*best, ends, *later]
+        score, beam, token = select_candidates(
+            log_p, scores, ranks.size(0), self._block, num_blocks, mask_specials=True
+        )
+        if decoder.vocabulary is not None:
+            token = decoder.vocabulary[token]
+        return [score, beam, token, ends, *later]
 
 
-def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
-    """Encoder and decoder: name and graph."""
-    config, decoder, vocab_size = model.config, StepDecoder(model), model.text.sizes.vocab_size
+def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[str, Any]]:
+    """Encoder and decoder, which writes with these ids or all: name and graph."""
+    config, vocab_size = model.config, model.text.sizes.vocab_size
+    decoder = StepDecoder(model, vocabulary=None if ids is None else torch.from_numpy(ids))
     num, length, beams, steps = 3, 7, 2, 3
     free = torch.export.Dim.DYNAMIC
     inputs: dict[str, Any] = {
@@ -264,7 +288,10 @@ def _graphs(model: MMTModel) -> Iterator[tuple[str, Any]]:
         ],
     }
     traced = torch.export.export(
-        _Decoder(decoder, structure[-1], block_of(vocab_size)).eval(), (), inputs, dynamic_shapes=axes
+        _Decoder(decoder, structure[-1], block_of(vocab_size if ids is None else len(ids))).eval(),
+        (),
+        inputs,
+        dynamic_shapes=axes,
     )
     yield DECODER, _onnx(traced, ["score", "beam", "token", "ends", *(f"later_{i}" for i in range(len(past)))])
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import EOS, PAD, TOKENIZER, TOKENIZER_FILES, Tokenizer
+from mmt.data.vocabulary import read_vocabulary
 from mmt.errors import MMTError, local_path
 from mmt.inference.runtime_model import Features, ImageFile, open_store
 from mmt.inference.search import (
@@ -81,9 +82,17 @@ class ExportedTranslator(BaseTranslator):
         card: ModelCard,
         features: FeatureStore | None = None,
         threads: int | None = None,
+        ids: IntArray | None = None,
     ) -> None:
-        """``threads``: batches computed at a time; None takes one for each core. Raises as ``RuntimeModel``."""
+        """
+        Args:
+            threads: batches computed at a time; None takes one for each core.
+            ids: with which the graphs write; None: all.
+        Raises:
+            MMTError: as ``RuntimeModel``.
+        """
         super().__init__(tokenizer, card, features)
+        self._num_ids = tokenizer.target_vocab_size if ids is None else len(ids)
         self._graphs, self._threads = graphs, threads or os.cpu_count() or 1
 
     @classmethod
@@ -110,7 +119,8 @@ class ExportedTranslator(BaseTranslator):
         tokenizer = load_tokenizer(folder, card)
         if tokenizer.vocab_size != card.config["vocab_size"]:
             raise MMTError(f"{folder}: {TOKENIZER} is another model's. Export the model again.")
-        return cls(graphs, tokenizer, card, open_store(features), threads)
+        ids = read_vocabulary(folder, tokenizer.target_vocab_size)
+        return cls(graphs, tokenizer, card, open_store(features), threads, ids)
 
     @property
     def num_threads(self) -> int:
@@ -121,8 +131,10 @@ class ExportedTranslator(BaseTranslator):
     ) -> Iterator[list[list[Hypothesis]]]:
         if guidance != 1.0:
             raise MMTError(f"guidance {guidance}: an exported model supports only 1. Use the original model.")
-        positions, vocab_size = self.card.config["max_length"], self.tokenizer.target_vocab_size
-        widest = vocab_size // block_of(vocab_size) // 2 - 1  # the first step has one beam for 2 B candidates
+        positions = self.card.config["max_length"]
+        widest = (
+            self._num_ids // block_of(self._num_ids) // 2 - 1
+        )  # the first step has one beam for 2 B candidates
         if options.beam_size > widest:
             raise MMTError(f"beam size {options.beam_size}: expected at most {widest} for an exported model.")
 

@@ -7,12 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import Tokenizer
-from mmt.data.vocabulary import pieces_of_file
+from mmt.data.vocabulary import pieces_of_file, read_vocabulary
+from mmt.errors import local_path
 from mmt.inference.beam import beam_search
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.runtime_model import Features
@@ -20,6 +23,7 @@ from mmt.inference.search import Hypothesis, SearchOptions
 from mmt.inference.threads import each_on_a_core
 from mmt.inference.translator import BaseTranslator, SentenceBatch, Translation
 from mmt.model.card import ModelCard
+from mmt.model.config import is_base
 from mmt.model.model import MMTModel
 from mmt.model.stepping import Precision, StepDecoder
 
@@ -66,6 +70,8 @@ class Translator(LoadedModel, BaseTranslator):
         """
         translator = super().from_dir(folder, features, source_lang=source_lang, target_lang=target_lang)
         translator.precision = precision
+        if not is_base(folder):
+            translator._write_with(read_vocabulary(local_path(folder), translator.tokenizer.target_vocab_size))
         return translator
 
     @cached_property
@@ -74,7 +80,10 @@ class Translator(LoadedModel, BaseTranslator):
         return StepDecoder(self.model, self.precision, self._vocabulary)
 
     def restrict_vocabulary(self, text: Path) -> None:
-        self._vocabulary = torch.from_numpy(pieces_of_file(text, self.tokenizer))
+        self._write_with(pieces_of_file(text, self.tokenizer))
+
+    def _write_with(self, ids: NDArray[np.int64] | None) -> None:
+        self._vocabulary = None if ids is None else torch.from_numpy(ids)
         vars(self).pop("decoder", None)
 
     @property

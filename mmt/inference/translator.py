@@ -81,7 +81,9 @@ class BaseTranslator(RuntimeModel):
         Raises:
             MMTError: the file cannot be read, or this runtime cannot restrict its vocabulary.
         """
-        raise MMTError(f"{text}: an exported model cannot restrict its vocabulary. Use the original model.")
+        raise MMTError(
+            f"{text}: an exported model cannot restrict its vocabulary. Export it with mmt export --vocabulary."
+        )
 
     @property
     @abstractmethod

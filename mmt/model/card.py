@@ -11,6 +11,7 @@ from mmt.data.domain import PIECES, read_pieces
 from mmt.data.feature_store import FeatureSignature, signature_from
 from mmt.data.pretrained_tokenizer import open_tokenizer
 from mmt.data.tokenizer import TOKENIZER_FILES, Tokenizer
+from mmt.data.vocabulary import VOCABULARY
 from mmt.errors import MMTError, unreadable
 from mmt.io.text_files import file_checksum, parse_json
 
@@ -136,7 +137,7 @@ def load_tokenizer(folder: Path, card: ModelCard) -> Tokenizer:
     Raises:
         MMTError: a file is missing or damaged.
     """
-    check_files(folder, card, (*TOKENIZER_FILES, PIECES))
+    check_files(folder, card, (*TOKENIZER_FILES, PIECES, VOCABULARY))
     tokenizer = open_tokenizer(folder)
     if tokenizer.languages and len(card.training.get("pairs", ())) < 2:  # else the user names them
         tokenizer = tokenizer.for_languages(card.source_lang, card.target_lang)

@@ -9,10 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from mmt.data.domain import PIECES, TrainingPieces
 from mmt.data.tokenizer import TOKENIZER, Tokenizer, copy_tokenizer
+from mmt.data.vocabulary import VOCABULARY
 from mmt.errors import MMTError
 from mmt.io.atomic import replacing_folder
 from mmt.io.text_files import file_checksum
@@ -29,7 +32,12 @@ _TIED = "text.final_proj.weight"  # the target's embedding under its second name
 
 
 def save_model(
-    folder: Path, weights: dict[str, Any], tokenizer: Path, card: ModelCard, pieces: TrainingPieces | None = None
+    folder: Path,
+    weights: dict[str, Any],
+    tokenizer: Path,
+    card: ModelCard,
+    pieces: TrainingPieces | None = None,
+    vocabulary: NDArray[np.int64] | None = None,
 ) -> None:
     """Writes a model folder beside ``folder`` and renames it into place; an older one there is replaced.
 
@@ -37,8 +45,11 @@ def save_model(
         weights: the model's state dict (tensors by name).
         tokenizer: the SentencePiece model to copy, with the other files of a pretrained tokenizer beside it.
         pieces: how often each of its pieces occurs in the training text.
+        vocabulary: the ids with which translations are written, see ``mmt.data.vocabulary``; None: all.
     """
     with replacing_folder(folder) as beside:
+        if vocabulary is not None:
+            np.save(beside / VOCABULARY, vocabulary)
         _fill(beside, weights, tokenizer, card, pieces)
 
 

@@ -8,6 +8,7 @@ A mask is added to attention scores: 0 where a query may attend, -inf elsewhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
@@ -22,6 +23,7 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, relu, scaled_dot_product_attention
 
+from mmt.data.tokenizer import PAD
 from mmt.model.adapters import Adapter, LowRankLinear, act_on
 from mmt.model.attention import Lens, beyond, fill_register
 from mmt.model.fusion import DoubleAttention, Memory
@@ -65,12 +67,13 @@ class StepDecoder:
         self.last_norm = None if decoder.layer_norm is None else self.norm(decoder.layer_norm)
         weight: Any = model.text.final_proj.weight
         bias: Any = model.text.final_proj.bias
+        self.project: _Map
         if vocabulary is not None:
-            weight, bias = weight[vocabulary], None if bias is None else bias[vocabulary]
-        if vocabulary is None and precision != "int8" and bias is not None:
+            self.project = self._restricted(weight, bias, vocabulary)
+        elif precision != "int8" and bias is not None:
             # The embedding itself: a copy of a large vocabulary's takes as much memory as the layers do.
             output, offset = self.embed.T, self.copied(bias)
-            self.project: _Map = lambda states: torch.addmm(offset, states, output)
+            self.project = lambda states: torch.addmm(offset, states, output)
         else:
             self.project = self.linear(weight, bias)
         """(N * B, D) states to (N * B, V) logits, or (N * B, U)."""
@@ -116,6 +119,31 @@ class StepDecoder:
         seven_bits = _needs_seven_bits()
         return lambda states: torch.ops.quantized.linear_dynamic(states, packed, seven_bits)
 
+    def _restricted(self, weight: Tensor, bias: Tensor | None, vocabulary: Tensor) -> _Map:
+        """The projection to a part of the vocabulary. Pad is never written: its logit stands for all other ids.
+
+        Without them each step's probabilities would be too high, and long hypotheses would be preferred. The
+        logits w h + b of the R others have mean m and variance v. If they are normally distributed, the logarithm
+        of the sum of their exponentials is log R + m + v / 2, which takes D * D products instead of R * D.
+        """
+        part = self.linear(weight[vocabulary], None if bias is None else bias[vocabulary])
+        mean, covariance, count = _moments(weight, bias, vocabulary[1:])
+        if not count:
+            return part
+        width = weight.size(1)
+        # m = mean [h, 1] and v = [h, 1]' covariance [h, 1], written out
+        square, cross = covariance[:width, :width].contiguous(), covariance[width, :width]
+        slope = mean[:width] + cross
+        constant = math.log(count) + float(mean[width] + covariance[width, width] / 2)
+
+        def project(states: Tensor) -> Tensor:
+            logits, states = part(states), states.float()
+            variance = ((states @ square) * states).sum(dim=1)
+            logits[:, PAD] = states @ slope + variance / 2 + constant
+            return logits
+
+        return project
+
     def linears(self, *modules: Any) -> _RowMap:
         """Several projections of the same states as one, in active rows with LoRA."""
         whole = self.linear(torch.cat([one.weight for one in modules]), torch.cat([one.bias for one in modules]))
@@ -159,6 +187,25 @@ class StepDecoder:
         """(num * any, parts * D) to (parts, num, H, any, K)."""
         width = states.size(1) // parts // self.num_heads
         return states.view(num, -1, parts, self.num_heads, width).permute(2, 0, 3, 1, 4)
+
+
+def _moments(weight: Tensor, bias: Tensor | None, vocabulary: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean (D + 1), covariance (D + 1, D + 1) and number of the rows [weight, bias] outside ``vocabulary``."""
+    others = torch.ones(len(weight), dtype=torch.bool)
+    others[vocabulary] = False
+    if bias is not None:
+        others &= bias.isfinite()  # -inf: no word
+    ids = others.nonzero()[:, 0]
+    count = max(len(ids), 1)
+    first = torch.zeros(weight.size(1) + 1, dtype=torch.float64)
+    second = torch.zeros(len(first), len(first), dtype=torch.float64)
+    for part in torch.split(ids, 1 << 14):  # a copy of all rows of a large vocabulary is a gigabyte
+        offsets = weight.new_zeros(len(part)) if bias is None else bias.detach()[part]
+        rows = torch.cat([weight.detach()[part], offsets[:, None]], dim=1).float()
+        first += rows.sum(dim=0)
+        second += rows.T @ rows
+    mean = first / count
+    return mean.float(), (second / count - torch.outer(mean, mean)).float(), len(ids)
 
 
 def _needs_seven_bits() -> bool:

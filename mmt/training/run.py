@@ -19,6 +19,7 @@ from mmt.data.labels import label_names
 from mmt.data.pretrained_tokenizer import open_tokenizer
 from mmt.data.reader import BLOCK, Streamed
 from mmt.data.tokenizer import Tokenizer
+from mmt.data.vocabulary import pieces_of_file
 from mmt.errors import MMTError
 from mmt.io.processes import rank
 from mmt.io.terminal import console, counted
@@ -102,6 +103,8 @@ class Run:
             tokenizer = tokenizer.for_languages(infos[0].source_lang, infos[0].target_lang)
         if base is not None:
             check_masks(tokenizer, [*infos, *others], f"model.text: {base.name}")
+        if config.decoding.vocabulary is not None:
+            pieces_of_file(config.decoding.vocabulary, tokenizer)  # so that a file that is missing is found now
         labels = []
         if config.data.label is not None:
             labels = label_names(data, config.data.train_split, config.data.label, config.data.num_labels)

@@ -16,6 +16,7 @@ from mmt.data.batch import Batch, collate
 from mmt.data.buckets import length_batches
 from mmt.data.dataset import read_info
 from mmt.data.tokenizer import Tokenizer
+from mmt.data.vocabulary import pieces_of_file
 from mmt.errors import MMTError
 from mmt.io.terminal import console
 from mmt.io.text_files import parse_json
@@ -186,7 +187,7 @@ def export_best(run: Run) -> None:
         listed = ", ".join(f"{penalty} {penalties[penalty]:.2f}" for penalty in sorted(penalties))
         out.print(f"length penalty {length_penalty} (validation {metric}: {listed})", soft_wrap=True)
     card = _card(run, winner, length_penalty, {f"validation_{metric.lower()}": round(best, 2)})
-    save_model(run.output / "model", weights, run.output / "tokenizer.model", card, run.training_pieces())
+    _save(run, weights, card)
     out.print(f"model: {run.output / 'model'}  ({winner})", soft_wrap=True)
 
 
@@ -194,8 +195,14 @@ def _export_last(run: Run) -> None:
     step, penalty = checkpoint_steps(run.output)[-1], run.config.decoding.length_penalty
     what, weights = f"last checkpoint (step {step:,})", load_weights(run.output, step)
     card = _card(run, what, 1.0 if isinstance(penalty, str) else penalty, {})
-    save_model(run.output / "model", weights, run.output / "tokenizer.model", card, run.training_pieces())
+    _save(run, weights, card)
     console(err=True).print(f"model: {run.output / 'model'}  ({what})", soft_wrap=True)
+
+
+def _save(run: Run, weights: dict[str, torch.Tensor], card: ModelCard) -> None:
+    text = run.config.decoding.vocabulary
+    ids = None if text is None else pieces_of_file(text, run.tokenizer)
+    save_model(run.output / "model", weights, run.output / "tokenizer.model", card, run.training_pieces(), ids)
 
 
 def _card(run: Run, weights: str, length_penalty: float, score: dict[str, float]) -> ModelCard:
@@ -207,7 +214,7 @@ def _card(run: Run, weights: str, length_penalty: float, score: dict[str, float]
         source_lang=run.info.source_lang,
         target_lang=run.info.target_lang or (run.start.target_lang if run.start is not None else ""),
         features=run.features.signature if run.features is not None and uses_images else None,
-        decoding=asdict(run.config.decoding) | {"length_penalty": length_penalty},
+        decoding={"beam_size": run.config.decoding.beam_size, "length_penalty": length_penalty},
         labels=run.labels,
         text=identity(run.base, run.output / "model") if run.base is not None and run.leaves_out_text else {},
         training={

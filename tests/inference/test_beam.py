@@ -115,24 +115,54 @@ def test_a_prompt_is_read_and_neither_chosen_nor_counted(guidance: float) -> Non
     assert [[h.ids for h in one] for one in found] != [[h.ids for h in one] for one in without]
 
 
+@pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_a_part_of_the_vocabulary_is_searched_as_if_the_other_ids_did_not_exist(precision: Precision) -> None:
-    model, batch, ids = (
-        tiny_model(V, "gated", 1),
-        with_images(collate(EXAMPLES)),
-        torch.tensor([0, 1, 2, 3, 6, 9, 12]),
+def test_a_part_of_the_vocabulary_is_written_with_the_probabilities_of_the_whole(
+    precision: Precision, *, with_bias: bool
+) -> None:
+    """Exactly, where the others' logits are equal, whatever their number. Some are no words at all."""
+    model, batch = tiny_model(V, "gated", 1), with_images(collate(EXAMPLES))
+    ids = torch.tensor([0, 1, 2, 3, 6, 9, 12])
+    others = [0, *(number for number in range(V) if number not in ids)]
+    with torch.no_grad():
+        model.text.final_proj.weight[others] = model.text.final_proj.weight[others[0]].clone()
+    if with_bias:
+        bias = torch.randn(V)
+        bias[others] = 0.7
+        bias[[4, 13]] = -torch.inf
+        model.text.final_proj.bias = torch.nn.Parameter(bias)
+    found = beam_search(
+        StepDecoder(model, precision, ids),
+        batch,
+        SearchOptions(beam_size=3, length_penalty=0.8),
+        max_length=(1.0, 5),
     )
-    options = SearchOptions(beam_size=3)
-    found = beam_search(StepDecoder(model, precision, ids), batch, options, max_length=(1.0, 5))
-    whole = beam_search(StepDecoder(model, precision), batch, options, max_length=(1.0, 5))
-    assert {token for one in whole for h in one for token in h.ids} - set(ids.tolist())
-    bias = torch.full((V,), -torch.inf)
-    bias[ids] = 0
-    model.text.final_proj.bias = torch.nn.Parameter(bias)
-    expected = beam_search(StepDecoder(model, precision), batch, options, max_length=(1.0, 5))
-    assert [[h.ids for h in one] for one in found] == [[h.ids for h in one] for one in expected]
-    scores = [h.score for one in expected for h in one]
-    assert [h.score for one in found for h in one] == pytest.approx(scores, abs=1e-5)
+    written = {token for one in found for h in one for token in h.ids}
+    assert written
+    assert written <= set(ids.tolist())
+    for row, hypotheses in enumerate(found):
+        for one in hypotheses:
+            rows = [log_p(model, batch, row, one.ids[:step])[token] for step, token in enumerate([*one.ids, EOS])]
+            expected = float(sum(rows)) / len(rows) ** 0.8
+            assert one.score == pytest.approx(expected, abs=1e-4 if precision == "float32" else 0.15)
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_the_sum_of_the_other_ids_is_estimated_from_their_mean_and_variance(*, with_bias: bool) -> None:
+    torch.manual_seed(3)
+    vocab_size = 6000
+    model = tiny_model(vocab_size, "none", 1)
+    with torch.no_grad():
+        model.text.final_proj.weight.normal_(0.01, 0.05)
+        if with_bias:
+            model.text.final_proj.bias = torch.nn.Parameter(torch.randn(vocab_size))
+    ids = torch.cat([torch.arange(4), torch.randperm(vocab_size - 4)[:60].sort().values + 4])
+    states = torch.randn(7, model.text.sizes.model_dim) * 3
+    with torch.no_grad():
+        whole, part = (StepDecoder(model, vocabulary=one).project(states) for one in (None, ids))
+    torch.testing.assert_close(part[:, 1:], whole[:, ids[1:]])
+    torch.testing.assert_close(part.logsumexp(1), whole.logsumexp(1), atol=0.1, rtol=0)
+    assert float((part[:, 1:].logsumexp(1) - whole.logsumexp(1)).abs().min()) > 1  # what an omission would cost
 
 
 @pytest.mark.parametrize("fusion", MODELS)

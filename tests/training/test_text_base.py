@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fairseq2.gang import create_fake_gangs
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from mmt.data.batch import Example, collate
 from mmt.data.feature_store import FeatureStore
+from mmt.data.vocabulary import VOCABULARY, pieces_of_file
 from mmt.errors import MMTError
 from mmt.inference.beam import beam_search
 from mmt.inference.onnx_export import export_model
@@ -105,7 +107,9 @@ def test_gradient_checkpointing_changes_no_weight(run: Path, base: Path, world: 
 def test_a_fine_tuned_base_is_saved_whole(base: Path, world: Path, tmp_path: Path) -> None:
     own = tmp_path / "base"
     shutil.copytree(base, own)
-    train(tmp_path / "run", config(world, f"model.text=mmt:{own}", "regime.num_steps=3", fusion="none"))
+    (tmp_path / "de.txt").write_text("Ein Hund sieht das Boot.\n", encoding="utf-8")
+    more = ("regime.num_steps=3", f"decoding.vocabulary={tmp_path / 'de.txt'}")
+    train(tmp_path / "run", config(world, f"model.text=mmt:{own}", *more, fusion="none"))
     shutil.rmtree(own)
     model, _, card = load_model(tmp_path / "run" / "model")
     assert card.text == {}
@@ -114,16 +118,33 @@ def test_a_fine_tuned_base_is_saved_whole(base: Path, world: Path, tmp_path: Pat
     changed = [name for name, weight in text_of(model).items() if not torch.equal(weight, before[name])]
     assert "text.encoder.layers.0.ffn.inner_proj.weight" in changed
     assert all(torch.allclose(weight, before[name], atol=0.2) for name, weight in text_of(model).items())
+    translator = Translator.from_dir(tmp_path / "run" / "model")
+    ids = pieces_of_file(tmp_path / "de.txt", translator.tokenizer)
+    assert translator.decoder.vocabulary is not None
+    assert translator.decoder.vocabulary.tolist() == ids.tolist()
+    damaged = tmp_path / "run" / "model" / VOCABULARY
+    np.save(damaged, ids[::-1])
+    with pytest.raises(MMTError, match="checksum is another"):
+        Translator.from_dir(tmp_path / "run" / "model")
 
 
-def test_an_exported_model_needs_no_base(run: Path, base: Path, world: Path, tmp_path: Path) -> None:
+def test_an_exported_model_needs_no_base_and_can_write_with_a_part_of_the_vocabulary(
+    run: Path, base: Path, world: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("onnxruntime")
-    export_model(run / "model", tmp_path / "onnx", ["float32"])
+    (tmp_path / "de.txt").write_text("Ein Hund sieht das Boot.\n", encoding="utf-8")
+    export_model(run / "model", tmp_path / "onnx", ["float32"], text=tmp_path / "de.txt")
     assert "text" not in json.loads((tmp_path / "onnx" / CARD).read_text())
     images = ["train-0.png", None]
     exported = ExportedTranslator.from_dir(tmp_path / "onnx", world / "features")
-    expected = Translator.from_dir(run / "model", world / "features").translate(SENTENCES, images=images)
-    assert exported.translate(SENTENCES, images=images) == expected
+    translator = Translator.from_dir(run / "model", world / "features")
+    whole = translator.translate(SENTENCES, images=images)
+    translator.restrict_vocabulary(tmp_path / "de.txt")
+    expected = translator.hypotheses(SENTENCES, images=images)
+    assert [best[0].text for best in expected] != whole
+    for ours, theirs in zip(exported.hypotheses(SENTENCES, images=images), expected, strict=True):
+        assert [one.text for one in ours] == [one.text for one in theirs]
+        assert [one.score for one in ours] == pytest.approx([one.score for one in theirs], abs=1e-4)
 
 
 # --- memory -----------------------------------------------------------------------------------------------
