@@ -21,7 +21,8 @@ from pathlib import Path
 import click
 
 from data_prep.image_folders import ImageFolders, images_option
-from data_prep.multi30k import LANGUAGES, find_layout, read_raw
+from data_prep.raw_text import find_layout, read_raw
+from data_prep.splits import LANGUAGES
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, print_splits

@@ -29,7 +29,7 @@ from typing import Any
 import click
 
 from data_prep.image_folders import ImageFolders, Unreadable, images_option
-from data_prep.multi30k import split_name
+from data_prep.splits import split_name
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, print_splits, write_dataset

@@ -15,7 +15,8 @@ from pathlib import Path
 import click
 
 from data_prep.image_folders import ImageFolders, Unreadable, images_option
-from data_prep.multi30k import prepare, read_raw
+from data_prep.multi30k import prepare
+from data_prep.raw_text import read_raw
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH, shard_option
 from mmt.data.dataset import print_splits

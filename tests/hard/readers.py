@@ -377,7 +377,7 @@ class Tables(Reader):
         keys = {key for _, key in rows}
         found: list[tuple[str, ...]] = []
         if kind == "multi30k":
-            from data_prep.multi30k import read_raw
+            from data_prep.raw_text import read_raw
 
             pairs = read_raw(folder / "raw", folder / "splits", source="en", target="de")["train"]
             found = list(zip(*pairs, strict=True))

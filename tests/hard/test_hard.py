@@ -24,8 +24,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 import mmt.io.text_files
+from data_prep.hub import read_hub
 from data_prep.mosi import read_table
-from data_prep.multi30k import read_hub
 from data_prep.vqa import gqa, vqa2
 from mmt.cli.main import main
 from mmt.data.dataset import DatasetInfo, read_info, read_split, write_dataset

@@ -13,7 +13,7 @@ import pytest
 from annotated_types import Interval
 from click.testing import CliRunner
 
-from data_prep.multi30k import read_hub
+from data_prep.hub import read_hub
 from mmt.cli.main import main
 from mmt.data.feature_store import FeatureStore
 from mmt.data.inputs import Images, open_file
