@@ -35,12 +35,17 @@ from mmt.metrics.masked_words import can_be_scored, check_scorable
 )
 @click.option("--seed", type=int, default=1, help="Random seed of the choice among more than K nouns.")
 @click.option("--only-images", is_flag=True, help="Keep only sentences that have an image.")
+@click.option("--no-images", is_flag=True, help="Keep only sentences that have no image.")
 @click.option("--also-plain", is_flag=True, help="Keep each masked sentence unmasked, too.")
-def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool, also_plain: bool) -> None:
+def main(
+    data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool, no_images: bool, also_plain: bool
+) -> None:
     """Mask words in the English sources of the prepared dataset DATA, and write the dataset OUT."""
+    if only_images and no_images:
+        raise MMTError("--only-images and --no-images: expected one of them, or neither for all sentences.")
     write_alone(out)
     probe = Probe(kind, k if kind in ("noun", "progressive") else 0, seed)
-    info = prepare(data, out, probe, only_images, also_plain)
+    info = prepare(data, out, probe, only_images=only_images, no_images=no_images, also_plain=also_plain)
     print_splits(info)
     if not can_be_scored(kind, info.target_lang):
         click.echo(
@@ -56,12 +61,19 @@ def main(data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool,
 
 
 def prepare(
-    data: Path, out: Path, probe: Probe, only_images: bool = False, also_plain: bool = False
+    data: Path,
+    out: Path,
+    probe: Probe,
+    *,
+    only_images: bool = False,
+    no_images: bool = False,
+    also_plain: bool = False,
 ) -> DatasetInfo:
     """Masks every split of ``data`` into the new dataset ``out``.
 
     Args:
         only_images: leave out sentences without an image.
+        no_images: leave out sentences with an image, for a text-only model that has never read them.
         also_plain: keep each masked sentence as it was, too, so that a model learns to translate both. Its id ends
             in ``-plain``.
     Raises:
@@ -79,12 +91,12 @@ def prepare(
     for split in info.splits:
         rows = []
         for row in tqdm(read_split(data, split), split, unit=" sentences", disable=None):
-            if row["has_image"] or not only_images:
+            if not (no_images if row["has_image"] else only_images):
                 source, words = probe.mask(row["source"], row["id"])
                 rows.append({**row, "source": source, "masked": words, "unmasked": row["source"]})
                 if words and also_plain:
                     rows.append({**row, "id": f"{row['id']}-plain", "masked": [], "unmasked": row["source"]})
-        if rows:  # a split without any image is left out where only images are wanted
+        if rows:  # a split without any such sentence is left out
             splits[split] = rows
     if not any(row["masked"] for rows in splits.values() for row in rows):
         raise MMTError(f"{data}: has no word that the probe '{probe.kind}' masks.")

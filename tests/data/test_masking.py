@@ -179,6 +179,12 @@ def test_only_images_leaves_out_the_sentences_without(kennel: Path, tmp_path: Pa
     assert info.splits["test"].sentences == sum(row["has_image"] for row in rows("test"))
 
 
+def test_no_images_leaves_out_the_sentences_with_one(kennel: Path, tmp_path: Path) -> None:
+    info = masking.prepare(kennel / "plain", tmp_path / "masked", Probe("character"), no_images=True)
+    assert [s.images_found for s in info.splits.values()] == [0] * len(info.splits)
+    assert info.splits["test"].sentences == sum(not row["has_image"] for row in rows("test"))
+
+
 def test_masked_sentences_are_kept_unmasked_too_where_that_is_wanted(kennel: Path, tmp_path: Path) -> None:
     masking.prepare(kennel / "plain", tmp_path / "masked", Probe("colour"))
     masking.prepare(kennel / "plain", tmp_path / "both", Probe("colour"), also_plain=True)
