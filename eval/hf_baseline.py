@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import torch
+from tqdm import tqdm
 
 from mmt.cli.command import Command
 from mmt.cli.options import PATH
@@ -58,7 +59,8 @@ def main(
         max_new_tokens=64,
     )
     start, cpu = time.perf_counter(), time.process_time()
-    hypotheses = system.translate(sources, None)
+    with tqdm(total=len(sources), desc="translating") as bar:
+        hypotheses = system.translate(sources, None, bar.update)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     output.write_text("\n".join(hypotheses) + "\n", encoding="utf-8")
     scores = corpus_scores(hypotheses, references, target_lang=target_lang)

@@ -32,7 +32,11 @@ def print_scores(systems: Sequence[SystemScores]) -> None:
             f"{score.value:.2f}" + _difference(system.differences.get(key)) for key, score in system.scores.items()
         ]
         rows.append([name, *cells])
-    print_table(["system", *(_HEADINGS[key] for key in first.scores)], rows, lines=len(systems) > 1)
+    print_table(
+        ["system", *(_HEADINGS.get(key, score.name) for key, score in first.scores.items())],
+        rows,
+        lines=len(systems) > 1,
+    )
     if len(systems) > 1 and systems[1].differences:
         below = "Below a score: its difference from the first system"
         if first.sentences < FEWEST_SENTENCES:
@@ -71,6 +75,15 @@ def explain_omitted(omitted: Mapping[str, str]) -> list[str]:
     default=None,
     help="Whether all files are Moses-tokenised, or none.  [default: as they look]",
 )
+@click.option("--source", type=PATH, help="Sentences that were translated; --metric needs them.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="KIND:MODEL",
+    help="Neural metric too: comet: or cometkiwi: and a checkpoint or name; runs in its own environment "
+    "(docs/any_system.md). Repeatable.",
+)
 @format_option
 @click.option(
     "--bootstrap",
@@ -84,11 +97,13 @@ def score_command(
     hypotheses: tuple[Path, ...],
     lang: str | None,
     tokenized: bool | None,
+    source: Path | None,
+    metrics: tuple[str, ...],
     output: str,
     bootstrap: int,
     seed: int,
 ) -> None:
-    """Score translations: BLEU, chrF2, TER and the BLEU of the papers.
+    """Score translations: BLEU, chrF2, TER, the BLEU of the papers, and COMET.
 
     Each HYP is one system's translations, one a line, plain or .gz. The first is the baseline: the others are
     compared with it by paired bootstrap resampling.
@@ -99,6 +114,10 @@ def score_command(
     from mmt.metrics.files import score_files  # loads sacrebleu and SciPy
 
     systems = score_files(hypotheses, reference, lang=lang, samples=bootstrap, seed=seed, tokenized=tokenized)
+    if metrics:
+        from mmt.metrics.external import add_neural_scores  # for those that want one
+
+        systems = add_neural_scores(systems, hypotheses, reference, source, metrics, samples=bootstrap, seed=seed)
     if output == "json":
         print_json(_json(systems, reference))
     else:

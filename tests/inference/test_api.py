@@ -50,7 +50,7 @@ class Endpoint:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.reply: Callable[[int, str], Reply | None] = lambda number, sentence: completion(translated(sentence))
-        self.most_at_once, self._at_once, self._lock = 0, 0, threading.Lock()
+        self.most_at_once, self.at_once, self.lock = 0, 0, threading.Lock()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -60,15 +60,15 @@ class Endpoint:
                 raw = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 content = raw["messages"][-1]["content"]
                 text = content if isinstance(content, str) else content[-1]["text"]
-                with outer._lock:
+                with outer.lock:
                     number = len(outer.requests)
                     outer.requests.append(raw | {"path": self.path})
                     outer.headers.append(dict(self.headers))
-                    outer._at_once += 1
-                    outer.most_at_once = max(outer.most_at_once, outer._at_once)
+                    outer.at_once += 1
+                    outer.most_at_once = max(outer.most_at_once, outer.at_once)
                 found = outer.reply(number, text.splitlines()[-1])
-                with outer._lock:
-                    outer._at_once -= 1
+                with outer.lock:
+                    outer.at_once -= 1
                 if found is None:
                     self.close_connection = True
                     return
