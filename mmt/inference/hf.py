@@ -20,9 +20,6 @@ from mmt.io.normalization import is_blank
 Progress = Callable[[int], object]
 Value = TypeVar("Value")
 
-_TRANSLATORS = ("marian", "m2m_100", "mbart", "nllb-moe", "fsmt")
-"""Sequence-to-sequence models that translate without a prompt."""
-
 
 class HFSystem:
     """A published model: image-text-to-text, causal, or sequence-to-sequence.
@@ -66,7 +63,7 @@ class HFSystem:
         checkpoint = open_checkpoint(name_or_folder, device, dtype)
         self._model: PublishedModel
         if checkpoint.kind == "seq2seq":
-            own = checkpoint.model.config.model_type in _TRANSLATORS or bool(language_codes(checkpoint.tokenizer))
+            own = checkpoint.model.config.model_type == "marian" or bool(language_codes(checkpoint.tokenizer))
             if own and (prompt or examples):
                 raise MMTError(f"hf:{name_or_folder}: a translation model takes no prompt and no examples.")
             if examples is not None:
@@ -77,7 +74,6 @@ class HFSystem:
             self._model = make_prompted(checkpoint, source_lang, target_lang, prompt, examples, max_new_tokens)
         self._files, self._batch_size, self._max_new_tokens = files, batch_size, max_new_tokens
         self._cleaner = Cleaner(source_lang, target_lang)
-        self._is_prompted = self._model.prompt is not None
 
     @property
     def uses_images(self) -> bool:
@@ -94,7 +90,7 @@ class HFSystem:
         """
         rows = [(item, "") for item in self._items(sentences, images)]
         answers = self._each(rows, lambda batch: self._model.generate([item for item, _ in batch]), progress)
-        if not self._is_prompted:
+        if self._model.prompt is None:
             return [answer.strip() for answer in answers]
         return [
             "" if is_blank(sentence) else self._cleaner.clean(answer, sentence)
@@ -135,7 +131,9 @@ class HFSystem:
             "transformers": transformers.__version__,
             "unfinished": self._model.unfinished,
         }
-        return about | ({"cleaned": dict(self._cleaner.counts)} if self._is_prompted else {})
+        if self._model.prompt is not None:
+            about |= {"prompt": self._model.prompt.describe(), "cleaned": dict(self._cleaner.counts)}
+        return about
 
     def close(self) -> None:
         """Releases the model's memory."""

@@ -168,7 +168,8 @@ class Seq2Seq(PublishedModel):
             self._tag + show_masks(item.sentence) if self.prompt is None else self.prompt.fill(item.sentence)
             for item in items
         ]
-        return self.tokenizer(texts, padding=True, return_tensors="pt").to(self.model.device)
+        options = {"padding": True, "return_tensors": "pt", "return_token_type_ids": False}
+        return self.tokenizer(texts, **options).to(self.model.device)
 
     def _room(self) -> int:
         return 0
@@ -178,15 +179,22 @@ class Seq2Seq(PublishedModel):
 
 
 def language_codes(tokenizer: Any) -> dict[str, int]:
-    """The languages of a multilingual translation model: the token of each code; {} for any other model."""
+    """The languages of a multilingual translation model: the token of each code; {} for any other model.
+
+    Raises:
+        MMTError: a model whose languages are coded in another way.
+    """
     if hasattr(tokenizer, "supported_language_codes"):  # Marian: >>deu<<
         names = tokenizer.supported_language_codes
         return {name.strip("<>"): tokenizer.convert_tokens_to_ids(name) for name in names}
     if hasattr(tokenizer, "lang_code_to_token"):  # M2M-100
         return {code: tokenizer.get_lang_id(code) for code in tokenizer.lang_code_to_token}
-    if hasattr(tokenizer, "lang_code_to_id"):  # mBART
-        return dict(tokenizer.lang_code_to_id)
-    if hasattr(tokenizer, "src_lang"):  # NLLB
-        names = [name for name in tokenizer.additional_special_tokens if _FLORES.fullmatch(name)]
-        return {name: tokenizer.convert_tokens_to_ids(name) for name in names}
-    return {}
+    if not hasattr(tokenizer, "src_lang"):
+        return {}
+    names = [name for name in tokenizer.additional_special_tokens if _FLORES.fullmatch(name)]
+    if not names:
+        raise MMTError(
+            "hf: expected a translation model of the families Marian, NLLB or M2M-100, found one with the "
+            f"tokenizer {type(tokenizer).__name__}."
+        )
+    return {name: tokenizer.convert_tokens_to_ids(name) for name in names}

@@ -69,7 +69,7 @@ class Prompted(PublishedModel):
         return means
 
     def describe(self) -> dict[str, Any]:
-        return {"decoding": "greedy", "chat_template": self.is_chat, "prompt": self.prompt.describe()}
+        return {"decoding": "greedy", "chat_template": self.is_chat}
 
     # --- prompts ---
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoModelForSeq2SeqLM,
     Gemma3Config,
     Gemma3ImageProcessor,
     Gemma3Processor,
@@ -33,6 +34,7 @@ from transformers import (
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
     SiglipImageProcessor,
+    T5Config,
 )
 
 from tests.worlds import sentences
@@ -108,6 +110,18 @@ def causal(folder: Path, *, chat: bool = True) -> Path:
     torch.manual_seed(1)
     config = Qwen2Config(vocab_size=len(tokenizer), eos_token_id=2, pad_token_id=0, bos_token_id=None, **_TEXT)
     return _save(folder, AutoModelForCausalLM.from_config(config), tokenizer)
+
+
+def t5(folder: Path) -> Path:
+    special = ["<pad>", "</s>", "<unk>"]
+    names = dict(zip(("pad_token", "eos_token", "unk_token"), special, strict=True))
+    tokenizer = _tokenizer(folder, special, PreTrainedTokenizerFast, **names)
+    ending = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.backend_tokenizer.post_processor = ending
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    config = T5Config(vocab_size=len(tokenizer), decoder_start_token_id=0, initializer_factor=3.0, **sizes)
+    torch.manual_seed(7)
+    return _save(folder, AutoModelForSeq2SeqLM.from_config(config), tokenizer)
 
 
 def qwen2_5_vl(folder: Path) -> Path:

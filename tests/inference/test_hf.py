@@ -251,6 +251,29 @@ def test_translation_models_take_no_prompt(
         make(translation_model.folder).translate(["A cat."], ["0.png"])
 
 
+def test_a_model_without_languages_of_its_own_gets_the_prompt(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "t5").mkdir()
+    folder = hf_checkpoints.t5(tmp_path / "t5")
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("translate {source_language} to {target_language}: {source}")
+    system = make(folder, prompt=prompt, max_new_tokens=6)
+    tokenizer = AutoTokenizer.from_pretrained(folder, model_input_names=["input_ids", "attention_mask"])
+    model = open_checkpoint(str(folder), "cpu", "float32").model
+    for sentence, answer in zip(SENTENCES, system.translate(SENTENCES, None), strict=True):
+        text = f"translate English to German: {sentence.replace('MASK_C', 'MASK')}"
+        written = model.generate(**tokenizer(text, return_tensors="pt"), max_new_tokens=6, do_sample=False)
+        lines = tokenizer.decode(written[0], skip_special_tokens=True).splitlines()
+        assert answer == next((line.strip() for line in lines if line.strip()), "")
+    target = tokenizer(TARGETS[0], return_tensors="pt").input_ids
+    assert target[0, -1] == tokenizer.eos_token_id
+    inputs = tokenizer(f"translate English to German: {SENTENCES[1]}", return_tensors="pt")
+    with torch.no_grad():
+        log_p = model(**inputs, labels=target).logits.log_softmax(2)[0].gather(1, target[0, :, None]).mean().item()
+    scores = system.score([SENTENCES[1], SENTENCES[2]], None, [TARGETS[0], TARGETS[2]])
+    assert scores[0] == pytest.approx(log_p, abs=1e-4)
+    assert system.describe()["prompt"]["template"].startswith("translate")
+
+
 # --- errors -----------------------------------------------------------------------------------------------
 
 
