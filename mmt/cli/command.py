@@ -17,6 +17,7 @@ from mmt.cli.options import IMPORTED
 from mmt.errors import MMTError, is_url
 from mmt.io import runtime
 from mmt.io.atomic import disk_error, only_writer, only_writer_in, remedy
+from mmt.io.extras import missing_extra
 from mmt.io.plugins import import_modules
 from mmt.io.signals import Stopped, outlive_terminal, stopping_at_once
 from mmt.io.terminal import any_encoding
@@ -114,6 +115,11 @@ class Command(click.Command):
             sys.exit(128 + stop.signum)
         except MMTError as error:
             click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+        except ModuleNotFoundError as error:
+            if (missing := missing_extra(error)) is None:
+                raise
+            click.echo(f"error: {ctx.command_path}: {missing}", err=True)
             sys.exit(2)
         except BrokenPipeError:  # the reader, such as head, has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,6 @@ from mmt.inference.onnx_runtime import (
     file_of,
     graph_files,
 )
-from mmt.io import runtime
 from mmt.io.atomic import make_folder, only_writer, replacing_folder, write_whole
 from mmt.io.text_files import file_checksum
 from mmt.model.card import CARD
@@ -86,7 +84,6 @@ def export_model(
         MMTError: no model folder, ``out`` exists and is no exported model, the packages are missing, or the model
             has a part that ONNX cannot express or writes nothing.
     """
-    _check_packages()
     out = out.resolve()
     if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= _FILES):
         raise MMTError(f"{out}: is there already, and no exported model. Name another folder.")
@@ -140,17 +137,6 @@ def _write_graphs(
                         shutil.copyfile(path.parent / part, beside / part)
             for file in path.parent.iterdir():  # the next graph may be as large
                 file.unlink()
-
-
-def _check_packages() -> None:
-    runtime.start()
-    try:
-        for package in ("onnx", "onnxruntime", "onnxscript"):
-            import_module(package)
-    except ImportError as error:
-        raise MMTError(
-            f"export to ONNX: the package {error.name} is missing. pip install 'mmt-toolkit[onnx]'."
-        ) from None
 
 
 def _check_parts(model: MMTModel) -> None:

@@ -232,12 +232,7 @@ class _OnnxState:
 
 def _session(folder: Path, name: str, precision: ExportPrecision) -> Any:
     runtime.start()  # before onnxruntime, which sends telemetry from its import on
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MMTError(
-            "--runtime onnx: the package onnxruntime is missing. pip install 'mmt-toolkit[onnx]'."
-        ) from None
+    import onnxruntime
 
     path = folder / file_of(name, precision)
     if not path.is_file():
