@@ -132,7 +132,7 @@ SENTENCES = [f"A dog runs {n} times." for n in range(12)]
 EXPECTED = [translated(sentence) for sentence in SENTENCES]
 
 
-def test_answers_come_in_order_and_are_sent_once(make: Make, endpoint: Endpoint) -> None:
+def test_answers_come_in_order_and_are_sent_once(make: Make, endpoint: Endpoint, tmp_path: Path) -> None:
     told: list[int] = []
     together = threading.Barrier(3)
 
@@ -145,6 +145,8 @@ def test_answers_come_in_order_and_are_sent_once(make: Make, endpoint: Endpoint)
     system = make(concurrency=3)
     assert system.translate([*SENTENCES, SENTENCES[0], " "], None, told.append) == [*EXPECTED, EXPECTED[0], ""]
     assert sum(told) == 14
+    stored = (tmp_path / "answers" / "answers.jsonl").read_text()  # while the system is open
+    assert len(stored.splitlines()) == 12
     assert sorted(endpoint.sentences()) == sorted(SENTENCES)
     request = endpoint.requests[0]
     assert request["path"] == "/v1/chat/completions"
