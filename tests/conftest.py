@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,27 @@ import pytest
 from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.io.signals import SIGNALS
 from tests.worlds import make_dataset, make_features, sentences
+
+FIRST = (
+    "inference/test_onnx_runtime.py",
+    "integration/test_processes.py",
+    "io/test_runtime.py",
+    "training/test_text_base.py",
+    "training/test_recipe.py",
+    "model/pretrained/test_opening.py",
+)
+"""Files that take minutes: begun last, one of them would keep a process busy when the others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    """What the imports have made stays: a collector that walks through it again and again takes long."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

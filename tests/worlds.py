@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from mmt.model.model import MMTModel
 from mmt.training.checkpoints import load_weights
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import read_config
+from tests import warm
 
 NOUNS = {"dog": "Hund", "cat": "Katze", "house": "Haus", "tree": "Baum", "ball": "Ball", "boat": "Boot"}
 VERBS = {"sees": "sieht", "finds": "findet", "paints": "malt"}
@@ -40,6 +43,12 @@ def usual_signals() -> None:
     """For ``preexec_fn``: a child gets the signals, whatever its parent ignores (nohup, a script's ``&``)."""
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_DFL)
+
+
+def on_terminal() -> None:
+    """For ``preexec_fn``: a child's terminal is its standard input. It needs a session of its own."""
+    usual_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def data_root() -> Path:
@@ -116,10 +125,12 @@ def tiny_model(vocab_size: int, fusion: str = "none", seed: int = 0, **changes: 
     return model.eval()
 
 
-def tiny_folder(folder: Path, world: Path, fusion: str = "none", target_lang: str = "de") -> Path:
-    """A model folder with random weights."""
+def tiny_folder(
+    folder: Path, world: Path, fusion: str = "none", target_lang: str = "de", **changes: object
+) -> Path:
+    """A model folder with random weights; ``changes`` as of ``tiny_model``."""
     tokenizer = Tokenizer(world / "tokenizer.model")
-    model = tiny_model(tokenizer.vocab_size, fusion)
+    model = tiny_model(tokenizer.vocab_size, fusion, **changes)
     features = FeatureStore.open(world / "features").signature if fusion != "none" else None
     config = vars(model.config)
     card = ModelCard(config, "en", target_lang, features, {"beam_size": 2, "length_penalty": 1.0})
@@ -137,6 +148,9 @@ def base_folder(folder: Path, world: Path, seed: int = 0) -> Path:
     save_model(folder, model.state_dict(), tokenizer.path, card)
     return folder
 
+
+ONE_LAYER: dict[str, object] = {"num_encoder_layers": 1, "num_decoder_layers": 1}
+"""Of a model to be exported, which takes time by the layer."""
 
 SETTINGS = [
     "text.vocab_size=330",
@@ -193,7 +207,7 @@ def begin_training(output: Path, overrides: list[str], processes: int = 2) -> su
     for one in overrides:
         command += ["--config", one]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    return warm.Popen(
         command,
         env=environment,
         stdout=subprocess.PIPE,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
@@ -20,6 +22,7 @@ from mmt.inference.controls import other_readings
 from mmt.metrics.significance import signed_rank
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import read_config
+from tests import warm
 from tests.worlds import SETTINGS, make_dataset, make_features
 
 NOUNS = ["Hund", "Katze"]
@@ -45,7 +48,8 @@ def write(folder: Path, **changes: object) -> Path:
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    with patch.object(subprocess, "Popen", warm.Popen):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr

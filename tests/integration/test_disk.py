@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,15 @@ from mmt.errors import MMTError
 from mmt.inference.index import open_index, write_index
 from mmt.io.atomic import disk_error, write_together, writing
 from mmt.model.card import WEIGHTS
+from tests import warm
 from tests.worlds import settings
 
 LIMIT = 20_000  # bytes of a file: a disk that is full for whoever wants more
 
 
 def run(*command: object, limit: int | None = LIMIT) -> subprocess.CompletedProcess[str]:
-    def full() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return subprocess.run(
+    full = None if limit is None else partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+    return warm.run(
         [sys.executable, "-m", *map(str, command)], capture_output=True, text=True, check=False, preexec_fn=full
     )
 

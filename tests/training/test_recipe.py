@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
@@ -25,7 +23,17 @@ from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps
 from mmt.training.recipe import train
 from mmt.training.units import TrainingUnit
-from tests.worlds import assert_same_weights, config, make_features, reports, settings, usual_signals, weights
+from tests import warm
+from tests.worlds import (
+    assert_same_weights,
+    config,
+    make_features,
+    on_terminal,
+    reports,
+    settings,
+    usual_signals,
+    weights,
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +112,7 @@ def disturb(world: Path, output: Path, signum: signal.Signals, file: str) -> tup
     command = [sys.executable, "-m", "mmt.cli", "train", str(output)]
     for setting in settings(world):
         command += ["--config", setting]
-    process = subprocess.Popen(
+    process = warm.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=usual_signals
     )
     try:
@@ -190,12 +198,7 @@ def test_a_training_whose_terminal_closes_saves_a_checkpoint(
     for setting in settings(world, "regime.num_steps=100000", "regime.validate_every=30000"):
         command += ["--config", setting]
     ours, theirs = os.openpty()
-
-    def on_terminal() -> None:
-        usual_signals()
-        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
-
-    process = subprocess.Popen(
+    process = warm.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=on_terminal
     )
     os.close(theirs)
