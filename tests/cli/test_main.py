@@ -17,6 +17,7 @@ import mmt
 from mmt import cli
 from mmt.cli.main import COMMANDS, main
 from mmt.data.feature_store import FeatureStore
+from tests import warm
 from tests.worlds import tiny_folder
 
 
@@ -221,5 +222,5 @@ def test_every_module_can_be_imported_first() -> None:
 
 @pytest.mark.parametrize("module", ["recipes.train", "recipes.demo", "eval.score", "eval.result", "data_prep.vqa"])
 def test_every_script_says_how_it_is_used(module: str) -> None:
-    done = subprocess.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, check=True)
+    done = warm.run([sys.executable, "-m", module, "-h"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"Usage: python -m {module}")

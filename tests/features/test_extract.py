@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from mmt.features.extract import compute_features, extract_features, extract_fol
 from mmt.features.images import find_images
 from mmt.features.load import load_backbone
 from mmt.features.writer import FeatureWriter
+from tests import warm
 from tests.features.pictures import bad_files, make_folder, picture
 
 
@@ -151,7 +151,7 @@ def test_kill_and_resume_gives_the_same_bytes(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _SLOW_RUN, str(tmp_path / "images")]
     # as many threads there as here: their number decides in which order sums are rounded
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen([*command, str(half)], env=os.environ | threads)
+    process = warm.Popen([*command, str(half)], env=os.environ | threads)
     journal = half / "journal.jsonl"
     deadline = time.monotonic() + 300
     while not (journal.exists() and journal.read_bytes().count(b"\n") > 4):  # the heading and four batches

@@ -20,6 +20,7 @@ from mmt.inference.files import FileTranslator
 from mmt.inference.translator import Translation
 from mmt.model.card import ModelCard
 from mmt.model.folder import save_model
+from tests import warm
 from tests.worlds import tiny_folder, tiny_model
 
 
@@ -71,7 +72,7 @@ def test_a_line_in_a_pipe_is_answered_before_the_next_is_written(
         card = ModelCard(vars(model.config), "en", "", labels=["good", "bad"])
         save_model(tmp_path / "model", model.state_dict(), tokenizer.path, card)
     given = [sys.executable, "-m", "mmt.cli", command, "--model", str(tmp_path / "model"), "--quiet"]
-    process = subprocess.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = warm.Popen(given, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     for line in (b"A dog.\n", b"Two cats.\n"):

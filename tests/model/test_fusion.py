@@ -42,6 +42,7 @@ from mmt.model.fusion import (
     mean_region,
     real_first,
 )
+from tests import warm
 from tests.worlds import DIM, config, settings, tiny_folder, tiny_model
 
 KINDS = [name for name, kind in FUSIONS.items() if kind is not None and kind.look is not Fusion.look]
@@ -365,7 +366,7 @@ def test_a_model_with_a_fusion_of_ones_own_is_loaded_where_its_module_is_importe
     def mmt(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from mmt.cli.main import main; main()", *map(str, arguments)]
         paths = {"PYTHONPATH": str(Path(__file__).parents[2])}  # and not the current folder
-        return subprocess.run(command, cwd=tmp_path, env=os.environ | paths, capture_output=True, text=True)
+        return warm.run(command, cwd=tmp_path, env=os.environ | paths, capture_output=True, text=True)
 
     setting = [word for one in settings(world, "regime.num_steps=3", fusion="shift") for word in ("--config", one)]
     done = mmt("train", "run", *setting, "--import", "shift_fusion")
