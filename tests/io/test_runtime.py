@@ -26,8 +26,8 @@ from mmt.model.folder import save_model
 from mmt.training.config_file import read_config
 from mmt.training.recipe import train
 from tests.commands import commands_of, scripts
+from tests.worlds import ONE_LAYER, tiny_folder, tiny_model
 from tests.worlds import settings as train_settings
-from tests.worlds import tiny_folder, tiny_model
 
 _OURS = re.compile("^(ORT_|HF_|DISABLE_|WANDB_|XDG_|MPLCONFIGDIR|TORCHINDUCTOR)")
 _CI = re.compile("^(CI$|.*_CI$|GITHUB_|BUILD_|JENKINS|TF_BUILD)")  # where ONNX Runtime reports nothing anyway
@@ -88,7 +88,7 @@ def everything(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     config, _ = read_compare(out / "compare.yaml")
     for run in runs_of(config):  # so that mmt compare does not start processes
         train(out / "compared" / "runs" / run.name, read_config(out / "recipe.yaml", training_of(run, config)))
-    text, gated = tiny_folder(out / "text", w), tiny_folder(out / "gated", w, "gated")
+    text, gated = tiny_folder(out / "text", w, **ONE_LAYER), tiny_folder(out / "gated", w, "gated")
     tokenizer = Tokenizer(w / "tokenizer.model")
     labels = tiny_model(tokenizer.vocab_size, heads=("classification",), num_labels=2)
     card = ModelCard(vars(labels.config), "en", "", labels=["good", "bad"])

@@ -37,6 +37,8 @@ ODD = [
     "the the the the the the the the the the the the",
 ]
 _POSITIONS = 64
+LAYERS = (2, 3)
+"""Of encoder and decoder."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def marian(
     tags: Sequence[str] = (),
     safe: bool = True,
     shard: str = "1GB",
+    layers: tuple[int, int] = LAYERS,
 ) -> Checkpoint:
     """``safe``: safetensors rather than a pickle; ``shard``: size of the parts; ``tags``: target languages."""
     folder.mkdir()
@@ -149,7 +152,7 @@ def marian(
             pad_token_id=len(pieces) - 1,
             decoder_start_token_id=len(pieces) - 1,
             init_std=0.3,
-            **_sizes(),
+            **_sizes(layers),
         )
     ).eval()
     model.final_logits_bias.normal_(0, 0.2)[0, 0] = 4  # so that translations end
@@ -161,13 +164,15 @@ def marian(
     return Checkpoint(f"marian:{folder}", folder, model, tokenizer, ("", tags[0]) if tags else ())
 
 
-def nllb(folder: Path, *, activation: str = "relu", scaled: bool = True) -> Checkpoint:
+def nllb(
+    folder: Path, *, activation: str = "relu", scaled: bool = True, layers: tuple[int, int] = LAYERS
+) -> Checkpoint:
     folder.mkdir()
     path = folder / "sentencepiece.bpe.model"
     pieces = train_spm(path).vocab_size() + 1
     tokenizer = NllbTokenizer(str(path))
     tokenizer.save_pretrained(folder)
-    model = _m2m100(folder, pieces + 202 + 3, activation, scaled)
+    model = _m2m100(folder, pieces + 202 + 3, activation, scaled, layers)
     return Checkpoint(f"nllb:{folder}", folder, model, tokenizer, ("eng_Latn", "deu_Latn"))
 
 
@@ -183,10 +188,12 @@ def m2m100(folder: Path, *, activation: str = "relu", scaled: bool = True) -> Ch
     return Checkpoint(f"m2m100:{folder}", folder, model, tokenizer, ("en", "de"))
 
 
-def _m2m100(folder: Path, vocab_size: int, activation: str, scaled: bool) -> M2M100ForConditionalGeneration:
+def _m2m100(
+    folder: Path, vocab_size: int, activation: str, scaled: bool, layers: tuple[int, int] = LAYERS
+) -> M2M100ForConditionalGeneration:
     torch.manual_seed(2)
     sizes = {"vocab_size": vocab_size, "activation_function": activation, "scale_embedding": scaled}
-    model = M2M100ForConditionalGeneration(M2M100Config(**sizes, **_sizes(), init_std=0.3)).eval()
+    model = M2M100ForConditionalGeneration(M2M100Config(**sizes, **_sizes(layers), init_std=0.3)).eval()
     _randomize_norms(model)
     with torch.no_grad():  # so that translations end: eos's logit grows
         bias = model.model.decoder.layer_norm.bias
@@ -195,12 +202,12 @@ def _m2m100(folder: Path, vocab_size: int, activation: str, scaled: bool) -> M2M
     return model
 
 
-def _sizes() -> dict[str, int]:
+def _sizes(layers: tuple[int, int]) -> dict[str, int]:
     sides = ("encoder", "decoder")
     return {
         "d_model": 32,
         "max_position_embeddings": _POSITIONS,
-        **{f"{side}_layers": layers for side, layers in zip(sides, (2, 3), strict=True)},
+        **{f"{side}_layers": num for side, num in zip(sides, layers, strict=True)},
         **{f"{side}_attention_heads": 4 for side in sides},
         **{f"{side}_ffn_dim": 48 for side in sides},
     }
