@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from logging import ERROR
 from pathlib import Path
 from typing import Any, Literal
@@ -68,8 +69,7 @@ class Checkpoint:
         """Which weights these are: the commit on the hub, or the SHA-256 (hex) of each file of a folder."""
         path, commit = Path(self.name).expanduser(), getattr(self.model.config, "_commit_hash", None)
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".bin"))
-            which: dict[str, Any] = {"files": {file.name: file_checksum(file) for file in files}}
+            which: dict[str, Any] = {"files": _checksums(path)}
         else:
             which = {"revision": commit}
         return {
@@ -142,6 +142,12 @@ def _kind_of(config: Any, name: str) -> Kind:
         f"hf:{name}: expected an image-text-to-text, causal or sequence-to-sequence model, found model_type "
         f"'{config.model_type}'."
     )
+
+
+@cache
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin"))
+    return {path.name: file_checksum(path) for path in files}
 
 
 class _Quiet:
