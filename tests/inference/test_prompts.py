@@ -10,8 +10,6 @@ from mmt.errors import MMTError
 from mmt.inference.cleaning import RULES, Cleaner
 from mmt.inference.prompts import CHAT, COMPLETION, Prompt, language_name, show_masks
 
-pytest.importorskip("language_data")  # of langcodes[data]: an environment that was installed before
-
 
 def test_placeholders_are_filled_and_nothing_else() -> None:
     prompt = Prompt('{"en": "{source}"} {source_language}>{target_language}', "English", "German")
