@@ -23,7 +23,7 @@ from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import PATH, draws_option, draws_seed_option, import_option, stores_option, threads_option
 from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
-from mmt.evidence.systems import open_systems, progress, require_images
+from mmt.evidence.systems import model_in_torch, open_systems, progress, require_images
 from mmt.inference.controls import wrong_images
 from mmt.inference.embedding import embed_images, embed_sentences
 from mmt.inference.threads import use_threads
@@ -138,8 +138,8 @@ def evaluate(
         make_folder(out)  # before the long part
         with progress("embedding", len(models) * (len(captions.sources) + len(names))) as advance:
             for system in systems:
-                texts = embed_sentences(system.translator, captions.sources, progress=advance)
-                pictures = embed_images(system.translator, names, progress=advance)
+                texts = embed_sentences(model_in_torch(system), captions.sources, progress=advance)
+                pictures = embed_images(model_in_torch(system), names, progress=advance)
                 for name, group in captions.groups.items():
                     values[name].append(_both(texts[group], pictures, owners[group]))
                     wrong[name] += [_both(texts[group], pictures[other], owners[group]) for other in mixed]

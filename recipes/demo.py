@@ -132,8 +132,8 @@ def _page(folder: Path, data: Path, store: Path) -> None:
     from mmt.report.evidence import print_summary, write_report
 
     make_folder(folder / "evidence")
-    models = folder / "gated" / "model", folder / "none" / "model"
-    evidence, pictures = collect(Inputs(models[0], data, "test", (store,), models[1], draws=2, gallery=6))
+    systems = {"model": folder / "gated" / "model", "against": folder / "none" / "model"}
+    evidence, pictures = collect(Inputs(systems, data, "test", (store,), draws=2, gallery=6))
     write_report(evidence, folder / "evidence", pictures)
     print_summary(evidence)
 

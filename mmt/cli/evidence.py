@@ -1,4 +1,4 @@
-"""``mmt evidence``: runs every control and writes one page."""
+"""``mmt evidence``: runs every control on every system and writes one page."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import click
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import (
     PATH,
+    collected,
     draws_option,
     draws_seed_option,
     import_option,
-    model_option,
     split_option,
     stores_option,
     threads_option,
@@ -21,18 +21,41 @@ from mmt.cli.options import (
 from mmt.data.dataset import first_test_split, image_folder
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
+from mmt.evidence.options import SystemOptions, parse_system
+
+_READS_PROMPTS = collected(
+    SystemOptions,
+    "options",
+    click.option("--prompt", type=PATH, help="Prompt template of hf: and api:, a text file."),
+    click.option("--examples", type=PATH, help="Few-shot examples of hf: and api:, a file."),
+    click.option("--device", default="cpu", help="Device of hf:, such as cuda."),
+    click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32",
+                 help="Number type of hf:."),
+    click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Sentences in a batch of hf:."),
+    click.option("--concurrency", type=click.IntRange(min=1), default=4, help="Requests of api: at a time."),
+    click.option("--max-requests", type=click.IntRange(min=1), help="Budget of api:, in requests."),
+)  # fmt: skip
 
 
 @click.command("evidence", cls=Command)
-@model_option
+@click.option("--system", "systems", metavar="NAME=SPEC", multiple=True,
+              help="A system to evaluate; repeatable, the first is under test. SPEC: a folder of a model or an "
+              "exported model; nllb:, m2m100: or marian: and a folder or name; files:DIR; hf:NAME_OR_FOLDER; or "
+              "api:URL#MODEL.")  # fmt: skip
+@click.option(
+    "--model", type=PATH, help="Model folder: OUTPUT/model of mmt train. The same as --system model=DIR."
+)
 @click.option("--data", type=PATH, required=True, help="Prepared dataset with images.")
 @split_option
-@click.option("--against", type=PATH, help="The text-only model, or another one, to compare with.")
+@click.option("--against", type=PATH, help="With --model: the text-only model, or another one, to compare with.")
 @stores_option
 @click.option("--commute", type=PATH, help="Folder of CoMMuTE, such as en-de, to evaluate too.")
 @click.option("--commute-images", type=PATH, help="Folder of CoMMuTE's images.  [default: images/ beside it]")
 @draws_option
 @draws_seed_option
+@click.option("--plan", "plan_folder", metavar="DIR", type=PATH,
+              help="Instead: write into DIR what systems are to translate, for files:DIR.")  # fmt: skip
+@_READS_PROMPTS
 @click.option("--gallery", type=click.IntRange(min=0), default=12,
               help="Number of examples: half that the image helped, half that it hurt.")  # fmt: skip
 @click.option("--no-pictures", is_flag=True, help="Omit the photos, so that you can share the page.")
@@ -40,7 +63,8 @@ from mmt.errors import MMTError
 @threads_option
 @import_option
 def evidence_command(
-    model: Path,
+    systems: tuple[str, ...],
+    model: Path | None,
     data: Path,
     split: str | None,
     against: Path | None,
@@ -49,25 +73,39 @@ def evidence_command(
     commute_images: Path | None,
     draws: int,
     seed: int,
+    plan_folder: Path | None,
+    options: SystemOptions,
     gallery: int,
     no_pictures: bool,
     output: Path,
     threads: int | None,
 ) -> None:
-    """Does the model use the image, and is it better than text-only? Run every control and write one page."""
+    """Do systems use the image, and are they better than text-only? Run every control and write one page."""
     if commute is None and commute_images is not None:
         raise MMTError(f"--commute-images {commute_images}: expected --commute, the folder of CoMMuTE, too.")
+    named = _named(systems, model, against)
+    if (plan_folder is None) != bool(named):
+        raise MMTError("expected one of --model DIR, --system NAME=SPEC or --plan DIR.")
     split = split or first_test_split(data)
-    write_alone_in(output)
+    write_alone_in(plan_folder or output)
 
     # Imported here: the help and the checks of the options need neither NumPy nor torch.
     from mmt.data.feature_store import open_features
-    from mmt.evidence.collect import Inputs, collect
+    from mmt.evidence.collect import Inputs, collect, plan
+    from mmt.evidence.plan import write_plan
     from mmt.inference.threads import use_threads
     from mmt.report.evidence import print_summary, wrapped, write_report
 
+    inputs = Inputs(
+        named, data, split, images, commute, commute_images, draws, seed, gallery, options, output / "answers"
+    )
+    if plan_folder is not None:
+        planned, folders = plan(inputs)
+        write_plan(planned, plan_folder, folders)
+        num = sum(len(part.ids) for part in planned.parts)
+        click.echo(f"{plan_folder}: {num:,} rows in {len(planned.parts)} parts", err=True)
+        return
     use_threads(threads)
-    inputs = Inputs(model, data, split, images, against, commute, commute_images, draws, seed, gallery)
     found, files = collect(inputs)
     write_report(found, output, None if no_pictures else files)
     print_summary(found)
@@ -78,3 +116,20 @@ def evidence_command(
         there = Names(open_features(images).ids if images else lambda: files_below(image_folder(data))[0])
         click.echo(f"skipped, {len(missing):,} images are missing: {there.listed(missing)}", err=True)
     click.echo(f"{output / 'evidence.html'} ({found.settings['seconds']:.0f} s)", err=True)
+
+
+def _named(systems: tuple[str, ...], model: Path | None, against: Path | None) -> dict[str, str | Path]:
+    """The systems by name, the one under test first."""
+    named: dict[str, str | Path] = {}
+    if model is not None:
+        named["model"] = model
+    if against is not None:
+        if model is None:
+            raise MMTError(f"--against {against}: expected --model DIR, which is compared with it.")
+        named["against"] = against
+    for text in systems:
+        name, spec = parse_system(text)
+        if name in named:
+            raise MMTError(f"--system {text}: the name '{name}' was given before. Name each system differently.")
+        named[name] = spec
+    return named

@@ -116,12 +116,11 @@ def score_pairs_command(
     lines = list(source.lines)
     targets = _read_targets(lines, reading, target) if n_best is None else []
 
-    from mmt.inference import files, loaded, pairs, scoring
-    from mmt.inference.threads import use_threads
+    from mmt.inference import files, pairs, scoring
+    from mmt.inference.open import open_translator
 
     candidates = scoring.read_n_best(n_best, len(lines)) if n_best is not None else []
-    use_threads(threads)
-    scorer = loaded.LoadedModel.from_dir(model, store, source_lang=source_lang, target_lang=target_lang)
+    scorer = open_translator(model, store, threads=threads, source_lang=source_lang, target_lang=target_lang)
     reader = files.FileProcessor(scorer, source, reading.missing_images)
     images = [reader.image(line) for line in lines]
     started = time.monotonic()

@@ -1,67 +1,166 @@
-"""Everything about one model that shows whether it uses the image: what ``mmt evidence`` runs."""
+"""Everything about systems that shows whether they use the image: what ``mmt evidence`` runs."""
 
 from __future__ import annotations
 
 import platform
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split
 from mmt.data.feature_store import open_features
 from mmt.errors import MMTError
-from mmt.evidence.contrastive import Item, check_commute, read_contrastive
+from mmt.evidence.choices import COMMUTE_KEY, ChoiceTask, commute_task
+from mmt.evidence.contrastive import FoundImages, Item, check_commute, find_images, read_contrastive
+from mmt.evidence.evaluation import Inputs, Systems
 from mmt.evidence.findings import Evidence
-from mmt.evidence.sections import SECTIONS, Inputs, Section, Systems
-from mmt.evidence.systems import ModelSystem, Sentences, open_systems, read_sentences, stores_of
+from mmt.evidence.kinds import Setting, open_kind
+from mmt.evidence.options import kind_of
+from mmt.evidence.plan import Plan, make_plan
+from mmt.evidence.sections import SECTIONS, Section
+from mmt.evidence.sentences import Sentences, read_sentences
+from mmt.evidence.systems import ModelSystem, System, describe, open_systems, stores_of
 from mmt.io.versions import versions
 
-__all__ = ["Inputs", "collect"]
+__all__ = ["Inputs", "collect", "plan"]
 
 
 def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
-    """Runs all sections that apply to the models and the data.
+    """Runs all sections that apply to the systems and the data.
 
     Returns:
-        What was measured, and the picture files of the gallery by name (those that are there).
+        What was measured, and the picture files of the sentences by name (those that are there).
     Raises:
-        MMTError: an input is missing, damaged, of other languages, masked for another model, or without images.
+        MMTError: an input is missing, damaged, of other languages, masked for another model, without images, or
+            not what was planned.
     """
     started = time.monotonic()
-    info = read_info(inputs.data)
-    folder = image_folder(inputs.data, info)
-    # What can be wrong is looked at before the long part begins.
-    if inputs.commute is not None:
-        check_commute(inputs.commute, info)
-    names, contrastive = _images_wanted(inputs, info)
-    models = {"model": [inputs.model]} | ({"against": [inputs.against]} if inputs.against is not None else {})
-    with open_systems(models, inputs.data, inputs.stores, names) as opened:
-        by_name = {name: seeds[0] for name, seeds in opened.items()}
-        stores = stores_of(by_name.values())
-        if not stores and inputs.stores:  # of text-only models: whose sentences would have an image
-            stores = [open_features(inputs.stores)]
-
-        def known(name: str) -> bool:
-            return all(name in store for store in stores) if stores else (folder / name).is_file()
-
-        sentences = read_sentences(inputs.data, inputs.split, known)
-        _check_lines(sentences, by_name.values())
-        files = {name: folder / name for name in sentences.images if (folder / name).is_file()}
-        systems = Systems(inputs, info, by_name, sentences, contrastive, files)
+    with _opened(inputs) as systems:
         fields, not_run = run_sections([section() for section in SECTIONS], systems)
-    against = by_name.get("against")
+        told = {name: describe(system) for name, system in systems.by_name.items()}
+    named = {} if systems.name == "model" else {"name": systems.name}
     evidence = Evidence(
-        model=_about_model(by_name["model"]),
+        model=named | told[systems.name],
         data=_about_data(systems),
-        against=_about_model(against) if against is not None else None,
+        against=told.get("against"),
         not_run=not_run,
         settings=_settings(inputs, started),
         **fields,
     )
-    shown = {name for item in evidence.gallery for name in (item.image, item.wrong_image)}
-    return evidence, {name: path for name, path in files.items() if name in shown}
+    return evidence, dict(systems.files)
+
+
+def plan(inputs: Inputs) -> tuple[Plan, dict[str, str]]:
+    """What systems are to translate.
+
+    Args:
+        inputs: whose ``systems`` do not matter.
+    Returns:
+        The plan, and where the images lie: a folder by the beginning of their names.
+    Raises:
+        MMTError: as ``collect``.
+    """
+    info, _ = _read(inputs)
+    folders = {"": str(image_folder(inputs.data, info).resolve())}
+    if inputs.commute is not None:
+        folders[f"{COMMUTE_KEY}/"] = str(inputs.folder_of_commute_images.resolve())
+    return _prepared(inputs, info, [], outside=True).plan, folders
+
+
+@contextmanager
+def _opened(inputs: Inputs) -> Iterator[Systems]:
+    """The systems, on the sentences whose images all of them can be shown."""
+    info, names = _read(inputs)
+    models = {name: [Path(spec)] for name, spec in inputs.systems.items() if kind_of(str(spec)) is None}
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_systems(models, inputs.data, inputs.stores, names))
+        by_name: dict[str, System] = {name: seeds[0] for name, seeds in opened.items()}
+        ours = [seeds[0] for seeds in opened.values()]
+        ready = _prepared(inputs, info, ours, outside=len(models) < len(inputs.systems))
+        folder, own = image_folder(inputs.data, info), set(names)
+
+        def file_of(name: str) -> Path:
+            if name not in own and name.startswith(f"{COMMUTE_KEY}/"):
+                return inputs.folder_of_commute_images / name.removeprefix(f"{COMMUTE_KEY}/")
+            return folder / name
+
+        for name, spec in inputs.systems.items():
+            if name not in models:
+                setting = Setting(name, info, ready.plan, file_of, inputs.answers, inputs.options)
+                by_name[name] = open_kind(str(spec), setting)
+                stack.callback(getattr(by_name[name], "close", lambda: None))
+        in_order = {name: by_name[name] for name in inputs.systems}
+        files = {name: folder / name for name in ready.sentences.images if (folder / name).is_file()}
+        yield Systems(inputs, info, in_order, ready.sentences, ready.tasks, files, ready.draws, ready.notes)
+
+
+def _read(inputs: Inputs) -> tuple[DatasetInfo, list[str]]:
+    """The dataset, and the names of its images that will be shown. What can be wrong is looked at here."""
+    info = read_info(inputs.data)
+    if inputs.commute is not None:
+        check_commute(inputs.commute, info)
+    rows = read_split(inputs.data, inputs.split)
+    names = [name for name, has_image in zip(rows["image"], rows["has_image"], strict=True) if has_image]
+    return info, list(dict.fromkeys([*names, *(item.image for item in _contrastive(inputs, info))]))
+
+
+def _contrastive(inputs: Inputs, info: DatasetInfo) -> list[Item]:
+    """The items of the dataset's contrastive split, if there is one."""
+    if "contrastive" in info.splits and "contrast" in read_split(inputs.data, "contrastive").column_names:
+        return read_contrastive(inputs.data, "contrastive")
+    return []
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is translated. notes: what is left out of it, and why."""
+
+    plan: Plan
+    sentences: Sentences
+    tasks: list[ChoiceTask]
+    draws: list[list[str]]
+    notes: list[tuple[str, str]]
+
+
+def _prepared(inputs: Inputs, info: DatasetInfo, models: list[ModelSystem], *, outside: bool) -> _Prepared:
+    """
+    Args:
+        models: loaded.
+        outside: there are, or will be, systems that are not loaded yet, and they may be shown images.
+    """
+    folder, stores = image_folder(inputs.data, info), stores_of(models)
+    if not stores and inputs.stores:  # whose sentences would have an image
+        stores = [open_features(inputs.stores)]
+
+    def known(name: str) -> bool:
+        return all(name in store for store in stores) if stores else (folder / name).is_file()
+
+    sentences = read_sentences(inputs.data, inputs.split, known)
+    _check_lines(sentences, models)
+    with_images = outside or any(system.uses_images for system in models)
+    draws = sentences.draws(inputs.draws, inputs.seed) if with_images else []
+    tasks: list[ChoiceTask] = []
+    notes: list[tuple[str, str]] = []
+    if items := _contrastive(inputs, info):
+        name = f"{info.name} (contrastive)"
+        try:
+            found = FoundImages(items, [], [], 0)
+            if with_images:
+                found = find_images(items, folder, stores[0] if stores else None, "skip")
+            tasks.append(ChoiceTask(name, "contrastive", found, files=False))
+        except MMTError as error:
+            notes.append((name, str(error)))
+    if inputs.commute is not None:
+        photos = inputs.folder_of_commute_images
+        tasks.append(commute_task(inputs.commute, photos, models, with_images=with_images))
+    languages = f"{info.source_lang}-{info.target_lang}"
+    about = {"data": info.name, "languages": languages, "split": inputs.split}
+    made = make_plan(about, sentences, draws, inputs.seed, [task.pairs for task in tasks])
+    return _Prepared(made, sentences, tasks, draws, notes)
 
 
 def run_sections(sections: list[Section], systems: Systems) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -83,16 +182,6 @@ def run_sections(sections: list[Section], systems: Systems) -> tuple[dict[str, A
     return fields, [(", ".join(names), why) for why, names in by_reason.items()]
 
 
-def _images_wanted(inputs: Inputs, info: DatasetInfo) -> tuple[list[str], list[Item]]:
-    """Names of the images of the split and of the contrastive split, if there is one; and its items."""
-    rows = read_split(inputs.data, inputs.split)
-    names = [name for name, has_image in zip(rows["image"], rows["has_image"], strict=True) if has_image]
-    items = []
-    if "contrastive" in info.splits and "contrast" in read_split(inputs.data, "contrastive").column_names:
-        items = read_contrastive(inputs.data, "contrastive")
-    return list(dict.fromkeys([*names, *(item.image for item in items)])), items
-
-
 def _check_lines(sentences: Sentences, systems: Iterable[ModelSystem]) -> None:
     """Raises MMTError for a line that cannot be scored, with the id of its row."""
     for row, answer in zip(sentences.ids, sentences.answers or [], strict=False):
@@ -109,19 +198,6 @@ def _check_lines(sentences: Sentences, systems: Iterable[ModelSystem]) -> None:
                         f"row '{row}': expected a {side} of 1 to {most:,} pieces, found {length:,}. "
                         "Leave the row out, or name another split."
                     )
-
-
-def _about_model(system: ModelSystem) -> dict[str, Any]:
-    card, folder = system.card, system.folder.resolve()
-    return {
-        "folder": folder.name if folder.name != "model" else folder.parent.name,
-        "fusion": card.config["fusion"],
-        "languages": f"{card.source_lang}-{card.target_lang}",
-        "features": card.features.to_dict() if card.features is not None else None,
-        "parameters": sum(p.numel() for p in system.translator.model.parameters()),
-        "training": card.training,
-        "decoding": card.decoding,
-    }
 
 
 def _about_data(systems: Systems) -> dict[str, Any]:

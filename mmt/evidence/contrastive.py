@@ -5,7 +5,7 @@ CoMMuTE, Futeral et al. (2023), https://aclanthology.org/2023.acl-long.295, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,18 +14,16 @@ from mmt.data.dataset import DatasetInfo, read_split
 from mmt.data.feature_store import FeatureStore
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
-from mmt.evidence.findings import ChoiceRow
-from mmt.evidence.systems import ModelSystem, progress
 from mmt.features.decoding import decode_image
 from mmt.features.images import ImageError, image_file
 from mmt.inference.files import Missing
-from mmt.inference.loaded import LoadedModel
+from mmt.inference.runtime_model import RuntimeModel
 from mmt.inference.scoring import PairScore, score_pairs
 from mmt.io.normalization import is_blank, normalize
 from mmt.io.text_files import read_lines
 from mmt.metrics.accuracy import choice_accuracy, choice_hits, pair_accuracy
 from mmt.metrics.scores import Score
-from mmt.metrics.significance import mcnemar, wilson_interval
+from mmt.metrics.significance import wilson_interval
 
 _IMAGES = "img.order"
 
@@ -209,7 +207,7 @@ class CommuteResult:
         return self.num_items - 2 * len(self.choices.pairs)
 
 
-def check_items(model: LoadedModel, items: Sequence[Item], name: str = "contrastive pairs") -> None:
+def check_items(model: RuntimeModel, items: Sequence[Item], name: str = "contrastive pairs") -> None:
     """Raises MMTError for an item that ``model`` cannot score, by its number in the data called ``name``."""
     for number, item in enumerate(items, 1):
         for side in ("source", "correct", "incorrect"):
@@ -224,7 +222,7 @@ def check_items(model: LoadedModel, items: Sequence[Item], name: str = "contrast
 
 
 def judge(
-    model: LoadedModel,
+    model: RuntimeModel,
     items: Sequence[Item],
     images: Sequence[str | Path] | None = None,
     *,
@@ -335,46 +333,3 @@ def check_commute(commute: Path, info: DatasetInfo) -> None:
         raise MMTError(
             f"--commute {commute}: expected {info.source_lang}-{info.target_lang}, found {'-'.join(languages)}."
         )
-
-
-@dataclass(frozen=True)
-class ChoiceTask:
-    """Items to choose between; ``files`` if their images are files, whatever the feature store holds."""
-
-    name: str
-    items: FoundImages
-    files: bool
-
-
-def choice_rows(task: ChoiceTask, systems: Mapping[str, ModelSystem]) -> list[ChoiceRow]:
-    """Which of two translations each system finds more probable; the others are compared with the first."""
-    items = task.items.items
-    rows: list[ChoiceRow] = []
-    first: list[bool] | None = None
-    for name, system in systems.items():
-        model: LoadedModel = system.translator
-        if task.files:
-            model = model.with_features(None)
-        images = task.items.images if system.uses_images else None
-        with progress(f"choosing, {task.name}", len(items) * (4 if images else 2)) as advance:
-            result = judge(model, items, images, progress=advance)
-        choices, pair = result.choices, result.choices.pair_accuracy
-        low, high = choices.interval
-        rows.append(
-            ChoiceRow(
-                task.name,
-                name,
-                result.num_items,
-                task.items.left_out,
-                choices.accuracy.value / 100,
-                (low / 100, high / 100),
-                pair.value / 100 if pair else None,
-                len(choices.pairs),
-                result.blank.accuracy.value / 100 if result.blank else None,
-                mcnemar(first, choices.hits).p_value if first is not None else None,
-                task.items.missing,
-                [items[place].number for place in choices.same],
-            )
-        )
-        first = first or choices.hits
-    return rows

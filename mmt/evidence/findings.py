@@ -13,14 +13,23 @@ from typing import Any, Literal
 
 from mmt.metrics.significance import Spread
 
-Answer = Literal["yes", "no", "not shown"]
+Answer = Literal["yes", "yes, and it hurts", "no", "not shown"]
 ComparisonAnswer = Literal["yes", "no", "worse", "not shown", "not compared"]
+ChoiceMethod = Literal["perplexity", "generation"]
+
+FORMAT = 2
+"""Of evidence.json. 1: without ``systems`` and ``sentences``, and with at most two systems."""
 
 CONTROLS = {"right": "right image", "wrong": "wrong image", "blank": "no image", "text": "text only"}
 """Controls in words; ``text`` is what a text-only system makes of the sentences, its only control."""
 
+LOG_P, CHRF = "log-probability per token", "sentence chrF2"
+"""A sentence's score, see ``Awareness``."""
+
 SMALLEST_GAIN = 1.0
 """chrF2 points; a gain that is certainly smaller than this is no gain."""
+MOSTLY = 0.5
+"""A share of the translations."""
 FEWEST_CHRF = 50.0
 """Sentence chrF2; a sentence for which no system reaches this is not shown as an example."""
 
@@ -29,8 +38,10 @@ FEWEST_CHRF = 50.0
 class Verdict:
     """Does the model use the image?
 
-    answer: ``no`` if it makes no difference which image the model gets; ``yes`` if the right image makes the
-        references more probable than wrong ones do, p < 0.05; else ``not shown``.
+    answer: ``no`` if it makes no difference which image the model gets. ``yes`` if the right image does better
+        than wrong ones, p < 0.05. ``yes, and it hurts`` if it does worse than wrong ones, p < 0.05; or worse than
+        no image, p < 0.05, where the translations depend on it: it does better than wrong ones, or a wrong image
+        changes ``MOSTLY`` or more of the translations. Else ``not shown``. See ``Awareness`` for "better".
     sentence: the same in words, with the numbers and the p value that say so.
     """
 
@@ -38,7 +49,7 @@ class Verdict:
     sentence: str
 
 
-TEXT_ONLY = Verdict("no", "No: this is a text-only model; it reads no image.")
+TEXT_ONLY = Verdict("no", "No: this is a text-only system; it reads no image.")
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ NOT_COMPARED = Comparison(
     "Better than text-only?",
     "not compared",
     "Not compared: train a text-only model on the same data (model.fusion=none) and name its folder with "
-    "--against.",
+    "--against, or as a --system.",
 )
 
 
@@ -79,23 +90,29 @@ NOT_COMPARED = Comparison(
 class ControlRow:
     """One system under one control, over the sentences that have an image.
 
-    system: ``model`` or ``against``.
+    system: its name; ``model`` and ``against`` are those of --model and --against.
     control: ``right``, ``wrong``, ``blank``, or ``text`` for a text-only system.
     scores: figure by name, such as ``BLEU``, ``chrF2``, ``right word``, ``colour (restricted)``; of ``wrong`` over
         draws.
-    p_values: by the same names, of the difference from the model with the right image; None where there is none.
+    p_values: by the same names, of the difference from the first system with the right image; None where there is
+        none.
+    agreement: by the same names, the share of people who would agree with the sign of that difference, see
+        ``mmt.metrics.agreement``.
     """
 
     system: str
     control: str
     scores: dict[str, Spread]
     p_values: dict[str, float | None] = field(default_factory=dict)
+    agreement: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Awareness:
-    """Image awareness: log-probability per token of the reference, right image less mean over wrong ones.
+    """Image awareness: a sentence's score with the right image less its mean over wrong ones.
 
+    figure: the score: log-probability per token of the reference, or, for a system that only translates, sentence
+        chrF2 of the translation.
     difference, std: over sentences. p_value: Wilcoxon's signed-rank test over sentences, two-sided; None if every
     difference is 0. per_sentence: in the split's order, sentences with an image only. changed: share of sentences
     translated otherwise with a wrong image; changed_blank: without one.
@@ -109,11 +126,15 @@ class Awareness:
     p_value_blank: float | None
     changed: float
     changed_blank: float
+    per_sentence_blank: list[float] = field(default_factory=list)
+    figure: str = LOG_P
 
 
 @dataclass(frozen=True)
 class ChoiceRow:
-    """Which of two translations is more probable, given the image: CoMMuTE and the like.
+    """Which of two translations a system prefers, given the image: CoMMuTE and the like.
+
+    method: ``perplexity``: the more probable one; ``generation``: the one nearer to its own translation.
 
     accuracy, interval, pair_accuracy: shares; chance is 0.5 and 0.25. blank: accuracy without images. missing:
     items left out, because their image, one of ``missing_images``, is missing. same: the numbers of items whose
@@ -132,6 +153,7 @@ class ChoiceRow:
     mcnemar: float | None = None
     missing_images: list[str] = field(default_factory=list)
     same: list[int] = field(default_factory=list)
+    method: ChoiceMethod = "perplexity"
 
     @property
     def best(self) -> float:
@@ -231,9 +253,43 @@ class GalleryItem:
 
 
 @dataclass(frozen=True)
+class SystemResult:
+    """What is said of each system.
+
+    about: what it says of itself. comparison: with the text-only system; None where there is none to compare with.
+    """
+
+    name: str
+    about: dict[str, Any]
+    uses_images: bool
+    scores_references: bool
+    verdict: Verdict
+    comparison: Comparison | None = None
+    awareness: Awareness | None = None
+
+
+@dataclass(frozen=True)
+class SentenceResult:
+    """What every system makes of a sentence.
+
+    wrong_images: of each draw. translations: by system and control, one a draw of ``wrong``. chrf: sentence
+    chrF2 of these; of ``wrong`` at least of the first draw.
+    """
+
+    id: str
+    source: str
+    reference: str
+    image: str
+    wrong_images: list[str]
+    translations: dict[str, dict[str, list[str]]]
+    chrf: dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All results of ``mmt evidence``; ``not_run`` lists what did not apply, and why. A section that did not run
-    leaves its fields as they are here.
+    leaves its fields as they are here. ``verdict``, ``comparison``, ``awareness``, ``gates``, ``effects`` and
+    ``gallery`` are of the first system, which ``model`` describes; ``systems`` has the verdicts of all.
     """
 
     verdict: Verdict = TEXT_ONLY
@@ -253,3 +309,6 @@ class Evidence:
     """How each score was computed, by its name."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Draws, seeds, versions, date and time taken."""
+    format: int = FORMAT
+    systems: list[SystemResult] = field(default_factory=list)
+    sentences: list[SentenceResult] = field(default_factory=list)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from mmt.evidence.findings import FEWEST_CHRF, Awareness, Effects, GalleryItem, Region
 from mmt.evidence.inside import SentenceGate, image_importance, merge_words
 from mmt.evidence.measures import sentence_chrf
-from mmt.evidence.systems import Outputs, Sentences, progress
+from mmt.evidence.sentences import Sentences
+from mmt.evidence.systems import Outputs, progress
 from mmt.features.images import ImageError
 from mmt.inference.torch_runtime import Translator
 
 
 def gallery(
-    translator: Translator,
+    translator: Translator | None,
     sentences: Sentences,
     outputs: Outputs,
     against: Outputs | None,
@@ -31,6 +32,7 @@ def gallery(
     """The sentences that their own image helped or hurt most: half and half, where there are as many of both.
 
     Args:
+        translator: whose inside the maps show; None for none.
         wrong_images: of the first draw.
         files: of the images that can be drawn, by name.
         sentence_gates: of each sentence, as ``inside.gate_statistics`` gives them; empty for none.
@@ -49,7 +51,9 @@ def gallery(
     with progress("gallery", len(chosen)) as advance:
         for row in chosen:
             name = sentences.images[row]
-            parts = _map(translator, sentences.sources[row], texts["right"][row], name, files.get(name))
+            parts: dict[str, Any] = {}
+            if translator is not None:
+                parts = _map(translator, sentences.sources[row], texts["right"][row], name, files.get(name))
             if sentence_gates and (gate := sentence_gates[row]) is not None:
                 parts["source_gates"] = [
                     (token.piece, token.norm_ratio if token.gate is None else token.gate) for token in gate.tokens

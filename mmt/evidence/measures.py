@@ -11,6 +11,9 @@ import sacrebleu
 import scipy  # which loads scipy.stats when it is first used
 
 from mmt.evidence.findings import (
+    CHRF,
+    LOG_P,
+    MOSTLY,
     NOT_COMPARED,
     SMALLEST_GAIN,
     TEXT_ONLY,
@@ -20,9 +23,12 @@ from mmt.evidence.findings import (
     ControlRow,
     Verdict,
 )
-from mmt.evidence.systems import ModelSystem, Outputs, Sentences
+from mmt.evidence.sentences import Sentences
+from mmt.evidence.systems import ModelSystem, Outputs
+from mmt.inference.controls import Control
 from mmt.io.terminal import counted
 from mmt.metrics.accuracy import word_hits
+from mmt.metrics.agreement import human_agreement
 from mmt.metrics.masked_words import can_be_scored, gold_items, probe_accuracy
 from mmt.metrics.significance import FEWEST_SENTENCES, Spread, p_text, paired_bootstrap, signed_rank
 from mmt.metrics.translation import corpus_scores, normalized
@@ -30,17 +36,22 @@ from mmt.metrics.translation import corpus_scores, normalized
 _ROUNDING = 1e-5  # nats a token: float32 log-probabilities of the same thing differ by as much
 _SIGNIFICANT = 0.05
 _TEST = "Wilcoxon's signed-rank test over sentences, two-sided, by scipy"
-_LOG_P = "log-probability per token"
-_NAMES = {"bleu": "BLEU", "chrf": "chrF2"}
+_NAMES = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
+CHANGED = "changed"
+"""Percent of the translations that differ from those with the right image."""
 
 
-def awareness(outputs: Outputs) -> Awareness:
-    """Elliott's image awareness with a token's log-probability of the reference as the sentence's score."""
-    right = np.array(outputs.log_probs["right"][0])
-    to_wrong = _rounded(right - np.mean(outputs.log_probs["wrong"], axis=0))
-    to_blank = _rounded(right - np.array(outputs.log_probs["blank"][0]))
-    hypotheses = outputs.hypotheses
-    differ = [[a != b for a, b in zip(hypotheses["right"][0], draw, strict=True)] for draw in hypotheses["wrong"]]
+def awareness(outputs: Outputs, chrf: Mapping[Control, list[list[float]]] | None = None) -> Awareness:
+    """Elliott's image awareness, of a system that uses images.
+
+    Args:
+        chrf: sentence chrF2 of the translations, for a system without ``outputs.log_probs``.
+    """
+    scores = outputs.log_probs or chrf or {}
+    right = np.array(scores["right"][0])
+    to_wrong = _rounded(right - np.mean(scores["wrong"], axis=0))
+    to_blank = _rounded(right - np.array(scores["blank"][0]))
+    changed = changed_shares(outputs)
     return Awareness(
         float(to_wrong.mean()),
         float(to_wrong.std(ddof=1)),
@@ -48,47 +59,80 @@ def awareness(outputs: Outputs) -> Awareness:
         to_wrong.tolist(),
         float(to_blank.mean()),
         signed_rank(to_blank.tolist()),
-        float(np.mean(differ)),
-        fmean(a != b for a, b in zip(hypotheses["right"][0], hypotheses["blank"][0], strict=True)),
+        fmean(changed["wrong"]),
+        fmean(changed["blank"]),
+        to_blank.tolist(),
+        LOG_P if outputs.log_probs else CHRF,
     )
 
 
+def changed_shares(outputs: Outputs) -> dict[Control, list[float]]:
+    """Of each draw the share of the translations that differ from those with the right image."""
+    (right,) = outputs.hypotheses["right"]
+    return {
+        control: [fmean(a != b for a, b in zip(right, draw, strict=True)) for draw in draws]
+        for control, draws in outputs.hypotheses.items()
+        if control != "right"
+    }
+
+
 def verdict(aware: Awareness | None) -> Verdict:
-    """The answer, decided by one test that was fixed beforehand: Wilcoxon's, on the awareness of each sentence.
+    """The answer, decided by tests that were fixed beforehand: Wilcoxon's, on the awareness of each sentence.
 
     Args:
-        aware: None for a text-only model.
+        aware: None for a text-only system.
     """
     if aware is None:
         return TEXT_ONLY
     num = len(aware.per_sentence)
     if not any(aware.per_sentence) and not aware.changed:
-        return Verdict(
-            "no",
-            f"No: over {counted(num, 'sentence')}, another sentence's image changes no translation and no "
-            "probability (right minus wrong = 0).",
-        )
+        unmoved = "no translation" + (" and no probability" if aware.figure == LOG_P else "")
+        over = f"No: over {counted(num, 'sentence')}, another sentence's image changes {unmoved}"
+        return Verdict("no", f"{over} (right minus wrong = 0).")
     numbers = (
-        f"Each reference token is on average {_times(aware.difference)} times as likely with the right image as "
-        f"with a wrong one ({p_text(aware.p_value, equal=True)}, {num:,} sentences); a wrong image changes "
-        f"{100 * aware.changed:.0f} % of the translations."
+        f"{_in_words(aware.difference, aware.figure, 'a wrong one')} ({p_text(aware.p_value, equal=True)}, "
+        f"{num:,} sentences); a wrong image changes {100 * aware.changed:.0f} % of the translations."
     )
-    if aware.p_value is not None and aware.p_value < _SIGNIFICANT:
-        helps = (signed_rank(aware.per_sentence, "greater") or 0.0) < 0.5  # by the ranks that the test goes by
-        if helps and aware.difference > 0:
-            return Verdict("yes", f"Yes: the model uses the image. {numbers}")
-        if not helps and aware.difference < 0:
-            return Verdict("not shown", f"Not shown: the right image does harm, if anything. {numbers}")
+    to_wrong = _direction(aware.per_sentence, aware.difference, aware.p_value)
+    to_blank = _direction(aware.per_sentence_blank, aware.difference_blank, aware.p_value_blank)
+    hurts = "Yes, and it hurts"
+    if to_wrong < 0:
+        return Verdict("yes, and it hurts", f"{hurts}: wrong images do better than the right one. {numbers}")
+    if to_blank < 0 and (to_wrong > 0 or aware.changed >= MOSTLY):
+        beside = f"{_in_words(aware.difference_blank, aware.figure, 'none')} ({p_text(aware.p_value_blank)})."
+        return Verdict("yes, and it hurts", f"{hurts}: no image at all does better. {beside} {numbers}")
+    if to_wrong > 0:
+        return Verdict("yes", f"Yes: the model uses the image. {numbers}")
     return Verdict("not shown", f"Not shown: this data does not show that the image helps. {numbers}")
 
 
+def _direction(differences: Sequence[float], mean: float, p_value: float | None) -> int:
+    """1 or -1 where the differences are certainly above or below 0, by their ranks and their mean; else 0."""
+    if p_value is None or p_value >= _SIGNIFICANT:
+        return 0
+    above = (signed_rank(differences, "greater") or 0.0) < 0.5  # by the ranks that the test goes by
+    return 1 if above and mean > 0 else -1 if not above and mean < 0 else 0
+
+
+def _in_words(difference: float, figure: str, other: str) -> str:
+    if figure == LOG_P:
+        times = _times(difference)
+        return f"Each reference token is on average {times} times as likely with the right image as with {other}"
+    return f"With the right image mean sentence chrF2 is {_points(difference)} compared with {other}"
+
+
 def compare(
-    sentences: Sentences, model: Outputs, against: Outputs | None, rows: Sequence[ControlRow] = ()
+    sentences: Sentences,
+    model: Outputs,
+    against: Outputs | None,
+    rows: Sequence[ControlRow] = (),
+    names: tuple[str, str] = ("model", "against"),
 ) -> Comparison:
     """Is the model better than the other one? The rule, fixed in advance, is in ``Comparison``.
 
     Args:
         rows: of ``control_rows``; their word scores and reference probabilities are added to the sentence.
+        names: of the two systems in ``rows``.
     """
     if against is None:
         return NOT_COMPARED
@@ -105,7 +149,7 @@ def compare(
         f"Mean sentence chrF2 {means[0]:.1f}, {other} {means[1]:.1f} ({num:,} sentences; "
         f"difference {_points(gain)}"
     )
-    beside = _beside(rows, other)
+    beside = _beside(rows, names, other)
     if num < FEWEST_SENTENCES:
         few = f"too few sentences for a test; {FEWEST_SENTENCES} are needed"
         return Comparison(question, "not shown", f"Not shown: {few}. {scores}).{beside}", means, gain)
@@ -128,22 +172,22 @@ def _answer(low: float, high: float) -> tuple[ComparisonAnswer, str]:
     return "not shown", "Not shown: the difference may be chance."
 
 
-def _beside(rows: Sequence[ControlRow], other: str) -> str:
+def _beside(rows: Sequence[ControlRow], names: tuple[str, str], other: str) -> str:
     """What else tells the two systems apart: the words that the data marks, and how likely the references are."""
     as_used = {row.system: row for row in rows if row.control in ("right", "text")}
-    if not as_used:
+    if not {*names} <= as_used.keys():
         return ""
-    ours, theirs = as_used["model"], as_used["against"]
+    ours, theirs = (as_used[name] for name in names)
     text = ""
     for name, score in theirs.scores.items():
-        if name in (*_NAMES.values(), _LOG_P) or name.endswith("relaxed") or name not in ours.scores:
+        if name in (*_NAMES.values(), LOG_P, CHANGED) or name.endswith("relaxed") or name not in ours.scores:
             continue
         what = "The right word" if name == "right word" else f"Masked words ({name})"
         text += f" {what}: {ours.scores[name].mean:.0f} % against {score.mean:.0f} %{_p_of(theirs, name)}."
-    if _LOG_P in theirs.scores:
-        ratio = _times(ours.scores[_LOG_P].mean - theirs.scores[_LOG_P].mean)
+    if LOG_P in theirs.scores:
+        ratio = _times(ours.scores[LOG_P].mean - theirs.scores[LOG_P].mean)
         text += (
-            f" Each reference token is on average {ratio} times as likely as with {other}{_p_of(theirs, _LOG_P)}."
+            f" Each reference token is on average {ratio} times as likely as with {other}{_p_of(theirs, LOG_P)}."
         )
     return text
 
@@ -154,8 +198,9 @@ def _p_of(row: ControlRow, name: str) -> str:
 
 def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
     """sacreBLEU's chrF2 of each sentence, 0 to 100; both sides are normalised first."""
-    pairs = zip(normalized(hypotheses), normalized(references), strict=True)
-    return [sacrebleu.sentence_chrf(hypothesis, [reference]).score for hypothesis, reference in pairs]
+    pairs = list(zip(normalized(hypotheses), normalized(references), strict=True))
+    known = {pair: sacrebleu.sentence_chrf(pair[0], [pair[1]]).score for pair in dict.fromkeys(pairs)}
+    return [known[pair] for pair in pairs]
 
 
 def control_rows(
@@ -176,36 +221,65 @@ def control_rows(
     for name, system in outputs.items():
         for control, draws in system.hypotheses.items():
             row = ControlRow(name, control if system.uses_images else "text", {})
-            _add_corpus_scores(row, draws, baseline, sentences, target_lang, signatures)
+            _add_corpus_scores(row, draws, sentences, target_lang, signatures)
             _add_word_scores(row, draws, baseline, sentences, target_lang, probe, signatures)
+            if control != "right":
+                row.scores[CHANGED] = Spread.of([100 * share for share in changed_shares(system)[control]])
             if system.log_probs and _same_tokens(system, first):  # of other tokens the mean means something else
                 _add_log_probs(row, system.log_probs[control], first.log_probs["right"])
             rows.append(row)
     if len(rows) > 1 and len(sentences.ids) >= FEWEST_SENTENCES:
+        others = [draws[0] for system in outputs.values() for draws in system.hypotheses.values()][1:]
+        _add_bootstrap(rows[1:], baseline[0], others, sentences, target_lang)
         for label in set(_NAMES.values()) & set(signatures):
             signatures[label] += "; p: paired bootstrap, one-sided, of the first draw"
+    if any(CHANGED in row.scores for row in rows):
+        signatures[CHANGED] = "percent of the translations that differ from the system's own with the right image"
     if first.log_probs:
-        signatures[_LOG_P] = f"natural logarithm, mean over sentences; {_TEST}"
+        signatures[LOG_P] = f"natural logarithm, mean over sentences; {_TEST}"
     return rows, signatures
 
 
 def _add_corpus_scores(
     row: ControlRow,
     draws: list[list[str]],
-    baseline: list[list[str]],
     sentences: Sentences,
     target_lang: str,
     signatures: dict[str, str],
 ) -> None:
-    """BLEU and chrF2, those that mean something in the language; p by the paired bootstrap."""
+    """BLEU, chrF2 and TER, those that mean something in the language."""
     references = sentences.references
     scores = [corpus_scores(draw, references, target_lang=target_lang, only=_NAMES) for draw in draws]
     for key, score in scores[0].items():
         row.scores[_NAMES[key]] = Spread.of([draw[key].value for draw in scores])
         signatures[_NAMES[key]] = score.signature
-    if draws is not baseline and len(references) >= FEWEST_SENTENCES:
-        (compared,) = paired_bootstrap(baseline[0], [draws[0]], references, target_lang=target_lang, only=_NAMES)
-        row.p_values.update({_NAMES[key]: difference.p_value for key, difference in compared.items()})
+
+
+def _add_bootstrap(
+    rows: Sequence[ControlRow],
+    baseline: list[str],
+    others: Sequence[list[str]],
+    sentences: Sentences,
+    target_lang: str,
+) -> None:
+    """p of BLEU, chrF2 and TER by the paired bootstrap, of each row's first draw; in one go, as it is slow."""
+    compared = paired_bootstrap(baseline, others, sentences.references, target_lang=target_lang, only=_NAMES)
+    for row, differences in zip(rows, compared, strict=True):
+        row.p_values.update({_NAMES[key]: difference.p_value for key, difference in differences.items()})
+
+
+def add_agreement(rows: Sequence[ControlRow]) -> None:
+    """How often people agree with each row's difference from the first one.
+
+    Raises:
+        MMTError: the package mt-thresholds is missing.
+    """
+    for row in rows[1:]:
+        for key, label in _NAMES.items():
+            if label in row.scores and label in rows[0].scores:
+                share = human_agreement(key, row.scores[label].mean - rows[0].scores[label].mean)
+                if share is not None:
+                    row.agreement[label] = share
 
 
 def _add_word_scores(
@@ -226,10 +300,10 @@ def _add_word_scores(
 
 
 def _add_log_probs(row: ControlRow, draws: list[list[float]], baseline: list[list[float]]) -> None:
-    row.scores[_LOG_P] = Spread.of([fmean(draw) for draw in draws])
+    row.scores[LOG_P] = Spread.of([fmean(draw) for draw in draws])
     if draws is not baseline:
         difference = np.array(baseline[0]) - np.mean(draws, axis=0)
-        row.p_values[_LOG_P] = signed_rank(_rounded(difference).tolist())
+        row.p_values[LOG_P] = signed_rank(_rounded(difference).tolist())
 
 
 def _word_hits(
@@ -258,10 +332,11 @@ def _has_gold(sentences: Sentences, target_lang: str) -> bool:
 
 
 def _same_tokens(one: Outputs, other: Outputs) -> bool:
+    """Whether two systems cut text into the same tokens, as far as that is known."""
+    if one is other:
+        return True
     paths = [outputs.system.tokenizer_file for outputs in (one, other) if isinstance(outputs.system, ModelSystem)]
-    if len(paths) < 2:
-        return one is other
-    return paths[0] == paths[1] or paths[0].read_bytes() == paths[1].read_bytes()
+    return len(paths) == 2 and (paths[0] == paths[1] or paths[0].read_bytes() == paths[1].read_bytes())
 
 
 def _rounded(differences: Any) -> Any:

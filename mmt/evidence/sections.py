@@ -4,108 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mmt.data.dataset import DatasetInfo, read_split
+from mmt.data.dataset import read_split
 from mmt.errors import MMTError
-from mmt.evidence.contrastive import (
-    ChoiceTask,
-    FoundImages,
-    Item,
-    check_items,
-    choice_rows,
-    find_images,
-    read_commute,
+from mmt.evidence.choices import COMMUTE, choice_rows
+from mmt.evidence.contrastive import check_items
+from mmt.evidence.evaluation import Systems
+from mmt.evidence.findings import (
+    FEWEST_CHRF,
+    Comparison,
+    Gates,
+    SenseRow,
+    SentenceResult,
+    SystemResult,
 )
-from mmt.evidence.findings import FEWEST_CHRF, Awareness, ControlRow, Gates, SenseRow
 from mmt.evidence.gallery import gallery
-from mmt.evidence.inside import GateStatistics, gate_statistics
-from mmt.evidence.measures import awareness, compare, control_rows, verdict
-from mmt.evidence.systems import ModelSystem, Outputs, Sentences, progress, run_controls
-from mmt.inference.torch_runtime import Translator
+from mmt.evidence.inside import GateStatistics
+from mmt.evidence.measures import add_agreement, compare, verdict
+from mmt.evidence.sentences import Sentences
+from mmt.evidence.systems import ModelSystem, Outputs, describe, scorer
 from mmt.metrics.ambiguity import Lexicon, find_ambiguous, sense_accuracy
 
-_TEXT_ONLY = "the model is text-only"
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Where the evidence comes from; what is None is left out.
-
-    stores: features by image id; without them the models read the dataset's image files.
-    commute: a CoMMuTE folder such as ``CoMMuTE/en-de``; its images are in ``commute_images``, or else in
-        ``CoMMuTE/images``.
-    """
-
-    model: Path
-    data: Path
-    split: str
-    stores: tuple[Path, ...] = ()
-    against: Path | None = None
-    commute: Path | None = None
-    commute_images: Path | None = None
-    draws: int = 5
-    seed: int = 1
-    gallery: int = 12
-
-
-@dataclass(frozen=True)
-class Systems:
-    """What the sections are about; what several of them need is computed once, when the first one asks.
-
-    by_name: ``model``, the system under test, and ``against``, if there is one.
-    contrastive: items of the dataset's own contrastive split. files: the sentences' image files, by name.
-    """
-
-    inputs: Inputs
-    info: DatasetInfo
-    by_name: Mapping[str, ModelSystem]
-    sentences: Sentences
-    contrastive: list[Item]
-    files: Mapping[str, Path]
-
-    @property
-    def model(self) -> ModelSystem:
-        return self.by_name["model"]
-
-    @cached_property
-    def draws(self) -> list[list[str]]:
-        """The wrong images of each draw; none for text-only models."""
-        if not any(system.uses_images for system in self.by_name.values()):
-            return []
-        return self.sentences.draws(self.inputs.draws, self.inputs.seed)
-
-    @cached_property
-    def outputs(self) -> dict[str, Outputs]:
-        """What each system makes of the sentences under each control: the long part."""
-        return {
-            name: run_controls(system, self.sentences, self.draws, name=name).normalized()
-            for name, system in self.by_name.items()
-        }
-
-    @cached_property
-    def control_rows(self) -> tuple[list[ControlRow], dict[str, str]]:
-        probe = self.info.probe.get("kind", "")
-        return control_rows(self.sentences, self.outputs, self.info.target_lang, probe)
-
-    @cached_property
-    def awareness(self) -> Awareness | None:
-        return awareness(self.outputs["model"]) if self.model.uses_images else None
-
-    @cached_property
-    def gates(self) -> GateStatistics | None:
-        """None where the fusion does nothing between encoder and decoder."""
-        if not self.model.uses_images or not self.model.translator.model.fuses_between:
-            return None
-        with progress("gates", len(self.sentences.images)) as advance:
-            return gate_statistics(
-                self.model.translator, self.sentences.sources, self.sentences.images, progress=advance
-            )
+_TEXT_ONLY = "the first system is text-only"
+_NOT_INSIDE = "the first system is not a model folder, so that its inside cannot be looked at"
 
 
 @dataclass
@@ -136,45 +62,27 @@ class Section:
 
 
 class Choices(Section):
-    """Which of two translations is more probable: the dataset's contrastive split and CoMMuTE."""
+    """Which of two translations is preferred: the dataset's contrastive split and CoMMuTE."""
 
-    name = "CoMMuTE"
+    name = COMMUTE
 
     def applies(self, systems: Systems) -> str | None:
-        inputs = systems.inputs
-        self.tasks: list[ChoiceTask] = []
-        if systems.contrastive:
-            name = f"{systems.info.name} (contrastive)"
-            stores = [s.translator.features for s in systems.by_name.values() if s.uses_images]
-            try:
-                items = FoundImages(systems.contrastive, [], [], 0)
-                if stores:
-                    items = find_images(systems.contrastive, None, stores[0], "skip")
-                self.tasks.append(ChoiceTask(name, items, files=False))
-            except MMTError as error:
-                self.notes.append((name, str(error)))
-        if inputs.commute is None:
+        self.notes += systems.notes
+        if systems.inputs.commute is None:
             self.notes.append((self.name, "no --commute"))
-        else:
-            folder = inputs.commute_images or inputs.commute.parent / "images"
-            self.tasks.append(_commute_task(inputs.commute, folder, systems.by_name))
-        for task in self.tasks:
+        for task in systems.tasks:
             for system in systems.by_name.values():
-                check_items(system.translator, task.items.items, task.name)
+                if isinstance(system, ModelSystem):
+                    check_items(system.translator, task.items.items, task.name)
         return None
 
     def run(self, systems: Systems) -> dict[str, Any]:
-        return {"choices": [row for task in self.tasks for row in choice_rows(task, systems.by_name)]}
-
-
-def _commute_task(commute: Path, images: Path, systems: Mapping[str, ModelSystem]) -> ChoiceTask:
-    items = FoundImages(read_commute(commute), [], [], 0)
-    with_images = [system for system in systems.values() if system.uses_images]
-    if with_images:
-        for system in with_images:
-            system.translator.backbones  # noqa: B018  # must be there to read the photographs
-        items = find_images(items.items, images, None, "skip")
-    return ChoiceTask("CoMMuTE", items, files=True)
+        rows = []
+        for task in systems.tasks:
+            of_task, silent = choice_rows(task, systems.by_name)
+            rows += of_task
+            self.notes += [(f"{task.name}, {name}", "its answers have no contrastive pairs") for name in silent]
+        return {"choices": rows}
 
 
 class Controls(Section):
@@ -184,32 +92,87 @@ class Controls(Section):
 
     def run(self, systems: Systems) -> dict[str, Any]:
         rows, signatures = systems.control_rows
+        try:
+            add_agreement(rows)
+        except MMTError as error:
+            self.notes.append(("agreement of people", str(error)))
         return {"controls": rows, "signatures": signatures}
 
 
 class ComparedWith(Section):
-    """Is the model better than the other one?"""
+    """Is the first system better than the text-only one?"""
 
     name = "comparison with a text-only model"
 
     def applies(self, systems: Systems) -> str | None:
-        return None if "against" in systems.by_name else "no --against MODEL"
+        first = systems.first
+        own_base = isinstance(first, ModelSystem) and first.blank_is_text_only
+        return None if own_base or len(systems.by_name) > 1 else "no --against MODEL, and no other --system"
 
     def run(self, systems: Systems) -> dict[str, Any]:
-        outputs, (rows, _) = systems.outputs, systems.control_rows
-        return {"comparison": compare(systems.sentences, outputs["model"], outputs["against"], rows)}
+        return {"comparison": comparison_of(systems, systems.name)}
+
+
+def comparison_of(systems: Systems, name: str) -> Comparison | None:
+    """A system compared with its baseline; None without one."""
+    baseline, outputs = systems.baseline(name), systems.outputs
+    if baseline is None:
+        return None
+    rows = systems.control_rows[0] if name == systems.name else []  # their p values are of the first system
+    other = next((key for key, one in outputs.items() if one is baseline), "")
+    return compare(systems.sentences, outputs[name], baseline, rows, (name, other))
 
 
 class ImageAwareness(Section):
-    """Does the right image make the references more probable? The verdict."""
+    """Does the right image do better than wrong ones? The verdict."""
 
     name = "wrong and no images, awareness"
 
     def applies(self, systems: Systems) -> str | None:
-        return None if systems.model.uses_images else _TEXT_ONLY
+        return None if systems.first.uses_images else _TEXT_ONLY
 
     def run(self, systems: Systems) -> dict[str, Any]:
-        return {"awareness": systems.awareness, "verdict": verdict(systems.awareness)}
+        aware = systems.awareness[systems.name]
+        return {"awareness": aware, "verdict": verdict(aware)}
+
+
+class EverySystem(Section):
+    """The verdicts of all systems, and what they make of each sentence."""
+
+    name = "systems"
+
+    def run(self, systems: Systems) -> dict[str, Any]:
+        results = []
+        for name, outputs in systems.outputs.items():
+            system, aware = outputs.system, systems.awareness.get(name)
+            compared = comparison_of(systems, name)
+            scores = scorer(system) is not None
+            if not scores:
+                self.notes.append((f"probabilities of the references, {name}", "the system only translates"))
+            told = describe(system)
+            results.append(SystemResult(name, told, system.uses_images, scores, verdict(aware), compared, aware))
+        return {"systems": results, "sentences": sentence_results(systems)}
+
+
+def sentence_results(systems: Systems) -> list[SentenceResult]:
+    """What every system makes of each sentence, in the split's order."""
+    sentences, shown = systems.sentences, systems.draws
+    columns = zip(sentences.ids, sentences.sources, sentences.references, sentences.images, strict=True)
+    return [
+        SentenceResult(
+            *about,
+            [draw[row] for draw in shown],
+            {
+                name: {control: [draw[row] for draw in draws] for control, draws in outputs.hypotheses.items()}
+                for name, outputs in systems.outputs.items()
+            },
+            {
+                name: {control: [round(draw[row], 2) for draw in draws] for control, draws in scores.items()}
+                for name, scores in systems.chrf.items()
+            },
+        )
+        for row, about in enumerate(columns)
+    ]
 
 
 class GatesOfTokens(Section):
@@ -218,9 +181,11 @@ class GatesOfTokens(Section):
     name = "gates"
 
     def applies(self, systems: Systems) -> str | None:
-        if not systems.model.uses_images:
+        if not systems.first.uses_images:
             return _TEXT_ONLY
-        if not systems.model.translator.model.fuses_between:
+        if systems.model is None:
+            return _NOT_INSIDE
+        if not systems.model.model.fuses_between:
             return f"{systems.model.card.config['fusion']} fusion does nothing between encoder and decoder"
         return None
 
@@ -294,19 +259,19 @@ class Examples(Section):
     name = "examples"
 
     def applies(self, systems: Systems) -> str | None:
-        return None if systems.model.uses_images else _TEXT_ONLY
+        return None if systems.first.uses_images else _TEXT_ONLY
 
     def run(self, systems: Systems) -> dict[str, Any]:
-        inputs, aware, translator = systems.inputs, systems.awareness, systems.model.translator
-        assert aware is not None  # noqa: S101  # applies() has seen to it
+        inputs, names = systems.inputs, list(systems.by_name)
+        text_only = [name for name in names[1:] if not systems.by_name[name].uses_images]
         effects, items = gallery(
-            translator,
+            systems.model,
             systems.sentences,
-            systems.outputs["model"],
-            systems.outputs.get("against"),
-            aware,
+            systems.outputs[systems.name],
+            systems.outputs[(text_only or names)[0 if text_only else 1]] if names[1:] else None,
+            systems.awareness[systems.name],
             systems.draws[0],
-            self._drawable(translator, systems),
+            self._drawable(systems),
             systems.gates.sentences if systems.gates is not None else [],
             inputs.gallery,
         )
@@ -316,8 +281,12 @@ class Examples(Section):
             self.notes.append((self.name, few if effects.left_out else none))
         return {"effects": effects, "gallery": items}
 
-    def _drawable(self, translator: Translator, systems: Systems) -> Mapping[str, Path]:
+    def _drawable(self, systems: Systems) -> Mapping[str, Path]:
         """The picture files that can be mapped: maps of pooled features are made with the backbone."""
+        translator = systems.model
+        if translator is None:
+            self.notes.append(("maps over the pictures", _NOT_INSIDE))
+            return {}
         assert translator.card.features is not None  # noqa: S101
         if systems.inputs.gallery and translator.card.features.num_regions == 1:
             try:
@@ -333,6 +302,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Controls,
     ComparedWith,
     ImageAwareness,
+    EverySystem,
     GatesOfTokens,
     AmbiguousWords,
     Examples,

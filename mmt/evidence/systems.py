@@ -1,4 +1,4 @@
-"""Systems under controls: what is evaluated, on which sentences, and what it makes of them with each image.
+"""Systems under controls: what is evaluated, and what it makes of the sentences with each image.
 
 ``mmt evidence``, ``mmt compare`` and the scripts in ``eval`` open their systems here and run every control here.
 """
@@ -8,25 +8,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split
-from mmt.data.feature_store import FeatureStore, open_features
+from mmt.data.dataset import DatasetInfo, image_folder, read_info
+from mmt.data.feature_store import FeatureSignature, FeatureStore, open_features, side_by_side
 from mmt.data.image_names import Names, files_below
 from mmt.data.masking import check_masked_alike, read_probe
 from mmt.errors import MMTError
 from mmt.evidence.findings import CONTROLS
-from mmt.inference.controls import Control, wrong_images
+from mmt.evidence.sentences import Sentences
+from mmt.inference.controls import Control
+from mmt.inference.onnx_runtime import ExportedTranslator
+from mmt.inference.open import open_translator
+from mmt.inference.runtime_model import ImageFile
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
-from mmt.io.terminal import counted
+from mmt.inference.translator import BaseTranslator
 from mmt.metrics.accuracy import choice_hits
 from mmt.metrics.translation import normalized
 from mmt.model.card import ModelCard, read_card
+from mmt.model.config import is_base
+
+if TYPE_CHECKING:
+    from mmt.features.backbone import Backbone
 
 Progress = Callable[[int], object]
 Result = TypeVar("Result")
@@ -36,7 +47,11 @@ Result = TypeVar("Result")
 
 
 class System(Protocol):
-    """What is evaluated. A text-only system (``uses_images`` False) is given no images."""
+    """What is evaluated. A text-only system (``uses_images`` False) is given no images.
+
+    A system may also have ``describe()``, what evidence.json and the page say about it (JSON values by name), and
+    ``close()``, called when the evidence is complete.
+    """
 
     @property
     def uses_images(self) -> bool: ...
@@ -63,12 +78,28 @@ class ScoringSystem(System, Protocol):
         ...
 
 
+def scorer(system: System) -> ScoringSystem | None:
+    """The system, if it scores."""
+    if isinstance(system, ModelSystem) and not system.can_score:
+        return None
+    return system if isinstance(system, ScoringSystem) else None
+
+
+def describe(system: System) -> dict[str, Any]:
+    """What a system says about itself; {} if nothing."""
+    told: dict[str, Any] = getattr(system, "describe", dict)()
+    return told
+
+
 @dataclass(frozen=True)
 class ModelSystem:
-    """A model folder of our own, with its features: it translates and scores."""
+    """A model of our own, or a pretrained text model, with its features: it translates and scores.
+
+    folder: as the user named it. translator: of a model folder, or of an exported model.
+    """
 
     folder: Path
-    translator: Translator
+    translator: BaseTranslator
 
     @property
     def card(self) -> ModelCard:
@@ -77,6 +108,22 @@ class ModelSystem:
     @property
     def uses_images(self) -> bool:
         return self.translator.card.features is not None
+
+    @property
+    def in_torch(self) -> Translator | None:
+        """The model whose inside can be looked at; None for an exported model."""
+        return self.translator if isinstance(self.translator, Translator) else None
+
+    @property
+    def can_score(self) -> bool:
+        return not isinstance(self.translator, ExportedTranslator) or self.translator.can_score
+
+    @property
+    def blank_is_text_only(self) -> bool:
+        """Whether the model without images is exactly its text-only base: the text model was frozen."""
+        frozen = self.card.training.get("text", {}).get("frozen")
+        started = self.card.training.get("start", {}).get("freeze_text")
+        return self.uses_images and bool(self.card.text or frozen or started)
 
     @property
     def tokenizer_file(self) -> Path:
@@ -98,6 +145,27 @@ class ModelSystem:
         scores = score_pairs(self.translator, sentences, targets, images, progress=progress)
         return [score.mean_log_prob for score in scores]
 
+    def describe(self) -> dict[str, Any]:
+        card, folder = self.card, self.folder.resolve()
+        about: dict[str, Any] = {
+            "folder": folder.name if folder.name != "model" else folder.parent.name,
+            "fusion": card.config["fusion"],
+            "languages": f"{card.source_lang}-{card.target_lang}",
+            "features": card.features.to_dict() if card.features is not None else None,
+        }
+        if self.in_torch is not None:
+            about["parameters"] = sum(weight.numel() for weight in self.in_torch.model.parameters())
+        else:
+            about["runtime"] = "onnx"
+        return about | {"training": card.training, "decoding": card.decoding}
+
+
+def model_in_torch(system: ModelSystem) -> Translator:
+    """The system's model in torch. Raises MMTError for an exported one."""
+    if system.in_torch is None:
+        raise MMTError(f"{system.folder}: expected a model folder, found an exported model. Use the original.")
+    return system.in_torch
+
 
 @contextmanager
 def open_systems(
@@ -111,7 +179,8 @@ def open_systems(
     """Loads each model once, with the features of the images that it will be shown.
 
     Args:
-        models: by a system's name its seeds, as model folders.
+        models: by a system's name its seeds, as folders of models or exported models, or FAMILY:NAME_OR_FOLDER of
+            a pretrained text model.
         data: the prepared dataset; a model must have its languages, and be trained on sentences masked as its are.
         stores: feature stores. Without any, features are made of the dataset's image files, each read once, and
             last as long as the context; models of the same backbones share them.
@@ -126,11 +195,9 @@ def open_systems(
     for folders in models.values():
         check_seeds(folders)
         for folder in folders:
-            _check_languages(read_card(folder), folder, info, data, source_only)
-    opened = {
-        name: [ModelSystem(folder, Translator.from_dir(folder)) for folder in folders]
-        for name, folders in models.items()
-    }
+            if not is_base(folder):
+                _check_languages(read_card(folder), folder, info, data, source_only)
+    opened = {name: [_opened(folder, info) for folder in folders] for name, folders in models.items()}
     if info.probe:
         probe = read_probe(info.probe, str(data))
         for system in (system for seeds in opened.values() for system in seeds):
@@ -140,8 +207,18 @@ def open_systems(
         yield _with_features(opened, stores, {name: folder / name for name in images}, Path(temporary))
 
 
+def _opened(folder: Path, info: DatasetInfo) -> ModelSystem:
+    """A model; one that has several languages translates between the dataset's."""
+    several = is_base(folder) or len(read_card(folder).training.get("pairs", ())) > 1
+    source_lang, target_lang = (info.source_lang, info.target_lang) if several else (None, None)
+    translator = open_translator(folder, source_lang=source_lang, target_lang=target_lang)
+    return ModelSystem(folder, translator)
+
+
 def check_seeds(folders: Sequence[Path]) -> None:
     """Raises MMTError unless the model folders are seeds of one system: the same but for their seed."""
+    if len(folders) == 1:
+        return
     first, seeds = read_card(folders[0]), set()
     for folder in folders:
         card = read_card(folder)
@@ -175,19 +252,55 @@ def _with_features(
     def ready(system: ModelSystem, folder: Path) -> ModelSystem:
         nonlocal features
         translator = system.translator
+        if isinstance(translator, ExportedTranslator) and translator.card.features is not None:
+            translator.image_reader = _ImageReader(translator.card.features)
         if not system.uses_images or not (stores or files):
             return system
         if not stores and (features is None or features.signature != system.card.features):
-            translator = translator.with_features_of(files, folder)
-            features = translator.features
-        else:
-            translator = translator.with_features(features)
-        return replace(system, translator=translator)
+            features = _features_of(files, backbones_of(translator), folder)
+        return replace(system, translator=translator.with_features(features))
 
     return {
         name: [ready(system, temporary / f"{name}.{number}") for number, system in enumerate(seeds)]
         for name, seeds in systems.items()
     }
+
+
+class _ImageReader:
+    """Computes the features of image files for an exported model, which has no backbones."""
+
+    def __init__(self, signature: FeatureSignature) -> None:
+        self._signature = signature
+
+    @cached_property
+    def backbones(self) -> list[Backbone]:
+        from mmt.features.load import load_backbones  # torchvision takes a second, and text needs none of it
+
+        return load_backbones(self._signature)
+
+    def __call__(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
+        from mmt.features.extract import compute_features
+
+        return side_by_side([compute_features(images, backbone) for backbone in self.backbones])
+
+
+def backbones_of(translator: BaseTranslator) -> list[Backbone]:
+    """The networks that read image files for a model. Raises MMTError where one is missing."""
+    if isinstance(translator, Translator):
+        return translator.backbones
+    reader = translator.image_reader if isinstance(translator, ExportedTranslator) else None
+    assert isinstance(reader, _ImageReader)  # noqa: S101  # open_systems() has seen to it
+    return reader.backbones
+
+
+def _features_of(images: Mapping[str, Path], backbones: Sequence[Backbone], folder: Path) -> FeatureStore:
+    """A feature store, in ``folder``, of those image files, id -> file, that can be read."""
+    from mmt.features.extract import extract_features
+
+    folders = [folder / str(number) for number in range(len(backbones))]
+    for backbone, part in zip(backbones, folders, strict=True):
+        extract_features(images, backbone, part, "float32")
+    return open_features(folders)
 
 
 def require_images(system: ModelSystem, images: Sequence[str], data: Path, *, given: bool) -> None:
@@ -206,76 +319,6 @@ def require_images(system: ModelSystem, images: Sequence[str], data: Path, *, gi
             f"{store.folder if given else folder}: {len(missing):,} of {len(set(images)):,} images are missing or "
             f"cannot be read: {there.listed(missing)}. {remedy}"
         )
-
-
-# --- sentences --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """The sentences of a split that have an image, column by column; a column that the dataset lacks is None.
-
-    answers: the word that makes a translation right. masked: the words that were masked. unmasked: the source
-    before that. contrasts: a second translation, which the image contradicts.
-    """
-
-    ids: list[str]
-    sources: list[str]
-    references: list[str]
-    images: list[str]
-    answers: list[str] | None = None
-    masked: list[list[str]] | None = None
-    unmasked: list[str] | None = None
-    without_image: int = 0
-    missing: tuple[str, ...] = ()
-    """Missing images that the dataset names; their sentences are left out."""
-    contrasts: list[str] | None = None
-
-    def draws(self, num: int, seed: int) -> list[list[str]]:
-        """``num`` draws of wrong images, the first with ``seed``; see ``mmt.inference.controls.wrong_images``."""
-        return [[name or "" for name in wrong_images(self.images, seed + draw)] for draw in range(num)]
-
-
-def read_sentences(data: Path, split: str, known: Callable[[str], bool] = lambda name: True) -> Sentences:
-    """Reads the sentences that have an image.
-
-    Args:
-        known: whether the image of this name is available.
-    Raises:
-        MMTError: fewer than two sentences have one.
-    """
-    rows = read_split(data, split)
-    kept, missing, without = [], [], 0
-    for row in rows:
-        if not row["has_image"]:
-            without += 1
-        elif known(row["image"]):
-            kept.append(row)
-        else:
-            missing.append(row["image"])
-    if len(kept) < 2:
-        lost = f", and {counted(len(missing), 'image')} missing: {Names(()).listed(missing)}" if missing else ""
-        raise MMTError(
-            f"{data}: split '{split}' has {counted(len(kept), 'sentence')} with an image{lost}; two or more are "
-            "needed. Name another split, or the images with --images."
-        )
-
-    def column(name: str) -> list[Any] | None:
-        return [row[name] for row in kept] if name in rows.column_names else None
-
-    answers, contrasts = column("answer"), column("contrast")
-    return Sentences(
-        [row["id"] for row in kept],
-        [row["source"] for row in kept],
-        [row["target"] for row in kept],
-        [row["image"] for row in kept],
-        answers if answers and any(answers) else None,
-        column("masked"),
-        column("unmasked"),
-        without,
-        tuple(missing),
-        contrasts if contrasts and all(contrasts) else None,
-    )
 
 
 # --- controls ---------------------------------------------------------------------------------------------
@@ -332,18 +375,17 @@ def run_controls(
     hypotheses = each_control(images, draws, translate)
     log_probs: dict[Control, list[list[float]]] = {}
     choices: dict[Control, list[list[bool]]] = {}
-    if isinstance(system, ScoringSystem):
-        scorer: ScoringSystem = system
+    if (scoring := scorer(system)) is not None:
 
         def log_prob(control: str, shown: Sequence[str | None] | None) -> list[float]:
             with progress(f"scoring, {control}{suffix}", num) as advance:
-                return scorer.score(sentences.sources, shown, sentences.references, advance)
+                return scoring.score(sentences.sources, shown, sentences.references, advance)
 
         def choice(control: str, shown: Sequence[str | None] | None) -> list[bool]:
             targets = [*sentences.references, *(sentences.contrasts or ())]
             with progress(f"choosing, {control}{suffix}", 2 * num) as advance:
                 twice = [*shown, *shown] if shown is not None else None
-                costs = [-p for p in scorer.score(sentences.sources * 2, twice, targets, advance)]
+                costs = [-p for p in scoring.score(sentences.sources * 2, twice, targets, advance)]
             return choice_hits(list(zip(costs[:num], costs[num:], strict=True)), [0] * num)
 
         log_probs = each_control(images, draws, log_prob) if score else {}

@@ -10,7 +10,8 @@ from typing import Any
 from mmt.data.feature_store import open_features
 from mmt.data.image_names import Names
 from mmt.errors import MMTError
-from mmt.evidence.systems import Sentences, open_systems, read_sentences, run_controls
+from mmt.evidence.sentences import Sentences, read_sentences
+from mmt.evidence.systems import model_in_torch, open_systems, run_controls
 from mmt.experiments.config import Cell, CompareConfig
 from mmt.experiments.jobs import claim
 from mmt.inference.controls import Control, other_readings
@@ -110,6 +111,6 @@ def _scored(run: Cell, model: Path, data: Path, config: CompareConfig) -> RunSco
         outputs = run_controls(
             system, sentences, draws, score=False, choose=sentences.contrasts is not None, name=run.name
         )
-    named = system.translator.model.named_parameters()
+    named = model_in_torch(system).model.named_parameters()
     parameters = sum(weight.numel() for name, weight in named if not name.startswith("heads."))
     return RunScores(outputs.hypotheses, outputs.choices, parameters, system.card.training)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmt.data.dataset import read_info
 from mmt.evidence.findings import CONTROLS
 from mmt.evidence.measures import sentence_chrf
-from mmt.evidence.systems import Sentences, read_sentences
+from mmt.evidence.sentences import Sentences, read_sentences
 from mmt.experiments.config import Cell, CompareConfig
 from mmt.experiments.scores import RunScores
 from mmt.inference.controls import Control

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmt.data.feature_store import FeatureSignature
 from mmt.errors import MMTError, nearest
 from mmt.features import speech, vision
 from mmt.features.backbone import LAYERS, Backbone, BackboneLoader
@@ -47,6 +48,20 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
     if layer is not None and layer not in LAYERS:
         raise MMTError(f"layer must be one of {', '.join(LAYERS)}, but is '{layer}' instead.")
     return loader.load(name, next((known for known in LAYERS if known == layer), None), weights)
+
+
+def load_backbones(signature: FeatureSignature) -> list[Backbone]:
+    """The backbones that made features, one for each set.
+
+    Raises:
+        MMTError: one is missing, or differs from the one that made the features.
+    """
+    backbones = []
+    for one in signature.sets:
+        backbone = load_backbone(one.backbone, one.layer)
+        one.check(backbone.signature, "this machine's backbone")
+        backbones.append(backbone)
+    return backbones
 
 
 def media_suffixes(name: str) -> tuple[str, ...]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mmt.data.batch import Batch, Example, collate
-from mmt.data.feature_store import FeatureStore, open_features, side_by_side
-from mmt.data.tokenizer import Tokenizer
+from mmt.data.feature_store import FeatureStore, side_by_side
+from mmt.data.tokenizer import PAD, Tokenizer
 from mmt.errors import local_path
 from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, RuntimeModel, open_store
 from mmt.model.card import ModelCard
@@ -24,6 +25,8 @@ from mmt.model.pretrained.base import load_base
 
 if TYPE_CHECKING:
     from mmt.features.backbone import Backbone
+
+_ROWS = 128  # rows of logits in memory at a time
 
 
 class LoadedModel(RuntimeModel):
@@ -67,32 +70,6 @@ class LoadedModel(RuntimeModel):
         loaded.set_languages(source_lang, target_lang)
         return loaded
 
-    def with_features(self, features: FeatureStore | None) -> Self:
-        """This model, sharing its weights, with another feature store or none.
-
-        Raises:
-            MMTError: as ``RuntimeModel``.
-        """
-        other = copy.copy(self)
-        RuntimeModel.__init__(other, self.tokenizer, self.card, features)
-        return other
-
-    def with_features_of(self, images: Mapping[str, Path], folder: Path) -> Self:
-        """This model with a feature store of image files: for work that shows them again and again.
-
-        Args:
-            images: id -> file. One that cannot be read is not in the store.
-            folder: where the store goes.
-        Raises:
-            MMTError: a text-only model, no backbone, or not one image can be read.
-        """
-        from mmt.features.extract import extract_features
-
-        folders = [folder / str(number) for number in range(len(self.backbones))]
-        for backbone, part in zip(self.backbones, folders, strict=True):
-            extract_features(images, backbone, part, "float32")
-        return self.with_features(open_features(folders))
-
     @cached_property
     def backbones(self) -> list[Backbone]:
         """The networks that made the features the model was trained on, one for each set; loaded at first use.
@@ -101,16 +78,11 @@ class LoadedModel(RuntimeModel):
             MMTError: one is missing.
         """
         # Imported at first use: torchvision takes a second, and text needs none of it.
-        from mmt.features.load import load_backbone
+        from mmt.features.load import load_backbones
 
         self.refuse_images("images")
         assert self.card.features is not None  # noqa: S101  # else refuse_images() has raised
-        backbones = []
-        for signature in self.card.features.sets:
-            backbone = load_backbone(signature.backbone, signature.layer)
-            signature.check(backbone.signature, "this machine's backbone")
-            backbones.append(backbone)
-        return backbones
+        return load_backbones(self.card.features)
 
     def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
         from mmt.features.extract import compute_features
@@ -124,13 +96,17 @@ class LoadedModel(RuntimeModel):
         loaded = vars(self).get("backbones", [])  # none, unless files were read
         return sorted({note for backbone in loaded for note in backbone.notes})
 
-    def encode(self, line: str, *, target: bool = False) -> list[int]:
-        """Ids of a source sentence, or of a target sentence, without what ``collate`` adds."""
-        return self.tokenizer.encode_target(line) if target else self.tokenizer.encode(line)
+    @property
+    def num_positions(self) -> int:
+        return self.model.text.sizes.max_length
 
-    def max_pieces(self, *, target: bool = False) -> int:
-        """Pieces of the longest source or target sentence that the model has positions for."""
-        return self.model.text.sizes.max_length - (len(self.tokenizer.prompt) if target else 1)
+    def log_probs(
+        self,
+        sources: list[list[int]],
+        images: list[ImageFeatures | None],
+        targets: list[list[int]],
+    ) -> list[float]:
+        return target_log_probs(self.model, self.batch(sources, images, targets)).tolist()
 
     def batch(
         self,
@@ -151,3 +127,17 @@ class LoadedModel(RuntimeModel):
         if rows:
             batch.add_images(rows, np.stack([image for image in images if image is not None]))
         return batch
+
+
+@torch.inference_mode()
+def target_log_probs(model: MMTModel, batch: Batch) -> Tensor:
+    """(N) float64: the log-probability of each target of ``batch``, eos included, given its source and image."""
+    states, targets = model.decode_targets(batch), batch.labels
+    real = targets != PAD  # (N, T)
+    states, ids, pair = states[real], targets[real], real.nonzero()[:, 0]
+    total = torch.zeros(len(targets), dtype=torch.float64, device=states.device)
+    for first in range(0, len(ids), _ROWS):
+        rows = slice(first, first + _ROWS)
+        log_p = torch.log_softmax(model.text.project(states[rows]).float(), dim=1)
+        total.index_add_(0, pair[rows], log_p.gather(1, ids[rows].unsqueeze(1))[:, 0].double())
+    return total

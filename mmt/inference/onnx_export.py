@@ -32,6 +32,7 @@ from mmt.inference.beam import select_candidates
 from mmt.inference.onnx_runtime import (
     DECODER,
     ENCODER,
+    LOG_P,
     PRECISIONS,
     ExportPrecision,
     block_of,
@@ -200,7 +201,8 @@ class _Decoder(nn.Module):
             past: of each layer keys and values, (N, H, P, K).
             seen: what the encoder returned.
         Returns:
-            score, beam, token, (N, W) each; ends, (N, B); and ``past`` with this step's keys and values.
+            score, beam, token, (N, W) each; ends, (N, B); ``past`` with this step's keys and values; and, unless
+            the vocabulary is restricted, the log-probability of each next token, (N, B, V).
         """
         decoder, later = self._decoder, []
         states = decoder.embedded(tokens, decoder.positions.index_select(0, position))
@@ -220,9 +222,8 @@ class _Decoder(nn.Module):
         score, beam, token = select_candidates(
             log_p, scores, ranks.size(0), self._block, num_blocks, mask_specials=True
         )
-        if decoder.vocabulary is not None:
-            token = decoder.vocabulary[token]
-        return [score, beam, token, ends, *later]
+        best = [score, beam, token if decoder.vocabulary is None else decoder.vocabulary[token]]
+        return [*best, ends, *later, *([log_p] if decoder.vocabulary is None else [])]
 
 
 def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[str, Any]]:
@@ -279,7 +280,8 @@ def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[st
         inputs,
         dynamic_shapes=axes,
     )
-    yield DECODER, _onnx(traced, ["score", "beam", "token", "ends", *(f"later_{i}" for i in range(len(past)))])
+    outputs = ["score", "beam", "token", "ends", *(f"later_{i}" for i in range(len(past)))]
+    yield DECODER, _onnx(traced, outputs + ([LOG_P] if ids is None else []))
 
 
 def _onnx(traced: torch.export.ExportedProgram, outputs: list[str]) -> Any:

@@ -7,7 +7,7 @@ Legend: N sentences, B beams, P positions in the KV cache, W candidates. The nam
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,11 +18,10 @@ from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import EOS, PAD, TOKENIZER, TOKENIZER_FILES, Tokenizer
 from mmt.data.vocabulary import read_vocabulary
 from mmt.errors import MMTError, local_path
-from mmt.inference.runtime_model import Features, ImageFile, open_store
+from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, open_store
 from mmt.inference.search import (
     MAX_LENGTH,
     Candidates,
-    DecodingState,
     FloatArray,
     Hypothesis,
     IntArray,
@@ -36,6 +35,9 @@ from mmt.io.processes import in_threads
 from mmt.model.card import WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
 
 ENCODER, DECODER = "encoder", "decoder"
+LOG_P = "log_p"
+"""The decoder's output (N, B, V) by which translations are scored; with a restricted vocabulary there is none."""
+
 ExportPrecision = Literal["float32", "int8"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("float32", "int8")
 
@@ -69,11 +71,14 @@ def is_exported(folder: Path) -> bool:
 class ExportedTranslator(BaseTranslator):
     """Translates with an exported model: the same translations as ``mmt.inference.torch_runtime.Translator``.
 
-    Images are looked up in a feature store. Image files cannot be read, as the backbones are torch networks.
+    Images are looked up in a feature store. Image files are read by ``image_reader`` alone, as the backbones are
+    torch networks: a function of files that gives their features (N, R, dim).
 
     >>> translator = ExportedTranslator.from_dir(Path("model.onnx"), features="features")   # doctest: +SKIP
     >>> translator.translate(["A bat on the wall.", "Hello."], images=["wall.jpg", None])   # doctest: +SKIP
     """
+
+    image_reader: Callable[[Sequence[ImageFile]], NDArray[np.float32]] | None = None
 
     def __init__(
         self,
@@ -145,11 +150,47 @@ class ExportedTranslator(BaseTranslator):
 
         return in_threads(translate, batches, self._threads)
 
+    @property
+    def can_score(self) -> bool:
+        """Whether the graphs give log-probabilities, see ``LOG_P``."""
+        return self._graphs.can_score
+
+    @property
+    def num_positions(self) -> int:
+        return int(self.card.config["max_length"])
+
+    def log_probs(
+        self,
+        sources: list[list[int]],
+        images: list[ImageFeatures | None],
+        targets: list[list[int]],
+    ) -> list[float]:
+        self._graphs.check_scores()
+        prompt = self.tokenizer.prompt
+        state = self._graphs.begin(SentenceBatch(sources, images, prompt))
+        for token in prompt[:-1]:
+            state.feed(np.full((len(sources), 1), token))
+        lens = np.array([len(ids) + 1 for ids in targets])
+        labels = np.full((len(lens), lens.max()), EOS)  # eos counts; what follows it does not
+        for row, ids in zip(labels, targets, strict=True):
+            row[: len(ids)] = ids
+        total, last = np.zeros(len(lens)), np.full((len(lens), 1), prompt[-1])
+        for position in range(labels.shape[1]):
+            following = labels[:, position : position + 1]
+            log_p = np.take_along_axis(state.log_probs(last), following, 1)[:, 0]
+            total += np.where(position < lens, log_p, 0)
+            last = following
+        return [float(value) for value in total]
+
     def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
+        if self.image_reader is not None:
+            return self.image_reader(images)
         raise _no_files(str(images[0]) if isinstance(images[0], Path) else "images")
 
     def check_image(self, path: Path) -> None:
-        raise _no_files(str(path))
+        if self.image_reader is None:
+            raise _no_files(str(path))
+        self.image_reader([path])
 
 
 class Graphs:
@@ -157,12 +198,24 @@ class Graphs:
 
     def __init__(self, folder: Path, card: ModelCard, precision: ExportPrecision = "float32") -> None:
         """Raises as ``ExportedTranslator.from_dir``."""
-        self._features = card.features
+        self._features, self._folder = card.features, folder
         graphs = [one for name in (ENCODER, DECODER) for one in graph_files(name, precision)]
         check_files(folder, card, (*TOKENIZER_FILES, *graphs))
         self._encoder, self._decoder = (_session(folder, name, precision) for name in (ENCODER, DECODER))
 
-    def begin(self, batch: SentenceBatch) -> DecodingState:
+    @property
+    def can_score(self) -> bool:
+        return LOG_P in [one.name for one in self._decoder.get_outputs()]
+
+    def check_scores(self) -> None:
+        """Raises MMTError where the decoder gives no log-probabilities."""
+        if not self.can_score:
+            raise MMTError(
+                f"{self._folder}: cannot score translations: it was exported with a restricted vocabulary, or by "
+                "an earlier version. Export the model again, without --vocabulary."
+            )
+
+    def begin(self, batch: SentenceBatch) -> _OnnxState:
         """Encodes a batch's sentences and images."""
         lens = np.array([len(ids) + 1 for ids in batch.sources])
         source = np.full((len(lens), lens.max()), PAD)
@@ -192,7 +245,7 @@ class _OnnxState:
 
         self._value = OrtValue.ortvalue_from_numpy
         self._decoder = decoder
-        self._outputs = [one.name for one in decoder.get_outputs()]
+        self._outputs = [one.name for one in decoder.get_outputs() if one.name != LOG_P]
         self._encoded = {f"seen_{i}": self._value(array) for i, array in enumerate(encoded)}
         num_past = sum(one.name.startswith("past") for one in decoder.get_inputs())
         _, heads, _, width = next(one.shape for one in decoder.get_inputs() if one.name == "past_0")
@@ -204,6 +257,14 @@ class _OnnxState:
         self.step(tokens, np.zeros(tokens.shape, np.float32), 1)
 
     def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
+        return Candidates(*self._run(tokens, scores, width, self._outputs[:4]))
+
+    def log_probs(self, tokens: IntArray) -> FloatArray:
+        """(N, V) of the tokens that follow ``tokens`` (N, 1), the last ones read."""
+        (log_p,) = self._run(tokens, np.zeros(tokens.shape, np.float32), 1, [LOG_P])
+        return log_p[:, 0]
+
+    def _run(self, tokens: IntArray, scores: FloatArray, width: int, outputs: list[str]) -> list[NDArray[Any]]:
         beams = tokens.shape[1]
         own = np.full((beams, beams), -np.inf, np.float32)
         np.fill_diagonal(own, 0)
@@ -217,9 +278,10 @@ class _OnnxState:
         }
         inputs = {name: self._value(array) for name, array in arrays.items()} | self._encoded
         inputs |= {f"past_{i}": value for i, value in enumerate(self._cache)}
-        score, beam, token, ends, *self._cache = self._decoder.run_with_ort_values(self._outputs, inputs)
+        found = self._decoder.run_with_ort_values([*outputs, *self._outputs[4:]], inputs)
+        self._cache = found[len(outputs) :]
         self._position += 1
-        return Candidates(*(value.numpy() for value in (score, beam, token, ends)))
+        return [value.numpy() for value in found[: len(outputs)]]
 
     def reorder(self, parents: IntArray) -> None:
         self._mask = np.take_along_axis(self._mask, parents[:, :, None], 1)

@@ -14,7 +14,7 @@ from mmt.data.domain import is_out_of_domain
 from mmt.data.inputs import Line
 from mmt.data.tokenizer import Tokenizer
 from mmt.inference.files import FileProcessor, out_of_domain, write_output
-from mmt.inference.loaded import LoadedModel
+from mmt.inference.runtime_model import RuntimeModel
 from mmt.inference.scoring import PairScore, corpus_perplexity, rescore, score_pairs
 from mmt.io.atomic import replacing
 from mmt.io.formats import packing, writes_json
@@ -29,7 +29,7 @@ class PairFiles:
     max_tokens: as in ``score_pairs``.
     """
 
-    loaded: LoadedModel
+    loaded: RuntimeModel
     lines: Sequence[Line]
     images: Sequence[str | Path | None]
     max_tokens: int

@@ -6,11 +6,12 @@ the exported graphs.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,26 @@ class RuntimeModel(ABC):
             assert card.features is not None  # noqa: S101  # else refuse_images() has raised
             card.features.check(features.signature, str(features.folder))
 
+    @property
+    @abstractmethod
+    def num_positions(self) -> int:
+        """Tokens of the longest sentence that the model can read or write, what surrounds it included."""
+
+    @abstractmethod
+    def log_probs(
+        self,
+        sources: list[list[int]],
+        images: list[ImageFeatures | None],
+        targets: list[list[int]],
+    ) -> list[float]:
+        """The log-probability of each target given its source and image, summed over its tokens, eos included.
+
+        Args:
+            sources: ids of each sentence, without eos.
+            images: (R, dim) of each sentence's image, as ``features_of`` gives them; None for none.
+            targets: ids of each translation, without prompt and eos.
+        """
+
     @abstractmethod
     def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
         """(N, R, dim), the features of image files. Raises MMTError for one that cannot be read."""
@@ -70,6 +91,24 @@ class RuntimeModel(ABC):
     @abstractmethod
     def check_image(self, path: Path) -> None:
         """Raises MMTError for an image file that cannot be read."""
+
+    def with_features(self, features: FeatureStore | None) -> Self:
+        """This model, sharing its weights, with another feature store or none.
+
+        Raises:
+            MMTError: as ``RuntimeModel``.
+        """
+        other = copy.copy(self)
+        RuntimeModel.__init__(other, self.tokenizer, self.card, features)
+        return other
+
+    def encode(self, line: str, *, target: bool = False) -> list[int]:
+        """Ids of a source sentence, or of a target sentence, without what ``collate`` adds."""
+        return self.tokenizer.encode_target(line) if target else self.tokenizer.encode(line)
+
+    def max_pieces(self, *, target: bool = False) -> int:
+        """Pieces of the longest source or target sentence that the model has positions for."""
+        return self.num_positions - (len(self.tokenizer.prompt) if target else 1)
 
     def set_languages(self, source: str | None = None, target: str | None = None) -> None:
         """Translates between these languages from now on; None keeps the model's own.

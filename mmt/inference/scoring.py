@@ -1,4 +1,4 @@
-"""Forced scoring: the probability of given translations. Legend: N pairs, T target tokens."""
+"""Forced scoring: the probability of given translations, in any runtime; no torch."""
 
 from __future__ import annotations
 
@@ -7,23 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from mmt.data.batch import Batch
 from mmt.data.buckets import length_batches
 from mmt.data.domain import is_out_of_domain
-from mmt.data.tokenizer import PAD
 from mmt.errors import MMTError
 from mmt.inference.controls import image_key
-from mmt.inference.loaded import LoadedModel
-from mmt.inference.runtime_model import ImageInput
+from mmt.inference.runtime_model import ImageInput, RuntimeModel
 from mmt.inference.translator import Translation
 from mmt.io.text_files import read_lines
-from mmt.model.model import MMTModel
 
 CHUNK = 2048  # pairs in memory with their images' features
-_ROWS = 128  # rows of logits in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,7 @@ def corpus_perplexity(scores: Sequence[PairScore]) -> float:
 
 
 def score_pairs(
-    loaded: LoadedModel,
+    loaded: RuntimeModel,
     sources: Sequence[str],
     targets: Sequence[str],
     images: Sequence[ImageInput | None] | None = None,
@@ -76,7 +68,7 @@ def score_pairs(
     of a score depends on the batch, and must not break a tie.
 
     Args:
-        images: one for each pair, as ``LoadedModel.features_of`` takes them; None for a pair without. Repeated
+        images: one for each pair, as ``RuntimeModel.features_of`` takes them; None for a pair without. Repeated
             images are read once.
         max_tokens: pairs times the longest side of a batch.
         progress: called with the number of pairs just finished.
@@ -93,20 +85,6 @@ def score_pairs(
         if [] in lines:
             raise MMTError(f"{side} line {lines.index([]) + 1} is empty: there is nothing to score.")
     return _scored(loaded, source_ids, target_ids, images, max_tokens, progress)
-
-
-@torch.inference_mode()
-def target_log_probs(model: MMTModel, batch: Batch) -> Tensor:
-    """(N) float64: the log-probability of each target of ``batch``, eos included, given its source and image."""
-    states, targets = model.decode_targets(batch), batch.labels
-    real = targets != PAD  # (N, T)
-    states, ids, pair = states[real], targets[real], real.nonzero()[:, 0]
-    total = torch.zeros(len(targets), dtype=torch.float64, device=states.device)
-    for first in range(0, len(ids), _ROWS):
-        rows = slice(first, first + _ROWS)
-        log_p = torch.log_softmax(model.text.project(states[rows]).float(), dim=1)
-        total.index_add_(0, pair[rows], log_p.gather(1, ids[rows].unsqueeze(1))[:, 0].double())
-    return total
 
 
 def read_n_best(path: Path, num_sentences: int) -> list[list[tuple[str, float]]]:
@@ -146,7 +124,7 @@ def read_n_best(path: Path, num_sentences: int) -> list[list[tuple[str, float]]]
 
 
 def rescore(
-    loaded: LoadedModel,
+    loaded: RuntimeModel,
     sources: Sequence[str],
     candidates: Sequence[Sequence[tuple[str, float]]],
     images: Sequence[ImageInput | None] | None = None,
@@ -205,7 +183,7 @@ def rescore(
     return ranked
 
 
-def _encoded(loaded: LoadedModel, lines: Sequence[str], side: str) -> list[list[int]]:
+def _encoded(loaded: RuntimeModel, lines: Sequence[str], side: str) -> list[list[int]]:
     """Ids of each line. Raises MMTError, naming ``side``, for a line that the model has no positions for."""
     target = side != "source"
     most = loaded.max_pieces(target=target)
@@ -224,7 +202,7 @@ def _encoded(loaded: LoadedModel, lines: Sequence[str], side: str) -> list[list[
 
 
 def _scored(
-    loaded: LoadedModel,
+    loaded: RuntimeModel,
     sources: Sequence[list[int]],
     targets: Sequence[list[int]],
     images: Sequence[ImageInput | None] | None,
@@ -257,12 +235,12 @@ def _scored(
         features = loaded.features_of([images[rows[0]] for rows in chunk])
         lengths = [(len(sources[rows[0]]) + 1, len(targets[rows[0]]) + 1) for rows in chunk]
         for batch in reversed(length_batches(lengths, max_tokens)):  # the longest first, see Translator.hypotheses
-            padded = loaded.batch(
+            log_probs = loaded.log_probs(
                 [sources[chunk[i][0]] for i in batch],
                 [features[i] for i in batch],
                 [targets[chunk[i][0]] for i in batch],
             )
-            for i, log_prob in zip(batch, target_log_probs(loaded.model, padded).tolist(), strict=True):
+            for i, log_prob in zip(batch, log_probs, strict=True):
                 for row in chunk[i]:
                     scores[row] = PairScore(log_prob, lengths[i][1], features[i] is not None)
             if progress is not None:

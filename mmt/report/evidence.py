@@ -1,11 +1,14 @@
 """The report page: ``Evidence`` as one self-contained HTML file, and as JSON.
 
-The page runs no script and loads nothing: its Content-Security-Policy forbids both, so that a sentence or a
-file name that slipped through the escaping could do no harm.
+The page loads nothing and runs one script, its own, which the browser of sentences needs. Its
+Content-Security-Policy allows this one by its hash and nothing else, so that a sentence or a file name that
+slipped through the escaping could do no harm.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 import re
@@ -14,16 +17,27 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from mmt import __version__
-from mmt.evidence.findings import CONTROLS, FEWEST_CHRF, SMALLEST_GAIN, Comparison, ControlRow, Evidence, Verdict
+from mmt.evidence.findings import (
+    CHRF,
+    CONTROLS,
+    FEWEST_CHRF,
+    SMALLEST_GAIN,
+    Comparison,
+    ControlRow,
+    Evidence,
+    Verdict,
+)
 from mmt.io.atomic import write_together
 from mmt.io.terminal import console, print_table
 from mmt.metrics.significance import Spread
 from mmt.report import charts
+from mmt.report.browser import browser_data, browser_script, overview
 from mmt.report.cards import make_card
 from mmt.report.page import deviation, environment, number, visible
 
@@ -39,9 +53,13 @@ _METHODS = {
 _USES = "Does it use the image?"
 _USE_MEANS = {
     "yes": (
-        "With the sentence's own image the model finds the right words more likely than with another sentence's, "
-        "by more than chance explains.",
+        "With the sentence's own image it does better than with another sentence's, by more than chance explains: "
+        "it finds the reference more likely or, if it only translates, its translation is closer to it.",
         "That the translations are better than without images, or that the model looks at the right place.",
+    ),
+    "yes, and it hurts": (
+        "Its translations depend on the image, and the right one makes them worse, by more than chance explains.",
+        "That images cannot help with these sentences; only that they do not help this system.",
     ),
     "no": (
         "Its output is the same whichever image it gets: nothing in the image reaches the translation.",
@@ -100,10 +118,13 @@ _SCORES = {
     "right word": "Share of the ambiguous words that are translated as the image requires.",
     "restricted": "Share of the masked words that are translated in exactly the reference's form.",
     "relaxed": "Share of the masked words that are translated in any inflected form.",
+    "TER": "Share of the words to edit until the translation is the reference, in percent; less is better.",
+    "changed": "Percent of the translations that differ from the system's own with the right image.",
     "log-probability per token": "How likely the model finds the reference: natural logarithm, mean over tokens "
     "and sentences; closer to 0 is better.",
 }
 
+_ON_PAGE_ONLY = ("TER", "changed")  # so that the terminal has room for the others
 _RUN = ("draws", "seed", "seeds", "date")  # of the settings, what a reader wants to know first
 
 
@@ -140,6 +161,13 @@ def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> s
     scores = list(dict.fromkeys(name for row in rows for name in row.scores))
     decimals = {name: _decimals(rows, name) for name in scores}
     aware, gates = evidence.awareness, evidence.gates
+    others = {one.name: one.about for one in evidence.systems[1:]}
+    if not others and evidence.against is not None:
+        others = {"against": evidence.against}
+    text_only = next(
+        (one.name for one in evidence.systems[1:] if not one.uses_images), next(iter(others), "against")
+    )
+    script = browser_script() if evidence.sentences else ""
     page: str = environment().get_template("evidence.html").render(
         evidence=evidence,
         version=__version__,
@@ -148,12 +176,18 @@ def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> s
         scores=scores,
         decimals=decimals,
         rows=rows,
-        first=next((row for row in rows if row.system == "model"), None),
+        first=evidence.controls[0] if evidence.controls else None,
+        other=text_only,
+        others=others,
+        overview=overview(evidence),
+        browser=browser_data(evidence, pictures, lambda name: system_name(name, evidence.comparison)),
+        script=Markup(script),  # noqa: S704  # our own
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         system=lambda name: system_name(name, evidence.comparison),
         label=lambda row: row_name(row, evidence.comparison),
         control=lambda name: CONTROLS.get(name, name),
         explain=_explain,
-        compared=evidence.against is not None and "text-only" in evidence.comparison.question,
+        compared=bool(others) and "text-only" in evidence.comparison.question,
         smallest_gain=SMALLEST_GAIN,
         fewest_chrf=FEWEST_CHRF,
         dots={
@@ -176,20 +210,29 @@ def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> s
         no_pictures=pictures is None,
         source_lang=source_lang,
         target_lang=target_lang,
+        subject=evidence.model.get("folder", evidence.model.get("name", "")),
+        described=[("Model" if not overview(evidence) else evidence.systems[0].name, evidence.model)]
+        + [(_capital(system_name(name, evidence.comparison)), about) for name, about in others.items()],
+        agreement=any(row.agreement for row in rows),
+        generated=any(row.method == "generation" for row in evidence.choices),
+        by_chrf=aware is not None and aware.figure == CHRF,
+        unit="points of chrF2" if aware is not None and aware.figure == CHRF else "nats per token",
         gate_name="Mean gate" if gates and gates.mean is not None else "Image against text",
     )  # fmt: skip
     return page
 
 
 def ordered(rows: Sequence[ControlRow]) -> list[ControlRow]:
-    """The rows in the order of reading: the model with the right images, the other model, then the controls."""
-    own = ("right", "text")
-    return sorted(rows, key=lambda row: (row.control not in own, row.system != "model"))
+    """The rows in the order of reading: each system with the right images, then the controls."""
+    return sorted(rows, key=lambda row: row.control not in ("right", "text"))
 
 
 def system_name(system: str, comparison: Comparison) -> str:
-    if system != "against":
+    """How a system is called: by its name, or what it is to --model and --against."""
+    if system == "model":
         return "this model"
+    if system != "against":
+        return system
     return "text-only model" if "text-only" in comparison.question else "other model"
 
 
@@ -202,9 +245,15 @@ def row_name(row: ControlRow, comparison: Comparison) -> str:
     return system if row.control == "text" else f"{system}, {control}"
 
 
+def _capital(name: str) -> str:
+    """A name of ours as a heading; a user's name is as it is."""
+    return name.capitalize() if name in ("text-only model", "other model") else name
+
+
 def _plot_name(row: ControlRow, comparison: Comparison) -> str:
-    """Only names of our own, as nothing in a plot is escaped."""
-    return row_name(row, comparison) if row.control in CONTROLS else "other"
+    """Only names that nobody can write a tag or a formula in, as nothing in a plot is escaped."""
+    name = row_name(row, comparison)
+    return name if row.control in CONTROLS and re.fullmatch(r"[\w., -]+", name, re.ASCII) else "other"
 
 
 def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
@@ -235,8 +284,11 @@ def print_summary(evidence: Evidence) -> None:
     for verdict in _verdicts(evidence):
         print(f"{verdict['question']} {verdict['answer'].capitalize()}")
         print(wrapped(verdict["sentence"], min(console().width, 100)) + "\n", flush=True)
+    if verdicts := overview(evidence):
+        print_table(["system", "uses the image?", "better than text-only?"], [list(one[:3]) for one in verdicts])
+        print(flush=True)
     rows = ordered(evidence.controls)
-    scores = list(dict.fromkeys(name for row in rows for name in row.scores))
+    scores = [name for name in dict.fromkeys(n for row in rows for n in row.scores) if name not in _ON_PAGE_ONLY]
     cells = [
         [row_name(row, evidence.comparison), *(_spread_text(row, name, _decimals(rows, name)) for name in scores)]
         for row in rows

@@ -155,10 +155,13 @@ class Picture:
     reason: str = ""
 
 
-def make_picture(name: str, pictures: Mapping[str, Image.Image | Path] | None) -> Picture:
+def make_picture(
+    name: str, pictures: Mapping[str, Image.Image | Path] | None, side: int = _SIDE, quality: int = 85
+) -> Picture:
     """The picture of this name as a small JPEG.
 
     Args:
+        side: pixels of its longer side at most.
         pictures: opened, or their files, by name; None where they must not be shared.
     """
     if pictures is None or name not in pictures:
@@ -171,9 +174,9 @@ def make_picture(name: str, pictures: Mapping[str, Image.Image | Path] | None) -
     except ImageError as error:
         return Picture(name, _SIDE, _SIDE, "", error.reason)  # a page without one picture is still a page
     small = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
     data = io.BytesIO()
-    small.save(data, "JPEG", quality=85, optimize=True)
+    small.save(data, "JPEG", quality=quality, optimize=True)
     longer = max(small.size)
-    width, height = (max(1, round(_SIDE * side / longer)) for side in small.size)
+    width, height = (max(1, round(side * length / longer)) for length in small.size)
     return Picture(name, width, height, "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode())

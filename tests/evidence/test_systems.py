@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -17,11 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmt.cli.main import main
-from mmt.data.batch import Example, collate
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.feature_store import FeatureSignature, FeatureStore
 from mmt.data.masking import SYMBOLS
-from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.errors import MMTError
 from mmt.evidence.collect import Inputs, collect, run_sections
 from mmt.evidence.findings import (
@@ -31,103 +28,15 @@ from mmt.evidence.findings import (
 from mmt.evidence.inside import gate_statistics
 from mmt.evidence.measures import control_rows
 from mmt.evidence.sections import Section, Systems, summarize_gates
-from mmt.evidence.systems import (
-    ModelSystem,
-    Sentences,
-    each_control,
-    open_systems,
-    read_sentences,
-    run_controls,
-)
+from mmt.evidence.sentences import Sentences, read_sentences
+from mmt.evidence.systems import ModelSystem, each_control, open_systems, run_controls
 from mmt.features.backbone import Backbone
 from mmt.features.writer import FeatureWriter
 from mmt.inference.controls import wrong_images
 from mmt.inference.torch_runtime import Translator
-from mmt.model.card import ModelCard
-from mmt.model.folder import save_model
-from tests.worlds import DIM, NOUNS, tiny_folder, tiny_model
+from tests.worlds import DIM, NOUNS, tiny_folder
 
 LOG_P = "log-probability per token"
-
-
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sentences that do not say what their pictures show; 24 pictures, a feature for each noun, a tokenizer."""
-    folder = tmp_path_factory.mktemp("shown")
-    nouns = list(NOUNS.values())
-    (folder / "images").mkdir()
-    rows, values = [], []
-    for number in range(24):
-        noun = number % len(nouns)
-        name = f"{number}.png"
-        Image.new("RGB", (16, 12), (noun * 40, 90, number * 10)).save(folder / "images" / name)
-        row = {"id": str(number), "image": name, "source": "He sees the thing.", "has_image": True}
-        rows.append({**row, "target": f"Er sieht {nouns[noun]}.", "answer": nouns[noun]})
-        values.append(np.eye(DIM, dtype=np.float32)[noun].reshape(1, DIM) * 4)
-    text = {**rows[0], "id": "text", "image": "", "has_image": False}
-    pairs = []
-    for number in range(0, 24, 2):
-        for one, other in ((number, number + 1), (number + 1, number)):
-            contrast = {"contrast": rows[other]["target"], "wrong_answer": rows[other]["answer"]}
-            pairs.append({**rows[one], **contrast, "id": f"c{one}"})
-    info = DatasetInfo("shown", "en", "de", str(folder / "images"))
-    write_dataset(folder / "data", info, {"test": [*rows, text], "contrastive": pairs})
-    signature = FeatureSignature("tiny", "pool", "none", "ab" * 32, 1, DIM)
-    with FeatureWriter(folder / "features", signature, "float32") as writer:
-        writer.append([row["image"] for row in rows], np.stack(values))
-        writer.finish()
-    lines = [row[side] for row in rows for side in ("source", "target")]
-    train_tokenizer(lines, 310, folder / "tokenizer.model")
-    return folder
-
-
-def save(folder: Path, shown: Path, model: torch.nn.Module) -> Path:
-    tokenizer = Tokenizer(shown / "tokenizer.model")
-    uses = model.config.fusion != "none"  # type: ignore[union-attr]
-    signature = FeatureStore.open(shown / "features").signature if uses else None
-    card = ModelCard(vars(model.config), "en", "de", signature, {"beam_size": 2})
-    save_model(folder, model.state_dict(), tokenizer.path, card)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def copying(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained for a moment to say what the picture shows."""
-    from mmt.data.dataset import read_split
-
-    tokenizer, store = Tokenizer(shown / "tokenizer.model"), FeatureStore.open(shown / "features")
-    rows = [row for row in read_split(shown / "data", "test") if row["has_image"]]
-    examples = [
-        Example(tokenizer.encode(r["source"]), tokenizer.encode(r["target"]), r["image"])
-        for r in rows[: len(NOUNS)]
-    ]
-    batch = collate(examples, store)
-    small = {"num_encoder_layers": 1, "num_decoder_layers": 1, "norm_order": "pre", "dropout_p": 0.0}
-    model = tiny_model(tokenizer.vocab_size, "gated", **small).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(400):
-        optimizer.zero_grad()
-        loss, _ = model.cross_entropy(batch)
-        (loss / batch.num_target_tokens).backward()
-        optimizer.step()
-        if loss < 0.003 * batch.num_target_tokens:
-            break
-    return save(tmp_path_factory.mktemp("m") / "copying", shown, model)
-
-
-@pytest.fixture(scope="module")
-def ignoring(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A gate that never opens."""
-    model = tiny_model(Tokenizer(shown / "tokenizer.model").vocab_size, "gated")
-    with torch.no_grad():
-        model.fusion.gate_text.bias.fill_(-1e4)
-    return save(tmp_path_factory.mktemp("m") / "ignoring", shown, model)
-
-
-@pytest.fixture(scope="module")
-def text_only(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = tiny_model(Tokenizer(shown / "tokenizer.model").vocab_size)
-    return save(tmp_path_factory.mktemp("m") / "text", shown, model)
 
 
 class FirstPixel(Backbone):
@@ -156,7 +65,8 @@ def backbone(shown: Path, monkeypatch: pytest.MonkeyPatch) -> FirstPixel:
 
 def found(shown: Path, model: Path, against: Path | None = None, **settings: int) -> Evidence:
     settings = {"draws": 2, "gallery": 3} | settings
-    return collect(Inputs(model, shown / "data", "test", (shown / "features",), against, **settings))[0]
+    systems = {"model": model} | ({"against": against} if against is not None else {})
+    return collect(Inputs(systems, shown / "data", "test", (shown / "features",), **settings))[0]
 
 
 def test_a_model_that_copies_the_picture_uses_it(shown: Path, copying: Path, text_only: Path) -> None:
@@ -211,7 +121,7 @@ def test_a_text_only_model_gets_no_and_half_of_the_pairs(shown: Path, text_only:
     assert [row.control for row in evidence.controls] == ["text"]
     assert [row.accuracy for row in evidence.choices] == [0.5]
     assert evidence.awareness is None
-    assert "the model is text-only" in dict(evidence.not_run).values()
+    assert "the first system is text-only" in dict(evidence.not_run).values()
 
 
 def test_the_same_seed_gives_the_same_evidence(shown: Path, copying: Path) -> None:
@@ -253,13 +163,13 @@ def test_a_closed_gate_is_in_the_first_bin_and_an_open_one_in_the_last(shown: Pa
 def test_image_files_give_what_their_features_give(
     shown: Path, copying: Path, text_only: Path, backbone: FirstPixel
 ) -> None:
-    given = Inputs(copying, shown / "data", "test", (shown / "features",), draws=2, gallery=1)
+    given = Inputs({"model": copying}, shown / "data", "test", (shown / "features",), draws=2, gallery=1)
     by_store, _ = collect(given)
     for_map = backbone.num_seen
     by_files, _ = collect(replace(given, stores=()))
     assert backbone.num_seen - 2 * for_map == 24  # each file once
     assert replace(by_files, settings={}) == replace(by_store, settings={})
-    collect(replace(given, model=text_only, stores=()))
+    collect(replace(given, systems={"model": text_only}, stores=()))
     assert backbone.num_seen - 2 * for_map == 24  # and none
 
 
@@ -282,20 +192,19 @@ def commute(folder: Path) -> Path:
 def test_commute_without_photographs_is_for_text_only_models(
     shown: Path, copying: Path, text_only: Path, tmp_path: Path
 ) -> None:
-    given = Inputs(text_only, shown / "data", "test", (shown / "features",), commute=commute(tmp_path))
+    given = Inputs({"model": text_only}, shown / "data", "test", (shown / "features",), commute=commute(tmp_path))
     shutil.rmtree(tmp_path / "images")
     row = collect(given)[0].choices[-1]
     assert (row.data, row.items, row.missing, row.pairs) == ("CoMMuTE", 6, 0, 3)
     assert (row.accuracy, row.pair_accuracy, row.blank) == (0.5, 0, None)
     with pytest.raises(MMTError, match="no backbone 'tiny'"):
-        collect(replace(given, model=copying))
+        collect(replace(given, systems={"model": copying}))
 
 
 @pytest.mark.usefixtures("backbone")
 def test_commute_is_judged_by_its_photographs(shown: Path, copying: Path, text_only: Path, tmp_path: Path) -> None:
-    given = Inputs(
-        copying, shown / "data", "test", (shown / "features",), text_only, commute(tmp_path), draws=1, gallery=0
-    )
+    systems = {"model": copying, "against": text_only}
+    given = Inputs(systems, shown / "data", "test", (shown / "features",), commute(tmp_path), draws=1, gallery=0)
 
     def judged(**changes: Any) -> list[ChoiceRow]:
         return [row for row in collect(replace(given, **changes))[0].choices if row.data == "CoMMuTE"]
@@ -392,7 +301,8 @@ def test_sentences_without_image_and_missing_images_are_counted(
     with FeatureWriter(tmp_path / "few", store.signature, "float32") as writer:
         writer.append(few, store.get(few))
         writer.finish()
-    evidence = collect(Inputs(copying, shown / "data", "test", (tmp_path / "few",), draws=1, gallery=0))[0]
+    systems = {"model": copying}
+    evidence = collect(Inputs(systems, shown / "data", "test", (tmp_path / "few",), draws=1, gallery=0))[0]
     data = evidence.data
     counts = ("sentences_with_image", "sentences_without_image", "sentences_left_out")
     assert [data[name] for name in counts] == [10, 1, 14]
@@ -488,4 +398,4 @@ def test_a_line_that_cannot_be_scored_is_refused_before_translating(
     write_dataset(tmp_path / "data", DatasetInfo("bad", "en", "de", ""), {"test": [good, bad]})
     monkeypatch.setattr(Translator, "hypotheses", lambda *_, **__: pytest.fail("it was translated"))
     with pytest.raises(MMTError, match=f"row 'bad': expected a {side} of 1 to 511 pieces, found {number}\\."):
-        collect(Inputs(copying, tmp_path / "data", "test", (shown / "features",)))
+        collect(Inputs({"model": copying}, tmp_path / "data", "test", (shown / "features",)))

@@ -17,13 +17,13 @@ from mmt.data.tokenizer import BOS, EOS
 from mmt.errors import MMTError
 from mmt.inference import scoring
 from mmt.inference.beam import beam_search
+from mmt.inference.loaded import target_log_probs
 from mmt.inference.scoring import (
     PairScore,
     corpus_perplexity,
     read_n_best,
     rescore,
     score_pairs,
-    target_log_probs,
 )
 from mmt.inference.search import SearchOptions
 from mmt.inference.torch_runtime import Translator

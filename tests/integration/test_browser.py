@@ -159,6 +159,61 @@ def test_keyboard_chooses_the_word_whose_map_is_seen(browser: Browser, reports: 
     page.close()
 
 
+def rows_shown(page: Page) -> list[str]:
+    """The ids of the sentences to be seen."""
+    return [
+        text.split()[1]
+        for text in page.locator(".row .name:first-of-type").all_inner_texts()
+        if "Sentence" in text
+    ]
+
+
+def test_sentences_are_sorted_filtered_and_turned(browser: Browser, reports: Path) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    watched = Watched(page, (reports / "plain" / "evidence.html").as_uri())
+    assert rows_shown(page) == [f"test-{number}" for number in range(20)]
+    page.get_by_role("button", name="Next").click()
+    assert rows_shown(page) == [f"test-{number}" for number in range(20, 25)]
+    assert page.locator("#count").inner_text() == "21 to 25 of 25 sentences"
+    page.get_by_label("Sort by").select_option(label="chrF2 with the right image")
+    assert rows_shown(page)[0] == "test-24"
+    page.get_by_label("Order").select_option(label="lowest first")
+    assert rows_shown(page)[0] == "test-0"
+    page.get_by_label("Show").select_option(label="better with its image than with none")
+    assert rows_shown(page)[0] == "test-11"  # 50 + number, and 60 without
+    page.get_by_label("Text").fill("Kran 17")
+    assert rows_shown(page) == ["test-17"]
+    page.get_by_label("Text").fill("no such word")
+    assert page.locator("#count").inner_text() == "No sentence."
+    page.get_by_label("Text").fill("")
+    page.get_by_label("Show").select_option(label="all")
+    page.get_by_label("System").select_option(label="text-only model")
+    page.get_by_label("Sort by").select_option(label="chrF2, right image minus none")
+    assert page.locator("#count").inner_text() == "No sentence."  # a text-only system has no image to lose
+    assert watched.complaints == []
+    page.close()
+
+
+def test_five_systems_and_a_thousand_sentences_open_in_two_seconds(browser: Browser, tmp_path: Path) -> None:
+    evidence = make_evidence()
+    names = [f"system{number}" for number in range(5)]
+    line = "Ein Mann in einem blauen Hemd steht auf einer Leiter und putzt ein Fenster ."
+    texts = {"right": [line], "wrong": [line + " x"], "blank": [line + " y"]}
+    one = replace(
+        evidence.sentences[0],
+        translations=dict.fromkeys(names, texts),
+        chrf={name: {"right": [51.2], "wrong": [40.1], "blank": [33.2]} for name in names},
+    )
+    systems = [replace(evidence.systems[0], name=name) for name in names]
+    write_report(replace(evidence, systems=systems, sentences=[one] * 1000), tmp_path, None)
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto((tmp_path / "evidence.html").as_uri())
+    assert page.locator(".row").count() == 20
+    milliseconds = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    assert milliseconds < 2000
+    page.close()
+
+
 def test_map_lies_on_the_picture(browser: Browser, reports: Path) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.goto((reports / "plain" / "evidence.html").as_uri())
@@ -226,10 +281,11 @@ def test_hostile_data_does_nothing_with_or_without_the_policy(browser: Browser, 
         page.wait_for_load_state("networkidle")
         assert page.title().startswith(("Does the model use the image?", "What is nearest?")), path.name
         assert "hacked" in page.inner_text("body"), f"{path.name}: the text is not to be seen"
-        acting = (
-            "script, iframe, object, embed, form, base, [src]:not([src^='data:']), [onerror], [onload], [onclick]"
-        )
+        acting = "script[src], iframe, object, embed, form, base, [src]:not([src^='data:']), [onerror], [onload]"
         assert page.locator(acting).count() == 0, path.name
+        own = 2 if path.name.startswith("evidence") else 0  # the browser of sentences and its data
+        assert page.locator("script").count() == own, path.name
+        assert page.locator(".row").count() == 10 * own, path.name
         assert (watched.complaints, dialogs) == ([], []), path.name
         page.close()
 

@@ -24,7 +24,7 @@ from mmt.data.masking import Probe
 from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.errors import MMTError
 from mmt.evidence.contrastive import Item, mirrored_pairs
-from mmt.evidence.systems import Sentences
+from mmt.evidence.sentences import Sentences
 from mmt.io.normalization import is_blank, normalize
 from mmt.io.text_files import read_lines
 from mmt.metrics.ambiguity import Lexicon, find_ambiguous, sense_accuracy

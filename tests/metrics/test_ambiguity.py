@@ -360,7 +360,7 @@ def test_the_evidence_scores_ambiguous_words_under_every_control(
     data = prepared(tmp_path / "data", masked=masked)
     make_features(tmp_path / "features", list(of_image))
     model = tiny_folder(tmp_path / "model", world, "gated")
-    rows = collect(Inputs(model, data, "test", (tmp_path / "features",), draws=2, gallery=0))[0].senses
+    rows = collect(Inputs({"model": model}, data, "test", (tmp_path / "features",), draws=2, gallery=0))[0].senses
     says = {
         "right": german,
         "wrong": [of_image[image] for image in wrong_images(list(of_image), 1)],
@@ -383,6 +383,6 @@ def test_the_evidence_scores_ambiguous_words_under_every_control(
 
 def test_the_evidence_says_why_it_has_no_ambiguous_words(world: Path, tmp_path: Path) -> None:
     model = tiny_folder(tmp_path / "model", world)
-    evidence = collect(Inputs(model, world / "data", "test"))[0]
+    evidence = collect(Inputs({"model": model}, world / "data", "test"))[0]
     assert evidence.senses == []
     assert dict(evidence.not_run)["ambiguous words"].startswith("found 60 sentence pairs, but")

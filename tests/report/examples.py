@@ -20,6 +20,8 @@ from mmt.evidence.findings import (
     Gates,
     Region,
     SenseRow,
+    SentenceResult,
+    SystemResult,
     Verdict,
 )
 from mmt.metrics.significance import Spread
@@ -71,7 +73,27 @@ def make_evidence() -> Evidence:
         [("masked words", "the data is not masked")],
         {"BLEU": "nrefs:1|tok:13a"},
         {"draws": 5, "seed": 12345, "versions": {"mmt": "0.1.0"}},
-    )
+        systems=[
+            SystemResult("model", {"folder": "gated"}, True, True, Verdict("yes", "Yes: it does.")),
+            SystemResult("against", {"folder": "none"}, False, True, Verdict("no", "No: it reads no image.")),
+        ],
+        sentences=[
+            SentenceResult(
+                f"test-{number}", "A [MASK_C] crane .", "Ein roter Kran .", "crane.jpg", ["bird.jpg", "bird.jpg"],
+                {
+                    "model": {
+                        "right": [f"Ein Kran {number} ."], "wrong": ["Ein Kranich ."] * 2, "blank": ["Ein Kran ."],
+                    },
+                    "against": {"right": ["Ein Kran ."]},
+                },
+                {
+                    "model": {"right": [50.0 + number], "wrong": [30.0], "blank": [60.0]},
+                    "against": {"right": [40.0]},
+                },
+            )
+            for number in range(25)
+        ],
+    )  # fmt: skip
 
 
 def make_pictures() -> dict[str, Image.Image]:

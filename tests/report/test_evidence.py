@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import io
 import json
 import math
@@ -58,10 +59,10 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
         self.text += " " if tag in ("dt", "dd", "p", "td", "th", "small") else ""
-        self._hidden += tag in ("style", "title")
+        self._hidden += tag in ("style", "title", "script")
 
     def handle_endtag(self, tag: str) -> None:
-        self._hidden -= tag in ("style", "title")
+        self._hidden -= tag in ("style", "title", "script")
 
     def handle_data(self, data: str) -> None:
         if not self._hidden:
@@ -71,12 +72,12 @@ class Page(HTMLParser):
         return [attributes[name] for _, attributes in self.elements if name in attributes]
 
 
-def test_page_asks_for_nothing_and_runs_nothing() -> None:
+def test_page_asks_for_nothing_and_runs_only_its_own_script() -> None:
     html = page_html()
     page = Page(html)
     assert all(source and source.startswith("data:image/jpeg;base64,") for source in page.attributes("src"))
     for tag, attributes in page.elements:
-        assert tag not in ("script", "iframe", "object", "embed", "base", "form")
+        assert tag not in ("iframe", "object", "embed", "base", "form")
         assert not [name for name in attributes if name.startswith("on")]
         if tag == "link":
             assert attributes["href"] == "data:,"
@@ -86,7 +87,73 @@ def test_page_asks_for_nothing_and_runs_nothing() -> None:
     assert "@import" not in html
     policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
-    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-")
+    assert [attributes for tag, attributes in page.elements if tag == "script"] == [
+        {"type": "application/json", "id": "sentences"},
+        {},
+    ]
+    script = html.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.split("; ")[3] == f"script-src 'sha256-{digest}'"
+    without = render(replace(make_evidence(), sentences=[]), None)
+    assert "script" not in {tag for tag, _ in Page(without).elements}
+    assert "script-src" not in without
+
+
+def sentences_of(html: str) -> dict[str, Any]:
+    text = html.partition('id="sentences">')[2].partition("</script>")[0]
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_the_browser_has_every_sentence_and_each_picture_once() -> None:
+    data = sentences_of(page_html())
+    assert data["systems"] == ["this model", "text-only model"]
+    assert len(data["rows"]) == 25
+    assert data["rows"][3]["t"] == [["Ein Kran 3 .", "Ein Kranich .", "Ein Kran ."], ["Ein Kran ."]]
+    assert data["rows"][3]["c"] == [[53.0, 30.0, 60.0], [40.0]]
+    assert list(data["pictures"]) == ["crane.jpg"]
+    hostile = sentences_of(hostile_html())
+    assert hostile["rows"][0]["s"] == visible("A [MASK_C] crane ." + HOSTILE)
+    assert sentences_of(render(make_evidence(), None))["pictures"] == {}
+
+
+def test_five_systems_and_a_thousand_sentences_are_less_than_5_mb() -> None:
+    evidence = make_evidence()
+    text = {"right": ["Ein Mann in einem blauen Hemd steht auf einer Leiter und putzt ein Fenster ."]}
+    texts = text | {"wrong": [text["right"][0] + " x"] * 5, "blank": [text["right"][0] + " y"]}
+    names = [f"system{number}" for number in range(5)]
+    one = replace(
+        evidence.sentences[0],
+        translations=dict.fromkeys(names, texts),
+        chrf={name: {"right": [51.23], "wrong": [40.12], "blank": [33.21]} for name in names},
+        source=text["right"][0],
+        reference=text["right"][0],
+    )
+    systems = [replace(evidence.systems[0], name=name) for name in names]
+    html = render(replace(evidence, systems=systems, sentences=[one] * 1000), None)
+    assert len(html.encode()) < 5e6
+
+
+def test_more_than_two_systems_have_a_table_of_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
+    evidence = make_evidence()
+    hurts = Verdict("yes, and it hurts", "Yes, and it hurts: no image at all does better.")
+    vlm = replace(evidence.systems[0], name="vlm-7b", verdict=hurts, comparison=None)
+    rows = [replace(row, system="vlm-7b" if row.system == "model" else row.system) for row in evidence.controls]
+    many = replace(evidence, systems=[vlm, *evidence.systems], controls=rows, verdict=hurts)
+    text = Page(render(many, None)).text
+    assert "vlm-7b Yes, and it hurts" in text
+    assert "no image at all does better" in text
+    print_summary(many)
+    assert re.search(r"vlm-7b[ │]+Yes, and it hurts", capsys.readouterr().out)
+    assert "Every system" not in Page(page_html()).text
+
+
+def test_the_share_of_people_who_agree_stands_beside_the_difference() -> None:
+    evidence = make_evidence()
+    rows = [evidence.controls[0], replace(evidence.controls[1], agreement={"BLEU": 0.77})]
+    assert "77\u00a0% agree" in render(replace(evidence, controls=rows), None)
+    assert "agree" not in Page(page_html().partition('id="comparison"')[2].partition("</table>")[0]).text
 
 
 def test_hostile_text_stays_text() -> None:
@@ -136,7 +203,7 @@ def test_section_without_data_does_not_appear() -> None:
     empty = replace(
         make_evidence(), verdict=Verdict("no", "No: text only."), against=None, awareness=None, choices=[],
         senses=[], gates=None, effects=None, gallery=[], not_run=[], controls=make_evidence().controls[3:],
-        signatures={}, settings={},
+        signatures={}, settings={}, systems=[], sentences=[],
     )  # fmt: skip
     headings = re.findall(r'<h2 id="([\w-]+)"', render(empty, {}))
     assert headings == ["comparison", "measured", "how"]

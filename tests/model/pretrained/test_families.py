@@ -11,7 +11,7 @@ import torch
 
 from mmt.data.tokenizer import BOS, EOS, PAD
 from mmt.inference.beam import beam_search
-from mmt.inference.scoring import target_log_probs
+from mmt.inference.loaded import target_log_probs
 from mmt.inference.search import SearchOptions
 from tests.model.pretrained import checkpoints
 from tests.model.pretrained.checkpoints import LINES, ODD, Checkpoint, batch_of
