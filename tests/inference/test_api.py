@@ -21,7 +21,6 @@ from PIL import Image
 from mmt.errors import MMTError
 from mmt.inference.api import APISystem
 
-
 KEY = "sk-very-secret-0123456789"
 Reply = tuple[int, Any, dict[str, str]]
 Make = Callable[..., APISystem]

@@ -26,7 +26,6 @@ from tests.inference.hf_checkpoints import IMAGE_MODELS
 from tests.model.pretrained import checkpoints
 from tests.worlds import sentences
 
-
 SENTENCES = ["A dog [MASK_C] runs.", "A cat.", "The bird sees the old tree and runs away."]
 TARGETS = ["Der Hund rennt.", "Katze", "Vogel und Baum, x"]
 Make = Callable[..., HFSystem]
