@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,6 +133,35 @@ def test_the_verdict_goes_by_the_test() -> None:
     few = [-0.010 - 0.001 * number for number in range(30)] + [3.0, 4.0]
     assert (np.mean(few) > 0, signed_rank(few) < 0.05) == (True, True)
     assert verdict(seen(few)).answer == "not shown"
+
+
+@pytest.mark.parametrize(
+    ("sign", "changed", "answer"),
+    [
+        (1, 0.1, "yes, and it hurts"),
+        (0, 0.5, "yes, and it hurts"),
+        (0, 0.4, "not shown"),
+        (-1, 0.1, "yes, and it hurts"),
+    ],
+)
+def test_a_system_that_does_better_without_its_images_is_hurt_by_them(
+    sign: int, changed: float, answer: str
+) -> None:
+    """If it depends on them: by the test against wrong images, or as these change most translations."""
+    clear = [0.1 + 0.01 * number for number in range(20)]
+    to_wrong = [sign * value if sign else (-1) ** number * value for number, value in enumerate(clear)]
+    to_blank = [-value for value in clear]
+    aware = replace(
+        seen(to_wrong, changed),
+        per_sentence_blank=to_blank,
+        difference_blank=float(np.mean(to_blank)),
+        p_value_blank=signed_rank(to_blank),
+    )
+    assert verdict(aware).answer == answer
+    if sign == 1:
+        assert "no image at all does better" in verdict(aware).sentence
+        helped = replace(aware, per_sentence_blank=clear, difference_blank=float(np.mean(clear)))
+        assert verdict(helped).answer == "yes"
 
 
 def compared(ours: list[str], theirs: list[str], features: str | None = None) -> Comparison:
