@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import click
-import torch
 from tqdm import tqdm
 
 from mmt.cli.command import Command
-from mmt.cli.options import PATH
+from mmt.cli.options import PATH, threads_option
 from mmt.inference.hf import HFSystem
+from mmt.inference.threads import use_threads
 from mmt.io.terminal import print_json
 from mmt.io.text_files import read_lines
 from mmt.metrics.translation import corpus_scores
@@ -23,14 +23,14 @@ from mmt.metrics.translation import corpus_scores
 @click.command(cls=Command)
 @click.argument("model")
 @click.option("--source", type=PATH, required=True, help="Sentences to translate, one a line.")
-@click.option("--reference", type=PATH, required=True, help="Their translations, one a line.")
+@click.option("--reference", type=PATH, required=True, help="Reference translations, one a line.")
 @click.option("--source-lang", required=True, help="Source language, such as en.")
 @click.option("--target-lang", required=True, help="Target language, such as de.")
 @click.option("--sentences", type=click.IntRange(min=1), default=200, help="Number of sentences.")
 @click.option("--prompt", type=PATH, help="Template file.  [default: the built-in one]")
 @click.option("--examples", type=PATH, help="Translations shown in the prompt: sentence, tab, translation.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, help="Sentences translated together.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, help="Number of CPU threads.")
+@threads_option
 @click.option("--output", type=PATH, required=True, help="File for the translations.")
 def main(
     model: str,
@@ -42,11 +42,11 @@ def main(
     prompt: Path | None,
     examples: Path | None,
     batch_size: int,
-    threads: int,
+    threads: int | None,
     output: Path,
 ) -> None:
     """Translate with MODEL, a folder or name of a model of transformers, and print scores, speed and settings."""
-    torch.set_num_threads(threads)
+    use_threads(threads)
     sources, references = read_lines(source)[:sentences], read_lines(reference)[:sentences]
     system = HFSystem(
         model,

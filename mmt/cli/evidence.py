@@ -54,7 +54,7 @@ _READS_PROMPTS = collected(
 @draws_option
 @draws_seed_option
 @click.option("--plan", "plan_folder", metavar="DIR", type=PATH,
-              help="Instead: write into DIR what systems are to translate, for files:DIR.")  # fmt: skip
+              help="Write into DIR what systems are to translate, for files:DIR, and evaluate none.")  # fmt: skip
 @_READS_PROMPTS
 @click.option("--gallery", type=click.IntRange(min=0), default=12,
               help="Number of examples: half that the image helped, half that it hurt.")  # fmt: skip

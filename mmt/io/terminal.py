@@ -64,8 +64,8 @@ def print_table(
 ) -> None:
     """Prints a table in which numbers are never cut off, however narrow the terminal is.
 
-    If the table is too wide, headings fold first, then names; then the frame is dropped; finally each row becomes
-    a list.
+    If the table is too wide, headings fold between words first, then names; then the frame is dropped; then
+    headings break anywhere; finally each row becomes a list.
 
     Args:
         columns: the headings.
@@ -100,21 +100,24 @@ def print_table(
                 if cell:
                     out.print(f"  {name}:{gap}{value}", soft_wrap=True)
         return
-    frame = sum(least) + framed <= out.width
+    unbroken = [least[n] if n in text else width for n, width in enumerate(words)]
+    frame = sum(unbroken) + framed <= out.width
+    if not frame and sum(unbroken) + bare > out.width:  # headings break between letters, frame or not
+        frame = sum(least) + framed <= out.width
     room = out.width - (framed if frame else bare)
     shape = box.HEAVY_HEAD if frame else None
-    table = Table(box=shape, padding=(0, 1) if frame else (0, 2, 0, 0), show_lines=lines)
-    for n, (name, width) in enumerate(zip(columns, _widths(whole, words, least, room), strict=True)):
+    table = Table(box=shape, padding=(0, 1) if frame else (0, 2, 0, 0), pad_edge=frame, show_lines=lines)
+    for n, (name, width) in enumerate(zip(columns, _widths(whole, (words, unbroken, least), room), strict=True)):
         table.add_column(Text(name), width=width, justify="left" if n in text else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     out.print(table)
 
 
-def _widths(whole: Sequence[int], words: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """The widest widths that fit: headings on one line, otherwise folded between words, otherwise anywhere."""
+def _widths(whole: Sequence[int], least: Sequence[Sequence[int]], room: int) -> list[int]:
+    """The widest widths that fit: ``whole``, otherwise narrower, down to the first of ``least`` that suffices."""
     widths = list(whole)
-    for limits in (words, least):
+    for limits in least:
         while sum(widths) > room:
             spare = [width - limit for width, limit in zip(widths, limits, strict=True)]
             if max(spare) <= 0:
