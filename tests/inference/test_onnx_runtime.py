@@ -9,6 +9,8 @@ import select
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import torch
 from click.testing import CliRunner
 
 from mmt.cli.main import main
+from mmt.data.domain import TrainingPieces
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import BOS, EOS, Tokenizer
 from mmt.errors import MMTError
@@ -30,7 +33,7 @@ from mmt.inference.translator import SentenceBatch, Translation
 from mmt.model.card import ModelCard, read_card
 from mmt.model.folder import save_model
 from mmt.model.fusion import FUSIONS, DoubleAttention, LateFusion
-from tests.worlds import NOUNS, VERBS, make_features, tiny_folder, tiny_model
+from tests.worlds import NOUNS, ONE_LAYER, VERBS, make_features, sentences, tiny_model
 
 # Of many lengths, so that batches have padding; one in parts, one empty.
 SENTENCES = [
@@ -40,6 +43,8 @@ SENTENCES = [
     "Dog.",
 ]
 REGIONS = 3
+SHARED = {"none": "text_only", "gated": "gated"}
+"""Exports that other tests use, too, by fusion."""
 
 
 @pytest.fixture(scope="module")
@@ -51,23 +56,50 @@ def regions(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def saved(folder: Path, world: Path, features: Path | None, fusion: str, **changes: object) -> Path:
+    """A model folder, which knows the pieces of its training text."""
     tokenizer = Tokenizer(world / "tokenizer.model")
     sets = ((REGIONS, 6),) if features is not None else ()
     model = tiny_model(tokenizer.vocab_size, fusion, **{"image_sets": sets, **changes})
     with torch.no_grad():
         model.text.frontend.embed.weight[4:].mul_(2)  # sentences end late
     signature = FeatureStore.open(features).signature if features is not None else None
-    save_model(folder, model.state_dict(), tokenizer.path, ModelCard(vars(model.config), "en", "de", signature))
+    card = ModelCard(vars(model.config), "en", "de", signature)
+    pieces = TrainingPieces.of((tokenizer.encode(source) for source, _ in sentences(60, 0)), tokenizer)
+    save_model(folder, model.state_dict(), tokenizer.path, card, pieces)
     return folder
 
 
-def said(translator: Translator | ExportedTranslator, images: list[str | None] | None) -> list[list[Translation]]:
-    found = translator.hypotheses(SENTENCES, images, beam_size=4, n_best=3, length_penalty=0.7, max_tokens=400)
+@pytest.fixture(scope="module")
+def text_only(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model, float32 alone."""
+    folder = tmp_path_factory.mktemp("exported")
+    model = saved(folder / "model", world, None, "none", norm_order="pre", **ONE_LAYER)
+    given = ["export", "--model", str(model), "--out", str(folder / "out"), "--precision", "float32"]
+    result = CliRunner().invoke(main, given)
+    assert result.exit_code == 0, result.output
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def gated(world: Path, regions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model with images, float32 alone."""
+    folder = tmp_path_factory.mktemp("gated")
+    export_model(saved(folder / "model", world, regions, "gated", **ONE_LAYER), folder / "out", ["float32"])
+    return folder / "out"
+
+
+Hypotheses = Sequence[Sequence[Translation]]
+
+
+def translated(translator: Translator | ExportedTranslator, images: list[str | None] | None) -> Hypotheses:
+    return translator.hypotheses(SENTENCES, images, beam_size=4, n_best=3, length_penalty=0.7, max_tokens=400)
+
+
+def said(found: Hypotheses) -> list[list[Translation]]:
     return [[replace(one, score=0) for one in of_sentence] for of_sentence in found]
 
 
-def scores(translator: Translator | ExportedTranslator, images: list[str | None] | None) -> list[float]:
-    found = translator.hypotheses(SENTENCES, images, beam_size=4, length_penalty=0.7, max_tokens=400)
+def scores(found: Hypotheses) -> list[float]:
     return [of_sentence[0].score for of_sentence in found]
 
 
@@ -97,50 +129,58 @@ def check_rows_without_image(folder: Path) -> None:
 
 @pytest.mark.parametrize("fusion", [*FUSIONS, "gated+adapters+lora"])
 def test_the_exported_model_says_what_the_model_says(
-    fusion: str, world: Path, regions: Path, tmp_path: Path
+    fusion: str, world: Path, regions: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     features = regions if fusion != "none" else None
-    norm = "pre" if fusion in ("none", "late") else "post"
-    # Exporting takes time by the layer: two where the text alone is read, and where the image is everywhere.
-    layers = 2 if fusion in ("none", "hybrid") else 1
-    sizes = {"num_encoder_layers": layers, "num_decoder_layers": layers}
-    model = saved(tmp_path / "model", world, features, fusion, norm_order=norm, **sizes)
-    export_model(model, tmp_path / "out", ["float32", "int8"] if fusion in ("none", "hybrid") else ["float32"])
+    if fusion in SHARED:
+        out: Path = request.getfixturevalue(SHARED[fusion])
+        model = out.parent / "model"
+    else:
+        out, whole_of = tmp_path / "out", fusion == "hybrid"  # where the image is everywhere
+        sizes = {"norm_order": "pre" if fusion == "late" else "post"} | ({} if whole_of else ONE_LAYER)
+        model = saved(tmp_path / "model", world, features, fusion, **sizes)
+        export_model(model, out, ["float32", "int8"] if whole_of else ["float32"])
     images = None
     if features is not None:
         images = [None if number % 3 == 0 else f"{number}.png" for number in range(len(SENTENCES))]
     whole = Translator.from_dir(model, features)
-    exported = ExportedTranslator.from_dir(tmp_path / "out", features, threads=2)
-    expected = said(whole, images)
+    exported = ExportedTranslator.from_dir(out, features, threads=2)
+    theirs, ours = translated(whole, images), translated(exported, images)
+    expected = said(theirs)
     assert len({one.text for of_sentence in expected for one in of_sentence}) > 30  # something is at stake
-    assert said(exported, images) == expected
-    assert scores(exported, images) == pytest.approx(scores(whole, images), abs=1e-4)
+    assert said(ours) == expected
+    assert scores(ours) == pytest.approx(scores(theirs), abs=1e-4)
     assert forced(exported, images) == pytest.approx(forced(whole, images), abs=1e-4)
     if features is not None:
-        assert said(exported, None) == said(whole, None) != expected
-        check_rows_without_image(tmp_path / "out")
-    if fusion in ("none", "hybrid"):
-        rounded = scores(ExportedTranslator.from_dir(tmp_path / "out", features, "int8"), images)
-        assert rounded != scores(exported, images)
-        assert rounded == pytest.approx(scores(whole, images), abs=0.3)
+        assert said(translated(exported, None)) == said(translated(whole, None)) != expected
+        check_rows_without_image(out)
+    if fusion == "hybrid":
+        rounded = scores(translated(ExportedTranslator.from_dir(out, features, "int8"), images))
+        assert rounded != scores(ours)
+        assert rounded == pytest.approx(scores(theirs), abs=0.3)
     if fusion == "none":  # as of models of many languages
         whole.tokenizer.prompt = exported.tokenizer.prompt = (EOS, 300)
-        assert said(exported, None) == said(whole, None) != expected
+        assert said(translated(exported, None)) == said(translated(whole, None)) != expected
 
 
 def test_weights_that_are_too_large_for_a_graph_file_lie_beside_it(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_export, "LARGEST_FILE", 10_000)
-    model = saved(tmp_path / "model", world, None, "none")
+    model = saved(tmp_path / "model", world, None, "none", **ONE_LAYER)
+    weights = {f"{graph}.{kind}.onnx.data" for graph in ("encoder", "decoder") for kind in ("float32", "int8")}
+    (tmp_path / "out").mkdir()
+    for name in weights:  # what is there is known to be an exported model, and replaced
+        (tmp_path / "out" / name).write_bytes(b"")
     export_model(model, tmp_path / "out")
-    export_model(model, tmp_path / "out")  # what is there is known to be an exported model
-    weights = {path.name for path in (tmp_path / "out").glob("*.data")}
-    assert {"encoder.float32.onnx.data", "decoder.float32.onnx.data"} <= weights
-    whole = Translator.from_dir(model)
-    assert said(ExportedTranslator.from_dir(tmp_path / "out"), None) == said(whole, None)
-    rounded = scores(ExportedTranslator.from_dir(tmp_path / "out", precision="int8"), None)
-    assert rounded == pytest.approx(scores(whole, None), abs=0.3)
+    assert {path.name for path in (tmp_path / "out").glob("*.data")} == weights
+    assert all(path.stat().st_size for path in (tmp_path / "out").iterdir())
+    whole, exported = Translator.from_dir(model), ExportedTranslator.from_dir(tmp_path / "out")
+    theirs, ours = translated(whole, None), translated(exported, None)
+    assert said(ours) == said(theirs)
+    rounded = scores(translated(ExportedTranslator.from_dir(tmp_path / "out", precision="int8"), None))
+    assert rounded != scores(ours)
+    assert rounded == pytest.approx(scores(theirs), abs=0.3)
     with (tmp_path / "out" / "decoder.float32.onnx.data").open("r+b") as stream:
         stream.seek(100)
         stream.write(b"x")
@@ -153,23 +193,12 @@ def test_one_region_beside_the_text_is_exported_like_several(heads: int, world: 
     """Its keys have one position, as a mask has."""
     images: list[str | None] = [f"{number}.png" for number in range(len(SENTENCES))]
     store = make_features(tmp_path / "features", [str(name) for name in images])
-    model = saved(tmp_path / "model", world, store.folder, "late", image_sets=((1, 6),), num_heads=heads)
+    sizes = {"image_sets": ((1, 6),), "num_heads": heads} | ONE_LAYER
+    model = saved(tmp_path / "model", world, store.folder, "late", **sizes)
     export_model(model, tmp_path / "out", ["float32"])
     exported = ExportedTranslator.from_dir(tmp_path / "out", store.folder, threads=2)
-    assert said(exported, images) == said(Translator.from_dir(model, store.folder), images)
-
-
-@pytest.fixture(scope="module")
-def text_only(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported model, float32 alone."""
-    folder = tmp_path_factory.mktemp("exported")
-    tiny_folder(folder / "model", world)
-    result = CliRunner().invoke(
-        main,
-        ["export", "--model", str(folder / "model"), "--out", str(folder / "out"), "--precision", "float32"],
-    )
-    assert result.exit_code == 0, result.output
-    return folder / "out"
+    whole = Translator.from_dir(model, store.folder)
+    assert said(translated(exported, images)) == said(translated(whole, images))
 
 
 def test_a_translation_loads_neither_torch_nor_fairseq2(text_only: Path, tmp_path: Path) -> None:
@@ -270,3 +299,63 @@ def test_parts_that_no_graph_can_hold_are_refused(
     with pytest.raises(MMTError, match="'own' has its own attention"):
         export_model(saved(tmp_path / "own", world, regions, "own"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# --- without torch ------------------------------------------------------------------------------------------
+
+BLOCKED = ("torch", "torchvision", "fairseq2", "fairseq2n", "safetensors", "transformers", "timm")
+LINES = ["A dog sees the cat.", "", "A boat finds the house. " * 20, "A ball."]
+IMAGES = ["0.png", None, "2.png", "4.png"]
+
+PROGRAM = """
+import importlib, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ImportError(f"{name} is blocked")
+
+BLOCKED, MODULES = sys.argv[1].split(","), sys.argv[2].split(",")
+sys.meta_path.insert(0, Blocker())
+model, store, lines, output = sys.argv[3:]
+for module in MODULES:
+    importlib.import_module(module)
+
+from pathlib import Path
+from mmt.data.inputs import Images, open_file
+from mmt.inference.files import FileTranslator, write_output
+from mmt.inference.onnx_runtime import ExportedTranslator
+
+translator = ExportedTranslator.from_dir(model, store, threads=1)
+work = FileTranslator(translator, open_file(Path(lines), None, Images.of([Path(store)])))
+write_output(work.translate(beam_size=2, show_progress=False), Path(output), 1)
+"""
+
+
+def runtime_modules() -> list[str]:
+    """The modules that the import contract keeps free of torch, commands aside; each package with its modules."""
+    root = Path(__file__).parents[2]
+    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (contract,) = [one for one in contracts if one["id"] == "runtime"]
+    modules = [name for name in contract["source_modules"] if not name.startswith("mmt.cli")]
+    for package in [name for name in modules if (root / name.replace(".", "/")).is_dir()]:
+        files = (root / package.replace(".", "/")).glob("*.py")
+        modules += [f"{package}.{file.stem}" for file in files if file.stem != "__init__"]
+    return modules
+
+
+def test_the_exported_runtime_runs_where_torch_cannot_be_imported(
+    gated: Path, regions: Path, tmp_path: Path
+) -> None:
+    """The promise behind the small install."""
+    rows = [f"{source}\t{image or ''}" for source, image in zip(LINES, IMAGES, strict=True)]
+    (tmp_path / "lines.tsv").write_text("\n".join(rows) + "\n")
+    arguments = [gated, regions, tmp_path / "lines.tsv", tmp_path / "out.txt"]
+    modules = runtime_modules()
+    assert "mmt.inference.onnx_runtime" in modules
+    assert "mmt.io.atomic" in modules
+    command = [sys.executable, "-c", PROGRAM, ",".join(BLOCKED), ",".join(modules), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = Translator.from_dir(gated.parent / "model", regions).translate(LINES, IMAGES, beam_size=2)
+    assert (tmp_path / "out.txt").read_text().splitlines() == expected
