@@ -23,7 +23,7 @@ def test_placeholders_are_filled_and_nothing_else() -> None:
     [
         ("Translate!", "expected {source}"),
         ("{source_language} to {target_language}", "expected {source}"),
-        ("{source} {soure}", "unknown placeholder {soure}. Did you mean 'source'"),
+        ("{source} {sources}", "unknown placeholder {sources}. Did you mean 'source'"),
         ("{source} {target}", "unknown placeholder {target}"),
     ],
 )
