@@ -6,7 +6,8 @@ In all else a fork is a process: it is killed, stopped and waited for, and has f
 environment of its own.
 
 Not for tests of a start itself, of what is imported, of an installed command, or of variables that Python or a
-library reads when it is loaded: those take ``subprocess``. ``preexec_fn`` is pickled. Torch has one thread.
+library reads when it is loaded: those take ``subprocess``. ``preexec_fn`` is pickled. Torch has one thread,
+or as many as ``OMP_NUM_THREADS`` says.
 """
 
 from __future__ import annotations
@@ -218,6 +219,10 @@ def become(request: Request, descriptors: list[int]) -> None:
             continue
     os.environ.clear()
     os.environ.update(request.environment)
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        import torch
+
+        torch.set_num_threads(int(threads))
     os.chdir(request.folder)
     if request.preexec is not None:
         request.preexec()

@@ -11,7 +11,7 @@ from mmt.cli.command import Group
 
 COMMANDS = {
     "compare": "Train and compare every fusion, feature set and seed in CONFIG_FILE.",
-    "evidence": "Does the model use the image, and is it better than text-only?",
+    "evidence": "Do systems use the image, and are they better than text-only?",
     "export": "Export a model to ONNX, for translating without torch: same output, faster.",
     "features": "Extract features from images or recordings, for training and translating.",
     "predict": "Predict labels and scores of sentences.",
@@ -19,7 +19,7 @@ COMMANDS = {
         "Retrain and rescore the experiment described in RESULT (result.json), and check that the scores match."
     ),
     "retrieve": "Index images or sentences, and search them by TEXT or image.",
-    "score": "Score translations: BLEU, chrF2, TER and the BLEU of the papers.",
+    "score": "Score translations: BLEU, chrF2, TER, the BLEU of the papers, and COMET.",
     "score-pairs": (
         "Score given translations: the model's log-probability and perplexity of each, with its image or without."
     ),

@@ -214,7 +214,7 @@ class DecodingSection:
     beam_size: Annotated[int, Interval(ge=1, le=1000)] = 5
     length_penalty: Annotated[float, Interval(ge=-100, le=100)] | Literal["val"] = 1.0
     """``val`` chooses among 0.6, 0.8, ..., 1.6 by the score of the finished model on the validation split."""
-    vocabulary: Path | None = None
+    vocabulary: Folder | None = None
     """File of sentences in the target language: the finished model writes only with pieces that occur in it, which
     is faster with a large vocabulary of many languages."""
 

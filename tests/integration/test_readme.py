@@ -19,7 +19,12 @@ from tests.worlds import sentences
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line.partition("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in BLOCKS
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip()
+]
 SMALL = [
     "text.vocab_size=330",
     "regime.num_steps=4",

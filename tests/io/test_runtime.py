@@ -141,7 +141,7 @@ def test_an_exported_model_reports_to_nobody(everything: Run, tmp_path: Path, en
         given = ["-c", code, str(everything.out / "exported")]
     done, reached = alone(tmp_path, *given)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert done.stdout.count("\n") == 1  # the translation, which may be blank
     assert (reached, left(tmp_path)) == ([], [])
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,11 +139,12 @@ def test_an_exported_model_needs_no_base_and_can_write_with_a_part_of_the_vocabu
     images = ["train-0.png", None]
     exported = ExportedTranslator.from_dir(tmp_path / "onnx", world / "features")
     translator = Translator.from_dir(run / "model", world / "features")
-    whole = translator.translate(SENTENCES, images=images)
+    several: Any = {"images": images, "beam_size": 5, "n_best": 5}
+    whole = translator.hypotheses(SENTENCES, **several)
     translator.restrict_vocabulary(tmp_path / "de.txt")
-    expected = translator.hypotheses(SENTENCES, images=images)
-    assert [best[0].text for best in expected] != whole
-    for ours, theirs in zip(exported.hypotheses(SENTENCES, images=images), expected, strict=True):
+    expected = translator.hypotheses(SENTENCES, **several)
+    assert [[one.text for one in found] for found in expected] != [[one.text for one in found] for found in whole]
+    for ours, theirs in zip(exported.hypotheses(SENTENCES, **several), expected, strict=True):
         assert [one.text for one in ours] == [one.text for one in theirs]
         assert [one.score for one in ours] == pytest.approx([one.score for one in theirs], abs=1e-4)
 
