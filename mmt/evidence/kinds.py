@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmt.data.dataset import DatasetInfo
 from mmt.errors import MMTError
@@ -39,17 +40,25 @@ def _files(rest: str, setting: Setting) -> System:
     return open_files(Path(rest), setting.plan)
 
 
+def _read(setting: Setting) -> dict[str, Any]:
+    """What every language model reads: images, languages and the prompt's files."""
+    info, options = setting.info, setting.options
+    return {
+        "files": setting.files,
+        "source_lang": info.source_lang,
+        "target_lang": info.target_lang,
+        "prompt": options.prompt,
+        "examples": options.examples,
+    }
+
+
 def _hf(rest: str, setting: Setting) -> System:
     from mmt.inference.hf import HFSystem  # transformers takes seconds
 
-    info, options = setting.info, setting.options
+    options = setting.options
     return HFSystem(
         rest,
-        files=setting.files,
-        source_lang=info.source_lang,
-        target_lang=info.target_lang,
-        prompt=options.prompt,
-        examples=options.examples,
+        **_read(setting),
         device=options.device,
         dtype=options.dtype,
         batch_size=options.batch_size,
@@ -62,15 +71,11 @@ def _api(rest: str, setting: Setting) -> System:
         raise MMTError(f"--system {setting.name}=api:{rest}: expected api:URL#MODEL.")
     from mmt.inference.api import APISystem
 
-    info, options = setting.info, setting.options
+    options = setting.options
     return APISystem(
         url,
         model,
-        files=setting.files,
-        source_lang=info.source_lang,
-        target_lang=info.target_lang,
-        prompt=options.prompt,
-        examples=options.examples,
+        **_read(setting),
         folder=setting.folder / setting.name,
         concurrency=options.concurrency,
         max_requests=options.max_requests,

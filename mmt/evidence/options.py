@@ -1,4 +1,4 @@
-"""How systems are named, and settings of those that are language models; no import that takes time."""
+"""The names of systems, and the settings of language models as systems. This module imports nothing slow."""
 
 from __future__ import annotations
 

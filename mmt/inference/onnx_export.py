@@ -39,6 +39,7 @@ from mmt.inference.onnx_runtime import (
     file_of,
     graph_files,
 )
+from mmt.io import runtime
 from mmt.io.atomic import make_folder, only_writer, replacing_folder, write_whole
 from mmt.io.text_files import file_checksum
 from mmt.model.card import CARD
@@ -85,6 +86,7 @@ def export_model(
         MMTError: no model folder, ``out`` exists and is no exported model, the packages are missing, or the model
             has a part that ONNX cannot express or writes nothing.
     """
+    runtime.start()  # before onnxruntime, which sends telemetry from its import on
     out = out.resolve()
     if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= _FILES):
         raise MMTError(f"{out}: is there already, and no exported model. Name another folder.")
@@ -102,9 +104,6 @@ def export_model(
         _check_parts(model)
         ids: NDArray[np.int64] | None
         if text is not None:
-            tokenizer = (
-                tokenizer.for_languages(card.source_lang, card.target_lang) if is_base(folder) else tokenizer
-            )
             ids = pieces_of_file(text, tokenizer)
         else:
             ids = None if is_base(folder) else read_vocabulary(folder, tokenizer.target_vocab_size)

@@ -137,9 +137,8 @@ class ExportedTranslator(BaseTranslator):
         if guidance != 1.0:
             raise MMTError(f"guidance {guidance}: an exported model supports only 1. Use the original model.")
         positions = self.card.config["max_length"]
-        widest = (
-            self._num_ids // block_of(self._num_ids) // 2 - 1
-        )  # the first step has one beam for 2 B candidates
+        # The first step has one beam for 2 B candidates.
+        widest = self._num_ids // block_of(self._num_ids) // 2 - 1
         if options.beam_size > widest:
             raise MMTError(f"beam size {options.beam_size}: expected at most {widest} for an exported model.")
 
