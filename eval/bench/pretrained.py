@@ -111,6 +111,7 @@ def _ours(
     base = open_base(f"{family}:{folder}")
     model = build_empty_model(MMTConfig(**base.settings())).eval()
     load_text(model.text, base)
+    model.requires_grad_(False)  # as mmt.inference.loaded does
     size = model.text.sizes.vocab_size
     some = torch.cat([torch.arange(EOS + 1), torch.arange(size - pieces + EOS + 1, size)]) if pieces else None
     decoder = StepDecoder(model, precision, some)  # type: ignore[arg-type]

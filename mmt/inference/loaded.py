@@ -65,9 +65,11 @@ class LoadedModel(RuntimeModel):
         """
         if is_base(folder):
             model, tokenizer, card = load_base(str(folder), source_lang or "", target_lang or "")
-            return cls(model, tokenizer, card, open_store(features))
-        loaded = cls(*load_model(local_path(folder)), open_store(features))
-        loaded.set_languages(source_lang, target_lang)
+            loaded = cls(model, tokenizer, card, open_store(features))
+        else:
+            loaded = cls(*load_model(local_path(folder)), open_store(features))
+            loaded.set_languages(source_lang, target_lang)
+        loaded.model.requires_grad_(False)  # so that decoders share the weights and copy none
         return loaded
 
     @cached_property

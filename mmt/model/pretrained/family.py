@@ -195,9 +195,12 @@ class PublishedBase(Base):
 
     def weight(self, name: str) -> Tensor:
         """A weight by its name in the checkpoint, in float32. Raises MMTError if it is missing or not finite."""
-        if name not in self.weights_by_name:
+        return self._checked(name, self.weights_by_name)
+
+    def _checked(self, name: str, weights: Mapping[str, Callable[[], Tensor]]) -> Tensor:
+        if name not in weights:
             raise MMTError(f"{self.folder}: the weight {name} is missing. Download the checkpoint again.")
-        tensor = self.weights_by_name[name]()
+        tensor = weights[name]()
         if not tensor.is_floating_point():
             raise MMTError(f"{self.folder}: {name}: expected floating-point numbers, found {tensor.dtype}.")
         tensor = tensor.float()
@@ -269,12 +272,11 @@ class PublishedBase(Base):
 
     def _embedding(self, names: Sequence[str], side: str) -> Tensor:
         """The first weight of ``names`` with rows in our order; the others, where there are any, must equal it."""
-        present = [name for name in names if name in self.weights_by_name]
-        if not present:
-            raise MMTError(f"{self.folder}: the weight {names[0]} is missing. Download the checkpoint again.")
-        matrix = self.weight(present[0])
+        weights = open_weights(self.folder)  # mapped anew, so that what is not kept leaves memory
+        present = [name for name in names if name in weights]
+        matrix = self._checked(present[0] if present else names[0], weights)
         for name in present[1:]:
-            other = self.weights_by_name[name]()
+            other = weights[name]()
             if other.shape != matrix.shape or not _equal(matrix, other):
                 raise MMTError(
                     f"{self.folder}: expected {name} to be {present[0]}, found another matrix. The family "

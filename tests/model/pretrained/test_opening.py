@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 
 from mmt.cli.main import main
 from mmt.data.masking import Probe, check_masked_alike
@@ -114,6 +116,29 @@ def test_weights_are_used_without_a_copy(checkpoint: Checkpoint) -> None:
     load_text(model.text, base)
     assert dict(model.text.named_parameters())[name].data_ptr() == weights[name].data_ptr()
     assert model.text.final_proj.weight is model.text.decoder_frontend.embed.weight
+
+
+def test_a_translator_shares_the_weights_with_its_decoder(checkpoint: Checkpoint) -> None:
+    translator = _translator(checkpoint)
+    frontend = translator.model.text.decoder_frontend
+    assert translator.decoder.embed.data_ptr() == frontend.embed.weight.data_ptr()  # type: ignore[union-attr]
+
+
+def test_an_embedding_in_another_order_stays_in_memory_once(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """Its rows are copied into our order. The file's rows, which are mapped into memory, leave it then."""
+    folder = tmp_path / "large"
+    shutil.copytree(checkpoint.folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith(("shared.weight", "embed_tokens.weight")))
+    added = torch.zeros(200_000, weights[name].size(1))
+    save_file({one: torch.cat([w, added]) if one == name else w for one, w in weights.items()},
+              folder / "model.safetensors", {"format": "pt"})  # fmt: skip
+    base = open_base(f"{checkpoint.base.partition(':')[0]}:{folder}")
+    kept = base.weights()
+    pages = Path("/proc/self/smaps").read_text().split(f"{folder}/model.safetensors\n")[1:]
+    resident = sum(int(one.partition("\nRss:")[2].split()[0]) for one in pages) * 1024
+    assert kept
+    assert resident < added.nbytes / 4
 
 
 def test_the_command_line_names_languages(tmp_path: Path) -> None:
