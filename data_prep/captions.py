@@ -100,7 +100,7 @@ def prepare(
         for split in SPLITS:
             texts = [pairs[split].sources]
             if descriptions:
-                texts = _descriptions(multi30k, split, language, len(names[split]), descriptions)
+                texts = read_descriptions(multi30k, split, language, len(names[split]), descriptions)
             captions[split] += [(language, text) for text in texts]
     rows = {}
     for split in SPLITS:
@@ -129,10 +129,14 @@ def prepare(
     return folders.write(out, DatasetInfo(f"multi30k_captions_{which}{source}", source, "", ""), rows)
 
 
-def _descriptions(
+def read_descriptions(
     multi30k: Path, split: str, language: str, num_images: int, chosen: Sequence[int]
 ) -> list[list[str]]:
-    """The ``chosen`` ones of task 2's five descriptions of each image of ``split``, in the order of its images."""
+    """The ``chosen`` ones of task 2's five descriptions of each image of ``split``, in the order of its images.
+
+    Raises:
+        MMTError: there are none, or not one for each of the split's ``num_images`` images.
+    """
     folders = [multi30k / f"captions_{language}", multi30k / "data" / "task2" / "raw"]
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:

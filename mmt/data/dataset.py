@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmt.data.tags import is_tag
 from mmt.errors import MMTError, nearest, unreadable
 from mmt.io.atomic import only_writer, replaced, replacing_folder, restore, unwritable
 from mmt.io.terminal import print_table
@@ -46,7 +47,7 @@ class DatasetInfo:
 
     ``images`` is the image folder: relative to the dataset's folder if it lies inside it (the folder can then be
     moved), absolute otherwise. ``probe`` describes how its sources were masked (``mmt.data.masking``), if they
-    were.
+    were. ``tag`` stands before each source sentence in training (``mmt.data.tags``); empty for none.
     """
 
     name: str
@@ -55,6 +56,7 @@ class DatasetInfo:
     images: str
     splits: dict[str, SplitInfo] = field(default_factory=dict)
     probe: dict[str, Any] = field(default_factory=dict)
+    tag: str = ""
 
 
 def write_dataset(
@@ -117,7 +119,7 @@ def write_dataset(
             info = replace(info, splits=counted)
             with replacing_folder(folder) as beside:
                 DatasetDict(tables).save_to_disk(str(beside))
-                (beside / _INFO_FILE).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+                (beside / _INFO_FILE).write_text(json.dumps(_content(info), indent=2) + "\n", encoding="utf-8")
                 images = images_from or folder / info.images
                 if inside and (images_from or images.is_dir()):
                     # Links stay links; they may be broken or circular.
@@ -125,6 +127,12 @@ def write_dataset(
     except OSError as error:
         raise unwritable(folder, error) from None
     return info
+
+
+def _content(info: DatasetInfo) -> dict[str, Any]:
+    """Of ``dataset.json``; without ``tag``, earlier versions of mmt read it."""
+    content = asdict(info)
+    return content if info.tag else {key: value for key, value in content.items() if key != "tag"}
 
 
 def read_info(folder: Path) -> DatasetInfo:
@@ -158,7 +166,7 @@ def _checked(info: DatasetInfo) -> DatasetInfo:
     if not info.splits or not all(isinstance(t, str) for t in texts) or not all(type(n) is int for n in numbers):
         raise ValueError("a value is missing or of the wrong kind")
     probe_fits = isinstance(info.probe, dict) and (not info.probe or {"kind", "symbol"} <= set(info.probe))
-    if not probe_fits or "\0" in info.images:
+    if not probe_fits or "\0" in info.images or not (info.tag == "" or is_tag(info.tag)):
         raise ValueError("a value is of the wrong kind")
     names = [*info.splits, *([] if os.path.isabs(info.images) else [info.images])]
     outside = [name for name in names if (name and Path(name).name != name) or name == ".."]

@@ -190,6 +190,9 @@ class PretrainedTokenizer(Tokenizer):
         bound._is_bound = True
         return bound
 
+    def _tag_id(self, tag: str) -> int | None:
+        return None
+
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """As ``Tokenizer.decode``; tags of languages and the mask are dropped, too."""
         plain = ids if isinstance(ids, Sequence) else ids.tolist()

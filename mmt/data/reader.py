@@ -20,7 +20,7 @@ from fairseq2.datasets import DataReader
 from mmt.data.batch import Batch, Example, collate
 from mmt.data.buckets import length_batches
 from mmt.data.feature_store import FeatureStore
-from mmt.data.sampling import TemperatureSampling
+from mmt.data.sampling import EpochSampling
 from mmt.errors import MMTError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class BatchReader(_Reader):
         *,
         max_tokens: int,
         shuffle: bool,
-        sampling: TemperatureSampling | None = None,
+        sampling: EpochSampling | None = None,
         **settings: Unpack[ReaderSettings],
     ) -> None:
         super().__init__(features, **settings)

@@ -18,19 +18,29 @@ def sampling_shares(sizes: Sequence[int], temperature: float) -> NDArray[np.floa
     return np.asarray(weights / weights.sum())
 
 
-class TemperatureSampling:
-    """Draws the sentences of an epoch, as many as all datasets have, by ``sampling_shares``.
+def temperature_counts(sizes: Sequence[int], temperature: float) -> list[int]:
+    """Sentences of each dataset in an epoch that has as many as all datasets together, by ``sampling_shares``."""
+    return [int(n) for n in np.rint(sum(sizes) * sampling_shares(sizes, temperature))]
+
+
+def upsampled_counts(sizes: Sequence[int], ratios: Sequence[float]) -> list[int]:
+    """Sentences of each dataset in an epoch that reads dataset i ``ratios[i]`` times; at least one."""
+    return [max(1, round(size * ratio)) for size, ratio in zip(sizes, ratios, strict=True)]
+
+
+class EpochSampling:
+    """Draws the sentences of an epoch.
 
     A dataset that gives more sentences than it has is read as often as they suffice for, and the rest is drawn
-    without replacement: with temperature 1, an epoch has each sentence once.
+    without replacement: where the counts are the sizes, an epoch has each sentence once.
 
     Args:
         sizes: sentences of each dataset, which lie one after the other.
+        counts: sentences of each dataset in an epoch.
     """
 
-    def __init__(self, sizes: Sequence[int], temperature: float) -> None:
-        self._sizes = list(sizes)
-        self.counts = np.rint(sum(sizes) * sampling_shares(sizes, temperature)).astype(np.int64).tolist()
+    def __init__(self, sizes: Sequence[int], counts: Sequence[int]) -> None:
+        self._sizes, self.counts = list(sizes), list(counts)
 
     def rows(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """(N,) positions in the datasets together."""

@@ -71,7 +71,6 @@ class TaggedTokenizer(Tokenizer):
                 f"'{lacking[0] if lacking else ''}'. Copy the model folder again."
             )
         self.languages = tuple(languages)
-        self.lengths[list(self._tags.values())] = 0  # a tag is not text
 
     def for_languages(self, source: str, target: str) -> Self:
         find_language(source, self._tags)
@@ -91,8 +90,4 @@ class TaggedTokenizer(Tokenizer):
                 f"{self.path}: of several languages ({', '.join(self.languages)}). Name the source's and the "
                 "target's, on the command line by --source-lang and --target-lang."
             )
-        ids = super().encode(line)
-        return [*self.source_prefix, *ids] if ids else []
-
-    def encode_target(self, line: str) -> list[int]:
         return super().encode(line)

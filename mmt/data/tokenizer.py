@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import sentencepiece
@@ -42,7 +43,8 @@ def train_tokenizer(
         vocab_size: number of pieces, including 4 control symbols and 256 bytes.
         path: of the model to write, atomically.
         symbols: strings that are always one piece, such as a probe's mask.
-        tags: pieces that no text contains, such as the languages' (``mmt.data.tagged_tokenizer``).
+        tags: pieces that no text contains: of languages (``mmt.data.tagged_tokenizer``) and of datasets
+            (``mmt.data.tags``).
     Raises:
         MMTError: the text is too small for ``vocab_size`` pieces, or has more characters; the message gives the
             nearest possible number.
@@ -136,14 +138,37 @@ class Tokenizer:
         is_byte = np.array([model.is_byte(i) for i in range(self.vocab_size)])
         self.strange = is_byte | (np.arange(self.vocab_size) == UNK)
         self.lengths = np.where(is_byte, 1, [len(model.id_to_piece(i)) for i in range(self.vocab_size)])
+        self.lengths[[i for i in range(EOS + 1, self.vocab_size) if model.is_control(i)]] = 0  # a tag is not text
         self.training: TrainingPieces | None = None
         self._masks = {piece for piece in pieces if MASK.fullmatch(piece)}
         self.lowercases = all(piece == piece.lower() for piece in pieces if piece not in self._masks)
 
     def encode(self, line: str) -> list[int]:
-        """The ids of the normalised source line, without eos; an empty list for an empty line."""
-        line = normalize(self._lowered(line) if self.lowercases else line)
-        return list(self._model.encode(line)) if line else []
+        """The ids of the normalised source line after ``source_prefix``, without eos; [] for an empty line."""
+        ids = self.encode_target(line)
+        return [*self.source_prefix, *ids] if ids else []
+
+    def tagged(self, tag: str) -> Self:
+        """This tokenizer with ``tag`` (``mmt.data.tags``) at the end of ``source_prefix``; as it is for "".
+
+        Raises:
+            MMTError: the vocabulary has no such tag.
+        """
+        if not tag:
+            return self
+        number = self._tag_id(tag)
+        if number is None:
+            raise MMTError(
+                f"{self.path}: the dataset's sources have the tag '{tag}', which is no piece of this vocabulary. "
+                "Train the model from scratch, or prepare the dataset without a tag."
+            )
+        bound = copy.copy(self)
+        bound.source_prefix = (*self.source_prefix, number)
+        return bound
+
+    def _tag_id(self, tag: str) -> int | None:
+        number = int(self._model.piece_to_id(tag))
+        return number if number > EOS and self._model.is_control(number) else None
 
     def for_languages(self, source: str, target: str) -> Tokenizer:
         """This tokenizer with ``source_prefix`` and ``prompt`` of these languages, by their codes.
@@ -155,7 +180,8 @@ class Tokenizer:
 
     def encode_target(self, line: str) -> list[int]:
         """The ids of a target sentence, without ``prompt`` and eos."""
-        return self.encode(line)
+        line = normalize(self._lowered(line) if self.lowercases else line)
+        return list(self._model.encode(line)) if line else []
 
     def _lowered(self, line: str) -> str:
         parts = re.split(f"({MASK.pattern})", line)

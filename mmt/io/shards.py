@@ -148,6 +148,11 @@ class Parts:
             self._lock.close()
 
     @property
+    def is_merged(self) -> bool:
+        """Whether the output was complete when this was created; with ``remember`` only."""
+        return self._lock is None
+
+    @property
     def part(self) -> Path:
         """Where this process's part goes, a file or a folder."""
         return self.of(self.shard.number)

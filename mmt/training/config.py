@@ -38,12 +38,17 @@ class DataSection:
     """The prepared dataset. Required, unless ``datasets`` is set."""
 
     datasets: Annotated[tuple[Folder, ...], MinLen(2)] | None = None
-    """Instead of ``path``: several prepared datasets of different language pairs, for one model. A tag of the
-    target language stands before each source sentence."""
+    """Instead of ``path``: several prepared datasets, for one model. The vocabulary and validation are of the
+    first dataset of each language pair. If there are several pairs, a tag of the target language stands before
+    each source sentence."""
 
     temperature: Annotated[float, Ge(1), Le(1000)] = 1.0
     """Sampling of ``datasets``: a dataset of n sentences has a share of n ** (1 / temperature). 1 reads each
     sentence once in an epoch; higher values read small datasets more often."""
+
+    upsample: Annotated[tuple[Annotated[float, Interval(gt=0, le=1000)], ...], MinLen(2)] | None = None
+    """Instead of ``temperature``: how often an epoch reads each of ``datasets``. [5, 1] reads the first five times
+    and the second once; 0.5 reads half of a dataset, drawn anew in each epoch."""
 
     train_split: Text = "train"
     valid_split: Text = "val"

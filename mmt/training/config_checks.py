@@ -38,6 +38,7 @@ def _check_data(config: TrainConfig, objectives: Objectives, where: str) -> None
         raise MMTError(f"{where}: data.path and data.datasets exclude each other. Leave one out.")
     if config.data.temperature != 1 and not several:
         raise MMTError(f"{where}: data.temperature: expected data.datasets to sample from. Leave it out.")
+    _check_upsample(config, where)
     if several and (config.data.streams or config.data.label or config.data.score or config.beside):
         raise MMTError(
             f"{where}: data.datasets: expected datasets to translate, read whole, found data.streams, data.label, "
@@ -60,6 +61,18 @@ def _check_data(config: TrainConfig, objectives: Objectives, where: str) -> None
         raise MMTError(f"{where}: images.dropout_p: with model.fusion 'none' there is no image to leave out.")
     if config.data.streams and (config.data.label or config.data.score):
         raise MMTError(f"{where}: data.streams: labels and scores are read whole. Set it to 0.")
+
+
+def _check_upsample(config: TrainConfig, where: str) -> None:
+    ratios, num = config.data.upsample, len(config.data.datasets or ())
+    if ratios is None:
+        return
+    if len(ratios) != num:
+        raise MMTError(
+            f"{where}: data.upsample: expected a number for each of data.datasets ({num}), found {len(ratios)}."
+        )
+    if config.data.temperature != 1:
+        raise MMTError(f"{where}: data.upsample and data.temperature exclude each other. Leave one out.")
 
 
 def _check_regime(config: TrainConfig, where: str) -> None:

@@ -31,7 +31,7 @@ from mmt.model.frozen import freeze_text, insert_base
 from mmt.model.model import MMTModel
 from mmt.model.pretrained.base import Base
 from mmt.training.config import TrainConfig
-from mmt.training.multilingual import joined_info, pair_of
+from mmt.training.multilingual import first_of_each_pair, joined_info, pair_of
 from mmt.training.run_data import (
     check_beside,
     check_masks,
@@ -87,7 +87,7 @@ class Run:
         """
         folders = data_folders(config)
         infos = [read_info(folder) for folder in folders]
-        data, info = folders[0], joined_info(infos, folders, (config.data.train_split, config.data.valid_split))
+        data, info = folders[0], joined_info(infos, folders, config.data.train_split, config.data.valid_split)
         check_translations(config, infos)
         features = _open_features(config)
         base = base_of(config)
@@ -180,8 +180,11 @@ class Run:
 
     def _report_missing(self, features: FeatureStore) -> None:
         """Names the first images that the data has and ``features`` lacks."""
-        names, splits = Names(features.ids), (self.config.data.train_split, self.config.data.valid_split)
-        for data, split in itertools.product(data_folders(self.config), splits):
+        names, folders = Names(features.ids), data_folders(self.config)
+        firsts = first_of_each_pair([read_info(folder) for folder in folders])
+        splits = [(folder, self.config.data.train_split) for folder in folders]
+        splits += [(folders[number], self.config.data.valid_split) for number in firsts]
+        for data, split in splits:
             rows = open_split(data, split)
             # A streamed split is not read as a whole before training.
             num = min(len(rows), BLOCK) if self.config.data.streams else len(rows)

@@ -25,7 +25,7 @@ from mmt.model.card import ModelCard, read_card
 from mmt.model.config import ADAPTER_SETTINGS, MMTConfig, ModelSizes
 from mmt.model.pretrained.base import Base
 from mmt.training.config import BesideSection, TrainConfig
-from mmt.training.multilingual import read_datasets
+from mmt.training.multilingual import first_of_each_pair, has_several_pairs, read_datasets
 from mmt.training.run_file import RUN_TOKENIZER
 from mmt.training.tasks import Objectives
 
@@ -44,7 +44,7 @@ def read_labelled(
         return read_datasets(config, split, infos, tokenizer, features)
     data = data_folder(config)
     return with_labels(
-        read_examples(data, split, tokenizer, features, config.images.missing),
+        read_examples(data, split, tokenizer.tagged(read_info(data).tag), features, config.images.missing),
         data,
         split,
         label=config.data.label,
@@ -89,6 +89,7 @@ def open_streamed(
     """
     folder, split = data_folder(config), config.data.train_split
     rows = open_split(folder, split)
+    tokenizer = tokenizer.tagged(info.tag)
 
     def examples(first: int, end: int) -> list[Example]:
         columns = read_rows(rows, ROW_COLUMNS, first, end)
@@ -155,7 +156,8 @@ def read_beside(
     one: BesideSection, tokenizer: Tokenizer, features: FeatureStore | None, config: TrainConfig
 ) -> list[Example]:
     """Raises MMTError if an additional dataset has no sentence for its task."""
-    examples = read_examples(one.data, one.split, tokenizer, features, config.images.missing)
+    own = tokenizer.tagged(read_info(one.data).tag)
+    examples = read_examples(one.data, one.split, own, features, config.images.missing)
     if one.task == "retrieval":
         examples = [replace(e, target=[]) for e in examples if e.image is not None]
     kept = drop_long(examples, longest(config))
@@ -241,17 +243,23 @@ def prepare_tokenizer(output: Path, config: TrainConfig, base: Base | None = Non
 
 
 def _train_tokenizer(path: Path, config: TrainConfig) -> None:
-    """Trains the vocabulary of all languages of the run, with a tag for each target language if it has several."""
+    """Trains the vocabulary of all languages of the run, on the first dataset of each language pair.
+
+    It has a tag for each target language, if there are several pairs, and the tags of the datasets.
+    """
     own, split, streamed = data_folders(config), config.data.train_split, config.data.streams > 0
-    lines = itertools.chain.from_iterable(_sentences(folder, split, streamed=streamed) for folder in own)
-    infos = [read_info(folder) for folder in [*own, *(one.data for one in config.beside)]]
+    infos = [read_info(folder) for folder in own]
+    firsts = [own[number] for number in first_of_each_pair(infos)]
+    lines = itertools.chain.from_iterable(_sentences(folder, split, streamed=streamed) for folder in firsts)
+    several = has_several_pairs(infos)
+    infos += [read_info(one.data) for one in config.beside]
     symbols = dict.fromkeys(info.probe["symbol"] for info in infos if info.probe)
     languages: list[str] = []
-    if config.data.datasets is not None:
+    if several:
         languages = sorted({code for info in infos for code in (info.source_lang, info.target_lang)})
         write_languages(path.parent, languages)
-    tags = [language_tag(code) for code in languages]
-    train_tokenizer(lines, config.text.vocab_size, path, list(symbols), tags)
+    tags = dict.fromkeys([*map(language_tag, languages), *(info.tag for info in infos if info.tag)])
+    train_tokenizer(lines, config.text.vocab_size, path, list(symbols), list(tags))
 
 
 def _wait_for(path: Path) -> None:

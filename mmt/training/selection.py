@@ -221,7 +221,7 @@ def _card(run: Run, weights: str, length_penalty: float, score: dict[str, float]
             "data": run.info.name,
             "data_checksum": run.info.splits[run.config.data.train_split].checksum,
             "probe": run.info.probe,
-            **({"pairs": run.pairs} if len(run.pairs) > 1 else {}),
+            **({"pairs": list(dict.fromkeys(run.pairs))} if len(set(run.pairs)) > 1 else {}),
             **_special_settings(run),
             "sentences": len(run.train_set),
             "images_in_use": run.num_with_image,

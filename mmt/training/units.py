@@ -76,12 +76,14 @@ class TranslationValidation(EvalUnit[Batch]):
     """Cross-entropy, and BLEU and exact match of greedy translations, on a validation split.
 
     Args:
-        pairs: the language pair of each dataset. With several, BLEU is their mean, and each is reported, too.
+        pairs: the language pair of each dataset. With different ones, BLEU is their mean, and each is reported,
+            too; a pair's validation split is that of its first dataset.
     """
 
     def __init__(self, model: nn.Module, translator: MMTModel, tokenizer: Tokenizer, pairs: Sequence[str]) -> None:
         self._model, self._translator, self._tokenizer = model, translator, tokenizer
-        self._names = {number: f"_{pair}" for number, pair in enumerate(pairs)} if len(pairs) > 1 else {0: ""}
+        firsts = {pairs.index(pair): f"_{pair}" for pair in dict.fromkeys(pairs)}
+        self._names = firsts if len(firsts) > 1 else {0: ""}
         self._texts = Texts()
 
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
