@@ -27,7 +27,7 @@ from mmt.data.dataset import read_info, read_split
 from mmt.data.image_names import Names
 from mmt.data.labels import read_column, read_labels
 from mmt.errors import MMTError
-from mmt.evidence.systems import each_control
+from mmt.evidence.controls import each_control
 from mmt.inference.controls import wrong_images
 from mmt.inference.labelling import predict
 from mmt.inference.loaded import LoadedModel

@@ -26,9 +26,10 @@ from mmt.cli.options import PATH, draws_option, draws_seed_option, import_option
 from mmt.data.dataset import read_info
 from mmt.data.masking import read_probe
 from mmt.errors import MMTError
+from mmt.evidence.controls import run_controls
 from mmt.evidence.measures import sentence_chrf
+from mmt.evidence.models import ModelSystem, open_systems, require_images
 from mmt.evidence.sentences import Sentences, read_sentences
-from mmt.evidence.systems import ModelSystem, open_systems, require_images, run_controls
 from mmt.inference.threads import use_threads
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.terminal import console, counted, print_table

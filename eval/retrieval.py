@@ -23,7 +23,8 @@ from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import PATH, draws_option, draws_seed_option, import_option, stores_option, threads_option
 from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
-from mmt.evidence.systems import model_in_torch, open_systems, progress, require_images
+from mmt.evidence.models import model_in_torch, open_systems, require_images
+from mmt.evidence.systems import progress
 from mmt.inference.controls import wrong_images
 from mmt.inference.embedding import embed_images, embed_sentences
 from mmt.inference.threads import use_threads

@@ -1,13 +1,15 @@
-"""``mmt compare``: trains and compares fusions, feature sets and seeds."""
+"""``mmt compare``: trains and compares fusions, feature sets and seeds; or compares systems on datasets."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from mmt.cli.command import Command
-from mmt.cli.options import PATH, import_option
+from mmt.cli.command import Command, write_alone_in
+from mmt.cli.options import PATH, import_option, threads_option
+from mmt.io.terminal import counted
 
 
 @click.command("compare", cls=Command, when_stopped="Rerun the same command to resume.")
@@ -15,14 +17,39 @@ from mmt.cli.options import PATH, import_option
 @click.argument("out", type=PATH)
 @click.option("--jobs", type=click.IntRange(min=1), default=1,
               help="Number of concurrent trainings, which share the cores.")  # fmt: skip
-@click.option("--only-table", is_flag=True, help="Train nothing; only score and compare the finished runs.")
+@click.option("--only-table", is_flag=True,
+              help="Train nothing and run no system; only score and compare what is finished.")  # fmt: skip
+@threads_option
 @import_option
-def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool) -> None:
-    """Train and compare every fusion, feature set and seed in CONFIG_FILE.
+def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool, threads: int | None) -> None:
+    """Train and compare fusions, feature sets and seeds, or compare systems on datasets.
 
-    OUT gets the runs, compare.json, compare.md and compare.png. Rerun the same command to
-    resume. Run it at the same time on other machines that share OUT to divide the work.
+    With a recipe, fusions and features in CONFIG_FILE, every combination is trained; OUT gets
+    the runs, compare.json, compare.md and compare.png. Run it at the same time on other
+    machines that share OUT to divide the work.
+
+    With systems and datasets, OUT gets leaderboard.json, leaderboard.md, leaderboard.html
+    and the evidence on each dataset. A system that fails on a dataset leaves a cell with
+    the reason, and the exit code is 1.
+
+    Rerun the same command to resume.
     """
-    from mmt.experiments.compare import compare
+    from mmt.experiments.leaderboard_config import is_leaderboard
 
-    compare(config_file, out, jobs, only_table=only_table)
+    if not is_leaderboard(config_file):
+        from mmt.experiments.compare import compare
+
+        compare(config_file, out, jobs, only_table=only_table)
+        return
+    write_alone_in(out)
+    from mmt.experiments.leaderboard import leaderboard
+    from mmt.inference.threads import use_threads
+    from mmt.report.leaderboard import NAME, print_leaderboard
+
+    use_threads(threads)
+    board = leaderboard(config_file, out, only_table=only_table)
+    print_leaderboard(board)
+    click.echo(str(out / f"{NAME}.html"), err=True)
+    if board.failures:
+        click.echo(f"{counted(len(board.failures), 'result')} missing. Rerun the command to try again.", err=True)
+        sys.exit(1)

@@ -14,6 +14,7 @@ from mmt.cli.options import (
     draws_option,
     draws_seed_option,
     import_option,
+    metrics_option,
     split_option,
     stores_option,
     threads_option,
@@ -28,6 +29,7 @@ _READS_PROMPTS = collected(
     "options",
     click.option("--prompt", type=PATH, help="Prompt template of hf: and api:, a text file."),
     click.option("--examples", type=PATH, help="Few-shot examples of hf: and api:, a file."),
+    click.option("--text-only", is_flag=True, help="Show hf: and api: no images, as a baseline."),
     click.option("--device", default="cpu", help="Device of hf:, such as cuda."),
     click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32",
                  help="Number type of hf:."),
@@ -56,6 +58,7 @@ _READS_PROMPTS = collected(
 @click.option("--plan", "plan_folder", metavar="DIR", type=PATH,
               help="Write into DIR what systems are to translate, for files:DIR, and evaluate none.")  # fmt: skip
 @_READS_PROMPTS
+@metrics_option
 @click.option("--gallery", type=click.IntRange(min=0), default=12,
               help="Number of examples: half that the image helped, half that it hurt.")  # fmt: skip
 @click.option("--no-pictures", is_flag=True, help="Omit the photos, so that you can share the page.")
@@ -75,6 +78,7 @@ def evidence_command(
     seed: int,
     plan_folder: Path | None,
     options: SystemOptions,
+    metrics: tuple[str, ...],
     gallery: int,
     no_pictures: bool,
     output: Path,
@@ -94,10 +98,13 @@ def evidence_command(
     from mmt.evidence.collect import Inputs, collect, plan
     from mmt.evidence.plan import write_plan
     from mmt.inference.threads import use_threads
+    from mmt.metrics.external import NeuralMetric
     from mmt.report.evidence import print_summary, wrapped, write_report
 
+    neural = tuple(NeuralMetric.parse(spec) for spec in metrics)
+    answers = output / "answers"
     inputs = Inputs(
-        named, data, split, images, commute, commute_images, draws, seed, gallery, options, output / "answers"
+        named, data, split, images, commute, commute_images, draws, seed, gallery, options, answers, neural
     )
     if plan_folder is not None:
         planned, folders = plan(inputs)

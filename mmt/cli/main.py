@@ -10,7 +10,7 @@ from mmt import __version__
 from mmt.cli.command import Group
 
 COMMANDS = {
-    "compare": "Train and compare every fusion, feature set and seed in CONFIG_FILE.",
+    "compare": "Train and compare fusions, feature sets and seeds, or compare systems on datasets.",
     "evidence": "Do systems use the image, and are they better than text-only?",
     "export": "Export a model to ONNX, for translating without torch: same output, faster.",
     "features": "Extract features from images or recordings, for training and translating.",

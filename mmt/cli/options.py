@@ -49,6 +49,14 @@ draws_seed_option = click.option(
 bootstrap_seed_option = click.option(
     "--seed", type=click.IntRange(min=1), default=12345, help="Random seed of the bootstrap."
 )
+metrics_option = click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="KIND:MODEL",
+    help="Neural metric too: comet: or cometkiwi: and a checkpoint or name; runs in its own environment "
+    "(docs/any_system.md). Repeatable.",
+)
 format_option = click.option(
     "--format", "output", type=click.Choice(["table", "json"]), default="table", help="Format of the output."
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmt.cli.command import Command
-from mmt.cli.options import PATH, bootstrap_seed_option, format_option
+from mmt.cli.options import PATH, bootstrap_seed_option, format_option, metrics_option
 from mmt.errors import MMTError
 from mmt.io.terminal import console, counted, print_json, print_table
 
@@ -76,14 +76,7 @@ def explain_omitted(omitted: Mapping[str, str]) -> list[str]:
     help="Whether all files are Moses-tokenised, or none.  [default: as they look]",
 )
 @click.option("--source", type=PATH, help="Sentences that were translated; --metric needs them.")
-@click.option(
-    "--metric",
-    "metrics",
-    multiple=True,
-    metavar="KIND:MODEL",
-    help="Neural metric too: comet: or cometkiwi: and a checkpoint or name; runs in its own environment "
-    "(docs/any_system.md). Repeatable.",
-)
+@metrics_option
 @format_option
 @click.option(
     "--bootstrap",

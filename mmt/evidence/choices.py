@@ -24,8 +24,9 @@ from mmt.evidence.contrastive import (
 )
 from mmt.evidence.findings import ChoiceMethod, ChoiceRow
 from mmt.evidence.measures import sentence_chrf
+from mmt.evidence.models import ModelSystem, backbones_of
 from mmt.evidence.plan import Pairs
-from mmt.evidence.systems import ModelSystem, ScoringSystem, System, backbones_of, progress, scorer
+from mmt.evidence.systems import ScoringSystem, System, progress, scorer
 from mmt.inference.scoring import PairScore
 from mmt.io.normalization import normalize
 from mmt.metrics.significance import mcnemar

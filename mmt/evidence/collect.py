@@ -5,28 +5,30 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split
-from mmt.data.feature_store import open_features
+from mmt.data.feature_store import FeatureStore, open_features
 from mmt.errors import MMTError
 from mmt.evidence.choices import COMMUTE_KEY, ChoiceTask, commute_task
 from mmt.evidence.contrastive import FoundImages, Item, check_commute, find_images, read_contrastive
 from mmt.evidence.evaluation import Inputs, Systems
 from mmt.evidence.findings import Evidence
 from mmt.evidence.kinds import Setting, open_kind
+from mmt.evidence.models import ModelSystem, open_systems, stores_of
 from mmt.evidence.options import kind_of
 from mmt.evidence.plan import Plan, make_plan
 from mmt.evidence.sections import SECTIONS, Section
 from mmt.evidence.sentences import Sentences, read_sentences
-from mmt.evidence.systems import ModelSystem, System, describe, open_systems, stores_of
+from mmt.evidence.systems import System, describe
 from mmt.io.versions import versions
 
-__all__ = ["Inputs", "collect", "plan"]
+__all__ = ["Inputs", "Prepared", "check_lines", "collect", "evidence_of", "plan", "prepare"]
 
 
 def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
@@ -40,18 +42,28 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
     """
     started = time.monotonic()
     with _opened(inputs) as systems:
-        fields, not_run = run_sections([section() for section in SECTIONS], systems)
-        told = {name: describe(system) for name, system in systems.by_name.items()}
+        return evidence_of(systems, started), dict(systems.files)
+
+
+def evidence_of(systems: Systems, started: float) -> Evidence:
+    """All sections that apply to opened systems.
+
+    Args:
+        started: when, by ``time.monotonic``.
+    Raises:
+        MMTError: as ``collect``.
+    """
+    fields, not_run = run_sections([section() for section in SECTIONS], systems)
+    told = {name: describe(system) for name, system in systems.by_name.items()}
     named = {} if systems.name == "model" else {"name": systems.name}
-    evidence = Evidence(
+    return Evidence(
         model=named | told[systems.name],
         data=_about_data(systems),
         against=told.get("against"),
         not_run=not_run,
-        settings=_settings(inputs, started),
+        settings=_settings(systems.inputs, started),
         **fields,
     )
-    return evidence, dict(systems.files)
 
 
 def plan(inputs: Inputs) -> tuple[Plan, dict[str, str]]:
@@ -64,11 +76,23 @@ def plan(inputs: Inputs) -> tuple[Plan, dict[str, str]]:
     Raises:
         MMTError: as ``collect``.
     """
-    info, _ = _read(inputs)
-    folders = {"": str(image_folder(inputs.data, info).resolve())}
+    ready = prepare(inputs)
+    folders = {"": str(image_folder(inputs.data, ready.info).resolve())}
     if inputs.commute is not None:
         folders[f"{COMMUTE_KEY}/"] = str(inputs.folder_of_commute_images.resolve())
-    return _prepared(inputs, info, [], outside=True).plan, folders
+    return ready.plan, folders
+
+
+def prepare(inputs: Inputs, stores: Sequence[FeatureStore] = ()) -> Prepared:
+    """What is translated, before any system is opened.
+
+    Args:
+        inputs: whose ``systems`` do not matter.
+        stores: sentences are left out whose image is not in all of these, or, without any, is not a file.
+    Raises:
+        MMTError: as ``collect``.
+    """
+    return _prepared(inputs, *_read(inputs), [], outside=True, stores=stores)
 
 
 @contextmanager
@@ -80,22 +104,13 @@ def _opened(inputs: Inputs) -> Iterator[Systems]:
         opened = stack.enter_context(open_systems(models, inputs.data, inputs.stores, names))
         by_name: dict[str, System] = {name: seeds[0] for name, seeds in opened.items()}
         ours = [seeds[0] for seeds in opened.values()]
-        ready = _prepared(inputs, info, ours, outside=len(models) < len(inputs.systems))
-        folder, own = image_folder(inputs.data, info), set(names)
-
-        def file_of(name: str) -> Path:
-            if name not in own and name.startswith(f"{COMMUTE_KEY}/"):
-                return inputs.folder_of_commute_images / name.removeprefix(f"{COMMUTE_KEY}/")
-            return folder / name
-
+        ready = _prepared(inputs, info, names, ours, outside=len(models) < len(inputs.systems))
         for name, spec in inputs.systems.items():
             if name not in models:
-                setting = Setting(name, info, ready.plan, file_of, inputs.answers, inputs.options)
+                setting = Setting(name, info, ready.plan, ready.file_of, inputs.answers, inputs.options)
                 by_name[name] = open_kind(str(spec), setting)
                 stack.callback(getattr(by_name[name], "close", lambda: None))
-        in_order = {name: by_name[name] for name in inputs.systems}
-        files = {name: folder / name for name in ready.sentences.images if (folder / name).is_file()}
-        yield Systems(inputs, info, in_order, ready.sentences, ready.tasks, files, ready.draws, ready.notes)
+        yield ready.systems({name: by_name[name] for name in inputs.systems})
 
 
 def _read(inputs: Inputs) -> tuple[DatasetInfo, list[str]]:
@@ -116,23 +131,54 @@ def _contrastive(inputs: Inputs, info: DatasetInfo) -> list[Item]:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """What is translated. notes: what is left out of it, and why."""
+class Prepared:
+    """What is translated. names: of the dataset's images. notes: what is left out, and why."""
 
+    inputs: Inputs
+    info: DatasetInfo
+    names: list[str]
     plan: Plan
     sentences: Sentences
     tasks: list[ChoiceTask]
     draws: list[list[str]]
     notes: list[tuple[str, str]]
 
+    @cached_property
+    def _own(self) -> frozenset[str]:
+        return frozenset(self.names)
 
-def _prepared(inputs: Inputs, info: DatasetInfo, models: list[ModelSystem], *, outside: bool) -> _Prepared:
+    def of_commute(self, name: str) -> bool:
+        """Whether an image is one of CoMMuTE's."""
+        return name not in self._own and name.startswith(f"{COMMUTE_KEY}/")
+
+    def file_of(self, name: str) -> Path:
+        """The file of an image, which need not exist."""
+        if self.of_commute(name):
+            return self.inputs.folder_of_commute_images / name.removeprefix(f"{COMMUTE_KEY}/")
+        return image_folder(self.inputs.data, self.info) / name
+
+    def systems(self, by_name: Mapping[str, System]) -> Systems:
+        """Systems on these sentences, the one under test first."""
+        files = {name: path for name in self.sentences.images if (path := self.file_of(name)).is_file()}
+        return Systems(self.inputs, self.info, by_name, self.sentences, self.tasks, files, self.draws, self.notes)
+
+
+def _prepared(
+    inputs: Inputs,
+    info: DatasetInfo,
+    names: list[str],
+    models: list[ModelSystem],
+    *,
+    outside: bool,
+    stores: Sequence[FeatureStore] = (),
+) -> Prepared:
     """
     Args:
+        names: of the dataset's images that will be shown.
         models: loaded.
         outside: there are, or will be, systems that are not loaded yet, and they may be shown images.
     """
-    folder, stores = image_folder(inputs.data, info), stores_of(models)
+    folder, stores = image_folder(inputs.data, info), [*stores, *stores_of(models)]
     if not stores and inputs.stores:  # whose sentences would have an image
         stores = [open_features(inputs.stores)]
 
@@ -140,7 +186,7 @@ def _prepared(inputs: Inputs, info: DatasetInfo, models: list[ModelSystem], *, o
         return all(name in store for store in stores) if stores else (folder / name).is_file()
 
     sentences = read_sentences(inputs.data, inputs.split, known)
-    _check_lines(sentences, models)
+    check_lines(sentences, models)
     with_images = outside or any(system.uses_images for system in models)
     draws = sentences.draws(inputs.draws, inputs.seed) if with_images else []
     tasks: list[ChoiceTask] = []
@@ -160,7 +206,7 @@ def _prepared(inputs: Inputs, info: DatasetInfo, models: list[ModelSystem], *, o
     languages = f"{info.source_lang}-{info.target_lang}"
     about = {"data": info.name, "languages": languages, "split": inputs.split}
     made = make_plan(about, sentences, draws, inputs.seed, [task.pairs for task in tasks])
-    return _Prepared(made, sentences, tasks, draws, notes)
+    return Prepared(inputs, info, names, made, sentences, tasks, draws, notes)
 
 
 def run_sections(sections: list[Section], systems: Systems) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -182,7 +228,7 @@ def run_sections(sections: list[Section], systems: Systems) -> tuple[dict[str, A
     return fields, [(", ".join(names), why) for why, names in by_reason.items()]
 
 
-def _check_lines(sentences: Sentences, systems: Iterable[ModelSystem]) -> None:
+def check_lines(sentences: Sentences, systems: Iterable[ModelSystem]) -> None:
     """Raises MMTError for a line that cannot be scored, with the id of its row."""
     for row, answer in zip(sentences.ids, sentences.answers or [], strict=False):
         if answer and not re.search(r"\w", answer):

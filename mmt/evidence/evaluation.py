@@ -10,12 +10,15 @@ from typing import ClassVar
 
 from mmt.data.dataset import DatasetInfo
 from mmt.evidence.choices import ChoiceTask
+from mmt.evidence.controls import Outputs, run_controls
 from mmt.evidence.findings import Awareness, ControlRow
 from mmt.evidence.inside import GateStatistics, gate_statistics
 from mmt.evidence.measures import awareness, control_rows, sentence_chrf
+from mmt.evidence.models import ModelSystem
+from mmt.evidence.neural import Metric, add_neural_scores
 from mmt.evidence.options import SystemOptions
 from mmt.evidence.sentences import Sentences
-from mmt.evidence.systems import ModelSystem, Outputs, Progress, System, progress, run_controls
+from mmt.evidence.systems import Progress, System, has_text_base, progress
 from mmt.inference.controls import Control
 from mmt.inference.torch_runtime import Translator
 
@@ -31,6 +34,7 @@ class Inputs:
     commute: a CoMMuTE folder such as ``CoMMuTE/en-de``; its images are in ``commute_images``, or else in
         ``CoMMuTE/images``.
     answers: the folder where systems that have to be paid store what they answered.
+    metrics: neural metrics that score the translations, too.
     """
 
     systems: Mapping[str, str | Path]
@@ -44,6 +48,7 @@ class Inputs:
     gallery: int = 12
     options: SystemOptions = field(default_factory=SystemOptions)
     answers: Path = Path("answers")
+    metrics: tuple[Metric, ...] = ()
 
     @property
     def folder_of_commute_images(self) -> Path:
@@ -54,7 +59,7 @@ class Inputs:
 class _TextBase:
     """A model whose text model was frozen, without images: that is exactly its text-only base."""
 
-    system: ModelSystem
+    system: System
     uses_images: ClassVar[bool] = False
 
     def translate(
@@ -105,7 +110,10 @@ class Systems:
     @cached_property
     def control_rows(self) -> tuple[list[ControlRow], dict[str, str]]:
         probe = self.info.probe.get("kind", "")
-        return control_rows(self.sentences, self.outputs, self.info.target_lang, probe)
+        rows, signatures = control_rows(self.sentences, self.outputs, self.info.target_lang, probe)
+        for metric in self.inputs.metrics:
+            signatures[metric.label] = add_neural_scores(rows, self.outputs, self.sentences, metric)
+        return rows, signatures
 
     @cached_property
     def chrf(self) -> dict[str, dict[Control, list[list[float]]]]:
@@ -140,7 +148,7 @@ class Systems:
         if text_only is not None and (self.by_name[name].uses_images or name == self.name):
             return self.outputs[text_only]
         system, outputs = self.by_name[name], self.outputs[name]
-        if isinstance(system, ModelSystem) and system.blank_is_text_only:
+        if has_text_base(system):
             return replace(outputs, system=_TextBase(system), hypotheses={"right": outputs.hypotheses["blank"]})
         return self.outputs[next(iter(others))] if others and name == self.name else None
 

@@ -49,6 +49,7 @@ def _read(setting: Setting) -> dict[str, Any]:
         "target_lang": info.target_lang,
         "prompt": options.prompt,
         "examples": options.examples,
+        "text_only": options.text_only,
     }
 
 

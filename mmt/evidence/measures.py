@@ -10,6 +10,7 @@ import numpy as np
 import sacrebleu
 import scipy  # which loads scipy.stats when it is first used
 
+from mmt.evidence.controls import Outputs
 from mmt.evidence.findings import (
     CHRF,
     LOG_P,
@@ -24,7 +25,7 @@ from mmt.evidence.findings import (
     Verdict,
 )
 from mmt.evidence.sentences import Sentences
-from mmt.evidence.systems import ModelSystem, Outputs
+from mmt.evidence.systems import tokens_of
 from mmt.inference.controls import Control
 from mmt.io.terminal import counted
 from mmt.metrics.accuracy import word_hits
@@ -36,7 +37,9 @@ from mmt.metrics.translation import corpus_scores, normalized
 _ROUNDING = 1e-5  # nats a token: float32 log-probabilities of the same thing differ by as much
 _SIGNIFICANT = 0.05
 _TEST = "Wilcoxon's signed-rank test over sentences, two-sided, by scipy"
-_NAMES = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
+LABELS = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
+"""Scores of all systems, by the keys of ``mmt.metrics.translation.METRICS``."""
+_JUDGED = LABELS | {"comet": "COMET wmt22-comet-da"}  # by whose differences people's agreement is known
 CHANGED = "changed"
 """Percent of the translations that differ from those with the right image."""
 
@@ -180,7 +183,7 @@ def _beside(rows: Sequence[ControlRow], names: tuple[str, str], other: str) -> s
     ours, theirs = (as_used[name] for name in names)
     text = ""
     for name, score in theirs.scores.items():
-        if name in (*_NAMES.values(), LOG_P, CHANGED) or name.endswith("relaxed") or name not in ours.scores:
+        if name not in ours.scores or not (name == "right word" or name.endswith("restricted")):
             continue
         what = "The right word" if name == "right word" else f"Masked words ({name})"
         text += f" {what}: {ours.scores[name].mean:.0f} % against {score.mean:.0f} %{_p_of(theirs, name)}."
@@ -231,7 +234,7 @@ def control_rows(
     if len(rows) > 1 and len(sentences.ids) >= FEWEST_SENTENCES:
         others = [draws[0] for system in outputs.values() for draws in system.hypotheses.values()][1:]
         _add_bootstrap(rows[1:], baseline[0], others, sentences, target_lang)
-        for label in set(_NAMES.values()) & set(signatures):
+        for label in set(LABELS.values()) & set(signatures):
             signatures[label] += "; p: paired bootstrap, one-sided, of the first draw"
     if any(CHANGED in row.scores for row in rows):
         signatures[CHANGED] = "percent of the translations that differ from the system's own with the right image"
@@ -249,10 +252,10 @@ def _add_corpus_scores(
 ) -> None:
     """BLEU, chrF2 and TER, those that mean something in the language."""
     references = sentences.references
-    scores = [corpus_scores(draw, references, target_lang=target_lang, only=_NAMES) for draw in draws]
+    scores = [corpus_scores(draw, references, target_lang=target_lang, only=LABELS) for draw in draws]
     for key, score in scores[0].items():
-        row.scores[_NAMES[key]] = Spread.of([draw[key].value for draw in scores])
-        signatures[_NAMES[key]] = score.signature
+        row.scores[LABELS[key]] = Spread.of([draw[key].value for draw in scores])
+        signatures[LABELS[key]] = score.signature
 
 
 def _add_bootstrap(
@@ -263,9 +266,9 @@ def _add_bootstrap(
     target_lang: str,
 ) -> None:
     """p of BLEU, chrF2 and TER by the paired bootstrap, of each row's first draw; in one go, as it is slow."""
-    compared = paired_bootstrap(baseline, others, sentences.references, target_lang=target_lang, only=_NAMES)
+    compared = paired_bootstrap(baseline, others, sentences.references, target_lang=target_lang, only=LABELS)
     for row, differences in zip(rows, compared, strict=True):
-        row.p_values.update({_NAMES[key]: difference.p_value for key, difference in differences.items()})
+        row.p_values.update({LABELS[key]: difference.p_value for key, difference in differences.items()})
 
 
 def add_agreement(rows: Sequence[ControlRow]) -> None:
@@ -275,7 +278,7 @@ def add_agreement(rows: Sequence[ControlRow]) -> None:
         MMTError: the package mt-thresholds is missing.
     """
     for row in rows[1:]:
-        for key, label in _NAMES.items():
+        for key, label in _JUDGED.items():
             if label in row.scores and label in rows[0].scores:
                 share = human_agreement(key, row.scores[label].mean - rows[0].scores[label].mean)
                 if share is not None:
@@ -335,8 +338,8 @@ def _same_tokens(one: Outputs, other: Outputs) -> bool:
     """Whether two systems cut text into the same tokens, as far as that is known."""
     if one is other:
         return True
-    paths = [outputs.system.tokenizer_file for outputs in (one, other) if isinstance(outputs.system, ModelSystem)]
-    return len(paths) == 2 and (paths[0] == paths[1] or paths[0].read_bytes() == paths[1].read_bytes())
+    tokens = tokens_of(one.system)
+    return tokens is not None and tokens == tokens_of(other.system)
 
 
 def _rounded(differences: Any) -> Any:

@@ -20,6 +20,7 @@ class SystemOptions:
 
     prompt: file with the template. examples: file with few-shot examples. device, dtype, batch_size: of ``hf:``.
     concurrency: requests at a time, and max_requests: their budget, of ``api:``.
+    text_only: they are shown no images.
     """
 
     prompt: Path | None = None
@@ -29,6 +30,12 @@ class SystemOptions:
     batch_size: int = 8
     concurrency: int = 4
     max_requests: int | None = None
+    text_only: bool = False
+
+
+def is_name(text: str) -> bool:
+    """Whether a system, or a dataset, may be called so: it is in file names and on pages."""
+    return _NAME.fullmatch(text) is not None
 
 
 def parse_system(text: str) -> tuple[str, str]:
@@ -38,7 +45,7 @@ def parse_system(text: str) -> tuple[str, str]:
         MMTError: not of this form, or a name that is not made of letters, digits, ``.``, ``_`` and ``-``.
     """
     name, equals, spec = text.partition("=")
-    if not equals or not spec or not _NAME.fullmatch(name):
+    if not equals or not spec or not is_name(name):
         raise MMTError(
             f"--system {text}: expected NAME=SPEC, where NAME has up to 40 letters, digits, '.', '_' and '-', "
             f"and SPEC is a model folder or {', '.join(f'{kind}:...' for kind in KINDS)}."

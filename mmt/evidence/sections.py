@@ -14,6 +14,7 @@ from mmt.data.dataset import read_split
 from mmt.errors import MMTError
 from mmt.evidence.choices import COMMUTE, choice_rows
 from mmt.evidence.contrastive import check_items
+from mmt.evidence.controls import Outputs
 from mmt.evidence.evaluation import Systems
 from mmt.evidence.findings import (
     FEWEST_CHRF,
@@ -26,12 +27,19 @@ from mmt.evidence.findings import (
 from mmt.evidence.gallery import gallery
 from mmt.evidence.inside import GateStatistics
 from mmt.evidence.measures import add_agreement, compare, verdict
+from mmt.evidence.models import ModelSystem
 from mmt.evidence.sentences import Sentences
-from mmt.evidence.systems import ModelSystem, Outputs, describe, scorer
+from mmt.evidence.stored import StoredSystem
+from mmt.evidence.systems import describe, has_text_base, scorer
 from mmt.metrics.ambiguity import Lexicon, find_ambiguous, sense_accuracy
 
 _TEXT_ONLY = "the first system is text-only"
-_NOT_INSIDE = "the first system is not a model folder, so that its inside cannot be looked at"
+
+
+def _not_inside(systems: Systems) -> str:
+    if isinstance(systems.first, StoredSystem):
+        return "only answers are stored, no model: mmt evidence looks inside one"
+    return "the first system is not a model folder, so that its inside cannot be looked at"
 
 
 @dataclass
@@ -90,6 +98,11 @@ class Controls(Section):
 
     name = "scores"
 
+    def applies(self, systems: Systems) -> str | None:
+        for metric in systems.inputs.metrics:
+            metric.check()
+        return None
+
     def run(self, systems: Systems) -> dict[str, Any]:
         rows, signatures = systems.control_rows
         try:
@@ -105,8 +118,7 @@ class ComparedWith(Section):
     name = "comparison with a text-only model"
 
     def applies(self, systems: Systems) -> str | None:
-        first = systems.first
-        own_base = isinstance(first, ModelSystem) and first.blank_is_text_only
+        own_base = has_text_base(systems.first)
         return None if own_base or len(systems.by_name) > 1 else "no --against MODEL, and no other --system"
 
     def run(self, systems: Systems) -> dict[str, Any]:
@@ -184,7 +196,7 @@ class GatesOfTokens(Section):
         if not systems.first.uses_images:
             return _TEXT_ONLY
         if systems.model is None:
-            return _NOT_INSIDE
+            return _not_inside(systems)
         if not systems.model.model.fuses_between:
             return f"{systems.model.card.config['fusion']} fusion does nothing between encoder and decoder"
         return None
@@ -285,7 +297,7 @@ class Examples(Section):
         """The picture files that can be mapped: maps of pooled features are made with the backbone."""
         translator = systems.model
         if translator is None:
-            self.notes.append(("maps over the pictures", _NOT_INSIDE))
+            self.notes.append(("maps over the pictures", _not_inside(systems)))
             return {}
         assert translator.card.features is not None  # noqa: S101
         if systems.inputs.gallery and translator.card.features.num_regions == 1:

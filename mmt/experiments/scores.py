@@ -10,8 +10,9 @@ from typing import Any
 from mmt.data.feature_store import open_features
 from mmt.data.image_names import Names
 from mmt.errors import MMTError
+from mmt.evidence.controls import run_controls
+from mmt.evidence.models import model_in_torch, open_systems
 from mmt.evidence.sentences import Sentences, read_sentences
-from mmt.evidence.systems import model_in_torch, open_systems, run_controls
 from mmt.experiments.config import Cell, CompareConfig
 from mmt.experiments.jobs import claim
 from mmt.inference.controls import Control, other_readings

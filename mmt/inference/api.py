@@ -43,8 +43,6 @@ class APISystem:
     One process at a time may use a folder. Threads send the requests.
     """
 
-    uses_images = True
-
     def __init__(
         self,
         url: str,
@@ -55,6 +53,7 @@ class APISystem:
         target_lang: str,
         prompt: Path | None = None,
         examples: Path | None = None,
+        text_only: bool = False,
         folder: Path,
         concurrency: int = 4,
         max_requests: int | None = None,
@@ -71,6 +70,7 @@ class APISystem:
             model: the model's name there.
             files: the file of an image by its name in the dataset.
             source_lang, target_lang, prompt, examples: as of ``Prompt.read``.
+            text_only: no images are sent, whatever the model reads.
             folder: where the answers are stored, in ``answers.jsonl``.
             concurrency: requests at a time.
             max_requests: the most requests that are sent, repeated ones included; None for any number.
@@ -85,6 +85,7 @@ class APISystem:
         if concurrency < 1 or attempts < 1 or (max_requests is not None and max_requests < 0):
             raise MMTError("api: expected at least 1 request at a time, 1 attempt and a budget of 0 or more.")
         self._model, self._files, self._max_tokens = model, files, max_tokens
+        self._text_only = text_only
         self._prompt = Prompt.read(source_lang, target_lang, prompt, examples)
         self._cleaner = Cleaner(source_lang, target_lang)
         self._concurrency, self._max_requests = concurrency, max_requests
@@ -100,6 +101,10 @@ class APISystem:
         )
         self._store = AnswerStore(folder, model)
 
+    @property
+    def uses_images(self) -> bool:
+        return not self._text_only
+
     def translate(
         self, sentences: Sequence[str], images: Sequence[str | None] | None, progress: Progress | None = None
     ) -> list[str]:
@@ -112,6 +117,8 @@ class APISystem:
                 the key or the model, fails at each attempt, or answers with another model than before; the budget
                 is used up. Answers that came before are stored.
         """
+        if self._text_only and any(images or ()):
+            raise MMTError(f"{self._url}: a text-only system takes no images.")
         shown = [None] * len(sentences) if images is None else list(images)
         keys = [
             "" if is_blank(sentence) else self._key_of(sentence, image)
@@ -139,6 +146,7 @@ class APISystem:
             "answered_by": self._store.answered_by,
             "temperature": 0,
             "max_tokens": self._max_tokens,
+            "text_only": self._text_only,
             "prompt": self._prompt.describe(),
             **dict(self._counts),
             "tokens": dict(self._tokens),

@@ -37,6 +37,7 @@ class HFSystem:
         target_lang: str,
         prompt: Path | None = None,
         examples: Path | None = None,
+        text_only: bool = False,
         device: str = "cpu",
         dtype: str = "float32",
         batch_size: int = 8,
@@ -50,6 +51,7 @@ class HFSystem:
             source_lang, target_lang: codes of the languages.
             prompt: a template (see ``mmt.inference.prompts``); None for the built-in one.
             examples: translations that are shown in the prompt; None for none.
+            text_only: no images are shown, whatever the model reads.
             batch_size: sentences translated together.
             max_new_tokens: the longest answer, in tokens; longer ones are cut off and counted.
         Raises:
@@ -74,10 +76,11 @@ class HFSystem:
             self._model = make_prompted(checkpoint, source_lang, target_lang, prompt, examples, max_new_tokens)
         self._files, self._batch_size, self._max_new_tokens = files, batch_size, max_new_tokens
         self._cleaner = Cleaner(source_lang, target_lang)
+        self._text_only = text_only
 
     @property
     def uses_images(self) -> bool:
-        return self._model.checkpoint.kind == "image"
+        return self._model.checkpoint.kind == "image" and not self._text_only
 
     def translate(
         self, sentences: Sequence[str], images: Sequence[str | None] | None, progress: Progress | None = None
@@ -143,7 +146,7 @@ class HFSystem:
         if images is None:
             return [Item(sentence) for sentence in sentences]
         if not self.uses_images and any(images):
-            raise MMTError(f"hf:{self._model.checkpoint.name}: a text-only model takes no images.")
+            raise MMTError(f"hf:{self._model.checkpoint.name}: a text-only system takes no images.")
         return [
             Item(sentence, None if image is None else self._files(image))
             for sentence, image in zip(sentences, images, strict=True)

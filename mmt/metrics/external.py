@@ -30,7 +30,7 @@ from mmt.io.normalization import NORM
 from mmt.io.text_files import file_checksum, parse_json
 from mmt.metrics.files import SystemScores
 from mmt.metrics.scores import Score
-from mmt.metrics.significance import FEWEST_SENTENCES, Difference
+from mmt.metrics.significance import Difference, mean_bootstrap
 from mmt.metrics.translation import normalized
 
 KINDS = {"comet": "COMET", "cometkiwi": "CometKiwi"}
@@ -78,6 +78,11 @@ class NeuralMetric:
         return Path(self.place).is_absolute()
 
     @property
+    def label(self) -> str:
+        """What a table calls it, such as ``COMET wmt22-comet-da``."""
+        return f"{KINDS[self.kind]} {self.title}"
+
+    @property
     def title(self) -> str:
         """The model's name: of a local checkpoint the folder's."""
         return Path(self.place).parent.parent.name if self.is_local else self.place.rpartition("/")[2]
@@ -94,11 +99,7 @@ class NeuralMetric:
         Raises:
             MMTError: the environment is missing, or COMET fails.
         """
-        python = environment() / "bin" / "python"
-        if not python.is_file():
-            raise MMTError(
-                f"{self.kind}: its environment {environment()} is missing. Create it with: {creation_command()}"
-            )
+        python = self.check()
         request = {
             "checkpoint": self.place if self.is_local else None,
             "model": self.place,
@@ -117,6 +118,15 @@ class NeuralMetric:
             model += f"|checkpoint:{file_checksum(Path(self.place))[:16]}"
         refs = 1 if result.get("references") else 0
         return scores, f"{self.kind}|refs:{refs}|model:{model}|version:{result.get('version')}|scale:100|{NORM}"
+
+    def check(self) -> Path:
+        """The Python of the environment. Raises MMTError if it is missing."""
+        python = environment() / "bin" / "python"
+        if not python.is_file():
+            raise MMTError(
+                f"{self.kind}: its environment {environment()} is missing. Create it with: {creation_command()}"
+            )
+        return python
 
     def _result(self, python: Path, request: dict[str, Any]) -> dict[str, Any]:
         """What the runner makes of a request."""
@@ -214,26 +224,13 @@ def add_neural_scores(
     for metric in metrics:
         rows, signature = metric.run(lines, normalized(references), normalized(sources))
         values = 100 * np.array(rows)  # (systems, sentences)
-        key, name = f"{metric.kind}:{metric.title}", f"{KINDS[metric.kind]} {metric.title}"
+        key = f"{metric.kind}:{metric.title}"
         for number, system in enumerate(scored):
-            score = Score(name, float(values[number].mean()), signature)
+            score = Score(metric.label, float(values[number].mean()), signature)
             differences = dict(system.differences)
             if number and samples:
-                p_value = _p_value(values[number] - values[0], samples, seed)
+                p_value = mean_bootstrap((values[number] - values[0]).tolist(), samples, seed)
                 value = float(values[number].mean() - values[0].mean())
                 differences[key] = Difference(value, p_value, f"{signature}|bs:{samples}|seed:{seed}")
             scored[number] = replace(system, scores={**system.scores, key: score}, differences=differences)
     return scored
-
-
-def _p_value(differences: np.ndarray[Any, np.dtype[np.float64]], samples: int, seed: int) -> float | None:
-    """As sacrebleu's PairedTest: the share of resamples whose centred absolute mean exceeds that found."""
-    if len(differences) < FEWEST_SENTENCES:
-        return None
-    found = abs(float(differences.mean()))
-    if found == 0:
-        return 1.0
-    draw = np.random.default_rng(seed)
-    size = len(differences)
-    means = np.array([abs(differences[draw.integers(0, size, size)].mean()) for _ in range(samples)])
-    return float((np.count_nonzero(means - means.mean() > found) + 1) / (samples + 1))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Literal
 
+import numpy as np
 import scipy  # which loads scipy.stats when it is first used
 
 from mmt.errors import MMTError
@@ -124,6 +125,24 @@ def paired_bootstrap(
                 p_value = 1.0
             of_system[key] = Difference(value, p_value, signature)
     return differences
+
+
+def mean_bootstrap(differences: Sequence[float], samples: int = 1000, seed: int = 12345) -> float | None:
+    """p value of the mean of paired differences, such as of a neural metric, as ``paired_bootstrap`` computes it.
+
+    It is the share of resamples whose centred absolute mean exceeds that found; None where there are fewer than
+    ``FEWEST_SENTENCES`` differences.
+    """
+    values = np.array(differences)
+    if len(values) < FEWEST_SENTENCES:
+        return None
+    found = abs(float(values.mean()))
+    if found == 0:
+        return 1.0
+    draw = np.random.default_rng(seed)
+    size = len(values)
+    means = np.array([abs(values[draw.integers(0, size, size)].mean()) for _ in range(samples)])
+    return float((np.count_nonzero(means - means.mean() > found) + 1) / (samples + 1))
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:

@@ -72,6 +72,8 @@ _USE_MEANS = {
     ),
 }
 _TRAINED_ONCE = "Each model was trained once, and another random seed changes the scores, too."
+_RUN_ONCE = "Each system was run once; another prompt, or another training, changes the scores, too."
+_ONE_SEED = "This is one seed of each system; the leaderboard has the mean over seeds."
 _COMPARISON_MEANS = {
     "yes": (
         "With the images the translations of these sentences are better, by more than chance explains.",
@@ -118,6 +120,8 @@ _SCORES = {
     "right word": "Share of the ambiguous words that are translated as the image requires.",
     "restricted": "Share of the masked words that are translated in exactly the reference's form.",
     "relaxed": "Share of the masked words that are translated in any inflected form.",
+    "COMET": "A neural network's estimate of quality from source, translation and reference, times 100.",
+    "CometKiwi": "A neural network's estimate of quality from source and translation alone, times 100.",
     "TER": "Share of the words to edit until the translation is the reference, in percent; less is better.",
     "changed": "Percent of the translations that differ from the system's own with the right image.",
     "log-probability per token": "How likely the model finds the reference: natural logarithm, mean over tokens "
@@ -267,16 +271,24 @@ def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
         texts = {"question": question, "answer": verdict.answer, "sentence": sentence}
         return texts | {"means": means, "means_not": means_not}
 
-    by_images = evidence.awareness is not None and "text-only" in evidence.comparison.question
+    comparison = _OTHERWISE_MEANS
+    if evidence.awareness is not None and "text-only" in evidence.comparison.question:
+        comparison = _COMPARISON_MEANS
+    once = _once(evidence)
+    comparison = {answer: (one, other.replace(_TRAINED_ONCE, once)) for answer, (one, other) in comparison.items()}
     verdicts = [
-        in_words(
-            evidence.comparison.question,
-            evidence.comparison,
-            _COMPARISON_MEANS if by_images else _OTHERWISE_MEANS,
-        ),
+        in_words(evidence.comparison.question, evidence.comparison, comparison),
         in_words(_USES, evidence.verdict, _USE_MEANS),
     ]
     return verdicts if evidence.comparison.answer != "not compared" else verdicts[::-1]
+
+
+def _once(evidence: Evidence) -> str:
+    """How often the systems were trained or run, as far as it is known."""
+    if evidence.settings.get("seeds"):
+        return _ONE_SEED
+    ours = all("seed" in one.about.get("training", {}) for one in evidence.systems)
+    return _TRAINED_ONCE if ours else _RUN_ONCE
 
 
 def print_summary(evidence: Evidence) -> None:
@@ -314,7 +326,8 @@ def _spread_text(row: ControlRow, score: str, decimals: int) -> str:
 
 def _explain(score: str) -> str:
     """What a score of the controls is, in a line."""
-    return _SCORES.get(score.rpartition(", ")[2], "")  # "colour, relaxed"
+    known = (score.rpartition(", ")[2], score.split(" ")[0])  # "colour, relaxed"; "COMET wmt22-comet-da"
+    return next((_SCORES[name] for name in known if name in _SCORES), "")
 
 
 def _without_answer(sentence: str, answer: str) -> str:

@@ -21,9 +21,9 @@ from mmt.evidence.answers import open_files
 from mmt.evidence.collect import Inputs, collect, plan
 from mmt.evidence.findings import Evidence
 from mmt.evidence.kinds import Setting, open_kind
+from mmt.evidence.models import ModelSystem, open_systems
 from mmt.evidence.options import SystemOptions, kind_of, parse_system
 from mmt.evidence.plan import Part, Plan, write_plan
-from mmt.evidence.systems import ModelSystem, open_systems
 from mmt.inference.onnx_export import export_model
 from mmt.report.evidence import render
 from tests.worlds import NOUNS
@@ -338,6 +338,63 @@ def test_a_log_probability_is_0_or_less(planned: tuple[Plan, Path], tmp_path: Pa
             open_files(folder, planned[0])
 
 
+class Words:
+    """A neural metric that counts words, and how many translations it gets."""
+
+    label = "COMET wmt22-comet-da"
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str]] = []
+
+    def check(self) -> Path:
+        return Path()
+
+    def run(
+        self, systems: Sequence[Sequence[str]], references: Sequence[str], sources: Sequence[str]
+    ) -> tuple[list[list[float]], str]:
+        (texts,) = systems
+        self.rows += zip(sources, texts, references, strict=True)
+        return [[len(text.split()) / 10 for text in texts]], "comet|refs:1|model:wmt22-comet-da"
+
+
+def test_a_neural_metric_scores_every_system_under_every_control(
+    shown: Path, copying: Path, text_only: Path, planned: tuple[Plan, Path], tmp_path: Path
+) -> None:
+    vlm = answered(planned, tmp_path / "vlm", lambda part: [BAD if i else "Nein" for i in part.images])
+    metric = Words()
+    systems = {"vlm": f"files:{vlm}", "copying": copying, "text": text_only}
+    evidence = collect(inputs(shown, systems, metrics=(metric,)))[0]
+    rows = {(row.system, row.control): row for row in evidence.controls}
+    assert rows["vlm", "right"].scores[metric.label].mean == pytest.approx(60)
+    assert rows["vlm", "blank"].scores[metric.label].mean == pytest.approx(10)
+    assert rows["vlm", "wrong"].scores[metric.label].values == pytest.approx([60, 60])
+    said = [
+        text for draws in (one.translations["copying"]["wrong"] for one in evidence.sentences) for text in draws
+    ]
+    words = [len(text.split()) for text in said]
+    assert rows["copying", "wrong"].scores[metric.label].mean == pytest.approx(10 * sum(words) / len(words))
+    assert ("text", "text") in rows
+    assert len(set(metric.rows)) == len(metric.rows)  # what is equal is scored once
+    assert evidence.signatures[metric.label].startswith("comet|refs:1|model:wmt22-comet-da; p: paired bootstrap")
+    assert set(rows["text", "text"].agreement) >= {"BLEU", metric.label}
+    assert "COMET" not in evidence.comparison.sentence
+    page = render(evidence, None)
+    assert "A neural network’s estimate of quality" in page or "A neural network&#39;s estimate of quality" in page
+
+
+def test_a_missing_environment_of_a_metric_is_noticed_before_the_long_part(
+    shown: Path, text_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMT_COMET", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(ModelSystem, "translate", None)
+    given = ["--model", text_only, "--data", shown / "data", "--output", tmp_path / "out"]
+    code, out = run(*given, "--metric", "comet:wmt22-comet-da")
+    assert code == 2
+    assert "Create it with: " in out
+    code, out = run(*given, "--metric", "comet")
+    assert (code, "expected comet:CHECKPOINT_OR_NAME" in out) == (2, True)
+
+
 # --- the command ------------------------------------------------------------------------------------------
 
 
@@ -412,12 +469,18 @@ def test_language_models_get_their_settings(
         monkeypatch.setitem(sys.modules, f"mmt.inference.{name}", SimpleNamespace(**{kind: Recorder}))
     info = DatasetInfo("shown", "en", "de", str(shown / "images"))
     setting = Setting(
-        "vlm", info, planned[0], shown.joinpath, tmp_path, SystemOptions(device="cuda", max_requests=9)
+        "vlm",
+        info,
+        planned[0],
+        shown.joinpath,
+        tmp_path,
+        SystemOptions(device="cuda", max_requests=9, text_only=True),
     )
     hf: Any = open_kind("hf:org/name", setting)
     assert (hf.names, hf.settings["device"], hf.settings["target_lang"]) == (("org/name",), "cuda", "de")
     assert hf.settings["files"]("0.png") == shown / "0.png"
     api: Any = open_kind("api:http://localhost:8000/v1#qwen", setting)
+    assert (hf.settings["text_only"], api.settings["text_only"]) == (True, True)
     assert api.names == ("http://localhost:8000/v1", "qwen")
     assert (api.settings["folder"], api.settings["max_requests"]) == (tmp_path / "vlm", 9)
 

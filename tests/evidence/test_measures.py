@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mmt.evidence.controls import Outputs
 from mmt.evidence.findings import (
     FEWEST_CHRF,
     SMALLEST_GAIN,
@@ -21,8 +22,8 @@ from mmt.evidence.findings import (
 )
 from mmt.evidence.gallery import gallery
 from mmt.evidence.measures import awareness, compare, control_rows, verdict
+from mmt.evidence.models import ModelSystem
 from mmt.evidence.sentences import Sentences
-from mmt.evidence.systems import ModelSystem, Outputs
 from mmt.inference.controls import Control
 from mmt.metrics.significance import signed_rank
 from tests.worlds import NOUNS
@@ -39,7 +40,7 @@ def some_sentences(num: int) -> Sentences:
 def by_hand(
     says: dict[Control, list[list[str]]],
     log_p: dict[Control, list[list[float]]] | None = None,
-    tokenizer: Path = Path(),
+    tokenizer: Path = Path(__file__),
     features: str | None = "some",
 ) -> Outputs:
     """A model with images of which no more is known than what it says, and how probable it finds it."""

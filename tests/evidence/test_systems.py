@@ -21,15 +21,16 @@ from mmt.data.feature_store import FeatureSignature, FeatureStore
 from mmt.data.masking import SYMBOLS
 from mmt.errors import MMTError
 from mmt.evidence.collect import Inputs, collect, run_sections
+from mmt.evidence.controls import each_control, run_controls
 from mmt.evidence.findings import (
     ChoiceRow,
     Evidence,
 )
 from mmt.evidence.inside import gate_statistics
 from mmt.evidence.measures import control_rows
+from mmt.evidence.models import ModelSystem, open_systems
 from mmt.evidence.sections import Section, Systems, summarize_gates
 from mmt.evidence.sentences import Sentences, read_sentences
-from mmt.evidence.systems import ModelSystem, each_control, open_systems, run_controls
 from mmt.features.backbone import Backbone
 from mmt.features.writer import FeatureWriter
 from mmt.inference.controls import wrong_images

@@ -176,6 +176,17 @@ def test_images_are_data_uris(make: Make, endpoint: Endpoint, tmp_path: Path) ->
         system.translate(["A cat."], ["nowhere.png"])
 
 
+def test_a_text_only_system_takes_no_images(make: Make, endpoint: Endpoint, tmp_path: Path) -> None:
+    assert make().uses_images
+    system = make(folder=tmp_path / "text", text_only=True)
+    assert not system.uses_images
+    assert system.describe()["text_only"] is True
+    assert system.translate(["A dog."], None) == ["DE A dog."]
+    with pytest.raises(MMTError, match="a text-only system takes no images"):
+        system.translate(["A dog."], ["photo.jpg"])
+    assert isinstance(endpoint.requests[-1]["messages"][-1]["content"], str)
+
+
 def test_an_interrupted_run_resumes_and_pays_for_nothing_twice(
     make: Make, endpoint: Endpoint, tmp_path: Path
 ) -> None:

@@ -158,6 +158,11 @@ def test_images_matter_and_sentences_with_and_without_them_mix(name: str, make: 
     assert sum(told) == 4
     assert mixed[1] == pytest.approx(system.score(sources[:1], None, targets[:1])[0], abs=1e-5)
     assert mixed[2] == pytest.approx(system.score(sources[:1], ["2.png"], targets[:1])[0], abs=1e-5)
+    blind = make(name, text_only=True)
+    assert (system.uses_images, blind.uses_images) == (True, False)
+    assert blind.score(sources[:1], None, targets[:1])[0] == pytest.approx(mixed[1], abs=1e-5)
+    with pytest.raises(MMTError, match="a text-only system takes no images"):
+        blind.score(sources[:1], ["0.png"], targets[:1])
 
 
 def test_half_precision_is_near(make: Make) -> None:

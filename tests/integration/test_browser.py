@@ -18,7 +18,9 @@ from PIL import Image
 from mmt.inference.index import Index
 from mmt.inference.retrieve import Answer, Query
 from mmt.report.evidence import write_report
+from mmt.report.leaderboard import write_leaderboard
 from mmt.report.retrieval import render
+from tests.report.boards import make_board
 from tests.report.examples import HOSTILE, make_evidence, make_item, make_pictures, poisoned
 
 if TYPE_CHECKING:
@@ -122,6 +124,22 @@ def test_page_is_quiet_whole_and_as_wide_as_the_screen(
     if width == WIDTHS["phone"]:
         assert hidden_sideways(page) == []
     assert page.title().startswith("Does the model use the image?")
+    assert watched.complaints == []
+    page.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("mark", ["", HOSTILE], ids=["plain", "hostile"])
+def test_a_leaderboard_is_quiet_and_as_wide_as_the_screen(
+    browser: Browser, tmp_path: Path, width: int, mark: str
+) -> None:
+    write_leaderboard(make_board(mark), tmp_path)
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    watched = Watched(page, (tmp_path / "leaderboard.html").as_uri())
+    page.wait_for_load_state("networkidle")
+    assert overflow(page) == 0
+    assert hidden_sideways(page) == [] or width != WIDTHS["phone"]
+    assert page.title() == "Leaderboard: 4 systems on 2 datasets"
     assert watched.complaints == []
     page.close()
 

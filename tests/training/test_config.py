@@ -16,8 +16,9 @@ from mmt.training.config import TrainConfig
 from mmt.training.config_file import dump_config, read_config
 
 FILES = sorted((Path(__file__).parents[2] / "recipes" / "configs").glob("*.yaml"))
-CONFIGS = [path for path in FILES if not path.stem.startswith("compare_")]
-COMPARISONS = [path for path in FILES if path not in CONFIGS]
+COMPARISONS = [path for path in FILES if path.stem.startswith("compare_")]
+BOARDS = [path for path in FILES if path.stem.startswith("leaderboard_")]
+CONFIGS = [path for path in FILES if path not in (*COMPARISONS, *BOARDS)]
 DATA = ["data.path=d"]
 
 

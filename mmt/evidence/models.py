@@ -1,0 +1,303 @@
+"""Models of our own, and pretrained text models, as systems: opened with the features of their images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmt.data.dataset import DatasetInfo, image_folder, read_info
+from mmt.data.feature_store import FeatureSignature, FeatureStore, open_features, side_by_side
+from mmt.data.image_names import Names, files_below
+from mmt.data.masking import check_masked_alike, read_probe
+from mmt.errors import MMTError
+from mmt.evidence.systems import Progress
+from mmt.inference.onnx_runtime import ExportedTranslator
+from mmt.inference.open import open_translator
+from mmt.inference.runtime_model import ImageFile
+from mmt.inference.scoring import score_pairs
+from mmt.inference.torch_runtime import Translator
+from mmt.inference.translator import BaseTranslator
+from mmt.io.text_files import file_checksum
+from mmt.model.card import ModelCard, read_card
+from mmt.model.config import is_base
+
+if TYPE_CHECKING:
+    from mmt.features.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class ModelSystem:
+    """A model of our own, or a pretrained text model, with its features: it translates and scores.
+
+    folder: as the user named it. translator: of a model folder, or of an exported model.
+    """
+
+    folder: Path
+    translator: BaseTranslator
+
+    @property
+    def card(self) -> ModelCard:
+        return self.translator.card
+
+    @property
+    def uses_images(self) -> bool:
+        return self.translator.card.features is not None
+
+    @property
+    def in_torch(self) -> Translator | None:
+        """The model whose inside can be looked at; None for an exported model."""
+        return self.translator if isinstance(self.translator, Translator) else None
+
+    @property
+    def can_score(self) -> bool:
+        return not isinstance(self.translator, ExportedTranslator) or self.translator.can_score
+
+    @property
+    def blank_is_text_only(self) -> bool:
+        """Whether the model without images is exactly its text-only base: the text model was frozen."""
+        frozen = self.card.training.get("text", {}).get("frozen")
+        started = self.card.training.get("start", {}).get("freeze_text")
+        return self.uses_images and bool(self.card.text or frozen or started)
+
+    @property
+    def tokens(self) -> str:
+        return file_checksum(self.translator.tokenizer.path)
+
+    def translate(
+        self, sentences: Sequence[str], images: Sequence[str | None] | None, progress: Progress | None = None
+    ) -> list[str]:
+        return [best[0].text for best in self.translator.hypotheses(sentences, images, progress=progress)]
+
+    def score(
+        self,
+        sentences: Sequence[str],
+        images: Sequence[str | None] | None,
+        targets: Sequence[str],
+        progress: Progress | None = None,
+    ) -> list[float]:
+        scores = score_pairs(self.translator, sentences, targets, images, progress=progress)
+        return [score.mean_log_prob for score in scores]
+
+    def describe(self) -> dict[str, Any]:
+        card, folder = self.card, self.folder.resolve()
+        about: dict[str, Any] = {
+            "folder": folder.name if folder.name != "model" else folder.parent.name,
+            "fusion": card.config["fusion"],
+            "languages": f"{card.source_lang}-{card.target_lang}",
+            "features": card.features.to_dict() if card.features is not None else None,
+        }
+        if self.in_torch is not None:
+            about["parameters"] = sum(weight.numel() for weight in self.in_torch.model.parameters())
+        else:
+            about["runtime"] = "onnx"
+        return about | {"training": card.training, "decoding": card.decoding}
+
+
+@dataclass(frozen=True)
+class CommuteModel(ModelSystem):
+    """A model that is also shown CoMMuTE's photographs, by the names that they have in a plan.
+
+    of_commute: whether an image is one of them. file_of: its file.
+    """
+
+    of_commute: Callable[[str], bool]
+    file_of: Callable[[str], Path]
+
+    def translate(
+        self, sentences: Sequence[str], images: Sequence[str | None] | None, progress: Progress | None = None
+    ) -> list[str]:
+        translator, shown = self._with(images)
+        return [best[0].text for best in translator.hypotheses(sentences, shown, progress=progress)]
+
+    def score(
+        self,
+        sentences: Sequence[str],
+        images: Sequence[str | None] | None,
+        targets: Sequence[str],
+        progress: Progress | None = None,
+    ) -> list[float]:
+        translator, shown = self._with(images)
+        return [one.mean_log_prob for one in score_pairs(translator, sentences, targets, shown, progress=progress)]
+
+    def _with(
+        self, images: Sequence[str | None] | None
+    ) -> tuple[BaseTranslator, Sequence[str | Path | None] | None]:
+        """The model, and its images as it takes them: files, if they are CoMMuTE's."""
+        if not any(name is not None and self.of_commute(name) for name in images or ()):
+            return self.translator, images
+        files = [None if name is None else self.file_of(name) for name in images or ()]
+        return self.translator.with_features(None), files
+
+
+def model_in_torch(system: ModelSystem) -> Translator:
+    """The system's model in torch. Raises MMTError for an exported one."""
+    if system.in_torch is None:
+        raise MMTError(f"{system.folder}: expected a model folder, found an exported model. Use the original.")
+    return system.in_torch
+
+
+@contextmanager
+def open_systems(
+    models: Mapping[str, Sequence[Path]],
+    data: Path,
+    stores: Sequence[Path] = (),
+    images: Sequence[str] = (),
+    *,
+    source_only: bool = False,
+) -> Iterator[dict[str, list[ModelSystem]]]:
+    """Loads each model once, with the features of the images that it will be shown.
+
+    Args:
+        models: by a system's name its seeds, as folders of models or exported models, or FAMILY:NAME_OR_FOLDER of
+            a pretrained text model.
+        data: the prepared dataset; a model must have its languages, and be trained on sentences masked as its are.
+        stores: feature stores. Without any, features are made of the dataset's image files, each read once, and
+            last as long as the context; models of the same backbones share them.
+        images: names of the images that will be shown.
+        source_only: the models need not write the dataset's target language, only read its source language.
+    Returns:
+        The systems, by the same names.
+    Raises:
+        MMTError: a model of other languages or masks, or seeds of one system that differ in more than their seed.
+    """
+    info = read_info(data)
+    for folders in models.values():
+        check_seeds(folders)
+        for folder in folders:
+            if not is_base(folder):
+                _check_languages(read_card(folder), folder, info, data, source_only)
+    opened = {name: [_opened(folder, info) for folder in folders] for name, folders in models.items()}
+    if info.probe:
+        probe = read_probe(info.probe, str(data))
+        for system in (system for seeds in opened.values() for system in seeds):
+            check_masked_alike(system.translator.tokenizer, system.card.training, probe, system.folder)
+    folder = image_folder(data, info)
+    with TemporaryDirectory(prefix="mmt-") as temporary:
+        yield _with_features(opened, stores, {name: folder / name for name in images}, Path(temporary))
+
+
+def _opened(folder: Path, info: DatasetInfo) -> ModelSystem:
+    """A model; one that has several languages translates between the dataset's."""
+    several = is_base(folder) or len(read_card(folder).training.get("pairs", ())) > 1
+    source_lang, target_lang = (info.source_lang, info.target_lang) if several else (None, None)
+    translator = open_translator(folder, source_lang=source_lang, target_lang=target_lang)
+    return ModelSystem(folder, translator)
+
+
+def check_seeds(folders: Sequence[Path]) -> None:
+    """Raises MMTError unless the model folders are seeds of one system: the same but for their seed."""
+    if len(folders) == 1:
+        return
+    first, seeds = read_card(folders[0]), set()
+    for folder in folders:
+        card = read_card(folder)
+        same = [(c.config, c.features, c.training.get("data_checksum")) for c in (card, first)]
+        if same[0] != same[1]:
+            raise MMTError(
+                f"{folder}: differs from {folders[0]} in more than its seed. Give the seeds of one system: the "
+                "same configuration, features and training data."
+            )
+        seed = card.training.get("seed", str(folder.resolve()))
+        if seed in seeds:
+            raise MMTError(f"{folder}: a model with seed {seed} was given before. Give each seed once.")
+        seeds.add(seed)
+
+
+def _check_languages(card: ModelCard, folder: Path, info: DatasetInfo, data: Path, source_only: bool) -> None:
+    if not source_only:
+        card.check_languages((info.source_lang, info.target_lang), folder, data)
+    elif card.source_lang != info.source_lang and "mul" not in (card.source_lang, info.source_lang):
+        raise MMTError(f"{data}: expected '{card.source_lang}', which {folder} reads, found '{info.source_lang}'.")
+
+
+def _with_features(
+    systems: Mapping[str, Sequence[ModelSystem]],
+    stores: Sequence[Path],
+    files: Mapping[str, Path],
+    temporary: Path,
+) -> dict[str, list[ModelSystem]]:
+    features = open_features(stores) if stores else None
+
+    def ready(system: ModelSystem, folder: Path) -> ModelSystem:
+        nonlocal features
+        translator = system.translator
+        if isinstance(translator, ExportedTranslator) and translator.card.features is not None:
+            translator.image_reader = _ImageReader(translator.card.features)
+        if not system.uses_images or not (stores or files):
+            return system
+        if not stores and (features is None or features.signature != system.card.features):
+            features = _features_of(files, backbones_of(translator), folder)
+        return replace(system, translator=translator.with_features(features))
+
+    return {
+        name: [ready(system, temporary / f"{name}.{number}") for number, system in enumerate(seeds)]
+        for name, seeds in systems.items()
+    }
+
+
+class _ImageReader:
+    """Computes the features of image files for an exported model, which has no backbones."""
+
+    def __init__(self, signature: FeatureSignature) -> None:
+        self._signature = signature
+
+    @cached_property
+    def backbones(self) -> list[Backbone]:
+        from mmt.features.load import load_backbones  # torchvision takes a second, and text needs none of it
+
+        return load_backbones(self._signature)
+
+    def __call__(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
+        from mmt.features.extract import compute_features
+
+        return side_by_side([compute_features(images, backbone) for backbone in self.backbones])
+
+
+def backbones_of(translator: BaseTranslator) -> list[Backbone]:
+    """The networks that read image files for a model. Raises MMTError where one is missing."""
+    if isinstance(translator, Translator):
+        return translator.backbones
+    reader = translator.image_reader if isinstance(translator, ExportedTranslator) else None
+    assert isinstance(reader, _ImageReader)  # noqa: S101  # open_systems() has seen to it
+    return reader.backbones
+
+
+def _features_of(images: Mapping[str, Path], backbones: Sequence[Backbone], folder: Path) -> FeatureStore:
+    """A feature store, in ``folder``, of those image files, id -> file, that can be read."""
+    from mmt.features.extract import extract_features
+
+    folders = [folder / str(number) for number in range(len(backbones))]
+    for backbone, part in zip(backbones, folders, strict=True):
+        extract_features(images, backbone, part, "float32")
+    return open_features(folders)
+
+
+def require_images(system: ModelSystem, images: Sequence[str], data: Path, *, given: bool) -> None:
+    """Raises MMTError for images without features.
+
+    Args:
+        given: the user named the feature store; otherwise the features were made of the dataset's image files.
+    """
+    store, folder = system.translator.features, image_folder(data)
+    assert store is not None  # noqa: S101  # open_systems() has seen to it
+    missing = dict.fromkeys(name for name in images if name not in store)
+    if missing:
+        there = Names(store.ids if given else lambda: files_below(folder)[0])
+        remedy = "Run mmt features for the dataset." if given else f"Put the images into {folder}."
+        raise MMTError(
+            f"{store.folder if given else folder}: {len(missing):,} of {len(set(images)):,} images are missing or "
+            f"cannot be read: {there.listed(missing)}. {remedy}"
+        )
+
+
+def stores_of(systems: Iterable[ModelSystem]) -> list[FeatureStore]:
+    """The feature stores of the systems that have one."""
+    return [system.translator.features for system in systems if system.translator.features is not None]
