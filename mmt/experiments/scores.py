@@ -24,7 +24,7 @@ from mmt.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class RunScores:
-    """One run on the sentences that have an image; see ``mmt.evidence.systems.Outputs``.
+    """One run on the sentences that have an image; see ``mmt.evidence.controls.Outputs``.
 
     hypotheses: by control the translations, of ``wrong`` one list a draw.
     choices: by control whether the model finds the right one of two translations more probable, likewise; {} where
