@@ -11,9 +11,13 @@ import click
 import data_prep
 import eval
 import recipes
+from mmt.cli.scripts import ScriptGroup
 
 
 def leaves(command: click.Command) -> list[click.Command]:
+    """The commands of a group and of its groups; not the scripts, see ``scripts``."""
+    if isinstance(command, ScriptGroup):
+        return []
     if isinstance(command, click.Group):
         context = click.Context(command)
         members = [command.get_command(context, name) for name in command.list_commands(context)]

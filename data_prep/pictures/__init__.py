@@ -1,1 +1,1 @@
-"""The built-in dataset: drawings, their sentences, and the command that makes both."""
+"""Draws the built-in dataset: pictures and their sentences, whose meaning the picture alone settles."""

@@ -26,6 +26,11 @@ from mmt.io.terminal import any_encoding
 runtime.start()
 
 
+def first_sentence(text: str) -> str:
+    """Of a help text, docstring or comment."""
+    return re.split(r"(?<=[.?])(?<!et al\.)\s|\n\n", text.strip(), maxsplit=1)[0]
+
+
 class _LocalPath(click.Path):
     """A local path. A URL is refused, since ``pathlib`` would change it."""
 
@@ -65,6 +70,8 @@ class Group(click.Group):
     def __init__(self, *args: Any, **settings: Any) -> None:
         settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"], "show_default": True})
         super().__init__(*args, **settings)
+        if self.help and not self.short_help:
+            self.short_help = first_sentence(self.help)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _disk_errors_in_one_line():  # of printing the help
@@ -87,7 +94,7 @@ class Command(click.Command):
         super().__init__(*args, **settings)
         self._when_stopped = when_stopped
         if self.help and not self.short_help:  # else click cuts it to one line
-            self.short_help = re.split(r"(?<=[.?])\s|\n\n", self.help.strip(), maxsplit=1)[0]
+            self.short_help = first_sentence(self.help)
 
         for param in self.params:
             if isinstance(param.type, click.Path):

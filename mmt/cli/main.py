@@ -11,10 +11,13 @@ from mmt.cli.command import Group
 
 COMMANDS = {
     "compare": "Train and compare fusions, feature sets and seeds, or compare systems on datasets.",
+    "evaluate": "Evaluate trained models on a task: retrieval, questions, labels, probes, CoMMuTE.",
     "evidence": "Do systems use the image, and are they better than text-only?",
     "export": "Export a model to ONNX, for translating without torch: same output, faster.",
     "features": "Extract features from images or recordings, for training and translating.",
     "predict": "Predict labels and scores of sentences.",
+    "prepare": "Prepare a dataset: your own or a published one.",
+    "recipe": "List, show and copy training configurations that come with mmt.",
     "reproduce": (
         "Retrain and rescore the experiment described in RESULT (result.json), and check that the scores match."
     ),
