@@ -144,7 +144,7 @@ def _read(data: Path, split: str) -> list[dict[str, Any]]:
     if missing:
         raise MMTError(
             f"{data}: no column '{missing[0]}' in '{split}', so these are no questions about pictures. Make such "
-            "data with python -m data_prep.vqa."
+            "data with mmt prepare vqa."
         )
     rows: list[dict[str, Any]] = list(table.select_columns(["image", "source", "target", *COLUMNS]))
     return rows

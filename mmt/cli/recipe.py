@@ -35,7 +35,7 @@ def show_command(name: str) -> None:
 
 @recipe_command.command("copy", cls=Command)
 @click.argument("name")
-@click.argument("folder", type=PATH, default=Path())
+@click.argument("folder", type=PATH, default=".")
 def copy_command(name: str, folder: Path) -> None:
     """Copy the recipe NAME into FOLDER, to train with or to change.
 

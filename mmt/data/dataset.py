@@ -145,7 +145,7 @@ def read_info(folder: Path) -> DatasetInfo:
     except (FileNotFoundError, NotADirectoryError):
         raise MMTError(
             f"{folder}: expected a prepared dataset, found no {_INFO_FILE}. "
-            "Make one with python -m data_prep.multi30k or python -m data_prep.pictures."
+            "Make one with mmt prepare multi30k or mmt prepare pictures."
         ) from None
     except PermissionError as error:
         raise unreadable(error) from None

@@ -6,7 +6,7 @@ bits per character, by the frequencies of the pieces, than all but a few trainin
 words that are spelled in single letters, each of which is frequent ("Stainless steel" with a vocabulary of 1,000
 pieces): they take more pieces for the same number of characters. Every line is allowed a few extra bits, which
 matters for short
-ones: a word may be rare. ``python -m eval.out_of_domain`` measures the accuracy.
+ones: a word may be rare. ``mmt evaluate out-of-domain`` measures the accuracy.
 """
 
 from __future__ import annotations

@@ -102,9 +102,7 @@ def read_probe(raw: Mapping[str, Any], name: str) -> Probe:
         MMTError: the dataset called ``name`` is not masked.
     """
     if not raw:
-        raise MMTError(
-            f"{name}: expected a masked dataset, found a plain one. Mask it: python -m data_prep.probes."
-        )
+        raise MMTError(f"{name}: expected a masked dataset, found a plain one. Mask it: mmt prepare probes.")
     return Probe(raw["kind"], raw["k"], raw["seed"])
 
 

@@ -98,7 +98,7 @@ def read_contrastive(data: Path, split: str) -> list[Item]:
     if "contrast" not in rows.column_names:
         raise MMTError(
             f"{data}: split '{split}' has no column 'contrast' with the wrong translations. "
-            "python -m data_prep.pictures makes a split 'contrastive' that has."
+            "mmt prepare pictures makes a split 'contrastive' that has."
         )
     items = [
         Item(row["source"], row["target"], row["contrast"], row["image"], number)

@@ -30,7 +30,7 @@ from mmt.training.tasks import needs_features
 if TYPE_CHECKING:
     from mmt.training.config import TrainConfig
 
-_WHAT = "what python -m eval.result writes, or mmt reproduce"
+_WHAT = "what mmt evaluate result writes, or mmt reproduce"
 
 
 def write_result(model: Path, data: Path, split: str, out: Path, images: Sequence[Path] = ()) -> dict[str, Any]:

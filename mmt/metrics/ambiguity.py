@@ -123,7 +123,7 @@ class Lexicon:
             raise MMTError(f"{path}: cannot be read ({error.strerror}).") from None
         except (ValueError, KeyError, TypeError):
             raise MMTError(
-                f"{path}: not a list of ambiguous words. Make one with python -m data_prep.ambiguous DATA {path}"
+                f"{path}: not a list of ambiguous words. Make one with mmt prepare ambiguous DATA {path}"
             ) from None
 
     def check_languages(self, source_lang: str, target_lang: str, whose: object) -> None:

@@ -109,7 +109,7 @@ def probe_accuracy(
     if not can_be_scored(kind, lang):
         raise MMTError(
             f"probe '{kind}': expected {' or '.join(SCORED)}, whose words have known translations, into "
-            f"{' or '.join(LANGUAGES)}, found '{lang}'. For others compare BLEU: python -m eval.probes does."
+            f"{' or '.join(LANGUAGES)}, found '{lang}'. For others compare BLEU: mmt evaluate probes does."
         )
     without_gold, hits = 0, []
     for words, reference, hypothesis in zip(masked, references, hypotheses, strict=True):

@@ -127,7 +127,7 @@ def check_translations(config: TrainConfig, infos: Sequence[DatasetInfo]) -> Non
         if objectives.translation or objectives.faithful:
             raise MMTError(
                 f"{folder}: has no translations, which objectives.translation and objectives.faithful need. Make "
-                "them: mmt translate, then python -m data_prep.translated. Or set both to 0."
+                "them: mmt translate, then mmt prepare translated. Or set both to 0."
             )
         if config.regime.patience is not None:
             raise MMTError(

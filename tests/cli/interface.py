@@ -45,7 +45,12 @@ def parameter(one: click.Parameter) -> str:
 
 
 def commands() -> Iterator[str]:
-    found = [(f"mmt {leaf.name}", leaf) for leaf in leaves(mmt.cli.main.main)]
+    found: list[tuple[str, click.Command]] = []
+    for name in mmt.cli.main.COMMANDS:
+        command = mmt.cli.main.main.get_command(click.Context(mmt.cli.main.main), name)
+        assert command is not None
+        several = isinstance(command, click.Group)
+        found += [(f"mmt {name} {leaf.name}" if several else f"mmt {name}", leaf) for leaf in leaves(command)]
     for module in scripts():
         main = next(
             vars(module)[name] for name in ("main", "score_command", "train_command") if name in vars(module)

@@ -64,7 +64,7 @@ def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
         name: (name, summary) for name, summary in COMMANDS.items()
     }
     source = "".join(path.read_text("utf-8") for path in Path(cli.__file__).parent.glob("*.py"))
-    assert set(re.findall(r'@click.command\(\s*"([\w-]+)"', source)) == set(COMMANDS)
+    assert set(re.findall(r'@click.(?:command|group)\(\s*"([\w-]+)"', source)) == set(COMMANDS)
     assert main.get_command(context, "options") is None
 
 

@@ -46,7 +46,7 @@ def test_every_script_is_a_command_with_a_summary(group: str) -> None:
 
 
 def test_a_name_that_is_no_script_is_refused_with_the_nearest() -> None:
-    for group, word, nearest in (("prepare", "multi3k", "multi30k"), ("evaluate", "comute", "commute")):
+    for group, word, nearest in (("prepare", "multi3k", "multi30k"), ("evaluate", "commutes", "commute")):
         result = run(group, word)
         assert result.exit_code == 2
         assert f"Did you mean '{nearest}'?" in result.output
@@ -64,7 +64,7 @@ def test_a_copy_of_the_code_elsewhere_runs_its_own_scripts(tmp_path: Path) -> No
         "print(group.get_command(Context(group), 'jsonl').callback.__code__.co_filename)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.strip() == str(tmp_path / "mmt/scripts/data_prep/jsonl.py"), done.stderr
+    assert done.stdout.strip() == str(tmp_path.joinpath("mmt", "scripts", "data_prep", "jsonl.py")), done.stderr
 
 
 def test_recipes_are_listed_shown_and_copied(tmp_path: Path) -> None:

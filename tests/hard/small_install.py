@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import click
@@ -44,12 +45,27 @@ def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
 
 
+def check_wheel(wheel: Path) -> None:
+    """The package with scripts and recipes, and nothing else: no tests, no photographs, no results."""
+    with zipfile.ZipFile(wheel) as file:
+        names = file.namelist()
+    for name in ("data_prep/multi30k.py", "eval/result.py", "recipes/configs/multi30k_en_de_none.yaml"):
+        if f"mmt/scripts/{name}" not in names:
+            raise SystemExit(f"{wheel.name}: expected mmt/scripts/{name}, found none.")
+    kinds = (".py", ".json", ".typed", ".yaml", ".html", ".css", ".js", ".j2", ".txt")
+    inside = [name for name in names if ".dist-info/" not in name]
+    other = [name for name in inside if not name.startswith("mmt/") or not name.endswith(kinds) or "test" in name]
+    if other:
+        raise SystemExit(f"{wheel.name}: expected code and recipes alone, found {', '.join(other[:5])}.")
+
+
 def install(python: str, folder: Path) -> None:
     """An environment ``venv`` with the wheel, which is built from this checkout."""
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", folder / "dist", ROOT]
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
     (wheel,) = (folder / "dist").glob("*.whl")
+    check_wheel(wheel)
     begun = time.monotonic()
     pip = [folder / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", wheel]
     subprocess.run(pip, check=True)
@@ -81,10 +97,16 @@ def check(folder: Path, expected: list[str]) -> None:
     (folder / "out.de").write_text("".join(f"{line}\n" for line in found), encoding="utf-8")
     if "BLEU" not in run("score", "out.de", "--ref", "out.de"):
         raise SystemExit("small install: mmt score prints no BLEU.")
+    run("recipe", "copy", "multi30k_en_de_none")
+    for group, script in (("prepare", "jsonl"), ("evaluate", "result")):
+        if script not in run(group, "--help"):
+            raise SystemExit(f"mmt {group} --help: expected {script} among the commands.")
     for command in (
         ["train", "OUT"],
         ["export", "--model", "model", "--out", "again"],
         ["features", "--images", "."],
+        ["prepare", "multi30k", "OUT", "--raw", ".", "--no-images"],
+        ["evaluate", "result", "model", "DATA", "test", "OUT"],
     ):
         more = ["--out", "store"] if command[0] == "features" else []
         said = run(*command, *more, code=2)

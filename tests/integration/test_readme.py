@@ -63,7 +63,7 @@ def multi30k(tmp_path: Path) -> Path:
 
 def test_multi30k_in_five_commands(multi30k: Path, tmp_path: Path) -> None:
     """The commands as they stand, on a small Multi30K and with a short training."""
-    (block,) = [block for block in BLOCKS if "data_prep.multi30k data/" in block]
+    (block,) = [block for block in BLOCKS if "mmt prepare multi30k data/" in block]
     commands = [line.partition("#")[0].strip() for line in block.splitlines() if line.strip()]
     assert len(commands) == 5
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
@@ -106,7 +106,10 @@ def test_every_option_in_the_readme_exists(command: str) -> None:
         main = importlib.import_module(words[2]).main
         options = (main.commands[words[3]] if hasattr(main, "commands") else main).params
     else:
-        subcommand = cli.main.get_command(click.Context(cli.main), words[1])
+        subcommand: click.Command | None = cli.main
+        while isinstance(subcommand, click.Group):
+            words = words[1:]
+            subcommand = subcommand.get_command(click.Context(subcommand), words[0])
         assert subcommand is not None
         options = subcommand.params
     known = {name for option in options for name in option.opts}
