@@ -15,6 +15,7 @@ COMMANDS = {
     "evidence": "Do systems use the image, and are they better than text-only?",
     "export": "Export a model to ONNX, for translating without torch: same output, faster.",
     "features": "Extract features from images or recordings, for training and translating.",
+    "info": "Describe PATH: a model, an exported model, a run, a dataset, a feature store or an index.",
     "predict": "Predict labels and scores of sentences.",
     "prepare": "Prepare a dataset: your own or a published one.",
     "recipe": "List, show and copy training configurations that come with mmt.",
