@@ -21,10 +21,14 @@ from mmt.data.batch import Batch, Example, collate
 from mmt.data.buckets import length_batches
 from mmt.data.feature_store import FeatureStore
 from mmt.data.sampling import EpochSampling
+from mmt.data.subwords import SubwordSampling
 from mmt.errors import MMTError
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+_SUBWORDS = 1  # apart from the random numbers of image dropout
+_SEEDS = 2**32 - 1
 
 BLOCK = 4096
 """Rows of a stream that are read, sorted by length and shuffled at a time."""
@@ -41,6 +45,7 @@ class ReaderSettings(TypedDict, total=False):
     num_accumulate: batches per step, 1 by default.
     image_dropout_p: share of the sentences with an image that are read without it, 0 by default; others in each
         epoch.
+    subwords: splits the sentences of each batch anew; None, the default, does not.
     beside: readers of other datasets. Every batch gets one of each; a reader restarts after its end.
     rank, world_size: this process's number and how many there are; each reads every ``world_size``-th batch.
     """
@@ -48,6 +53,7 @@ class ReaderSettings(TypedDict, total=False):
     seed: int
     num_accumulate: int
     image_dropout_p: float
+    subwords: SubwordSampling | None
     beside: Sequence[BatchReader]
     rank: int
     world_size: int
@@ -62,6 +68,8 @@ class _Reader(DataReader[Batch]):
         self._seed = settings.get("seed", 0)
         self._num_accumulate = settings.get("num_accumulate", 1)
         self._image_dropout_p = settings.get("image_dropout_p", 0.0)
+        self._subwords = settings.get("subwords")
+        self._updates = 0  # that have been read
         self._beside = settings.get("beside", ())
         self._rank, self._world_size = settings.get("rank", 0), settings.get("world_size", 1)
 
@@ -73,13 +81,23 @@ class _Reader(DataReader[Batch]):
         return self._num_accumulate
 
     def _batch(self, examples: Sequence[Example], *place: int) -> Batch:
-        """Some sentences lose their image: which ones depends on the seed and on the batch's ``place`` alone."""
+        """Some sentences lose their image, and some are split anew.
+
+        Which ones, and how, depends on the seed and on the batch's ``place`` alone.
+        """
         if self._image_dropout_p:
             dropped = np.random.default_rng((self._seed, *place)).random(len(examples)) < self._image_dropout_p
             examples = [replace(e, image=None) if drop else e for e, drop in zip(examples, dropped, strict=True)]
+        if self._subwords is not None and self._updates < self._subwords.updates:
+            generator = np.random.default_rng((self._seed, *place, _SUBWORDS))
+            examples = self._subwords.sample(examples, generator.integers(_SEEDS, size=len(examples)).tolist())
         batch = collate(examples, self.features)
         batch.beside = [batch for reader in self._beside for batch in reader.cycle()]
         return batch
+
+    def _counted(self) -> dict[str, object]:
+        """What a state has only where sentences are split anew."""
+        return {} if self._subwords is None else {"updates": self._updates}
 
 
 class BatchReader(_Reader):
@@ -129,6 +147,7 @@ class BatchReader(_Reader):
             if rows
         ]
         self._position += len(chosen)
+        self._updates += 1
         return batches
 
     def cycle(self) -> list[Batch]:
@@ -170,13 +189,15 @@ class BatchReader(_Reader):
         """The epoch, and how many of its batches all processes together have read: the same in each of them."""
         position = self._start + self._position * self._world_size
         beside = [reader.state_dict() for reader in self._beside]
-        return {"epoch": self._epoch, "position": position} | ({"beside": beside} if beside else {})
+        state = {"epoch": self._epoch, "position": position} | ({"beside": beside} if beside else {})
+        return state | self._counted()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         epoch, position = state_dict["epoch"], state_dict["position"]
         if not isinstance(epoch, int) or not isinstance(position, int):
             raise TypeError("the data reader's state is two numbers")
         self._epoch, self._start, self._position, self._batches = epoch, position, 0, None
+        self._updates = int(state_dict.get("updates", 0))
         for reader, state in zip(self._beside, state_dict.get("beside", []), strict=True):
             reader.load_state_dict(state)
 
@@ -306,6 +327,7 @@ class StreamReader(_Reader):
             examples, place = self._streams[number].next()
             batches.append(self._batch(examples, number, *place))
             self._drawn += self._world_size
+        self._updates += 1
         return batches
 
     def reset(self) -> None:
@@ -317,10 +339,12 @@ class StreamReader(_Reader):
             "drawn": self._drawn,
             "streams": {number: list(stream.place) for number, stream in self._streams.items()},
             "beside": [reader.state_dict() for reader in self._beside],
+            **self._counted(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resume_after(int(state_dict["drawn"]))
+        self._updates = int(state_dict.get("updates", 0))
         for number, stream in self._streams.items():
             stream.seek(*map(int, state_dict["streams"][number]))
         for reader, state in zip(self._beside, state_dict["beside"], strict=True):

@@ -187,6 +187,15 @@ class Tokenizer:
         parts = re.split(f"({MASK.pattern})", line)
         return "".join(part if part in self._masks else part.lower() for part in parts)
 
+    def merges(self) -> dict[str, tuple[float, int]]:
+        """(score, id) of the pieces that BPE makes of others, by piece; it makes those of higher scores first."""
+        found = {}
+        for number in range(EOS + 1, self.vocab_size):
+            piece, model = str(self._model.id_to_piece(number)), self._model
+            if not (model.is_byte(number) or model.is_control(number) or piece in self._masks):
+                found[piece] = (float(model.get_score(number)), number)
+        return found
+
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """The text of ``ids``, on one line; control symbols, including the unknown piece, are dropped.
 

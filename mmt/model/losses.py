@@ -13,7 +13,7 @@ from torch import Tensor
 # Rows of logits held at once: enough for products at the processor's full speed and, in bfloat16, for few sums of
 # rounded products into the gradient.
 _ROWS = 512
-_LOGITS = 1 << 26  # of a large vocabulary at once, 256 MiB; there are up to three such matrices
+_LOGITS = 1 << 26  # of a large vocabulary at once, 256 MiB; there are up to six such matrices
 
 
 def _num_rows(vocab_size: int) -> int:
@@ -261,3 +261,113 @@ class _FusedLoss(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, bias = _scaled(ctx, grad_loss)
         return states, weight, None, None, bias, None
+
+
+def r_drop_loss(
+    states: Tensor,
+    other_states: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    smoothing: float,
+    alpha: float,
+    bias: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of two passes that should agree, from one projection of each.
+
+    loss = sum over rows of w * (CE_p + CE_q) / 2 + alpha / 2 * (KL(p || q) + KL(q || p)) / 2, where
+    p = softmax(states weight' + bias), q is the same of ``other_states``, and CE is the loss of
+    ``label_smoothed_nll``. Its gradients are formed chunk by chunk in the forward pass.
+
+    Args:
+        states, other_states: (M, D) decoder states of the same target tokens.
+        weight, targets, smoothing, bias, weights: as of ``label_smoothed_nll``.
+    Returns:
+        The loss (differentiable); and not differentiable the sums over rows of the mean of the two negative
+        log-likelihoods, unweighted and without smoothing, and of the mean of the two divergences.
+    """
+    loss, nll, divergence = _RDropLoss.apply(  # type: ignore[no-untyped-call]
+        states, other_states, weight, targets, smoothing, alpha, bias, weights
+    )
+    return loss, nll, divergence
+
+
+class _RDropLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        other_states: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        alpha: float,
+        bias: Tensor | None,
+        weights: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        device = states.device.type
+        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        with torch.autocast(device, enabled=False):
+            both, weight_as = (states.float(), other_states.float()), weight.float()
+            rounded, weight_rounded = [one.to(kind) for one in both], weight_as.to(kind)
+            of_tokens = states.new_ones(len(targets), dtype=torch.float32) if weights is None else weights
+            no_words = _no_words(bias)
+            words = slice(None) if no_words is None else ~_at(no_words, len(weight))
+            mean_weight = weight_as[words].mean(dim=0)  # (D): the mean logit of a row is state . mean weight
+            mean_bias = 0.0 if bias is None else bias[words].float().mean()
+            sums = weight_as.new_zeros(3)  # cross-entropy, nll, divergence
+            grads = [torch.empty_like(one) for one in both]
+            grad_weight = torch.zeros_like(weight_as)
+            grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+            num_rows = _num_rows(len(weight))
+            for first in range(0, len(targets), num_rows):
+                chunk = slice(first, first + num_rows)
+                ids, w = targets[chunk].unsqueeze(1), of_tokens[chunk].unsqueeze(1)
+                logs = []
+                for one, exact in zip(rounded, both, strict=True):
+                    logits = (one[chunk] @ weight_rounded.T).float()  # (C, V)
+                    if bias is not None:
+                        logits += bias
+                    log_p = torch.log_softmax(logits, dim=1)
+                    nll = -log_p.gather(1, ids)
+                    # mean over V of -log p = log of the sum - mean logit
+                    smooth = logits.gather(1, ids) + nll - (exact[chunk] @ mean_weight + mean_bias).unsqueeze(1)
+                    sums[0] += (w * ((1.0 - smoothing) * nll + smoothing * smooth)).sum() / 2
+                    sums[1] += nll.sum() / 2
+                    logs.append(log_p)
+                p, q = (one.exp() for one in logs)
+                gain = logs[0].sub_(logs[1])
+                if no_words is not None:  # -inf - -inf is 0 here, not nan
+                    gain[:, no_words] = 0
+                p_to_q, q_to_p = ((one.unsqueeze(1) @ gain.unsqueeze(2))[:, 0] for one in (p, q))  # (C, 1)
+                q_to_p.neg_()
+                sums[2] += (p_to_q + q_to_p).sum() / 2
+                # The gradients of the logits, apart from what label smoothing takes from every word.
+                share = alpha / 4
+                of_p = (gain * share).add_(share - share * p_to_q + w / 2).mul_(p).sub_(q, alpha=share)
+                of_q = gain.mul_(-share).add_(share - share * q_to_p + w / 2).mul_(q).sub_(p, alpha=share)
+                for place, of_logits in enumerate((of_p, of_q)):
+                    of_logits.scatter_add_(1, ids, w * ((smoothing - 1.0) / 2))
+                    if grad_bias is not None:
+                        grad_bias += of_logits.sum(dim=0)
+                    of_logits = of_logits.to(kind)
+                    grads[place][chunk] = of_logits @ weight_rounded
+                    grad_weight += of_logits.T @ rounded[place][chunk]
+            of_word = smoothing / (2 * int(weight_as[words].size(0)))
+            for one, grad in zip(both, grads, strict=True):
+                grad -= (of_tokens * (smoothing / 2)).outer(mean_weight)
+                grad_weight[words] -= of_word * (of_tokens @ one)
+                if grad_bias is not None:
+                    grad_bias[words] -= of_word * of_tokens.sum()
+        ctx.save_for_backward(*grads, grad_weight, grad_bias)
+        ctx.dtype = weight.dtype
+        loss, nll, divergence = sums[0] + alpha / 2 * sums[2], sums[1].clone(), sums[2].clone()
+        ctx.mark_non_differentiable(nll, divergence)
+        return loss, nll, divergence
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        of_states, of_others, of_weight, of_bias = ctx.saved_tensors
+        bias = None if of_bias is None else (of_bias * grad_loss).to(ctx.dtype)
+        weight = (of_weight * grad_loss).to(ctx.dtype)
+        return of_states * grad_loss, of_others * grad_loss, weight, None, None, None, bias, None

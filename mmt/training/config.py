@@ -80,6 +80,14 @@ class TextSection:
     vocab_size: Annotated[int, Interval(ge=261, le=1_000_000)] = 10_000
     """Size of the joint SentencePiece vocabulary, which is trained on the training split."""
 
+    sampling: ShareBelowOne = 0.0
+    """BPE-dropout (Provilkov et al. 2020): the probability with which each merge is left out of the source
+    sentences of ``data``, drawn anew in each epoch. The cooldown's updates read them whole. Batches become longer
+    than ``data.max_tokens``, as they are planned without it."""
+
+    sampling_side: Literal["source", "both"] = "source"
+    """``both`` also splits the target sentences by ``sampling``."""
+
 
 @dataclass(kw_only=True, config=STRICT)
 class ImagesSection:
@@ -109,6 +117,10 @@ class ObjectivesSection:
     image_weighting: Weight = 0.0
     """Weights each target token of ``translation`` by how much more probable the image makes it: this number times
     the gain in log-probability (at most 3 nats), plus 1; see ``mmt.training.objectives.image_weights``."""
+
+    r_drop: Weight = 0.0
+    """Translates each batch twice with different dropout, and adds this number, alpha, times half the mean of the
+    two KL divergences between them to a target token's loss (R-Drop, Liang et al. 2021). Takes twice the time."""
 
     classification: Weight = 0.0
     """Predicts the label of a sentence and its image, ``data.label``."""

@@ -39,6 +39,11 @@ def _check_data(config: TrainConfig, objectives: Objectives, where: str) -> None
     if config.data.temperature != 1 and not several:
         raise MMTError(f"{where}: data.temperature: expected data.datasets to sample from. Leave it out.")
     _check_upsample(config, where)
+    if config.text.sampling and config.model.text != "scratch":
+        raise MMTError(
+            f"{where}: text.sampling splits words by a vocabulary of our own, and model.text is "
+            f"{config.model.text}. Leave it out."
+        )
     if several and (config.data.streams or config.data.label or config.data.score or config.beside):
         raise MMTError(
             f"{where}: data.datasets: expected datasets to translate, read whole, found data.streams, data.label, "
@@ -107,11 +112,27 @@ def _check_objectives(config: TrainConfig, objectives: Objectives, where: str) -
             f"{where}: objectives.masked: with model.fusion '{fusion}' the encoder sees no image. Set another."
         )
     _check_image_use(config, objectives, where)
+    _check_r_drop(config, objectives, where)
     if config.start.freeze_text and config.start.model is None and config.model.text == "scratch":
         raise MMTError(f"{where}: start.freeze_text: there is no text model to freeze. Name one with model.text.")
     if config.start.freeze_text and not trains_more_than_text(config, objectives):
         raise MMTError(
             f"{where}: start.freeze_text: nothing is left to train. Set model.fusion, or leave freeze_text out."
+        )
+
+
+def _check_r_drop(config: TrainConfig, objectives: Objectives, where: str) -> None:
+    if not config.objectives.r_drop:
+        return
+    if TASKS["translation"] not in objectives.tasks:
+        raise MMTError(
+            f"{where}: objectives.r_drop is part of the loss of translations, and none are learned. Set "
+            "objectives.translation, or leave r_drop out."
+        )
+    if config.model.dropout_p == 0:
+        raise MMTError(
+            f"{where}: objectives.r_drop compares two passes with different dropout, and with model.dropout_p 0 "
+            "they are equal. Set model.dropout_p, or leave r_drop out."
         )
 
 

@@ -15,7 +15,7 @@ from mmt.data.batch import Batch
 from mmt.data.tokenizer import EOS, PAD, UNK
 from mmt.model.fusion import mean_region
 from mmt.model.image_encoder import split_sets
-from mmt.model.losses import label_smoothed_nll, soft_cross_entropy, token_log_probs
+from mmt.model.losses import label_smoothed_nll, r_drop_loss, soft_cross_entropy, token_log_probs
 from mmt.model.model import MMTModel
 from mmt.training.forward_pass import Pass, without_dropout
 
@@ -159,6 +159,32 @@ def faithfulness(given: Pass, teacher: MMTModel | None = None) -> Tensor:
     loss, entropy = soft_cross_entropy(states, ours.weight, teacher_states, theirs.weight, ours.bias, theirs.bias)
     divergence: Tensor = loss - entropy
     return divergence / batch.num_target_tokens
+
+
+def r_drop(
+    given: Pass, alpha: float, smoothing: float, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Translation's loss of two passes with different dropout, and their distance; sums over target tokens.
+
+    R-Drop, Liang et al. (2021), https://arxiv.org/abs/2106.14448:
+
+        loss = (CE_1 + CE_2) / 2 + alpha / 2 * (KL(P_1 || P_2) + KL(P_2 || P_1)) / 2
+
+    which is half of theirs, CE_1 + CE_2 + alpha * (KL(P_1 || P_2) + KL(P_2 || P_1)) / 2: ``alpha`` is theirs, and
+    the loss is as large as that of a run without R-Drop. Both passes see the same image.
+
+    Args:
+        smoothing: of the labels in both cross-entropies; the divergence has none.
+        weights: (N, T) of the tokens in both cross-entropies, see ``image_weights``; the divergence has none.
+    Returns:
+        The loss; and without gradient the mean negative log-likelihood of the two passes, unweighted and without
+        smoothing, and the mean of the two divergences.
+    """
+    model, batch, output = given.model, given.batch, given.model.text.final_proj
+    real = batch.labels != PAD
+    states, others = given.states[real], model.decode_targets(batch)[real]
+    of_tokens = None if weights is None else weights[real]
+    return r_drop_loss(states, others, output.weight, batch.labels[real], smoothing, alpha, output.bias, of_tokens)
 
 
 def image_weights(given: Pass, strength: float) -> tuple[Tensor, Tensor]:

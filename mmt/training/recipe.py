@@ -33,6 +33,7 @@ from torch.optim import Optimizer
 
 from mmt.data.batch import Batch, Example
 from mmt.data.reader import BatchReader, Streamed, StreamReader
+from mmt.data.subwords import SubwordSampling
 from mmt.io import runtime
 from mmt.io.locks import only_writer_in
 from mmt.io.processes import num_processes, rank
@@ -47,6 +48,7 @@ from mmt.training.console import ConsoleRecorder, quiet_fairseq2
 from mmt.training.multilingual import sampling_of
 from mmt.training.resharding import reshard_last_checkpoint
 from mmt.training.run import Run
+from mmt.training.run_data import longest
 from mmt.training.selection import export_best
 from mmt.training.stack import (
     FAMILY,
@@ -183,6 +185,7 @@ def _training_reader(run: Run, rank: int, world_size: int) -> BatchReader | Stre
     settings: dict[str, Any] = {
         "num_accumulate": config.optimizer.num_accumulate,
         "image_dropout_p": config.images.dropout_p,
+        "subwords": subword_sampling(run),
         "beside": [
             _reader(run, examples, rank, world_size, shuffle=True, dataset=number)
             for number, examples in enumerate(run.beside, 1)
@@ -201,6 +204,17 @@ def _training_reader(run: Run, rank: int, world_size: int) -> BatchReader | Stre
         )
     sampling = sampling_of(config, run.train_set)
     return _reader(run, run.train_set, rank, world_size, shuffle=True, sampling=sampling, **settings)
+
+
+def subword_sampling(run: Run) -> SubwordSampling | None:
+    """How training sentences are split anew, see ``text.sampling``."""
+    text, regime = run.config.text, run.config.regime
+    if not text.sampling:
+        return None
+    updates = regime.num_steps - regime.cooldown_steps
+    return SubwordSampling(
+        run.tokenizer, text.sampling, longest(run.config), updates, text.sampling_side == "both"
+    )
 
 
 def _reader(

@@ -243,6 +243,8 @@ def _special_settings(run: Run) -> dict[str, Any]:
         special["objectives"] = {"translation": config.objectives.translation, **run.objectives.weights}
     if config.objectives.image_weighting:
         special["image_weighting"] = config.objectives.image_weighting
+    if config.objectives.r_drop:
+        special["r_drop"] = config.objectives.r_drop
     module = getattr(find_fusion(config.model.fusion), "__module__", "mmt.model.fusion")
     if module != "mmt.model.fusion":
         special["fusion_module"] = module  # must be imported before the model can be loaded

@@ -30,6 +30,7 @@ from mmt.training.objectives import (
     image_weights,
     imagination,
     masked_words,
+    r_drop,
     regression,
 )
 
@@ -226,6 +227,9 @@ class Objectives:
     image_weighting: float = 0.0
     """How strongly translation's tokens are weighted by what the image tells of them, see ``image_weights``."""
 
+    r_drop: float = 0.0
+    """Alpha of R-Drop, see ``mmt.training.objectives.r_drop``."""
+
     teacher: MMTModel | None = None
     """The frozen text model of ``faithful``; None: the model itself without its image, whose text is frozen."""
 
@@ -243,6 +247,7 @@ class Objectives:
             config.optimizer.label_smoothing,
             config.objectives.negatives == "hardest",
             config.objectives.image_weighting,
+            config.objectives.r_drop,
         )
 
     @property
@@ -254,7 +259,8 @@ class Objectives:
     @property
     def reported(self) -> tuple[str, ...]:
         """What ``translate`` gives beside losses: sums over target tokens, whose means are reported."""
-        return ("nll", "pcxmi") if self.image_weighting else ("nll",)
+        more = {"pcxmi": self.image_weighting, "r_drop": self.r_drop}
+        return ("nll", *(name for name, used in more.items() if used))
 
     def computed(self, model: MMTModel, batch: Batch) -> dict[str, Tensor]:
         """What a training step computes: ``translate`` if the model translates, and ``losses``."""
@@ -267,9 +273,12 @@ class Objectives:
         weights, more = None, {}
         if self.image_weighting:
             weights, more["pcxmi"] = image_weights(given, self.image_weighting)
-        loss, nll = given.model.cross_entropy(
-            given.batch, self.label_smoothing, states=given.states, weights=weights
-        )
+        if self.r_drop:
+            loss, nll, more["r_drop"] = r_drop(given, self.r_drop, self.label_smoothing, weights)
+        else:
+            loss, nll = given.model.cross_entropy(
+                given.batch, self.label_smoothing, states=given.states, weights=weights
+            )
         return {"translation": loss, "nll": nll, **more}
 
     def losses(self, given: Pass) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ _BLEU_COUNTS = [f"bleu_{kind}_{order}" for kind in ("counts", "totals") for orde
 ]
 
 
-_METRICS = {"nll": "nll_loss", "pcxmi": "pcxmi"}
+_METRICS = {"nll": "nll_loss", "pcxmi": "pcxmi", "r_drop": "r_drop"}
 """The name in reports of what ``Objectives.translate`` gives beside the loss."""
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmt.model.losses import label_smoothed_nll, soft_cross_entropy, token_log_probs
+from mmt.model.losses import label_smoothed_nll, r_drop_loss, soft_cross_entropy, token_log_probs
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -187,3 +187,66 @@ def test_under_autocast_loss_and_gradient_are_those_of_rounded_numbers() -> None
         torch.testing.assert_close(ours, other, atol=0.02 * float(other.abs().max()), rtol=0.05)
     exact = label_smoothed_nll(states, weight, targets, 0.1)[0]
     assert exact.item() != loss.item()
+
+
+@pytest.mark.parametrize("rows", [1, 700])
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_of_two_passes(rows: int, with_bias: bool, weighted: bool, smoothing: float) -> None:
+    """Against PyTorch's own, with gradients; two ids are no words."""
+    torch.manual_seed(rows)
+    states, others = (torch.randn(rows, 8, requires_grad=True) for _ in range(2))
+    weight = torch.randn(50, 8, requires_grad=True)
+    bias = torch.randn(50).index_fill(0, torch.tensor([2, 49]), -torch.inf).requires_grad_() if with_bias else None
+    words = [v for v in range(50) if not with_bias or v not in (2, 49)]
+    targets, weights = torch.randint(3, 49, (rows,)), 4 * torch.rand(rows) if weighted else None
+    both = [
+        torch.log_softmax((one @ weight.T + (0 if bias is None else bias))[:, words], dim=1)
+        for one in (states, others)
+    ]
+    places = torch.tensor([words.index(target) for target in targets.tolist()])
+    expected, nll = torch.zeros(()), torch.zeros(())
+    for log_p in both:
+        of_rows = F.nll_loss(log_p, places, reduction="none")
+        nll = nll + of_rows.sum() / 2
+        of_rows = (1 - smoothing) * of_rows - smoothing * log_p.mean(dim=1)
+        expected = expected + (of_rows if weights is None else weights * of_rows).sum() / 2
+    divergence = sum(F.kl_div(a, b, log_target=True, reduction="sum") for a, b in (both, both[::-1])) / 2
+    expected = expected + 3.0 / 2 * divergence
+    inputs = [states, others, weight, *([] if bias is None else [bias])]
+    found = r_drop_loss(states, others, weight, targets, smoothing, 3.0, bias, weights)
+    for got, wanted in zip(found, (expected, nll, divergence), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-3)
+    assert [one.requires_grad for one in found] == [True, False, False]
+    gradients = torch.autograd.grad(3 * expected, inputs)
+    for got, wanted in zip(torch.autograd.grad(3 * found[0], inputs), gradients, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+    swapped = r_drop_loss(others, states, weight, targets, smoothing, 3.0, bias, weights)
+    torch.testing.assert_close(swapped, found)
+
+
+def test_two_equal_passes_are_one() -> None:
+    torch.manual_seed(3)
+    states, weight, targets = torch.randn(600, 8), torch.randn(50, 8), torch.randint(0, 50, (600,))
+    expected = label_smoothed_nll(states, weight, targets, 0.2)
+    *found, divergence = r_drop_loss(states, states, weight, targets, 0.2, 5.0)
+    torch.testing.assert_close(found, list(expected))
+    assert divergence.item() == 0
+
+
+def test_under_autocast_the_products_of_two_passes_are_rounded() -> None:
+    """And neither sums nor the gradient's sign."""
+    torch.manual_seed(0)
+    given = [torch.randn(rows, 8, requires_grad=True) for rows in (600, 600, 50)]
+    targets = torch.randint(0, 50, (600,))
+    expected = r_drop_loss(*given, targets, 0.1, 5.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = r_drop_loss(*given, targets, 0.1, 5.0)
+    assert found[0].dtype == torch.float32
+    assert not torch.equal(found[0], expected[0])
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.1)
+    for got, wanted in zip(
+        torch.autograd.grad(found[0], given), torch.autograd.grad(expected[0], given), strict=True
+    ):
+        assert float((got - wanted).abs().max()) < 0.03 * float(wanted.abs().max())
