@@ -1,4 +1,4 @@
-"""Translates the first sentences of a file with a model of transformers, and scores the translations.
+"""Translates the first sentences of a file with a model of transformers, or one of ours, and scores them.
 
 python -m eval.hf_baseline MODEL --source val.en --reference val.de --source-lang en --target-lang de
 """
@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from mmt.cli.command import Command
 from mmt.cli.options import PATH, threads_option
+from mmt.evidence.models import ModelSystem
 from mmt.inference.hf import HFSystem
+from mmt.inference.open import open_translator
 from mmt.inference.threads import use_threads
 from mmt.io.terminal import print_json
 from mmt.io.text_files import read_lines
@@ -45,19 +47,27 @@ def main(
     threads: int | None,
     output: Path,
 ) -> None:
-    """Translate with MODEL, a folder or name of a model of transformers, and print scores, speed and settings."""
+    """Translate with MODEL, and print scores, speed and settings.
+
+    MODEL is a folder or name of a model of transformers or, to be compared with it, a model folder or an exported
+    model of ours.
+    """
     use_threads(threads)
     sources, references = read_lines(source)[:sentences], read_lines(reference)[:sentences]
-    system = HFSystem(
-        model,
-        files=Path,
-        source_lang=source_lang,
-        target_lang=target_lang,
-        prompt=prompt,
-        examples=examples,
-        batch_size=batch_size,
-        max_new_tokens=64,
-    )
+    system: HFSystem | ModelSystem
+    if (Path(model) / "mmt.json").is_file():
+        system = ModelSystem(Path(model), open_translator(Path(model), threads=threads))
+    else:
+        system = HFSystem(
+            model,
+            files=Path,
+            source_lang=source_lang,
+            target_lang=target_lang,
+            prompt=prompt,
+            examples=examples,
+            batch_size=batch_size,
+            max_new_tokens=64,
+        )
     start, cpu = time.perf_counter(), time.process_time()
     with tqdm(total=len(sources), desc="translating") as bar:
         hypotheses = system.translate(sources, None, bar.update)

@@ -15,6 +15,7 @@ import click
 
 import mmt.cli.main
 from mmt.experiments.compare import CompareConfig
+from mmt.experiments.leaderboard_config import DatasetEntry, LeaderboardConfig, SystemEntry
 from mmt.training.config import TrainConfig
 from tests.commands import leaves, scripts
 
@@ -97,7 +98,13 @@ def keys(config: type, prefix: str = "") -> Iterator[str]:
 
 def interface() -> str:
     lines = ["Commands and scripts", *commands()]
-    for title, config in (("mmt train", TrainConfig), ("mmt compare", CompareConfig)):
+    for title, config in (
+        ("mmt train", TrainConfig),
+        ("mmt compare", CompareConfig),
+        ("mmt compare, leaderboards", LeaderboardConfig),
+        ("mmt compare, a system of a leaderboard", SystemEntry),
+        ("mmt compare, a dataset of a leaderboard", DatasetEntry),
+    ):
         lines += ["", "", f"YAML keys of {title}", *keys(config)]
     return "\n".join(lines) + "\n"
 

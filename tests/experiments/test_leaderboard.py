@@ -24,7 +24,9 @@ from mmt.evidence.plan import write_plan
 from mmt.evidence.stored import FailedSystemError, StoredSystem
 from mmt.experiments.leaderboard import leaderboard
 from mmt.experiments.leaderboard_config import is_leaderboard, read_leaderboard
+from mmt.experiments.stored_metric import StoredMetric
 from mmt.inference.translator import BaseTranslator
+from mmt.metrics.external import NeuralMetric
 from mmt.metrics.significance import Spread
 from tests.evidence.conftest import save
 from tests.worlds import tiny_model
@@ -155,20 +157,20 @@ def test_an_interrupted_run_keeps_what_was_finished(
 
 
 def test_a_changed_model_is_evaluated_again_and_a_changed_dataset_is_refused(
-    write: Callable[..., Path], calls: list[str], shown: Path, text_only: Path, ignoring: Path, tmp_path: Path
+    write: Callable[..., Path], calls: list[str], shown: Path, copying: Path, ignoring: Path, tmp_path: Path
 ) -> None:
     out, model, data = tmp_path / "out", tmp_path / "model", tmp_path / "data"
-    shutil.copytree(text_only, model)
+    shutil.copytree(copying, model)
     shutil.copytree(shown / "data", data)
     info = read_info(data)
     datasets = {"pets": {"data": str(data), "features": [str(shown / "features")]}}
     config = write(systems={"a": str(model)}, datasets=datasets)
     assert run(config, out)[0] == 0
-    assert calls == ["none"]
+    assert calls == ["gated"] * 4
     shutil.rmtree(model)
     shutil.copytree(ignoring, model)
     assert run(config, out)[0] == 0
-    assert calls == ["none", *["gated"] * 4]
+    assert calls == ["gated"] * 8
     splits = {name: list(read_split(data, name)) for name in info.splits}
     splits["test"][0]["target"] = "Er sieht nichts."
     write_dataset(data, info, splits)
@@ -178,7 +180,7 @@ def test_a_changed_model_is_evaluated_again_and_a_changed_dataset_is_refused(
     code, _, err = run(write(draws=3), out)
     assert code == 2
     assert "holds a leaderboard with draws 2, now it is 3" in err
-    assert calls == ["none", *["gated"] * 4]
+    assert calls == ["gated"] * 8
 
 
 def test_a_system_that_fails_leaves_its_cell_with_the_reason(
@@ -265,6 +267,44 @@ def test_commute_may_be_added_and_is_chosen_as_by_the_evidence(
     assert code == 0, err
     told = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
     assert "CoMMuTE, generation" in told["datasets"]["pets"]["cells"]["vlm"]["scores"]["right"]
+
+
+def test_a_neural_metric_scores_nothing_twice(
+    write: Callable[..., Path], text_only: Path, ignoring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[str] = []
+    signature = ["comet|version:1"]
+
+    def counted(self: NeuralMetric, systems: Any, references: Any, sources: Any) -> Any:
+        (texts,) = systems
+        assert len(texts) == len(references) == len(sources)
+        scored.extend(texts)
+        return [[len(text.split()) / 10 for text in texts]], signature[0]
+
+    monkeypatch.setattr(NeuralMetric, "check", lambda self: Path())
+    monkeypatch.setattr(NeuralMetric, "run", counted)
+    out, metrics = tmp_path / "out", ["comet:tiny"]
+    assert run(write(metrics=metrics), out)[0] == 0
+    told = json.loads((out / "leaderboard.json").read_text())["datasets"]["pets"]
+    assert "COMET tiny" in told["others"]
+    assert told["signatures"]["COMET tiny"].startswith("comet|version:1; p: paired bootstrap")
+    (sentence, *_) = json.loads((out / "evidence" / "pets" / "evidence.json").read_text())["sentences"]
+    said = sentence["translations"]["text"]["right"][0]
+    assert said in scored
+    scored.clear()
+    (out / "evidence" / "pets" / "results.json").unlink()
+    assert run(write(metrics=metrics), out)[0] == 0
+    assert scored == []
+    systems = {"text": str(text_only), "deaf": str(ignoring)}
+    assert run(write(metrics=metrics, systems=systems), out)[0] == 0
+    assert scored  # the new system's
+    assert said not in scored
+    signature[0] = "comet|version:2"
+    metric = StoredMetric(NeuralMetric.parse("comet:tiny"), out / "answers")
+    metric.run([[said]], ["a"], ["b"])
+    scored.clear()
+    assert metric.run([[said, "c"]], ["a", "a"], ["b", "b"])[1] == "comet|version:2"
+    assert scored == ["c"]
 
 
 @pytest.mark.parametrize(
@@ -373,6 +413,7 @@ def test_stored_answers_count_over_several_runs(tmp_path: Path) -> None:
     assert failure.value.name == "vlm"
     second = stored()
     assert second.translate(["a", "b"], ["1", "2"]) == ["a 1", "b 2"]
+    assert len(opened) == 2  # it was stored
     assert second.translate(["a", "b"], ["2", "1"]) == ["a 2", "b 1"]  # other images are another call
     assert len(opened) == 3
     assert second.translate(["c"], None) == ["c None"]

@@ -149,6 +149,28 @@ def test_more_than_two_systems_have_a_table_of_verdicts(capsys: pytest.CaptureFi
     assert "Every system" not in Page(page_html()).text
 
 
+@pytest.mark.parametrize(
+    ("training", "settings", "said"),
+    [
+        ({"seed": 1}, {}, "Each model was trained once"),
+        ({}, {}, "Each system was run once"),
+        ({"seed": 1}, {"seeds": {"ours": 2}}, "This is one seed of each system"),
+    ],
+)
+def test_the_page_knows_how_often_systems_were_trained(
+    training: dict[str, int], settings: dict[str, Any], said: str
+) -> None:
+    evidence = make_evidence()
+    worse = replace(evidence.comparison, answer="worse", sentence="Worse: it is.")
+    systems = [replace(one, about={"training": training}) for one in evidence.systems]
+    page = render(replace(evidence, comparison=worse, systems=systems, settings=settings), None)
+    others = {"Each model was trained once", "Each system was run once", "This is one seed of each system"} - {
+        said
+    }
+    assert said in page
+    assert not any(other in page for other in others)
+
+
 def test_the_share_of_people_who_agree_stands_beside_the_difference() -> None:
     evidence = make_evidence()
     rows = [evidence.controls[0], replace(evidence.controls[1], agreement={"BLEU": 0.77})]

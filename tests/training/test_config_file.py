@@ -19,6 +19,7 @@ from mmt.data.feature_store import FeatureStore
 from mmt.data.inputs import Images, open_file
 from mmt.errors import MMTError
 from mmt.experiments.config import CompareConfig
+from mmt.experiments.leaderboard_config import DatasetEntry, LeaderboardConfig, SystemEntry
 from mmt.features.images import image_file
 from mmt.inference.files import FileTranslator
 from mmt.inference.torch_runtime import Translator
@@ -55,13 +56,16 @@ def kind_of(hint: Any) -> Any:
 
 ALL = [
     (kls, place, hint)
-    for kls in (TrainConfig, CompareConfig)
+    for kls in (TrainConfig, CompareConfig, LeaderboardConfig, SystemEntry, DatasetEntry)
     for place, hint in leaves(kls)
-    if place[0] != "stack"  # fairseq2's: test_recipe.py
+    if place[0] not in ("stack", "systems", "datasets")  # fairseq2's: test_recipe.py; entries, which are here
 ]
 NEEDED = {
     TrainConfig: {},
     CompareConfig: {"recipe": "r", "fusions": ["gated"], "features": {"f": ["x"]}, "split": "s"},
+    LeaderboardConfig: {"systems": {}, "datasets": {}},
+    SystemEntry: {},
+    DatasetEntry: {"data": "d"},
 }
 WRONG = {
     int: [True, False, 1.0, 1.5, "1", "010", "many", [1], {"a": 1}, math.nan, math.inf, -(10**30), 10**30],
