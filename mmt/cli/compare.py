@@ -9,6 +9,7 @@ import click
 
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import PATH, import_option, threads_option
+from mmt.errors import MMTError
 from mmt.io.terminal import counted
 
 
@@ -37,10 +38,14 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool, t
     from mmt.experiments.leaderboard_config import is_leaderboard
 
     if not is_leaderboard(config_file):
+        if threads is not None:
+            raise MMTError("--threads: trainings share all cores; see --jobs.")
         from mmt.experiments.compare import compare
 
         compare(config_file, out, jobs, only_table=only_table)
         return
+    if jobs > 1:
+        raise MMTError("--jobs: a leaderboard evaluates one system at a time; see --threads.")
     write_alone_in(out)
     from mmt.experiments.leaderboard import leaderboard
     from mmt.inference.threads import use_threads

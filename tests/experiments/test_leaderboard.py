@@ -343,6 +343,14 @@ def test_a_folder_holds_one_kind_of_comparison(write: Callable[..., Path], tmp_p
     assert (code, "holds a comparison of trainings" in err) == (2, True)
 
 
+def test_options_of_the_other_kind_are_refused(write: Callable[..., Path], tmp_path: Path) -> None:
+    code, _, err = run(write(), tmp_path / "out", "--jobs", 2)
+    assert (code, "one system at a time" in err) == (2, True)
+    trainings = write(systems=None, datasets=None, recipe="r", fusions=["gated"])
+    code, _, err = run(trainings, tmp_path / "out", "--threads", 2)
+    assert (code, "trainings share all cores" in err) == (2, True)
+
+
 def test_the_table_alone_runs_no_system(write: Callable[..., Path], calls: list[str], tmp_path: Path) -> None:
     code, out, _ = run(write(), tmp_path / "out", "--only-table")
     assert (code, calls) == (1, [])
