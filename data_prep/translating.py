@@ -130,20 +130,19 @@ class _Work:
     def plan(self) -> dict[str, Any]:
         """What all processes have in common."""
         from mmt.data.feature_store import META
-        from mmt.model.card import CARD
+        from mmt.inference.ensemble import identity_of
 
-        card = self.decoding.model / CARD
         settings = {key: value for key, value in asdict(self.decoding).items() if key not in _NOT_IN_PLAN}
         return {
             "input": [self.column, *(f"{split} {self.info.splits[split].checksum}" for split in self.lines)],
-            "model": file_checksum(card) if card.is_file() else str(self.decoding.model),
+            "model": identity_of(self.decoding.model),
             "features": [file_checksum(store / META) for store in self.images.stores],
             **json.loads(json.dumps(settings)),
         }
 
     def languages(self, text_lang: str) -> tuple[str, str]:
         """(source, target) that the model translates. Raises MMTError if the text is in another language."""
-        from mmt.model.card import read_card
+        from mmt.inference.ensemble import read_joint_card
         from mmt.model.config import is_base
 
         given = (self.decoding.source_lang, self.decoding.target_lang)
@@ -153,7 +152,7 @@ class _Work:
                 given[1] or self.translator.card.target_lang,
             )
         else:
-            card = read_card(self.decoding.model)
+            card = read_joint_card(self.decoding.model)
             card.refuse_writing()
             source, target = given[0] or card.source_lang, given[1] or card.target_lang
         if source != text_lang:

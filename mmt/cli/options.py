@@ -27,6 +27,17 @@ text_model_option = click.option(
     help="Model folder: OUTPUT/model of mmt train; or a pretrained text model: nllb:, m2m100: or marian: and its "
     "folder or name.",
 )
+models_option = click.option(
+    "--model",
+    type=PATH,
+    required=True,
+    multiple=True,
+    callback=lambda ctx, option, models: Path("+".join(map(str, models))),
+    help="Model folder: OUTPUT/model of mmt train; or a pretrained text model: nllb:, m2m100: or marian: and its "
+    "folder or name. Repeatable: several models, also joined by +, are an ensemble.",
+)
+"""``--model`` of what one model or several can do, see ``mmt.inference.ensemble.members_of``."""
+
 source_lang_option = click.option(
     "--source-lang", metavar="CODE", help="Source language, if the model has several.  [default: the model's]"
 )

@@ -99,12 +99,11 @@ class Reading:
     def read_card(self, model: Path) -> ModelCard:
         """
         Raises:
-            MMTError: as ``mmt.model.card.read_card``, and for images with a text-only model.
+            MMTError: as ``read_joint_card``, and for images with a text-only model.
         """
-        from mmt.model.card import ModelCard, read_card  # loads NumPy, which no help text needs
-        from mmt.model.config import is_base
+        from mmt.inference.ensemble import read_joint_card  # loads NumPy, which no help text needs
 
-        card = ModelCard({}, "", "") if is_base(model) else read_card(model)
+        card = read_joint_card(model)
         if self.images:
             card.refuse_images("images")
         return card
@@ -134,7 +133,7 @@ class Reading:
         if shard is None:
             return None
         from mmt.data.feature_store import META  # loads NumPy, which no help text needs
-        from mmt.model.card import CARD
+        from mmt.inference.ensemble import identity_of
 
         images = self.sources_of_images
         if self.data is not None:
@@ -142,8 +141,7 @@ class Reading:
         else:
             assert self.input_file is not None  # noqa: S101  # check() has seen to it
             text = file_checksum(self.input_file)
-        card = model / CARD
-        plan: dict[str, object] = {"input": text, "model": file_checksum(card) if card.is_file() else str(model)}
+        plan: dict[str, object] = {"input": text, "model": identity_of(model)}
         plan["images"] = str(images.folder) if images.folder is not None else None
         if images.list_file is not None:
             plan["list of images"] = file_checksum(images.list_file)

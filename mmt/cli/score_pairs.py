@@ -17,11 +17,11 @@ from mmt.cli.options import (
     images_option,
     import_option,
     missing_images_option,
+    models_option,
     quiet_option,
     source_lang_option,
     split_option,
     target_lang_option,
-    text_model_option,
     threads_option,
 )
 from mmt.cli.reading import Reading, file_or_stdout
@@ -45,7 +45,7 @@ _READS_PAIRS = collected(
 
 
 @click.command("score-pairs", cls=Command)
-@text_model_option
+@models_option
 @source_lang_option
 @target_lang_option
 @_READS_PAIRS

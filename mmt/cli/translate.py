@@ -15,11 +15,11 @@ from mmt.cli.options import (
     PATH_OR_DASH,
     collected,
     import_option,
+    models_option,
     quiet_option,
     shard_option,
     source_lang_option,
     target_lang_option,
-    text_model_option,
     threads_option,
     vocabulary_option,
 )
@@ -61,7 +61,7 @@ _DECODES = collected(
 
 
 @click.command("translate", cls=Command)
-@text_model_option
+@models_option
 @source_lang_option
 @target_lang_option
 @READS_SENTENCES

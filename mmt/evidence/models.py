@@ -19,6 +19,7 @@ from mmt.data.image_names import Names, files_below
 from mmt.data.masking import check_masked_alike, read_probe
 from mmt.errors import MMTError
 from mmt.evidence.systems import Progress
+from mmt.inference.ensemble import members_of, read_joint_card
 from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.open import open_translator
 from mmt.inference.runtime_model import ImageFile
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 class ModelSystem:
     """A model of our own, or a pretrained text model, with its features: it translates and scores.
 
-    folder: as the user named it. translator: of a model folder, or of an exported model.
+    folder: as the user named it. translator: of a model folder, of an exported model, or of an ensemble.
     """
 
     folder: Path
@@ -53,12 +54,12 @@ class ModelSystem:
 
     @property
     def in_torch(self) -> Translator | None:
-        """The model whose inside can be looked at; None for an exported model."""
+        """The model whose inside can be looked at; None for an exported model or an ensemble."""
         return self.translator if isinstance(self.translator, Translator) else None
 
     @property
     def can_score(self) -> bool:
-        return not isinstance(self.translator, ExportedTranslator) or self.translator.can_score
+        return all(one.can_score for one in self.translator.members if isinstance(one, ExportedTranslator))
 
     @property
     def blank_is_text_only(self) -> bool:
@@ -87,15 +88,16 @@ class ModelSystem:
         return [score.mean_log_prob for score in scores]
 
     def describe(self) -> dict[str, Any]:
-        card, folder = self.card, self.folder.resolve()
+        card, folders = self.card, [folder.resolve() for folder in members_of(self.folder)]
         about: dict[str, Any] = {
-            "folder": folder.name if folder.name != "model" else folder.parent.name,
+            "folder": " + ".join(one.name if one.name != "model" else one.parent.name for one in folders),
             "fusion": card.config["fusion"],
             "languages": f"{card.source_lang}-{card.target_lang}",
             "features": card.features.to_dict() if card.features is not None else None,
         }
-        if self.in_torch is not None:
-            about["parameters"] = sum(weight.numel() for weight in self.in_torch.model.parameters())
+        if all(isinstance(one, Translator) for one in self.translator.members):
+            models = [one.model for one in self.translator.members if isinstance(one, Translator)]
+            about["parameters"] = sum(weight.numel() for model in models for weight in model.parameters())
         else:
             about["runtime"] = "onnx"
         return about | {"training": card.training, "decoding": card.decoding}
@@ -138,9 +140,12 @@ class CommuteModel(ModelSystem):
 
 
 def model_in_torch(system: ModelSystem) -> Translator:
-    """The system's model in torch. Raises MMTError for an exported one."""
+    """The system's model in torch. Raises MMTError for an exported one, and for an ensemble."""
     if system.in_torch is None:
-        raise MMTError(f"{system.folder}: expected a model folder, found an exported model. Use the original.")
+        raise MMTError(
+            f"{system.folder}: expected a model folder, found an exported model or an ensemble. Use the original "
+            "of one model."
+        )
     return system.in_torch
 
 
@@ -156,8 +161,8 @@ def open_systems(
     """Loads each model once, with the features of the images that it will be shown.
 
     Args:
-        models: by a system's name its seeds, as folders of models or exported models, or FAMILY:NAME_OR_FOLDER of
-            a pretrained text model.
+        models: by a system's name its seeds, as folders of models or exported models, FAMILY:NAME_OR_FOLDER of a
+            pretrained text model, or an ensemble's members joined by ``+``.
         data: the prepared dataset; a model must have its languages, and be trained on sentences masked as its are.
         stores: feature stores. Without any, features are made of the dataset's image files, each read once, and
             last as long as the context; models of the same backbones share them.
@@ -171,14 +176,15 @@ def open_systems(
     info = read_info(data)
     for folders in models.values():
         check_seeds(folders)
-        for folder in folders:
+        for folder in (member for one in folders for member in members_of(one)):
             if not is_base(folder):
                 _check_languages(read_card(folder), folder, info, data, source_only)
     opened = {name: [_opened(folder, info) for folder in folders] for name, folders in models.items()}
     if info.probe:
         probe = read_probe(info.probe, str(data))
         for system in (system for seeds in opened.values() for system in seeds):
-            check_masked_alike(system.translator.tokenizer, system.card.training, probe, system.folder)
+            for member, name in zip(system.translator.members, members_of(system.folder), strict=True):
+                check_masked_alike(member.tokenizer, member.card.training, probe, name)
     folder = image_folder(data, info)
     with TemporaryDirectory(prefix="mmt-") as temporary:
         yield _with_features(opened, stores, {name: folder / name for name in images}, Path(temporary))
@@ -186,7 +192,8 @@ def open_systems(
 
 def _opened(folder: Path, info: DatasetInfo) -> ModelSystem:
     """A model; one that has several languages translates between the dataset's."""
-    several = is_base(folder) or len(read_card(folder).training.get("pairs", ())) > 1
+    first = members_of(folder)[0]
+    several = is_base(first) or len(read_card(first).training.get("pairs", ())) > 1
     source_lang, target_lang = (info.source_lang, info.target_lang) if several else (None, None)
     translator = open_translator(folder, source_lang=source_lang, target_lang=target_lang)
     return ModelSystem(folder, translator)
@@ -196,9 +203,9 @@ def check_seeds(folders: Sequence[Path]) -> None:
     """Raises MMTError unless the model folders are seeds of one system: the same but for their seed."""
     if len(folders) == 1:
         return
-    first, seeds = read_card(folders[0]), set()
+    first, seeds = read_joint_card(folders[0]), set()
     for folder in folders:
-        card = read_card(folder)
+        card = read_joint_card(folder)
         same = [(c.config, c.features, c.training.get("data_checksum")) for c in (card, first)]
         if same[0] != same[1]:
             raise MMTError(
@@ -229,8 +236,9 @@ def _with_features(
     def ready(system: ModelSystem, folder: Path) -> ModelSystem:
         nonlocal features
         translator = system.translator
-        if isinstance(translator, ExportedTranslator) and translator.card.features is not None:
-            translator.image_reader = _ImageReader(translator.card.features)
+        for one in translator.members:
+            if isinstance(one, ExportedTranslator) and one.card.features is not None:
+                one.image_reader = _ImageReader(one.card.features)
         if not system.uses_images or not (stores or files):
             return system
         if not stores and (features is None or features.signature != system.card.features):
@@ -265,9 +273,9 @@ def backbones_of(translator: BaseTranslator) -> list[Backbone]:
     """The networks that read image files for a model. Raises MMTError where one is missing."""
     if isinstance(translator, Translator):
         return translator.backbones
+    assert translator.card.features is not None  # noqa: S101  # no images are shown to a text-only model
     reader = translator.image_reader if isinstance(translator, ExportedTranslator) else None
-    assert isinstance(reader, _ImageReader)  # noqa: S101  # open_systems() has seen to it
-    return reader.backbones
+    return (reader if isinstance(reader, _ImageReader) else _ImageReader(translator.card.features)).backbones
 
 
 def _features_of(images: Mapping[str, Path], backbones: Sequence[Backbone], folder: Path) -> FeatureStore:

@@ -22,8 +22,8 @@ from mmt.evidence.options import SystemOptions, kind_of
 from mmt.evidence.stored import FailedSystemError, StoredSystem
 from mmt.evidence.systems import System
 from mmt.experiments.leaderboard_config import DatasetEntry
+from mmt.inference.ensemble import members_of, read_joint_card
 from mmt.io.text_files import file_checksum
-from mmt.model.card import read_card
 from mmt.model.config import is_base
 
 
@@ -65,7 +65,7 @@ def _system(member: Member, data: BoardData, answers: Path, *, only_table: bool)
         return open_kind(member.spec, setting), checksum_of([member.name, _of_folder(folder)])
     stores = _stores_of(member.spec, data)
     identity = checksum_of(
-        [member.spec, _of_folder(_place(member.spec)), _of_options(member.options), _of_images(stores, data)]
+        [member.spec, _of_spec(member.spec), _of_options(member.options), _of_images(stores, data)]
     )
 
     @contextmanager
@@ -120,7 +120,7 @@ def _stores_of(spec: str, data: BoardData) -> list[Path] | None:
     """The dataset's features that a model reads; None for a system that reads no features, or image files."""
     if kind_of(spec) is not None or is_base(spec) or not data.entry.stores:
         return None
-    signature = read_card(Path(spec)).features
+    signature = read_joint_card(spec).features
     if signature is None:
         return None
     there: list[FeatureStore] = [open_features(stores) for stores in data.entry.stores]
@@ -134,6 +134,13 @@ def _stores_of(spec: str, data: BoardData) -> list[Path] | None:
 def _place(spec: str) -> Path:
     """The folder that a SPEC names, if it names one."""
     return Path(spec.partition(":")[2] if kind_of(spec) is not None or is_base(spec) else spec).expanduser()
+
+
+def _of_spec(spec: str) -> object:
+    """The checksums of the folder that a SPEC names, or of an ensemble's folders."""
+    members = [spec] if kind_of(spec) is not None else list(map(str, members_of(spec)))
+    folders = [_of_folder(_place(member)) for member in members]
+    return folders[0] if len(folders) == 1 else folders
 
 
 def _of_folder(folder: Path) -> dict[str, str] | None:

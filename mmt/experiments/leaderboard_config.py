@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from mmt.data.dataset import first_test_split
 from mmt.errors import MMTError, nearest
 from mmt.evidence.options import KINDS, SystemOptions, is_name, kind_of
+from mmt.inference.ensemble import members_of
 from mmt.model.config import BASES, Count, is_base
 from mmt.training.config import STRICT, Folder, Seed, Text
 from mmt.training.config_file import read_tree, validated
@@ -151,7 +152,7 @@ def _check_spec(spec: str, where: str) -> None:
     kind, colon, rest = spec.partition(":")
     if kind_of(spec) == "api" and not all(rest.rpartition("#")):
         raise MMTError(f"{where}: {spec}: expected api:URL#MODEL.")
-    if kind_of(spec) is not None or is_base(spec) or Path(spec).is_dir():
+    if kind_of(spec) is not None or all(is_base(one) or one.is_dir() for one in members_of(spec)):
         return
     known = [f"{word}:" for word in (*KINDS, *BASES)]
     guess = nearest(f"{kind}:", known) if colon else ""

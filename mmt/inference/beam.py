@@ -19,7 +19,7 @@ from mmt.inference.search import (
     search,
 )
 from mmt.model.model import MMTModel
-from mmt.model.stepping import CachedDecoding, StepDecoder
+from mmt.model.stepping import StepDecoder
 
 # Sizes of the vocabulary's blocks in ``select_candidates``, in the order of preference: the first that divides it.
 _BLOCKS = (100, 80, 125, 64, 160, 50, 200, 40, 32, 25, 20, 16)
@@ -46,35 +46,54 @@ def beam_search(
         For each sentence, in the batch's order, its hypotheses, best first; at least one, at most B.
     """
     decoder = model if isinstance(model, StepDecoder) else StepDecoder(model)
-    model = decoder.model
-    memories = [model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)]
-    if guidance != 1.0 and batch.image is not None:
-        memories.append(model.encode(batch.source, batch.source_lens))  # the same sentences without images
     prompt_len = batch.prompt_len
-    limits = length_limits(batch.source_lens, max_length, model.text.sizes.max_length, prompt_len)
-    caches = [decoder.begin(memory, options.beam_size, max(limits) + prompt_len - 1) for memory in memories]
-    prompts = batch.target[:, :prompt_len].tolist()
-    return search(_TorchState(decoder, caches, guidance), limits, options, prompts)
+    limits = length_limits(batch.source_lens, max_length, decoder.model.text.sizes.max_length, prompt_len)
+    state = TorchState(decoder, batch, options.beam_size, max(limits) + prompt_len - 1, guidance)
+    return search(state, limits, options, batch.target[:, :prompt_len].tolist())
 
 
-class _TorchState:
-    """``mmt.inference.search.DecodingState`` of a model in torch."""
+class TorchState:
+    """``mmt.inference.search.DecodingState`` of a model in torch.
 
-    def __init__(self, decoder: StepDecoder, caches: list[CachedDecoding], guidance: float) -> None:
-        """``caches``: of the batch, and with guidance a second one of its sentences without images."""
-        self._project, self._caches, self._guidance = decoder.project, caches, guidance
+    Its methods work outside of ``torch.inference_mode``, too.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, decoder: StepDecoder, batch: Batch, beams: int, limit: int, guidance: float = 1.0) -> None:
+        """Encodes the batch.
+
+        Args:
+            beams: of each sentence, at most.
+            limit: tokens of each beam, the prompt's among them but for the last, which is never read.
+            guidance: as of ``beam_search``.
+        """
+        model = decoder.model
+        memories = [model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad)]
+        if guidance != 1.0 and batch.image is not None:
+            memories.append(model.encode(batch.source, batch.source_lens))  # the same sentences without images
+        self._caches = [decoder.begin(memory, beams, limit) for memory in memories]
+        self._project, self._guidance = decoder.project, guidance
         self._vocabulary = decoder.vocabulary
         self._device = decoder.embed.device
 
+    @torch.inference_mode()
     def feed(self, tokens: IntArray) -> None:
         for cache in self._caches:
             cache.step(self._tensor(tokens))
 
-    def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
-        last, before = self._tensor(tokens), self._tensor(scores)
+    @torch.inference_mode()
+    def log_probs(self, tokens: IntArray) -> FloatArray:
+        return self._log_probs(tokens).cpu().numpy()
+
+    def _log_probs(self, tokens: IntArray) -> Tensor:
+        last = self._tensor(tokens)
         logits = [self._project(cache.step(last)).float() for cache in self._caches]
         mixed = logits[0] if len(logits) == 1 else torch.lerp(logits[1], logits[0], self._guidance)
-        log_p = torch.log_softmax(mixed, dim=-1).view(*before.shape, -1)
+        return torch.log_softmax(mixed, dim=-1).view(*tokens.shape, -1)
+
+    @torch.inference_mode()
+    def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
+        log_p, before = self._log_probs(tokens), self._tensor(scores)
         log_p[:, :, PAD] = log_p[:, :, BOS] = -torch.inf
         ends = log_p[:, :, EOS] + before
         score, beam, token = best_candidates(log_p, before, width)
@@ -82,10 +101,12 @@ class _TorchState:
             token = self._vocabulary[token]
         return Candidates(*(part.cpu().numpy() for part in (score, beam, token, ends)))
 
+    @torch.inference_mode()
     def reorder(self, parents: IntArray) -> None:
         for cache in self._caches:
             cache.reorder(self._tensor(parents))
 
+    @torch.inference_mode()
     def select(self, sentences: IntArray) -> None:
         for cache in self._caches:
             cache.select(self._tensor(sentences))

@@ -102,13 +102,14 @@ class LoadedModel(RuntimeModel):
     def num_positions(self) -> int:
         return self.model.text.sizes.max_length
 
-    def log_probs(
+    def token_log_probs(
         self,
         sources: list[list[int]],
         images: list[ImageFeatures | None],
         targets: list[list[int]],
-    ) -> list[float]:
-        return target_log_probs(self.model, self.batch(sources, images, targets)).tolist()
+    ) -> list[NDArray[np.float64]]:
+        rows = token_log_probs(self.model, self.batch(sources, images, targets)).cpu().numpy()
+        return [row[: len(ids) + 1] for row, ids in zip(rows, targets, strict=True)]
 
     def batch(
         self,
@@ -131,15 +132,22 @@ class LoadedModel(RuntimeModel):
         return batch
 
 
-@torch.inference_mode()
 def target_log_probs(model: MMTModel, batch: Batch) -> Tensor:
     """(N) float64: the log-probability of each target of ``batch``, eos included, given its source and image."""
+    return token_log_probs(model, batch).sum(dim=1)
+
+
+@torch.inference_mode()
+def token_log_probs(model: MMTModel, batch: Batch) -> Tensor:
+    """(N, T) float64: the log-probability of each token of each target, eos included; 0 where it has ended."""
     states, targets = model.decode_targets(batch), batch.labels
     real = targets != PAD  # (N, T)
-    states, ids, pair = states[real], targets[real], real.nonzero()[:, 0]
-    total = torch.zeros(len(targets), dtype=torch.float64, device=states.device)
+    states, ids = states[real], targets[real]
+    parts = []
     for first in range(0, len(ids), _ROWS):
         rows = slice(first, first + _ROWS)
         log_p = torch.log_softmax(model.text.project(states[rows]).float(), dim=1)
-        total.index_add_(0, pair[rows], log_p.gather(1, ids[rows].unsqueeze(1))[:, 0].double())
-    return total
+        parts.append(log_p.gather(1, ids[rows].unsqueeze(1))[:, 0].double())
+    found = torch.zeros(targets.shape, dtype=torch.float64, device=states.device)
+    found[real] = torch.cat(parts)
+    return found

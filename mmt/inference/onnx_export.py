@@ -222,7 +222,7 @@ class _Decoder(nn.Module):
             log_p, scores, ranks.size(0), self._block, num_blocks, mask_specials=True
         )
         best = [score, beam, token if decoder.vocabulary is None else decoder.vocabulary[token]]
-        return [*best, ends, *later, *([log_p] if decoder.vocabulary is None else [])]
+        return [*best, ends, *later, log_p]
 
 
 def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[str, Any]]:
@@ -279,8 +279,10 @@ def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[st
         inputs,
         dynamic_shapes=axes,
     )
-    outputs = ["score", "beam", "token", "ends", *(f"later_{i}" for i in range(len(past)))]
-    yield DECODER, _onnx(traced, outputs + ([LOG_P] if ids is None else []))
+    yield (
+        DECODER,
+        _onnx(traced, ["score", "beam", "token", "ends", *(f"later_{i}" for i in range(len(past))), LOG_P]),
+    )
 
 
 def _onnx(traced: torch.export.ExportedProgram, outputs: list[str]) -> Any:

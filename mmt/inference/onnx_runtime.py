@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,23 +20,21 @@ from mmt.data.vocabulary import read_vocabulary
 from mmt.errors import MMTError, local_path
 from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, open_store
 from mmt.inference.search import (
-    MAX_LENGTH,
     Candidates,
+    DecodingState,
     FloatArray,
-    Hypothesis,
     IntArray,
-    SearchOptions,
-    length_limits,
-    search,
 )
 from mmt.inference.translator import BaseTranslator, SentenceBatch
 from mmt.io import runtime
 from mmt.io.processes import in_threads
 from mmt.model.card import WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
 
+_Result = TypeVar("_Result")
+
 ENCODER, DECODER = "encoder", "decoder"
 LOG_P = "log_p"
-"""The decoder's output (N, B, V) by which translations are scored; with a restricted vocabulary there is none."""
+"""The decoder's output (N, B, V) for scores and ensembles: of the ids that the graph writes with."""
 
 ExportPrecision = Literal["float32", "int8"]
 PRECISIONS: tuple[ExportPrecision, ...] = ("float32", "int8")
@@ -97,7 +95,7 @@ class ExportedTranslator(BaseTranslator):
             MMTError: as ``RuntimeModel``.
         """
         super().__init__(tokenizer, card, features)
-        self._num_ids = tokenizer.target_vocab_size if ids is None else len(ids)
+        self._ids = ids
         self._graphs, self._threads = graphs, threads or os.cpu_count() or 1
 
     @classmethod
@@ -131,40 +129,45 @@ class ExportedTranslator(BaseTranslator):
     def num_threads(self) -> int:
         return self._threads
 
-    def search_batches(
-        self, batches: Sequence[SentenceBatch], options: SearchOptions, guidance: float
-    ) -> Iterator[list[list[Hypothesis]]]:
+    @property
+    def vocabulary(self) -> IntArray | None:
+        return self._ids
+
+    def prepare(self, beams: int, guidance: float) -> Callable[[SentenceBatch, int], DecodingState]:
         if guidance != 1.0:
             raise MMTError(f"guidance {guidance}: an exported model supports only 1. Use the original model.")
-        positions = self.card.config["max_length"]
+        num_ids = self.tokenizer.target_vocab_size if self._ids is None else len(self._ids)
         # The first step has one beam for 2 B candidates.
-        widest = self._num_ids // block_of(self._num_ids) // 2 - 1
-        if options.beam_size > widest:
-            raise MMTError(f"beam size {options.beam_size}: expected at most {widest} for an exported model.")
+        widest = num_ids // block_of(num_ids) // 2 - 1
+        if beams > widest:
+            raise MMTError(f"beam size {beams}: expected at most {widest} for an exported model.")
+        return lambda batch, limit: self._graphs.begin(batch)
 
-        def translate(batch: SentenceBatch) -> list[list[Hypothesis]]:
-            lengths = [len(ids) + 1 for ids in batch.sources]
-            limits = length_limits(lengths, MAX_LENGTH, positions, len(batch.prompt))
-            return search(self._graphs.begin(batch), limits, options, [batch.prompt] * len(lengths))
-
-        return in_threads(translate, batches, self._threads)
+    def in_parallel(
+        self, work: Callable[[SentenceBatch], _Result], batches: Sequence[SentenceBatch]
+    ) -> Iterator[_Result]:
+        return in_threads(work, batches, self._threads)
 
     @property
     def can_score(self) -> bool:
-        """Whether the graphs give log-probabilities, see ``LOG_P``."""
-        return self._graphs.can_score
+        """Whether the graphs give the log-probabilities of all tokens, see ``LOG_P``."""
+        return self._graphs.gives_log_probs and self._ids is None
 
     @property
     def num_positions(self) -> int:
         return int(self.card.config["max_length"])
 
-    def log_probs(
+    def token_log_probs(
         self,
         sources: list[list[int]],
         images: list[ImageFeatures | None],
         targets: list[list[int]],
-    ) -> list[float]:
-        self._graphs.check_scores()
+    ) -> list[NDArray[np.float64]]:
+        if self._ids is not None:
+            raise MMTError(
+                f"{self.tokenizer.path.parent}: cannot score translations: it was exported with a restricted "
+                "vocabulary. Export the model again, without --vocabulary."
+            )
         prompt = self.tokenizer.prompt
         state = self._graphs.begin(SentenceBatch(sources, images, prompt))
         for token in prompt[:-1]:
@@ -173,13 +176,12 @@ class ExportedTranslator(BaseTranslator):
         labels = np.full((len(lens), lens.max()), EOS)  # eos counts; what follows it does not
         for row, ids in zip(labels, targets, strict=True):
             row[: len(ids)] = ids
-        total, last = np.zeros(len(lens)), np.full((len(lens), 1), prompt[-1])
+        found, last = np.zeros(labels.shape), np.full((len(lens), 1), prompt[-1])
         for position in range(labels.shape[1]):
             following = labels[:, position : position + 1]
-            log_p = np.take_along_axis(state.log_probs(last), following, 1)[:, 0]
-            total += np.where(position < lens, log_p, 0)
+            found[:, position] = np.take_along_axis(state.log_probs(last)[:, 0], following, 1)[:, 0]
             last = following
-        return [float(value) for value in total]
+        return [found[row, :length] for row, length in enumerate(lens.tolist())]
 
     def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
         if self.image_reader is not None:
@@ -197,22 +199,11 @@ class Graphs:
 
     def __init__(self, folder: Path, card: ModelCard, precision: ExportPrecision = "float32") -> None:
         """Raises as ``ExportedTranslator.from_dir``."""
-        self._features, self._folder = card.features, folder
+        self._features, self.folder = card.features, folder
         graphs = [one for name in (ENCODER, DECODER) for one in graph_files(name, precision)]
         check_files(folder, card, (*TOKENIZER_FILES, *graphs))
         self._encoder, self._decoder = (_session(folder, name, precision) for name in (ENCODER, DECODER))
-
-    @property
-    def can_score(self) -> bool:
-        return LOG_P in [one.name for one in self._decoder.get_outputs()]
-
-    def check_scores(self) -> None:
-        """Raises MMTError where the decoder gives no log-probabilities."""
-        if not self.can_score:
-            raise MMTError(
-                f"{self._folder}: cannot score translations: it was exported with a restricted vocabulary, or by "
-                "an earlier version. Export the model again, without --vocabulary."
-            )
+        self.gives_log_probs = LOG_P in [one.name for one in self._decoder.get_outputs()]
 
     def begin(self, batch: SentenceBatch) -> _OnnxState:
         """Encodes a batch's sentences and images."""
@@ -229,7 +220,7 @@ class Graphs:
                     image_pad[number] = np.isnan(features).all(axis=-1)  # missing frames of a shorter recording
                     image[number] = np.where(image_pad[number][:, None], 0, features)
             inputs |= {"image": image, "image_pad": image_pad}
-        return _OnnxState(self._decoder, self._encoder.run(None, inputs))
+        return _OnnxState(self, self._decoder, self._encoder.run(None, inputs))
 
 
 class _OnnxState:
@@ -238,12 +229,12 @@ class _OnnxState:
     Beams are not moved in the KV cache: a mask says which of its positions a beam may attend to, its own past.
     """
 
-    def __init__(self, decoder: Any, encoded: list[NDArray[Any]]) -> None:
+    def __init__(self, graphs: Graphs, decoder: Any, encoded: list[NDArray[Any]]) -> None:
         """``encoded``: what the encoder returned, for the decoder's cross-attention."""
         from onnxruntime import OrtValue  # an optional package, imported by _session
 
         self._value = OrtValue.ortvalue_from_numpy
-        self._decoder = decoder
+        self._graphs, self._decoder = graphs, decoder
         self._outputs = [one.name for one in decoder.get_outputs() if one.name != LOG_P]
         self._encoded = {f"seen_{i}": self._value(array) for i, array in enumerate(encoded)}
         num_past = sum(one.name.startswith("past") for one in decoder.get_inputs())
@@ -259,9 +250,13 @@ class _OnnxState:
         return Candidates(*self._run(tokens, scores, width, self._outputs[:4]))
 
     def log_probs(self, tokens: IntArray) -> FloatArray:
-        """(N, V) of the tokens that follow ``tokens`` (N, 1), the last ones read."""
+        if not self._graphs.gives_log_probs:
+            raise MMTError(
+                f"{self._graphs.folder}: an earlier version of mmt exported it, without what scores and ensembles "
+                "need. Export the model again."
+            )
         (log_p,) = self._run(tokens, np.zeros(tokens.shape, np.float32), 1, [LOG_P])
-        return log_p[:, 0]
+        return log_p
 
     def _run(self, tokens: IntArray, scores: FloatArray, width: int, outputs: list[str]) -> list[NDArray[Any]]:
         beams = tokens.shape[1]

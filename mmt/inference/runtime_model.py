@@ -70,19 +70,28 @@ class RuntimeModel(ABC):
         """Tokens of the longest sentence that the model can read or write, what surrounds it included."""
 
     @abstractmethod
-    def log_probs(
+    def token_log_probs(
         self,
         sources: list[list[int]],
         images: list[ImageFeatures | None],
         targets: list[list[int]],
-    ) -> list[float]:
-        """The log-probability of each target given its source and image, summed over its tokens, eos included.
+    ) -> list[NDArray[np.float64]]:
+        """The log-probability of each token of each target, eos included, given source, image and tokens before.
 
         Args:
             sources: ids of each sentence, without eos.
             images: (R, dim) of each sentence's image, as ``features_of`` gives them; None for none.
             targets: ids of each translation, without prompt and eos.
         """
+
+    def log_probs(
+        self,
+        sources: list[list[int]],
+        images: list[ImageFeatures | None],
+        targets: list[list[int]],
+    ) -> list[float]:
+        """The log-probability of each target: the sum of ``token_log_probs``, which takes the same arguments."""
+        return [float(tokens.sum()) for tokens in self.token_log_probs(sources, images, targets)]
 
     @abstractmethod
     def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:

@@ -65,6 +65,12 @@ class DecodingState(Protocol):
     def feed(self, tokens: IntArray) -> None:
         """Appends a given token, (N, 1), to each sentence's only beam: one of the prompt, before its last."""
 
+    def log_probs(self, tokens: IntArray) -> FloatArray:
+        """Appends a token to each beam, (N, B), and returns (N, B, V) log-probabilities of the next one.
+
+        V are the ids that the model writes with; ``step`` chooses among them. For ensembles.
+        """
+
     def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
         """Appends a token to each beam and returns the candidates for the next one.
 

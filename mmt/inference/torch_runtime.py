@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar, overload
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import Tokenizer
 from mmt.data.vocabulary import pieces_of_file, read_vocabulary
 from mmt.errors import local_path
-from mmt.inference.beam import beam_search
+from mmt.inference.beam import TorchState
+from mmt.inference.ensemble import EnsembleTranslator, Models, members_of
 from mmt.inference.loaded import LoadedModel
-from mmt.inference.runtime_model import Features
-from mmt.inference.search import Hypothesis, SearchOptions
+from mmt.inference.runtime_model import Features, open_store
+from mmt.inference.search import DecodingState
 from mmt.inference.threads import each_on_a_core
 from mmt.inference.translator import BaseTranslator, SentenceBatch, Translation
 from mmt.model.card import ModelCard
@@ -28,6 +29,8 @@ from mmt.model.model import MMTModel
 from mmt.model.stepping import Precision, StepDecoder
 
 __all__ = ["Translation", "Translator"]
+
+_Result = TypeVar("_Result")
 
 
 class Translator(LoadedModel, BaseTranslator):
@@ -50,6 +53,7 @@ class Translator(LoadedModel, BaseTranslator):
 
     _vocabulary: Tensor | None = None
 
+    @overload
     @classmethod
     def from_dir(
         cls,
@@ -59,15 +63,47 @@ class Translator(LoadedModel, BaseTranslator):
         *,
         source_lang: str | None = None,
         target_lang: str | None = None,
-    ) -> Self:
-        """Loads a model folder, or a pretrained text model.
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_dir(
+        cls,
+        folder: Sequence[str | Path],
+        features: Features = None,
+        precision: Precision = "float32",
+        *,
+        source_lang: str | None = None,
+        target_lang: str | None = None,
+    ) -> BaseTranslator: ...
+
+    @classmethod
+    def from_dir(
+        cls,
+        folder: Models,
+        features: Features = None,
+        precision: Precision = "float32",
+        *,
+        source_lang: str | None = None,
+        target_lang: str | None = None,
+    ) -> BaseTranslator:
+        """Loads a model folder, a pretrained text model, or a list of them as an ensemble.
 
         Args:
-            folder, features, source_lang, target_lang: as of ``LoadedModel.from_dir``.
+            folder, features, source_lang, target_lang: as of ``LoadedModel.from_dir``; a list of folders is an
+                ensemble (``mmt.inference.ensemble``), and so are folders joined by ``+``.
             precision: of the decoder's matrices: ``float32``, or faster and less exact ``bfloat16`` or ``int8``.
         Raises:
-            MMTError: as ``LoadedModel.from_dir``.
+            MMTError: as ``LoadedModel.from_dir`` and ``EnsembleTranslator``.
         """
+        folders = members_of(folder)
+        if len(folders) > 1:
+            members = [
+                cls.from_dir(one, None, precision, source_lang=source_lang, target_lang=target_lang)
+                for one in folders
+            ]
+            return EnsembleTranslator(members, folders, open_store(features))
+        (folder,) = folders
         translator = super().from_dir(folder, features, source_lang=source_lang, target_lang=target_lang)
         translator.precision = precision
         if not is_base(folder):
@@ -90,12 +126,19 @@ class Translator(LoadedModel, BaseTranslator):
     def num_threads(self) -> int:
         return torch.get_num_threads()
 
-    def search_batches(
-        self, batches: Sequence[SentenceBatch], options: SearchOptions, guidance: float
-    ) -> Iterator[list[list[Hypothesis]]]:
+    @property
+    def vocabulary(self) -> NDArray[np.int64] | None:
+        return None if self._vocabulary is None else self._vocabulary.numpy()
+
+    def prepare(self, beams: int, guidance: float) -> Callable[[SentenceBatch, int], DecodingState]:
         decoder = self.decoder  # made here, and not by several threads
 
-        def translate(batch: SentenceBatch) -> list[list[Hypothesis]]:
-            return beam_search(decoder, self.batch(batch.sources, batch.images), options, guidance=guidance)
+        def begin(batch: SentenceBatch, limit: int) -> DecodingState:
+            return TorchState(decoder, self.batch(batch.sources, batch.images), beams, limit, guidance)
 
-        return each_on_a_core(translate, batches)
+        return begin
+
+    def in_parallel(
+        self, work: Callable[[SentenceBatch], _Result], batches: Sequence[SentenceBatch]
+    ) -> Iterator[_Result]:
+        return each_on_a_core(work, batches)

@@ -1,7 +1,7 @@
 """Translating sentences in any runtime: cutting, batching, answers in order; no torch.
 
-``torch_runtime.Translator`` and ``onnx_runtime.ExportedTranslator`` implement ``BaseTranslator``'s two abstract
-methods, and those of ``RuntimeModel``.
+``torch_runtime.Translator``, ``onnx_runtime.ExportedTranslator`` and ``ensemble.EnsembleTranslator`` implement
+``BaseTranslator``'s abstract methods, and those of ``RuntimeModel``.
 """
 
 from __future__ import annotations
@@ -12,17 +12,27 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmt.data.buckets import length_batches
 from mmt.data.domain import is_out_of_domain
 from mmt.errors import MMTError
 from mmt.inference.controls import Control, controlled_images
 from mmt.inference.runtime_model import ImageFeatures, ImageInput, RuntimeModel
-from mmt.inference.search import Hypothesis, SearchOptions
+from mmt.inference.search import (
+    MAX_LENGTH,
+    DecodingState,
+    Hypothesis,
+    SearchOptions,
+    length_limits,
+    search,
+)
 from mmt.io.normalization import normalize
+
+_Result = TypeVar("_Result")
 
 # Pieces translated as one sentence: nothing in Multi30K-style training data is longer.
 _MAX_PIECES = 128
@@ -68,10 +78,44 @@ class BaseTranslator(RuntimeModel):
     """Translates sentences, each with its image or without."""
 
     @abstractmethod
+    def prepare(self, beams: int, guidance: float) -> Callable[[SentenceBatch, int], DecodingState]:
+        """Makes the model ready for searches with so many beams, in several threads.
+
+        Returns:
+            What begins the search of a batch, and takes the number of tokens that each beam reads at most.
+        Raises:
+            MMTError: this runtime does not support that.
+        """
+
+    @abstractmethod
+    def in_parallel(
+        self, work: Callable[[SentenceBatch], _Result], batches: Sequence[SentenceBatch]
+    ) -> Iterator[_Result]:
+        """Applies ``work`` to each batch, ``num_threads`` at a time; results come in order."""
+
+    @property
+    def members(self) -> Sequence[BaseTranslator]:
+        """The models of an ensemble; of a single model this one alone."""
+        return [self]
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> NDArray[np.int64] | None:
+        """The ids that translations are written with, sorted, see ``mmt.data.vocabulary``; None: all."""
+
     def search_batches(
         self, batches: Sequence[SentenceBatch], options: SearchOptions, guidance: float
     ) -> Iterator[list[list[Hypothesis]]]:
         """Yields for each batch, in order, each sentence's hypotheses, best first."""
+        begin = self.prepare(options.beam_size, guidance)
+
+        def translate(batch: SentenceBatch) -> list[list[Hypothesis]]:
+            lengths = [len(ids) + 1 for ids in batch.sources]
+            limits = length_limits(lengths, MAX_LENGTH, self.num_positions, len(batch.prompt))
+            state = begin(batch, max(limits) + len(batch.prompt) - 1)
+            return search(state, limits, options, [batch.prompt] * len(lengths))
+
+        return self.in_parallel(translate, batches)
 
     def restrict_vocabulary(self, text: Path) -> None:
         """Lets translations be written only with pieces that occur in a text, see ``mmt.data.vocabulary``.

@@ -128,6 +128,18 @@ def test_a_model_with_images_sees_them(world: Path, tmp_path: Path) -> None:
     assert [json.loads(line)["text"] for line in found] == expected
 
 
+def test_an_ensemble_is_distilled(world: Path, tmp_path: Path) -> None:
+    models = [tiny_folder(tmp_path / "1", world), tiny_folder(tmp_path / "2", world, "gated", seed=1)]
+    joined = "+".join(map(str, models))
+    _run(tmp_path / "out", world / "data", "--model", joined, "--split", "test", "--images", world / "features")
+    before = list(read_split(world / "data", "test"))
+    images = [row["image"] if row["has_image"] else None for row in before]
+    expected = Translator.from_dir(models, world / "features").translate([row["source"] for row in before], images)
+    assert list(read_split(tmp_path / "out", "test")) == [
+        {**row, "target": line} for row, line in zip(before, expected, strict=True)
+    ]
+
+
 def test_an_interrupted_translation_resumes(
     parallel: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,6 +245,20 @@ def test_seeds_of_a_system_are_one_row(
     assert mean_awareness([first]) is first
 
 
+def test_an_ensemble_is_a_system(
+    write: Callable[..., Path], calls: list[str], copying: Path, text_only: Path, tmp_path: Path
+) -> None:
+    systems = {"both": f"{copying}+{text_only}"}
+    assert run(write(systems=systems), tmp_path / "out")[0] == 0
+    assert calls == ["gated + none"] * 4  # right, two draws, none
+    first = (tmp_path / "out" / "leaderboard.json").read_bytes()
+    assert run(write(systems=systems), tmp_path / "out")[0] == 0
+    assert len(calls) == 4
+    assert (tmp_path / "out" / "leaderboard.json").read_bytes() == first
+    code, _, err = run(write(systems={"both": f"{copying}+gone"}), tmp_path / "other")
+    assert (code, "which is not there" in err) == (2, True)
+
+
 def test_commute_may_be_added_and_is_chosen_as_by_the_evidence(
     write: Callable[..., Path], calls: list[str], shown: Path, copying: Path, tmp_path: Path
 ) -> None:
