@@ -3,6 +3,7 @@
     python -m eval.bench.pretrained DATA [--shape nllb-600m] [--threads 2] [--batch 64] [--beam 4] [--repeats 5]
     python -m eval.bench.pretrained DATA --pieces 16384   # our side writes with a part of the vocabulary
     python -m eval.bench.pretrained DATA --train 4096     # updates of adapters, on batches of 4,096 tokens
+    python -m eval.bench.pretrained DATA --only-memory    # peak memory of one batch, in each precision
 
 Weights are random, of a published model's shape, written in transformers' layout to a temporary folder, from which
 both sides load them. Each side is a process of its own; they take turns, and translate the same ids, with the
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +291,36 @@ def measure(data: Path, shape: str, precision: str, pieces: int, how: dict[str, 
     }
 
 
+def measure_memory(data: Path, shape: str, how: dict[str, int]) -> dict[str, Any]:
+    """Peak memory of each side's process that loads the model and translates one batch, by precision.
+
+    Args:
+        how: ``threads``, ``batch`` and ``beam``.
+    """
+    family, size = SHAPES[shape]
+    ids = _random_ids(data, size["vocab_size"], how["batch"])
+    found: dict[str, dict[str, int]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        writer = get_context("spawn").Process(target=write_random, args=(shape, Path(folder)))
+        writer.start()  # a process of its own, whose memory is free again afterwards
+        writer.join()
+        common = {"family": family, "folder": folder, "ids": ids, "beam": how["beam"]}
+        for side, precision in (
+            ("ours", "int8"),
+            ("ours", "bfloat16"),
+            ("ours", "float32"),
+            ("transformers", "float32"),
+        ):
+            settings = common | {"precision": precision} | ({"pieces": 0} if side == "ours" else {})
+            with ExitStack() as stack:
+                process = _Side(stack, side, how["threads"], settings)
+                process.turn(how["batch"])
+                process.close()
+            found.setdefault(side, {})[precision] = process.answer["bytes"]
+            click.echo(f"{side}, {precision}: {process.answer['bytes'] / 1e9:.2f} GB", err=True)
+    return {"shape": shape, **how, "peak_bytes": found}
+
+
 def measure_training(data: Path, shape: str, tokens: int, how: dict[str, int]) -> dict[str, Any]:
     """Seconds of an update of adapters on the frozen model, and the memory of the process.
 
@@ -330,16 +362,27 @@ def measure_training(data: Path, shape: str, tokens: int, how: dict[str, int]) -
 )
 @click.option("--train", type=click.IntRange(min=_STEPS), metavar="TOKENS",
               help="Measure updates of adapters instead, on batches of so many target tokens.")  # fmt: skip
+@click.option("--only-memory", is_flag=True, help="Measure peak memory instead, of one batch in each precision.")
 @click.option("--serve", type=click.Choice(["ours", "transformers", "training"]), hidden=True)
 def main(
-    data: Path, shape: str, precision: str, pieces: int | None, train: int | None, serve: str | None, **how: int
+    data: Path,
+    shape: str,
+    precision: str,
+    pieces: int | None,
+    train: int | None,
+    only_memory: bool,
+    serve: str | None,
+    **how: int,
 ) -> None:
     if serve:
         _serve(serve, json.loads(sys.stdin.readline()))
         return
-    found = (
-        measure_training(data, shape, train, how) if train else measure(data, shape, precision, pieces or 0, how)
-    )
+    if only_memory:
+        found = measure_memory(data, shape, {name: how[name] for name in ("threads", "batch", "beam")})
+    elif train:
+        found = measure_training(data, shape, train, how)
+    else:
+        found = measure(data, shape, precision, pieces or 0, how)
     click.echo(json.dumps(found, indent=1))
 
 
