@@ -3,7 +3,7 @@
     python -m eval.bench.pretrained DATA [--shape nllb-600m] [--threads 2] [--batch 64] [--beam 4] [--repeats 5]
     python -m eval.bench.pretrained DATA --pieces 16384   # our side writes with a part of the vocabulary
     python -m eval.bench.pretrained DATA --train 4096     # updates of adapters, on batches of 4,096 tokens
-    python -m eval.bench.pretrained DATA --only-memory    # peak memory of one batch, in each precision
+    python -m eval.bench.pretrained DATA --only-memory --precision int8    # peak memory, of one batch
 
 Weights are random, of a published model's shape, written in transformers' layout to a temporary folder, from which
 both sides load them. Each side is a process of its own; they take turns, and translate the same ids, with the
@@ -291,34 +291,29 @@ def measure(data: Path, shape: str, precision: str, pieces: int, how: dict[str, 
     }
 
 
-def measure_memory(data: Path, shape: str, how: dict[str, int]) -> dict[str, Any]:
-    """Peak memory of each side's process that loads the model and translates one batch, by precision.
+def measure_memory(data: Path, shape: str, precision: str, how: dict[str, int]) -> dict[str, Any]:
+    """Peak memory of our process, which loads the model and translates one batch.
+
+    The file's pages that are mapped into memory count, though the system takes them back where it has no room.
 
     Args:
         how: ``threads``, ``batch`` and ``beam``.
     """
     family, size = SHAPES[shape]
     ids = _random_ids(data, size["vocab_size"], how["batch"])
-    found: dict[str, dict[str, int]] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         writer = get_context("spawn").Process(target=write_random, args=(shape, Path(folder)))
         writer.start()  # a process of its own, whose memory is free again afterwards
         writer.join()
-        common = {"family": family, "folder": folder, "ids": ids, "beam": how["beam"]}
-        for side, precision in (
-            ("ours", "int8"),
-            ("ours", "bfloat16"),
-            ("ours", "float32"),
-            ("transformers", "float32"),
-        ):
-            settings = common | {"precision": precision} | ({"pieces": 0} if side == "ours" else {})
-            with ExitStack() as stack:
-                process = _Side(stack, side, how["threads"], settings)
-                process.turn(how["batch"])
-                process.close()
-            found.setdefault(side, {})[precision] = process.answer["bytes"]
-            click.echo(f"{side}, {precision}: {process.answer['bytes'] / 1e9:.2f} GB", err=True)
-    return {"shape": shape, **how, "peak_bytes": found}
+        given = {"family": family, "folder": folder, "ids": ids, "beam": how["beam"], "precision": precision}
+        side = _Side(stack, "ours", how["threads"], given | {"pieces": 0})
+        seconds = side.turn(how["batch"])
+        side.close()
+    return {
+        "shape": shape, "precision": precision, **how,
+        "seconds": round(seconds, 1), "peak_bytes": side.answer["bytes"],
+    }  # fmt: skip
 
 
 def measure_training(data: Path, shape: str, tokens: int, how: dict[str, int]) -> dict[str, Any]:
@@ -362,7 +357,7 @@ def measure_training(data: Path, shape: str, tokens: int, how: dict[str, int]) -
 )
 @click.option("--train", type=click.IntRange(min=_STEPS), metavar="TOKENS",
               help="Measure updates of adapters instead, on batches of so many target tokens.")  # fmt: skip
-@click.option("--only-memory", is_flag=True, help="Measure peak memory instead, of one batch in each precision.")
+@click.option("--only-memory", is_flag=True, help="Measure our peak memory instead, of one batch.")
 @click.option("--serve", type=click.Choice(["ours", "transformers", "training"]), hidden=True)
 def main(
     data: Path,
@@ -378,7 +373,7 @@ def main(
         _serve(serve, json.loads(sys.stdin.readline()))
         return
     if only_memory:
-        found = measure_memory(data, shape, {name: how[name] for name in ("threads", "batch", "beam")})
+        found = measure_memory(data, shape, precision, {name: how[name] for name in ("threads", "batch", "beam")})
     elif train:
         found = measure_training(data, shape, train, how)
     else:

@@ -66,7 +66,7 @@ def check_table(table: bytes) -> None:
     every_byte = np.arange(256)
     places = offsets[:1]
     for _ in range(_MAX_DEPTH + 1):
-        if (places | 255).max() >= len(units):
+        if np.max(places | 255) >= len(units):
             raise ValueError("a trie that leads outside itself")
         children = []
         for part in np.array_split(places, -(-len(places) // 4096)):

@@ -9,6 +9,7 @@ Legend: N sentences, B beams, V vocabulary, W candidates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -320,7 +321,7 @@ class EnsembleState:
 
 def log_mean(log_probs: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
     """The logarithm of the mean of probabilities, from their logarithms, which have one shape and may be -inf."""
-    highest: NDArray[Any] = np.maximum.reduce(log_probs)
+    highest: NDArray[Any] = reduce(np.maximum, log_probs)
     highest = np.maximum(highest, np.finfo(highest.dtype).min)  # -inf - -inf is no number
     total = np.zeros_like(highest)
     for log_p in log_probs:
