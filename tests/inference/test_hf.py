@@ -250,7 +250,7 @@ def test_translation_models_take_no_prompt(
     if translation_model.languages:
         with pytest.raises(MMTError, match="language 'xyz'"):
             make(translation_model.folder, target_lang="xyz")
-    with pytest.raises(MMTError, match="text-only model takes no images"):
+    with pytest.raises(MMTError, match="text-only system takes no images"):
         make(translation_model.folder).translate(["A cat."], ["0.png"])
 
 

@@ -170,8 +170,12 @@ def test_the_second_of_any_command_names_the_first_and_does_nothing(
 
 
 def test_all_commands_that_write_are_tried() -> None:
-    """``compare`` shares its work with others, and ``score`` writes nothing."""
-    assert set(cli.COMMANDS) - set(COMMANDS) == {"compare", "score"}
+    """``compare`` shares its work with others, ``score`` and ``info`` write nothing, ``recipe`` replaces nothing.
+
+    The scripts of ``prepare`` and ``evaluate`` are tried by their own names.
+    """
+    others = {"compare", "score", "info", "recipe", "prepare", "evaluate"}
+    assert set(cli.COMMANDS) - set(COMMANDS) == others
 
 
 def test_shares_of_one_work_do_not_exclude_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
