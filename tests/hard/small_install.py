@@ -101,11 +101,12 @@ def check(folder: Path, expected: list[str]) -> None:
     for group, script in (("prepare", "jsonl"), ("evaluate", "result")):
         if script not in run(group, "--help"):
             raise SystemExit(f"mmt {group} --help: expected {script} among the commands.")
+    (folder / "one.jsonl").write_text('{"source": "A ball.", "target": "Ein Ball."}\n', encoding="utf-8")
     for command in (
         ["train", "OUT"],
         ["export", "--model", "model", "--out", "again"],
         ["features", "--images", "."],
-        ["prepare", "multi30k", "OUT", "--raw", ".", "--no-images"],
+        ["prepare", "jsonl", "OUT", "--data", "one.jsonl", "--source", "en", "--target", "de", "--no-images"],
         ["evaluate", "result", "model", "DATA", "test", "OUT"],
     ):
         more = ["--out", "store"] if command[0] == "features" else []
