@@ -75,7 +75,8 @@ class ModelSystem:
     def translate(
         self, sentences: Sequence[str], images: Sequence[str | None] | None, progress: Progress | None = None
     ) -> list[str]:
-        return [best[0].text for best in self.translator.hypotheses(sentences, images, progress=progress)]
+        translator, shown = self._with(images)
+        return [best[0].text for best in translator.hypotheses(sentences, shown, progress=progress)]
 
     def score(
         self,
@@ -84,8 +85,14 @@ class ModelSystem:
         targets: Sequence[str],
         progress: Progress | None = None,
     ) -> list[float]:
-        scores = score_pairs(self.translator, sentences, targets, images, progress=progress)
-        return [score.mean_log_prob for score in scores]
+        translator, shown = self._with(images)
+        return [one.mean_log_prob for one in score_pairs(translator, sentences, targets, shown, progress=progress)]
+
+    def _with(
+        self, images: Sequence[str | None] | None
+    ) -> tuple[BaseTranslator, Sequence[str | Path | None] | None]:
+        """The model, and its images as it takes them."""
+        return self.translator, images
 
     def describe(self) -> dict[str, Any]:
         card, folders = self.card, [folder.resolve() for folder in members_of(self.folder)]
@@ -113,28 +120,12 @@ class CommuteModel(ModelSystem):
     of_commute: Callable[[str], bool]
     file_of: Callable[[str], Path]
 
-    def translate(
-        self, sentences: Sequence[str], images: Sequence[str | None] | None, progress: Progress | None = None
-    ) -> list[str]:
-        translator, shown = self._with(images)
-        return [best[0].text for best in translator.hypotheses(sentences, shown, progress=progress)]
-
-    def score(
-        self,
-        sentences: Sequence[str],
-        images: Sequence[str | None] | None,
-        targets: Sequence[str],
-        progress: Progress | None = None,
-    ) -> list[float]:
-        translator, shown = self._with(images)
-        return [one.mean_log_prob for one in score_pairs(translator, sentences, targets, shown, progress=progress)]
-
     def _with(
         self, images: Sequence[str | None] | None
     ) -> tuple[BaseTranslator, Sequence[str | Path | None] | None]:
         """The model, and its images as it takes them: files, if they are CoMMuTE's."""
         if not any(name is not None and self.of_commute(name) for name in images or ()):
-            return self.translator, images
+            return super()._with(images)
         files = [None if name is None else self.file_of(name) for name in images or ()]
         return self.translator.with_features(None), files
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from mmt.errors import MMTError
+from mmt.inference.describe import last_report
 from mmt.io.atomic import Lock, hold
 from mmt.io.plugins import imported
 
@@ -116,14 +116,8 @@ def _begin(training: Training, threads: int, lock: Lock) -> subprocess.Popen[byt
 
 def _last_report(output: Path) -> tuple[int, float]:
     """The last reported update of a run and its loss."""
-    try:
-        lines = (output / "metrics" / "train.jsonl").read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return 0, 0.0
-    if len(lines) < 2:
-        return 0, 0.0
-    last = json.loads(lines[-2])  # the last one that is whole
-    return last["Step"], last["NLL Loss"]
+    last = last_report(output / "metrics" / "train.jsonl")
+    return (last["Step"], last["NLL Loss"]) if last else (0, 0.0)
 
 
 def _failure(training: Training) -> str:

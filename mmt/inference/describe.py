@@ -67,7 +67,7 @@ def _run(path: Path) -> Description:
     """An output folder of ``mmt train``; of a finished run, also its model."""
     raw = _read(path / "run.json")
     steps = raw.get("config", {}).get("regime", {}).get("num_steps")
-    trained, validated = _last(path / "metrics/train.jsonl"), _last(path / "metrics/valid.jsonl")
+    trained, validated = last_report(path / "metrics/train.jsonl"), last_report(path / "metrics/valid.jsonl")
     model = describe(path / "model") if (path / "model" / "mmt.json").is_file() else {}
     return {
         "kind": "run of mmt train",
@@ -91,10 +91,14 @@ def _read(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _last(path: Path) -> dict[str, Any]:
-    """The last whole line of JSON lines; {} without any."""
+def last_report(path: Path) -> dict[str, Any]:
+    """The last whole line of a run's JSON lines, as another process writes them; {} without any.
+
+    Raises:
+        MMTError: the line is damaged.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return {}
     try:
