@@ -40,10 +40,15 @@ class ImageFolders:
     Args:
         folders: existing folders.
         subfolders: whether images lie in their subfolders, too; a name then has ``/`` between folders.
+        names: of the images that matter, subfolders included; no other file is looked at, so that the folder may
+            be a large one with other things in it. None for all.
     """
 
-    def __init__(self, folders: Sequence[Path], *, subfolders: bool = False) -> None:
+    def __init__(
+        self, folders: Sequence[Path], *, subfolders: bool = False, names: Iterable[str] | None = None
+    ) -> None:
         self.folders, self._subfolders = tuple(folders), subfolders
+        self._wanted = None if names is None else sorted(set(names))
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.folders))
@@ -51,6 +56,9 @@ class ImageFolders:
     @cached_property
     def files(self) -> dict[str, Path]:
         """The files by name."""
+        if self._wanted is not None:
+            paths = ((name, folder / name) for folder in self.folders for name in self._wanted)
+            return {name: path for name, path in paths if path.is_file()}
         return {
             name: folder / name
             for folder in self.folders
@@ -66,9 +74,10 @@ class ImageFolders:
         wanted = sorted(set(names))
         found = [name for name in wanted if name in self.files]
         if not found:
+            there = self.files or dict.fromkeys(name for folder in self.folders for name in files_in(folder))
             raise MMTError(
                 f"{self}: none of the {len(wanted):,} images is there: {self._names().listed(wanted)}; the folder "
-                f"has {some(sorted(self.files)) or 'nothing'}. Give the right folder, or --no-images for text "
+                f"has {some(sorted(there)) or 'nothing'}. Give the right folder, or --no-images for text "
                 "alone."
             )
         return found
@@ -95,6 +104,30 @@ class ImageFolders:
             what = f"{counted(len(bad), 'image')} that cannot be decoded: {', '.join(bad)}"
             click.echo(f"counted as missing: {what}", err=True)
         return frozenset(found) - frozenset(bad)
+
+    def write_found(
+        self,
+        out: Path,
+        info: DatasetInfo,
+        splits: Mapping[str, Sequence[dict[str, Any]]],
+        unreadable: Unreadable,
+    ) -> DatasetInfo:
+        """Writes the dataset ``out`` after looking for each row's image, and reports those that are missing.
+
+        Args:
+            splits: rows, whose ``has_image`` is set here.
+        Raises:
+            MMTError: as ``existing``, ``readable`` and ``write``.
+        """
+        names = [row["image"] for rows in splits.values() for row in rows if row["image"]]
+        existing = self.existing(names)
+        found = self.readable(existing, self.undecodable(existing), unreadable)
+        for rows in splits.values():
+            for row in rows:
+                row["has_image"] = row["image"] in found
+        info = self.write(out, info, splits)
+        self.report_missing(names, found)
+        return info
 
     def report_missing(self, names: Iterable[str], found: Collection[str]) -> None:
         """Prints to standard error how many of ``names`` are not among ``found``, and the first ones."""

@@ -83,16 +83,9 @@ def main(
     if folders is None:
         info = write_dataset(out, info, splits)
     else:
-        names = [row["image"] for rows in splits.values() for row in rows if row["image"]]
-        if not names:
+        if not any(row["image"] for rows in splits.values() for row in rows):
             raise MMTError("no line names an image. Take the text alone with --no-images.")
-        existing = folders.existing(names)
-        found = folders.readable(existing, folders.undecodable(existing), unreadable)
-        for rows in splits.values():
-            for row in rows:
-                row["has_image"] = row["image"] in found
-        info = folders.write(out, info, splits)
-        folders.report_missing(names, found)
+        info = folders.write_found(out, info, splits, unreadable)
     print_splits(info)
     click.echo(f"written to {out}; images: {folders or 'none'}")
 

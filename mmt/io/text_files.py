@@ -27,13 +27,18 @@ class LineStream(Protocol):
     def readline(self, size: int, /) -> bytes: ...
 
 
-def decode_lines(stream: LineStream, name: str) -> Iterator[str]:
+_CONVERT = "Convert the file to UTF-8, for example with iconv."
+
+
+def decode_lines(stream: LineStream, name: str, *, remedy: str = _CONVERT) -> Iterator[str]:
     r"""Decodes a binary stream line by line, holding one line at a time.
 
     A line ends at ``\n`` and nowhere else: if a Unicode line separator inside a sentence ended a line, parallel
     files would no longer match. The ``\r`` of Windows at a line's end is dropped, and byte order marks at its
     start, which concatenated files have in the middle.
 
+    Args:
+        remedy: of an error about the encoding.
     Raises:
         MMTError: not UTF-8, with ``name``, the line and the byte; a line of over 16 MiB; or ``\r`` at the end of
             every line, as old spreadsheets write it.
@@ -44,7 +49,7 @@ def decode_lines(stream: LineStream, name: str) -> Iterator[str]:
                 f"{name}: line {number} is over {MAX_LINE:,} bytes. Expected text, one sentence a line."
             )
         if number == 1:
-            _check_first(raw, name)
+            _check_first(raw, name, remedy)
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -54,19 +59,16 @@ def decode_lines(stream: LineStream, name: str) -> Iterator[str]:
                 ) from None
             raise MMTError(
                 f"{name}: line {number}, byte {error.start + 1}: expected UTF-8 text, found "
-                f"0x{raw[error.start]:02x} ({error.reason}). Convert the file to UTF-8, for example with iconv."
+                f"0x{raw[error.start]:02x} ({error.reason}). {remedy}"
             ) from None
         yield text.lstrip("\ufeff").removesuffix("\n").removesuffix("\r")
 
 
-def _check_first(raw: bytes, name: str) -> None:
+def _check_first(raw: bytes, name: str, remedy: str) -> None:
     """Refuses what looks like valid text: UTF-16 without a byte order mark, and lines without line feeds."""
     text = raw.rstrip(b"\n")
     if len(text) >= 4 and any(text) and not (any(text[::2]) and any(text[1::2])):
-        raise MMTError(
-            f"{name}: every second byte of line 1 is 0: expected UTF-8 text, found UTF-16. Convert the file to "
-            "UTF-8, for example with iconv."
-        )
+        raise MMTError(f"{name}: every second byte of line 1 is 0: expected UTF-8 text, found UTF-16. {remedy}")
     if text == raw and b"\r" in raw[:-1]:
         raise MMTError(
             f"{name}: its lines end in CR alone: expected LF or CR LF. Save it again, or convert it, for example "
