@@ -23,7 +23,7 @@ from mmt.errors import MMTError, local_path
 from mmt.features.backbone import Box, boxes_between, region_boxes
 from mmt.features.decoding import decode_image
 from mmt.inference.loaded import LoadedModel
-from mmt.inference.runtime_model import ImageInput
+from mmt.inference.runtime_model import ImageFile, ImageInput
 from mmt.model.fusion import fusion_places
 from mmt.model.model import MMTModel
 
@@ -214,7 +214,7 @@ def patch_importance(
     loaded: LoadedModel,
     source: str,
     target: str | Sequence[int],
-    picture: ImageInput,
+    picture: str | ImageFile,
     num_patches: int = 7,
 ) -> RegionMap:
     """How much each patch of the picture supports each token of a given translation; for features of any kind.
@@ -262,7 +262,7 @@ def image_importance(
     source: str,
     target: str | Sequence[int],
     image: ImageInput | None,
-    picture: ImageInput | None = None,
+    picture: str | ImageFile | None = None,
 ) -> RegionMap | None:
     """The map over the image that a model allows: of its regions, else of patches of the picture, else None.
 
@@ -273,8 +273,8 @@ def image_importance(
     Args:
         target: the translation, as text or as ids without bos and eos.
         image: as ``LoadedModel.features_of`` takes it.
-        picture: the picture itself where ``image`` is an id in the model's feature store; with it the map has
-            boxes.
+        picture: the picture itself where ``image`` is an id in the model's feature store or features; with it the
+            map has boxes.
     Raises:
         MMTError: as the two.
     """
@@ -283,7 +283,7 @@ def image_importance(
         return None
     if len(signature.sets) > 1:
         return None
-    if loaded.features is None:
+    if loaded.features is None and not isinstance(image, np.ndarray):
         picture = image
     if signature.num_regions > 1:
         regions = region_importance(loaded, source, target, image)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.tokenizer import Tokenizer
-from mmt.errors import local_path
+from mmt.errors import MMTError, local_path
 from mmt.inference.controls import image_key
 from mmt.io import runtime
 from mmt.model.card import ModelCard
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 ImageFile: TypeAlias = "Path | bytes | Image"
 """An image that is to be read: its file, the file's bytes, or an opened picture."""
 
-ImageInput: TypeAlias = "str | Path | bytes | Image"
-"""A sentence's image: its id in the feature store if the model has one, else a file, its bytes or a picture."""
-
 ImageFeatures: TypeAlias = NDArray[np.float32]
 """(R, dim), one image's features."""
+
+ImageInput: TypeAlias = "str | Path | bytes | Image | ImageFeatures"
+"""A sentence's image: its id in the feature store if the model has one, else a file, its bytes or a picture.
+
+Or its features, as ``RuntimeModel.features_of`` gave them for this model.
+"""
 
 Features: TypeAlias = str | Path | Sequence[str | Path] | FeatureStore | None
 """Where images are looked up by id: a feature store, its folder, or one folder for each feature set."""
@@ -143,13 +146,21 @@ class RuntimeModel(ABC):
         """(R, dim) of each image, None where there is none. An image that occurs twice is read once.
 
         Raises:
-            MMTError: images for a text-only model, an unknown id or an unreadable file.
+            MMTError: images for a text-only model, an unknown id, an unreadable file or features of another shape.
         """
         if all(image is None for image in images):
             return [None] * len(images)
         self.refuse_images("images")
+        computed = {n: self._checked(image) for n, image in enumerate(images) if isinstance(image, np.ndarray)}
+        if computed:
+            others = self.features_of([None if n in computed else image for n, image in enumerate(images)])
+            return [computed.get(n, other) for n, other in enumerate(others)]
         keys: list[Any] = [image_key(image) for image in images]
-        distinct = {key: image for key, image in zip(keys, images, strict=True) if image is not None}
+        distinct: dict[Any, str | ImageFile] = {
+            key: image
+            for key, image in zip(keys, images, strict=True)
+            if image is not None and not isinstance(image, np.ndarray)
+        }
         if self.features is not None:
             rows = self.features.get([str(image) for image in distinct.values()])
         else:
@@ -157,3 +168,13 @@ class RuntimeModel(ABC):
             rows = self.read_images(files)
         by_key = dict(zip(distinct, rows, strict=True))
         return [by_key.get(key) for key in keys]
+
+    def _checked(self, features: ImageFeatures) -> ImageFeatures:
+        signature = self.card.features
+        assert signature is not None  # noqa: S101  # else refuse_images() has raised
+        if features.shape != (signature.num_regions, signature.dim):
+            raise MMTError(
+                f"image features: expected the shape {(signature.num_regions, signature.dim)}, found "
+                f"{features.shape}. Compute them with this model's features_of()."
+            )
+        return features

@@ -1,10 +1,12 @@
-"""The two installs: a small one, which translates with exported models and scores, and a full one with torch."""
+"""The installs: a small one, which translates with exported models and scores, a full one with torch; extras."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
 OURS = ("mmt", "data_prep", "eval", "recipes")
+SERVE = ("fastapi", "fastapi_offline", "gradio", "prometheus_client", "python_multipart", "starlette", "uvicorn")
+"""Packages of the extra ``serve``."""
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:
@@ -13,9 +15,11 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
     Args:
         error: raised by an import.
     Returns:
-        A message in one line; None if the full install is there, so that the error is another one.
+        A message in one line; None if it is there with the full install, so that the error is another one.
     """
     package = (error.name or "").partition(".")[0]
+    if package in SERVE:
+        return f"the package {package} is missing. pip install 'mmt-toolkit[serve]'."
     if not package or package in OURS or find_spec("torch") is not None:
         return None
     return (

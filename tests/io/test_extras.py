@@ -35,3 +35,12 @@ def test_a_package_that_the_small_install_lacks_is_named_in_one_line(
 def test_another_error_is_not_hidden(package: str, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None if small else "there")
     assert isinstance(CliRunner().invoke(lacking, [package]).exception, ModuleNotFoundError)
+
+
+@pytest.mark.parametrize("package", ["gradio", "fastapi", "uvicorn", "prometheus_client"])
+def test_the_extra_of_mmt_serve_is_named_beside_the_full_install_too(package: str) -> None:
+    result = CliRunner().invoke(lacking, [package])
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        f"error: lacking: the package {package} is missing. pip install 'mmt-toolkit[serve]'."
+    ]

@@ -1,0 +1,94 @@
+"""``mmt serve``: models in an HTTP API."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from mmt.cli.command import Command
+from mmt.cli.options import (
+    import_option,
+    quiet_option,
+    source_lang_option,
+    target_lang_option,
+    threads_option,
+)
+from mmt.io.terminal import counted
+
+
+@click.command("serve", cls=Command)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is all networks of this machine.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, help="Port to listen on; 0 takes a free one.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16", "int8"]), default="float32",
+              help="Precision of the decoder's matrices.")  # fmt: skip
+@click.option("--max-megabytes", type=click.FloatRange(min=0.001), default=32.0, help="Limit on a request's size.")
+@click.option("--max-megapixels", type=click.FloatRange(min=0.001), default=25.0, help="Limit on an image's size.")
+@click.option("--max-sentences", type=click.IntRange(min=1), default=64, help="Limit on a request's sentences.")
+@click.option("--max-characters", type=click.IntRange(min=1), default=10_000, help="Limit on a sentence's length.")
+@click.option("--max-waiting", type=click.IntRange(min=1), default=1024,
+              help="Limit on the sentences that wait for one model; further requests get 503.")  # fmt: skip
+@click.option("--max-seconds", type=click.FloatRange(min=0.01), default=30.0,
+              help="Limit on the time from a request to its answer.")  # fmt: skip
+@click.option(
+    "--max-batch", type=click.IntRange(min=1), default=64, help="Limit on sentences translated at a time."
+)
+@source_lang_option
+@target_lang_option
+@threads_option
+@quiet_option
+@import_option
+def serve_command(
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    precision: str,
+    max_megabytes: float,
+    max_megapixels: float,
+    max_sentences: int,
+    max_characters: int,
+    max_waiting: int,
+    max_seconds: float,
+    max_batch: int,
+    source_lang: str | None,
+    target_lang: str | None,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Serve models in an HTTP API, until Ctrl+C.
+
+    MODEL is a model folder, an exported model or a pretrained text model; several are served side by side.
+    NAME=MODEL gives it a name.
+    """
+    # Imported here: the help and the checks of the options need neither NumPy nor the web framework.
+    from mmt.serve.api import create_app
+    from mmt.serve.limits import Limits
+    from mmt.serve.metrics import Metrics
+    from mmt.serve.models import open_models
+    from mmt.serve.server import address_of, bind, run
+
+    limits = Limits(
+        round(max_megabytes * 1e6), round(max_megapixels * 1e6), max_sentences, max_characters, max_waiting,
+        max_seconds, max_batch,
+    )  # fmt: skip
+    listening = bind(host, port)  # before the models, which take seconds
+    metrics = Metrics()
+    opened = open_models(
+        models,
+        limits,
+        metrics,
+        threads=threads or os.cpu_count() or 1,
+        precision=precision,  # type: ignore[arg-type]  # click checks it
+        source_lang=source_lang,
+        target_lang=target_lang,
+    )
+    app = create_app(opened, limits, metrics)
+    if not quiet:
+        address = address_of(listening)
+        for one in opened:
+            languages = f"{one.card.source_lang}-{one.card.target_lang}"
+            reads = "" if one.reads_images else f"; no images: {one.images_refused}"
+            click.echo(f"{one.name}: {languages}, {' and '.join(one.tasks)}{reads}", err=True)
+        click.echo(f"{counted(len(opened), 'model')}: API at {address}, described at {address}/docs", err=True)
+    run(app, listening)

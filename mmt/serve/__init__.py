@@ -1,0 +1,1 @@
+"""Trained models on a web page and in an HTTP API: ``mmt serve``. Needs the extra ``serve``."""

@@ -1,0 +1,77 @@
+"""A tiny served model that reads images, and requests to it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from fastapi import FastAPI
+from numpy.typing import NDArray
+
+from mmt.features.decoding import decode_image
+from mmt.inference.runtime_model import ImageFile
+from mmt.inference.torch_runtime import Translator
+from mmt.serve.api import create_app
+from mmt.serve.limits import Limits
+from mmt.serve.metrics import Metrics
+from mmt.serve.models import ServedModel
+from tests.features.pictures import encoded, picture
+from tests.worlds import DIM, tiny_folder
+
+PICTURES = [encoded(picture(seed), kind) for seed, kind in enumerate(("PNG", "JPEG", "WEBP", "GIF"))]
+
+
+class Reader(Translator):
+    """A translator with a tiny backbone: means of the pixels."""
+
+    reads, seconds = 0, 0.0
+
+    def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
+        time.sleep(self.seconds)
+        type(self).reads += len(images)
+        means = [decode_image(image).float().mean((1, 2)).repeat(2) / 64 for image in images]
+        assert all(len(one) == DIM for one in means)
+        return np.stack([one.numpy()[None] for one in means])
+
+
+def open_reader(world: Path, folder: Path, **changes: object) -> Reader:
+    return Reader.from_dir(tiny_folder(folder, world, "gated", **changes))
+
+
+def serve(reader: Translator, limits: Limits | None = None, threads: int = 2) -> FastAPI:
+    limits, metrics = limits or Limits(), Metrics()
+    return create_app([ServedModel("tiny", reader.card, reader, threads, limits, metrics)], limits, metrics)
+
+
+def in_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def body(*sentences: str | tuple[str, bytes], **settings: object) -> dict[str, Any]:
+    rows = [
+        {"text": one} if isinstance(one, str) else {"text": one[0], "image": in_base64(one[1])}
+        for one in sentences
+    ]
+    return {"sentences": rows, **settings}
+
+
+def send_all(app: FastAPI, bodies: Sequence[dict[str, Any]]) -> list[httpx.Response]:
+    """The answers to requests that are sent at the same time."""
+
+    async def send() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://tests", timeout=60) as client:
+            return await asyncio.gather(*(client.post("/translate", json=one) for one in bodies))
+
+    return asyncio.run(send())
+
+
+def texts(answer: httpx.Response) -> list[list[str]]:
+    assert answer.status_code == 200, answer.text
+    return [[one["text"] for one in row["hypotheses"]] for row in answer.json()["translations"]]
