@@ -235,10 +235,11 @@ def check_lines(sentences: Sentences, systems: Iterable[ModelSystem]) -> None:
             raise MMTError(f"row '{row}': expected a word as its answer, found {answer!r}. Correct the row.")
     for system in systems:
         translator = system.translator
-        for side, lines in (("source", sentences.sources), ("target", sentences.references)):
+        references = sentences.references if sentences.has_references else []
+        for side, lines in (("source", sentences.sources), ("target", references)):
             target = side == "target"
             most = translator.max_pieces(target=target)
-            for row, line in zip(sentences.ids, lines, strict=True):
+            for row, line in zip(sentences.ids, lines, strict=False):
                 if not 0 < (length := len(translator.encode(line, target=target))) <= most:
                     raise MMTError(
                         f"row '{row}': expected a {side} of 1 to {most:,} pieces, found {length:,}. "
@@ -253,6 +254,7 @@ def _about_data(systems: Systems) -> dict[str, Any]:
         "split": systems.inputs.split,
         "languages": f"{info.source_lang}-{info.target_lang}",
         "masked": info.probe.get("kind"),
+        **({} if sentences.has_references else {"references": "none"}),
         "sentences_with_image": len(sentences.ids),
         "sentences_without_image": sentences.without_image,
         "sentences_left_out": len(sentences.missing),

@@ -56,7 +56,7 @@ def run_controls(
 
     Args:
         draws: wrong images of each sentence, such as ``sentences.draws`` gives them.
-        score: find the log-probabilities of the references.
+        score: find the log-probabilities of the references, if there are any.
         choose: choose between each reference and its contrast.
         name: of the system, in the progress bars.
     """
@@ -83,7 +83,7 @@ def run_controls(
                 costs = [-p for p in scoring.score(sentences.sources * 2, twice, targets, advance)]
             return choice_hits(list(zip(costs[:num], costs[num:], strict=True)), [0] * num)
 
-        log_probs = each_control(images, draws, log_prob) if score else {}
+        log_probs = each_control(images, draws, log_prob) if score and sentences.has_references else {}
         choices = each_control(images, draws, choice) if choose else {}
     return Outputs(system, hypotheses, log_probs, choices)
 

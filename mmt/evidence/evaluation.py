@@ -117,11 +117,14 @@ class Systems:
 
     @cached_property
     def chrf(self) -> dict[str, dict[Control, list[list[float]]]]:
-        """Sentence chrF2 of each system's translations; of a system that scores, of the first wrong draw only."""
+        """Sentence chrF2 of each system's translations; of a system that scores, of the first wrong draw only.
+
+        Without references, each system has no entries.
+        """
         found: dict[str, dict[Control, list[list[float]]]] = {}
         for name, outputs in self.outputs.items():
             found[name] = {}
-            for control, draws in outputs.hypotheses.items():
+            for control, draws in outputs.hypotheses.items() if self.sentences.has_references else ():
                 wanted = draws[:1] if outputs.log_probs else draws
                 references = self.sentences.references * len(wanted)
                 scores = sentence_chrf([line for draw in wanted for line in draw], references)
@@ -131,11 +134,11 @@ class Systems:
 
     @cached_property
     def awareness(self) -> dict[str, Awareness]:
-        """Of each system that uses images."""
+        """Of each system that uses images; of none where the data has no references."""
         return {
             name: awareness(outputs, self.chrf[name])
             for name, outputs in self.outputs.items()
-            if outputs.uses_images
+            if outputs.uses_images and self.sentences.has_references
         }
 
     def baseline(self, name: str) -> Outputs | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from mmt.metrics.significance import Spread
 
-Answer = Literal["yes", "yes, and it hurts", "no", "not shown"]
+Answer = Literal["yes", "yes, and it hurts", "no", "not shown", "not judged"]
 ComparisonAnswer = Literal["yes", "no", "worse", "not shown", "not compared"]
 ChoiceMethod = Literal["perplexity", "generation"]
 
@@ -25,6 +25,9 @@ CONTROLS = {"right": "right image", "wrong": "wrong image", "blank": "no image",
 
 LOG_P, CHRF = "log-probability per token", "sentence chrF2"
 """A sentence's score, see ``Awareness``."""
+
+CHANGED = "changed"
+"""Percent of the translations that differ from those with the right image."""
 
 SMALLEST_GAIN = 1.0
 """chrF2 points; a gain that is certainly smaller than this is no gain."""
@@ -41,7 +44,8 @@ class Verdict:
     answer: ``no`` if it makes no difference which image the model gets. ``yes`` if the right image does better
         than wrong ones, p < 0.05. ``yes, and it hurts`` if it does worse than wrong ones, p < 0.05; or worse than
         no image, p < 0.05, where the translations depend on it: it does better than wrong ones, or a wrong image
-        changes ``MOSTLY`` or more of the translations. Else ``not shown``. See ``Awareness`` for "better".
+        changes ``MOSTLY`` or more of the translations. ``not judged`` if the data has no references: the sentence
+        then says what the image changes. Else ``not shown``. See ``Awareness`` for "better".
     sentence: the same in words, with the numbers and the p value that say so.
     """
 
@@ -83,6 +87,14 @@ NOT_COMPARED = Comparison(
     "not compared",
     "Not compared: train a text-only model on the same data (model.fusion=none) and name its folder with "
     "--against, or as a --system.",
+)
+
+NO_REFERENCES = "the data has no references"
+"""Why a section is not run."""
+NOT_COMPARABLE = Comparison(
+    "Better than text-only?",
+    "not compared",
+    f"Not compared: {NO_REFERENCES}. Translate some of the sentences, and evaluate on these.",
 )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mmt.evidence.findings import CHRF, LOG_P, Awareness, Evidence, Verdict
-from mmt.evidence.measures import CHANGED, verdict
+from mmt.evidence.findings import CHANGED, CHRF, LOG_P, Awareness, Evidence, Verdict
+from mmt.evidence.measures import verdict
 from mmt.metrics.significance import Spread, signed_rank
 
 FORMAT = 1

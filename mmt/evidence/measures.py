@@ -12,9 +12,11 @@ import scipy  # which loads scipy.stats when it is first used
 
 from mmt.evidence.controls import Outputs
 from mmt.evidence.findings import (
+    CHANGED,
     CHRF,
     LOG_P,
     MOSTLY,
+    NO_REFERENCES,
     NOT_COMPARED,
     SMALLEST_GAIN,
     TEXT_ONLY,
@@ -40,8 +42,6 @@ _TEST = "Wilcoxon's signed-rank test over sentences, two-sided, by scipy"
 LABELS = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
 """Scores of all systems, by the keys of ``mmt.metrics.translation.METRICS``."""
 _JUDGED = LABELS | {"comet": "COMET wmt22-comet-da"}  # by whose differences people's agreement is known
-CHANGED = "changed"
-"""Percent of the translations that differ from those with the right image."""
 
 
 def awareness(outputs: Outputs, chrf: Mapping[Control, list[list[float]]] | None = None) -> Awareness:
@@ -107,6 +107,22 @@ def verdict(aware: Awareness | None) -> Verdict:
     if to_wrong > 0:
         return Verdict("yes", f"Yes: the model uses the image. {numbers}")
     return Verdict("not shown", f"Not shown: this data does not show that the image helps. {numbers}")
+
+
+def what_changes(outputs: Outputs) -> Verdict:
+    """What the image changes in the translations, where no references say whether that is for the better.
+
+    Args:
+        outputs: of a system that uses images, with normalised translations.
+    """
+    shares = changed_shares(outputs)
+    num, draws = len(outputs.hypotheses["right"][0]), len(shares["wrong"])
+    wrong, blank = (Spread.of([100 * share for share in shares[control]]) for control in ("wrong", "blank"))
+    said = (
+        f"Of {counted(num, 'translation')}, another sentence's image changes {wrong.text()} %"
+        f"{f' ({draws} draws)' if draws > 1 else ''}, and no image {blank.text()} %."
+    )
+    return Verdict("not judged", f"Not judged: {NO_REFERENCES}. {said}")
 
 
 def _direction(differences: Sequence[float], mean: float, p_value: float | None) -> int:
@@ -224,14 +240,15 @@ def control_rows(
     for name, system in outputs.items():
         for control, draws in system.hypotheses.items():
             row = ControlRow(name, control if system.uses_images else "text", {})
-            _add_corpus_scores(row, draws, sentences, target_lang, signatures)
-            _add_word_scores(row, draws, baseline, sentences, target_lang, probe, signatures)
+            if sentences.has_references:
+                _add_corpus_scores(row, draws, sentences, target_lang, signatures)
+                _add_word_scores(row, draws, baseline, sentences, target_lang, probe, signatures)
             if control != "right":
                 row.scores[CHANGED] = Spread.of([100 * share for share in changed_shares(system)[control]])
             if system.log_probs and _same_tokens(system, first):  # of other tokens the mean means something else
                 _add_log_probs(row, system.log_probs[control], first.log_probs["right"])
             rows.append(row)
-    if len(rows) > 1 and len(sentences.ids) >= FEWEST_SENTENCES:
+    if len(rows) > 1 and len(sentences.ids) >= FEWEST_SENTENCES and sentences.has_references:
         others = [draws[0] for system in outputs.values() for draws in system.hypotheses.values()][1:]
         _add_bootstrap(rows[1:], baseline[0], others, sentences, target_lang)
         for label in set(LABELS.values()) & set(signatures):

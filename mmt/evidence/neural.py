@@ -24,6 +24,11 @@ class Metric(Protocol):
         """What a table calls it."""
         ...
 
+    @property
+    def reads_references(self) -> bool:
+        """Whether it compares with references."""
+        ...
+
     def check(self) -> Path:
         """Raises MMTError if it cannot be run."""
         ...

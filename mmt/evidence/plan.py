@@ -30,7 +30,8 @@ class Part:
     name: ``right``, ``blank``, ``wrong.1`` and so on for each draw; of contrastive pairs ``contrastive.right``,
         ``contrastive.blank``, ``commute.right`` and ``commute.blank``.
     images: the image of each sentence, by name; None throughout for a part without images.
-    targets: what a system that scores is asked for: the reference, or the correct and the incorrect translation.
+    targets: what a system that scores is asked for: the reference, if there is one, or the correct and the
+        incorrect translation.
     seed: of a draw of wrong images.
     """
 
@@ -83,7 +84,9 @@ def make_plan(
 ) -> Plan:
     """The plan of the sentences with their own images, with each draw of wrong ones, and without."""
     ids, sources = sentences.ids, sentences.sources
-    references: list[tuple[str, ...]] = [(reference,) for reference in sentences.references]
+    references: list[tuple[str, ...]] = [()] * len(ids)
+    if sentences.has_references:
+        references = [(reference,) for reference in sentences.references]
     blank: list[str | None] = [None] * len(ids)
     parts = [Part("right", ids, sources, [*sentences.images], references)]
     parts += [

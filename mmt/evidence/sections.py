@@ -18,15 +18,18 @@ from mmt.evidence.controls import Outputs
 from mmt.evidence.evaluation import Systems
 from mmt.evidence.findings import (
     FEWEST_CHRF,
+    NO_REFERENCES,
+    NOT_COMPARABLE,
     Comparison,
     Gates,
     SenseRow,
     SentenceResult,
     SystemResult,
+    Verdict,
 )
 from mmt.evidence.gallery import gallery
 from mmt.evidence.inside import GateStatistics
-from mmt.evidence.measures import add_agreement, compare, verdict
+from mmt.evidence.measures import add_agreement, compare, verdict, what_changes
 from mmt.evidence.models import ModelSystem
 from mmt.evidence.sentences import Sentences
 from mmt.evidence.stored import StoredSystem
@@ -101,6 +104,13 @@ class Controls(Section):
     def applies(self, systems: Systems) -> str | None:
         for metric in systems.inputs.metrics:
             metric.check()
+            if not systems.sentences.has_references and metric.reads_references:
+                raise MMTError(
+                    f"--metric {metric.label}: compares with references, and {NO_REFERENCES}. Leave it out, or "
+                    "name a cometkiwi: model, which reads none."
+                )
+        if not systems.sentences.has_references:
+            self.notes.append(("BLEU, chrF2, TER, probabilities of the references", NO_REFERENCES))
         return None
 
     def run(self, systems: Systems) -> dict[str, Any]:
@@ -118,15 +128,22 @@ class ComparedWith(Section):
     name = "comparison with a text-only model"
 
     def applies(self, systems: Systems) -> str | None:
+        if not systems.sentences.has_references:
+            self.notes.append((self.name, NO_REFERENCES))
+            return None
         own_base = has_text_base(systems.first)
         return None if own_base or len(systems.by_name) > 1 else "no --against MODEL, and no other --system"
 
     def run(self, systems: Systems) -> dict[str, Any]:
+        if not systems.sentences.has_references:
+            return {"comparison": NOT_COMPARABLE}
         return {"comparison": comparison_of(systems, systems.name)}
 
 
 def comparison_of(systems: Systems, name: str) -> Comparison | None:
-    """A system compared with its baseline; None without one."""
+    """A system compared with its baseline; None without one, and without references."""
+    if not systems.sentences.has_references:
+        return None
     baseline, outputs = systems.baseline(name), systems.outputs
     if baseline is None:
         return None
@@ -141,11 +158,21 @@ class ImageAwareness(Section):
     name = "wrong and no images, awareness"
 
     def applies(self, systems: Systems) -> str | None:
+        if systems.first.uses_images and not systems.sentences.has_references:
+            self.notes.append(("image awareness", NO_REFERENCES))
         return None if systems.first.uses_images else _TEXT_ONLY
 
     def run(self, systems: Systems) -> dict[str, Any]:
-        aware = systems.awareness[systems.name]
-        return {"awareness": aware, "verdict": verdict(aware)}
+        told = verdict_of(systems, systems.name)
+        return {"awareness": systems.awareness.get(systems.name), "verdict": told}
+
+
+def verdict_of(systems: Systems, name: str) -> Verdict:
+    """Does a system use the image? Without references, what the image changes."""
+    outputs = systems.outputs[name]
+    if outputs.uses_images and not systems.sentences.has_references:
+        return what_changes(outputs)
+    return verdict(systems.awareness.get(name))
 
 
 class EverySystem(Section):
@@ -159,10 +186,12 @@ class EverySystem(Section):
             system, aware = outputs.system, systems.awareness.get(name)
             compared = comparison_of(systems, name)
             scores = scorer(system) is not None
-            if not scores:
+            if not scores and systems.sentences.has_references:
                 self.notes.append((f"probabilities of the references, {name}", "the system only translates"))
             told = describe(system)
-            results.append(SystemResult(name, told, system.uses_images, scores, verdict(aware), compared, aware))
+            results.append(
+                SystemResult(name, told, system.uses_images, scores, verdict_of(systems, name), compared, aware)
+            )
         return {"systems": results, "sentences": sentence_results(systems)}
 
 
@@ -227,6 +256,8 @@ class AmbiguousWords(Section):
     name = "ambiguous words"
 
     def applies(self, systems: Systems) -> str | None:
+        if not systems.sentences.has_references:
+            return NO_REFERENCES
         if "train" not in systems.info.splits:
             return "the dataset has no split 'train' to learn them from"
         return None
@@ -271,7 +302,9 @@ class Examples(Section):
     name = "examples"
 
     def applies(self, systems: Systems) -> str | None:
-        return None if systems.first.uses_images else _TEXT_ONLY
+        if not systems.first.uses_images:
+            return _TEXT_ONLY
+        return None if systems.sentences.has_references else NO_REFERENCES
 
     def run(self, systems: Systems) -> dict[str, Any]:
         inputs, names = systems.inputs, list(systems.by_name)

@@ -18,6 +18,7 @@ from mmt.io.terminal import counted
 class Sentences:
     """The sentences of a split that have an image, column by column; a column that the dataset lacks is None.
 
+    references: all of them empty where the dataset has no translations.
     answers: the word that makes a translation right. masked: the words that were masked. unmasked: the source
     before that. contrasts: a second translation, which the image contradicts.
     """
@@ -34,6 +35,10 @@ class Sentences:
     """Missing images that the dataset names; their sentences are left out."""
     contrasts: list[str] | None = None
 
+    @property
+    def has_references(self) -> bool:
+        return any(self.references)
+
     def draws(self, num: int, seed: int) -> list[list[str]]:
         """``num`` draws of wrong images, the first with ``seed``; see ``mmt.inference.controls.wrong_images``."""
         return [[name or "" for name in wrong_images(self.images, seed + draw)] for draw in range(num)]
@@ -45,7 +50,7 @@ def read_sentences(data: Path, split: str, known: Callable[[str], bool] = lambda
     Args:
         known: whether the image of this name is available.
     Raises:
-        MMTError: fewer than two sentences have one.
+        MMTError: fewer than two sentences have one, or some of them have a reference and others have none.
     """
     rows = read_split(data, split)
     kept, missing, without = [], [], 0
@@ -61,6 +66,13 @@ def read_sentences(data: Path, split: str, known: Callable[[str], bool] = lambda
         raise MMTError(
             f"{data}: split '{split}' has {counted(len(kept), 'sentence')} with an image{lost}; two or more are "
             "needed. Name another split, or the images with --images."
+        )
+
+    targets = [bool(row["target"].strip()) for row in kept]
+    if any(targets) and not all(targets):
+        raise MMTError(
+            f"{data}: split '{split}': row '{kept[targets.index(False)]['id']}' has no target, and "
+            f"{counted(sum(targets), 'other row')} have one. Leave it out, or put it into another split."
         )
 
     def column(name: str) -> list[Any] | None:

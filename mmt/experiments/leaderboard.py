@@ -15,7 +15,7 @@ from mmt import __version__
 from mmt.data.feature_store import open_features
 from mmt.errors import MMTError
 from mmt.evidence.collect import Inputs, evidence_of, prepare
-from mmt.evidence.findings import Evidence
+from mmt.evidence.findings import NO_REFERENCES, Evidence
 from mmt.evidence.leaderboard import FORMAT, Board, Cell, Ranked, rank
 from mmt.evidence.measures import LABELS
 from mmt.evidence.models import check_seeds
@@ -104,7 +104,13 @@ def _prepare(
         seed=config.control_seed,
         metrics=metrics,
     )
-    return BoardData(name, entry, prepare(inputs, [open_features(stores) for stores in entry.stores]))
+    ready = prepare(inputs, [open_features(stores) for stores in entry.stores])
+    if not ready.sentences.has_references:
+        raise MMTError(
+            f"{entry.data}: split '{entry.split}': expected references, by which systems are ranked, but "
+            f"{NO_REFERENCES}. mmt evidence says what the image changes without any."
+        )
+    return BoardData(name, entry, ready)
 
 
 def _claim(out: Path, config: LeaderboardConfig, prepared: list[BoardData]) -> None:

@@ -25,6 +25,10 @@ class StoredMetric:
     def label(self) -> str:
         return self.metric.label
 
+    @property
+    def reads_references(self) -> bool:
+        return self.metric.reads_references
+
     def check(self) -> Path:
         return self.metric.check()
 

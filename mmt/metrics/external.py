@@ -78,6 +78,11 @@ class NeuralMetric:
         return Path(self.place).is_absolute()
 
     @property
+    def reads_references(self) -> bool:
+        """Whether it compares with references."""
+        return self.kind != "cometkiwi"
+
+    @property
     def label(self) -> str:
         """What a table calls it, such as ``COMET wmt22-comet-da``."""
         return f"{KINDS[self.kind]} {self.title}"
@@ -103,7 +108,7 @@ class NeuralMetric:
         request = {
             "checkpoint": self.place if self.is_local else None,
             "model": self.place,
-            "reference_free": self.kind == "cometkiwi",
+            "reference_free": not self.reads_references,
             "systems": [list(system) for system in systems],
             "references": list(references),
             "sources": list(sources),

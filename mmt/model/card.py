@@ -64,8 +64,11 @@ class ModelCard:
         """Raises MMTError unless ``data`` is in the languages, (source, target), that ``model`` translates."""
         pairs = self.training.get("pairs") or [f"{self.source_lang}-{self.target_lang}"]
         if "-".join(languages) not in pairs:
+            untold = " Say the target language when you prepare the data, even without translations: mmt prepare "
+            untold += "table --target-lang CODE --no-target."
             raise MMTError(
                 f"{data}: expected {' or '.join(pairs)}, what {model} translates, found {'-'.join(languages)}."
+                f"{'' if languages[1] else untold}"
             )
 
 

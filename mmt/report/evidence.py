@@ -24,6 +24,7 @@ from rich.text import Text
 
 from mmt import __version__
 from mmt.evidence.findings import (
+    CHANGED,
     CHRF,
     CONTROLS,
     FEWEST_CHRF,
@@ -51,6 +52,7 @@ _METHODS = {
     "the drop without covering anything",
 }
 _USES = "Does it use the image?"
+_CHANGES = "What does the image change?"
 _USE_MEANS = {
     "yes": (
         "With the sentence's own image it does better than with another sentence's, by more than chance explains: "
@@ -69,6 +71,10 @@ _USE_MEANS = {
         "The sentence's own image helped no more than chance explains.",
         "That the model ignores its images: the effect may be too small for so few sentences, or the text alone "
         "may be clear.",
+    ),
+    "not judged": (
+        "That many translations depend on the image. Read them below, under “All sentences”.",
+        "That the changes are for the better, or for the worse: only references or people can tell.",
     ),
 }
 _TRAINED_ONCE = "Each model was trained once, and another random seed changes the scores, too."
@@ -218,6 +224,7 @@ def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> s
         described=[("Model" if not overview(evidence) else evidence.systems[0].name, evidence.model)]
         + [(_capital(system_name(name, evidence.comparison)), about) for name, about in others.items()],
         agreement=any(row.agreement for row in rows),
+        references=evidence.data.get("references") != "none",
         generated=any(row.method == "generation" for row in evidence.choices),
         by_chrf=aware is not None and aware.figure == CHRF,
         unit="points of chrF2" if aware is not None and aware.figure == CHRF else "nats per token",
@@ -268,19 +275,28 @@ def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
     ) -> dict[str, str]:
         means, means_not = meanings.get(verdict.answer, ("", ""))
         sentence = _without_answer(verdict.sentence, verdict.answer)
-        texts = {"question": question, "answer": verdict.answer, "sentence": sentence}
+        texts = {"question": question, "answer": verdict.answer, "shown": verdict.answer, "sentence": sentence}
         return texts | {"means": means, "means_not": means_not}
 
     comparison = _OTHERWISE_MEANS
     if evidence.awareness is not None and "text-only" in evidence.comparison.question:
         comparison = _COMPARISON_MEANS
     once = _once(evidence)
+    if evidence.verdict.answer == "not judged":
+        told = in_words(_CHANGES, evidence.verdict, _USE_MEANS) | {"shown": _changed(evidence)}
+        return [told, in_words(evidence.comparison.question, evidence.comparison, comparison)]
     comparison = {answer: (one, other.replace(_TRAINED_ONCE, once)) for answer, (one, other) in comparison.items()}
     verdicts = [
         in_words(evidence.comparison.question, evidence.comparison, comparison),
         in_words(_USES, evidence.verdict, _USE_MEANS),
     ]
     return verdicts if evidence.comparison.answer != "not compared" else verdicts[::-1]
+
+
+def _changed(evidence: Evidence) -> str:
+    """How much another sentence's image changes, as an answer."""
+    changed = next(row.scores[CHANGED].mean for row in evidence.controls if row.control == "wrong")
+    return f"{changed:.0f} % of the translations" if changed else "no translation"
 
 
 def _once(evidence: Evidence) -> str:
@@ -294,13 +310,14 @@ def _once(evidence: Evidence) -> str:
 def print_summary(evidence: Evidence) -> None:
     """Prints both verdicts and the scores, in lines no wider than the terminal."""
     for verdict in _verdicts(evidence):
-        print(f"{verdict['question']} {verdict['answer'].capitalize()}")
+        print(f"{verdict['question']} {verdict['shown'].capitalize()}")
         print(wrapped(verdict["sentence"], min(console().width, 100)) + "\n", flush=True)
     if verdicts := overview(evidence):
         print_table(["system", "uses the image?", "better than text-only?"], [list(one[:3]) for one in verdicts])
         print(flush=True)
     rows = ordered(evidence.controls)
     scores = [name for name in dict.fromkeys(n for row in rows for n in row.scores) if name not in _ON_PAGE_ONLY]
+    scores = scores or list(dict.fromkeys(name for row in rows for name in row.scores))
     cells = [
         [row_name(row, evidence.comparison), *(_spread_text(row, name, _decimals(rows, name)) for name in scores)]
         for row in rows

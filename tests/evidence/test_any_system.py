@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmt.cli.main import main
-from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.dataset import DatasetInfo, read_split, write_dataset
 from mmt.errors import MMTError
 from mmt.evidence.answers import open_files
 from mmt.evidence.collect import Inputs, collect, plan
@@ -25,6 +25,7 @@ from mmt.evidence.models import ModelSystem, open_systems
 from mmt.evidence.options import SystemOptions, kind_of, parse_system
 from mmt.evidence.plan import Part, Plan, write_plan
 from mmt.inference.onnx_export import export_model
+from mmt.metrics.external import NeuralMetric
 from mmt.report.evidence import render
 from tests.worlds import NOUNS
 
@@ -515,3 +516,81 @@ def test_data_without_wrong_images_cannot_be_planned(tmp_path: Path) -> None:
     write_dataset(tmp_path / "bare", DatasetInfo("bare", "en", "de", ""), {"test": rows})
     code, out = run("--data", tmp_path / "bare", "--plan", tmp_path / "plan")
     assert (code, "has 0 sentences with an image" in out) == (2, True)
+
+
+@pytest.fixture(scope="module")
+def unreferenced(shown: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sentences of ``shown`` without translations."""
+    folder = tmp_path_factory.mktemp("unreferenced") / "data"
+    columns = ("id", "image", "source", "has_image")
+    rows = [{**{key: row[key] for key in columns}, "target": ""} for row in read_split(shown / "data", "test")]
+    write_dataset(folder, DatasetInfo("captions", "en", "de", str(shown / "images")), {"test": rows})
+    return folder
+
+
+def test_without_references_the_evidence_says_what_the_image_changes(
+    shown: Path, unreferenced: Path, copying: Path, ignoring: Path, text_only: Path
+) -> None:
+    systems = {"model": copying, "against": text_only}
+    found, files = collect(inputs(shown, systems, data=unreferenced))
+    known = collect(inputs(shown, systems))[0]
+    assert known.awareness is not None
+    changed = {row.control: row.scores for row in found.controls if row.system == "model"}
+    assert changed["right"] == {}
+    assert {name: list(scores) for name, scores in changed.items()} == {
+        "right": [], "wrong": ["changed"], "blank": ["changed"]
+    }  # fmt: skip
+    assert changed["wrong"]["changed"].mean == pytest.approx(100 * known.awareness.changed)
+    assert changed["blank"]["changed"].mean == pytest.approx(100 * known.awareness.changed_blank)
+    assert (found.verdict.answer, found.comparison.answer) == ("not judged", "not compared")
+    share = f"{100 * known.awareness.changed:.1f}"
+    assert f"Of 24 translations, another sentence's image changes {share}" in found.verdict.sentence
+    assert [one.verdict.answer for one in found.systems] == ["not judged", "no"]
+    assert (found.awareness, found.effects, found.gallery, found.senses) == (None, None, [], [])
+    assert found.gates is not None
+    (lacking,) = [what for what, why in found.not_run if why == "the data has no references"]
+    for what in ("BLEU", "comparison with a text-only model", "image awareness", "ambiguous words", "examples"):
+        assert what in lacking
+    page = render(found, files)
+    assert "What does the image change?" in page
+    assert f"{100 * known.awareness.changed:.0f} % of the translations" in page
+    assert '<option value="chrf">' not in page
+    assert len(found.sentences) == 24
+    unmoved = collect(inputs(shown, {"model": ignoring}, data=unreferenced))[0]
+    assert "image changes 0.0 ± 0.0 % (2 draws), and no image 0.0 %" in unmoved.verdict.sentence
+    assert "No translation" in render(unmoved, None)
+
+
+def test_some_references_are_refused(shown: Path, copying: Path, tmp_path: Path) -> None:
+    rows = [dict(row) for row in read_split(shown / "data", "test")]
+    rows[3]["target"] = " "
+    info = DatasetInfo("some", "en", "de", str(shown / "images"))
+    write_dataset(tmp_path / "data", info, {"test": rows})
+    with pytest.raises(MMTError, match="row '3' has no target, and 23 other rows have one"):
+        collect(inputs(shown, {"model": copying}, data=tmp_path / "data"))
+
+
+def test_a_metric_that_reads_references_is_refused_without_any(
+    shown: Path, unreferenced: Path, copying: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NeuralMetric, "check", lambda self: Path("python"))
+    comet, kiwi = NeuralMetric.parse("comet:wmt22-comet-da"), NeuralMetric.parse("cometkiwi:wmt22-cometkiwi-da")
+    with pytest.raises(MMTError, match="--metric COMET wmt22-comet-da: compares with references"):
+        collect(inputs(shown, {"model": copying}, data=unreferenced, metrics=(comet,)))
+
+    def run(self: NeuralMetric, systems: Any, references: Any, sources: Any) -> Any:
+        return [[float(len(text)) / 100 for text in system] for system in systems], "signature"
+
+    monkeypatch.setattr(NeuralMetric, "run", run)
+    found = collect(inputs(shown, {"model": copying}, data=unreferenced, metrics=(kiwi,)))[0]
+    assert all(kiwi.label in row.scores for row in found.controls)
+
+
+def test_answers_to_a_plan_without_references(shown: Path, unreferenced: Path, tmp_path: Path) -> None:
+    made, images = plan(inputs(shown, {}, data=unreferenced))
+    assert {part.targets[0] for part in made.parts} == {()}
+    write_plan(made, tmp_path / "plan", images)
+    for part in made.parts:
+        (tmp_path / "plan" / f"{part.name}.txt").write_text("".join(f"Bild {one}\n" for one in part.images))
+    found = collect(inputs(shown, {"vlm": f"files:{tmp_path / 'plan'}"}, data=unreferenced))[0]
+    assert "image changes 100.0 ± 0.0 % (2 draws), and no image 100.0 %" in found.verdict.sentence

@@ -62,7 +62,7 @@
     const source = make("p", "source", row.s);
     source.dir = "auto";
     body.append(source, make("p", "name", "Sentence " + row.i + " \u00b7 " + row.p));
-    facts.append(line("Reference", row.r, undefined, root.dataset.lang));
+    if (row.r) facts.append(line("Reference", row.r, undefined, root.dataset.lang));
     data.systems.forEach((name, of) => row.t[of].forEach((own, control) => {
       if (control && own === null) return;
       const label = (data.systems.length > 1 ? name + ", " : "") + (row.t[of].length > 1 ? names[control] : "text only");
