@@ -2,6 +2,7 @@
 # make check  lint, types and the fast tests: before each commit
 # make test   lint, types and all tests: before each merge
 # make lint   ruff, mypy, spelling and the import contracts
+# make docs   build the documentation site into build/docs, tutorials included: about three minutes
 # make clean  remove the environment and everything built
 # All of them first install mmt into .venv. PYTHON=... picks another interpreter than the newest that works.
 PYTHON ?= $(firstword $(shell .ci/pythons))
@@ -16,7 +17,7 @@ FAST := $(addprefix tests/,model/test_fusion.py model/test_attention.py model/te
 
 STARTS_PROCESSES := test_a_model_with_a_fusion_of_ones_own_is_loaded_where_its_module_is_imported
 
-.PHONY: help demo check test lint fast install clean
+.PHONY: help demo check test lint fast docs install clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -47,6 +48,10 @@ check: lint fast
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+docs: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+	@echo build/docs/index.html
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo

@@ -52,7 +52,7 @@ class GateNumbers:
     mean: of the gate; this and the shares are None where the fusion has no gate.
     over_1e5, over_1e10: share of the entries over 1e-5 and over 1e-10, in [0, 1].
     norm_ratio: mean absolute value of the gated image's entries, divided by that of the text's as they stand
-        before the fusion; no Euclidean norms.
+    before the fusion; no Euclidean norms.
     """
 
     mean: float | None
@@ -160,9 +160,9 @@ class RegionMap:
 
     tokens: pieces of the source (``attention``) or the target (the others), eos last.
     values: (tokens, R) float64. ``attention``: shares, which sum to 1 over the regions. The others are
-        log-probability in nats, what the region adds to the token's; below 0 it speaks against the token.
+    log-probability in nats, what the region adds to the token's; below 0 it speaks against the token.
     boxes: where each region lies in the picture; None where that is not known. A network sees beyond a region's
-        edges, so the box is the region's middle rather than its limit.
+    edges, so the box is the region's middle rather than its limit.
     """
 
     tokens: list[str]

@@ -32,6 +32,7 @@ class CompareConfig:
     """Feature stores by a name of your own; several stores in one name stand side by side."""
 
     seeds: list[Seed] = field(default_factory=lambda: [1, 2, 3])
+    """Each fusion with each feature set is trained with each of these."""
 
     settings: list[Text] = field(default_factory=list)
     """``key=value`` for every run, after the recipe; not what the comparison sets itself. ``threads`` is not used:

@@ -34,14 +34,28 @@ class SystemEntry:
     """Instead of ``spec``: the same system, trained or run several times."""
 
     prompt: Folder | None = None
+    """Of ``hf:`` and ``api:``: the file of the prompt."""
+
     examples: Folder | None = None
+    """Of ``hf:`` and ``api:``: a file of translations that the prompt shows."""
+
     text_only: bool = False
+    """Of ``hf:`` and ``api:``: shows them no images."""
+
     device: Text = "cpu"
+    """Of ``hf:``, such as cuda."""
+
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of ``hf:``: the type of its weights."""
+
     batch_size: Count = 8
+    """Of ``hf:``: sentences in a batch."""
+
     concurrency: Count = 4
+    """Of ``api:``: requests at a time."""
+
     max_requests: Count | None = None
-    """These are of ``hf:`` and ``api:``, see ``SystemOptions``; the budget is of each dataset."""
+    """Of ``api:``: the budget of each dataset, in requests."""
 
     @property
     def specs(self) -> list[str]:
@@ -57,6 +71,8 @@ class DatasetEntry:
     """One dataset: a split of a prepared dataset."""
 
     data: Folder
+    """The prepared dataset."""
+
     split: Text = ""
     """If empty, the first whose name begins with test."""
 
@@ -65,7 +81,10 @@ class DatasetEntry:
     features. Without any, models read the dataset's image files."""
 
     commute: Folder | None = None
+    """A folder of CoMMuTE, such as en-de, to evaluate, too."""
+
     commute_images: Folder | None = None
+    """The folder of CoMMuTE's images; null is ``images/`` beside it."""
 
     @property
     def stores(self) -> list[list[Path]]:
@@ -77,7 +96,11 @@ class LeaderboardConfig:
     """Systems x datasets. Relative paths start from the current folder."""
 
     systems: dict[Text, Any]
+    """The systems by name: a SPEC, or a section of a system's keys."""
+
     datasets: dict[Text, Any]
+    """The datasets by name: a path, or a section of a dataset's keys."""
+
     draws: Count = 5
     """Draws of wrong images."""
 

@@ -69,16 +69,25 @@ class ModelSizes:
     """A multiple of twice ``num_heads``."""
 
     num_encoder_layers: Annotated[int, Interval(ge=1, le=1000)] = 4
+    """Layers of the text encoder."""
+
     num_decoder_layers: Layers = 4
+    """Layers of the decoder; 0 for a model that only reads."""
+
     num_heads: Size = 4
+    """Heads of each attention."""
+
     ffn_dim: Size = 256
+    """Width of the feed-forward networks."""
 
     norm_order: Literal["post", "pre"] = "post"
     """Layer normalisation after each sub-layer (the papers') or before it."""
 
     dropout_p: ShareBelowOne = 0.3
+    """Probability with which each number of a layer's output is dropped in training."""
 
     text_encoder: Literal["transformer", "lstm"] = "transformer"
+    """What reads the sentence; the decoder is a Transformer in both cases."""
 
     reads_text: bool = True
     """False hides the source, to see what the image or the recording says alone."""

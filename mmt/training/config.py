@@ -51,7 +51,9 @@ class DataSection:
     and the second once; 0.5 reads half of a dataset, drawn anew in each epoch."""
 
     train_split: Text = "train"
+    """The split that the model learns from."""
     valid_split: Text = "val"
+    """The split on which checkpoints are compared."""
 
     label: Text | None = None
     """The column of labels that ``objectives.classification`` predicts, such as ``label``."""
@@ -168,6 +170,7 @@ class BesideSection:
     """An additional prepared dataset: each training step also uses a batch of it."""
 
     data: Folder
+    """The prepared dataset."""
     task: Literal["translation", "retrieval"] = "translation"
     """``translation``, for example of masked sentences, or ``retrieval`` (the contrastive objective)."""
 
@@ -175,6 +178,7 @@ class BesideSection:
     """Weight of a target token (translation) or of a pair (retrieval), relative to a target token of ``data``."""
 
     split: Text = "train"
+    """Its split that is used."""
 
 
 @dataclass(kw_only=True, config=STRICT)
@@ -182,10 +186,15 @@ class OptimizerSection:
     """AdamW with an inverse square root schedule, as in the papers."""
 
     lr: Annotated[float, Interval(gt=0, le=100)] = 5e-3
+    """The highest learning rate, reached after the warm-up; the papers'."""
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.98)
+    """AdamW's decay rates of the mean gradient and of its square."""
     num_warmup_steps: CountOrNone = 2000
+    """Updates over which the learning rate rises; after them it falls with their inverse square root."""
     start_lr: Annotated[float, Interval(ge=0, le=100)] = 1e-7
+    """The learning rate of the first update."""
     max_grad_norm: Annotated[float, Gt(0)] | None = 1.0
+    """Gradients with a larger norm are scaled down to it; null never scales."""
     label_smoothing: ShareBelowOne = 0.1
     """Probability mass spread evenly over the vocabulary, or over the labels."""
     num_accumulate: Count = 1
@@ -195,6 +204,7 @@ class OptimizerSection:
 @dataclass(kw_only=True, config=STRICT)
 class RegimeSection:
     num_steps: Count = 8000
+    """Updates in all. It may be raised when a run is resumed."""
     report_every: Count = 100
     """Updates between two reports; ``validate_every`` must be a multiple of it."""
 
@@ -229,6 +239,7 @@ class DecodingSection:
     """Default decoding of the finished model. Validation during training decodes greedily."""
 
     beam_size: Annotated[int, Interval(ge=1, le=1000)] = 5
+    """Hypotheses of each sentence that the search keeps; 1 is greedy search."""
     length_penalty: Annotated[float, Interval(ge=-100, le=100)] | Literal["val"] = 1.0
     """``val`` chooses among 0.6, 0.8, ..., 1.6 by the score of the finished model on the validation split."""
     vocabulary: Folder | None = None
@@ -250,6 +261,7 @@ class TrainConfig:
     decoding: DecodingSection = field(default_factory=DecodingSection)
 
     seed: Seed = 1
+    """Of the first weights, the order of the batches, dropout and all else that is drawn."""
 
     threads: Annotated[int, Interval(ge=1, le=4096)] | None = None
     """CPU threads of the training process; null uses all cores."""
