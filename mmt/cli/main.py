@@ -27,7 +27,7 @@ COMMANDS = {
     "score-pairs": (
         "Score given translations: the model's log-probability and perplexity of each, with its image or without."
     ),
-    "serve": "Serve models in an HTTP API, until Ctrl+C.",
+    "serve": "Serve models on a web page and in an HTTP API, until Ctrl+C.",
     "train": "Train a model into OUTPUT/model, or resume an interrupted run.",
     "translate": "Translate sentences, with their images or without.",
 }

@@ -1,19 +1,22 @@
-"""``mmt serve``: models in an HTTP API."""
+"""``mmt serve``: models on a web page and in an HTTP API."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
 from mmt.cli.command import Command
 from mmt.cli.options import (
+    PATH,
     import_option,
     quiet_option,
     source_lang_option,
     target_lang_option,
     threads_option,
 )
+from mmt.errors import MMTError
 from mmt.io.terminal import counted
 
 
@@ -21,6 +24,10 @@ from mmt.io.terminal import counted
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is all networks of this machine.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, help="Port to listen on; 0 takes a free one.")
+@click.option("--page/--no-page", default=True, help="Serve the web page, or the HTTP API alone.")
+@click.option("--examples", type=PATH, metavar="DATA",
+              help="Prepared dataset: sentences and pictures to try on the page.")  # fmt: skip
+@click.option("--index", type=PATH, help="Index of mmt retrieve, to search on the page.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16", "int8"]), default="float32",
               help="Precision of the decoder's matrices.")  # fmt: skip
 @click.option("--max-megabytes", type=click.FloatRange(min=0.001), default=32.0, help="Limit on a request's size.")
@@ -43,6 +50,9 @@ def serve_command(
     models: tuple[str, ...],
     host: str,
     port: int,
+    page: bool,
+    examples: Path | None,
+    index: Path | None,
     precision: str,
     max_megabytes: float,
     max_megapixels: float,
@@ -56,11 +66,13 @@ def serve_command(
     threads: int | None,
     quiet: bool,
 ) -> None:
-    """Serve models in an HTTP API, until Ctrl+C.
+    """Serve models on a web page and in an HTTP API, until Ctrl+C.
 
     MODEL is a model folder, an exported model or a pretrained text model; several are served side by side.
     NAME=MODEL gives it a name.
     """
+    if not page and (examples or index):
+        raise MMTError("--examples and --index are for the page. Leave out --no-page.")
     # Imported here: the help and the checks of the options need neither NumPy nor the web framework.
     from mmt.serve.api import create_app
     from mmt.serve.limits import Limits
@@ -84,11 +96,16 @@ def serve_command(
         target_lang=target_lang,
     )
     app = create_app(opened, limits, metrics)
+    if page:
+        from mmt.serve.page import add_page
+
+        add_page(app, examples, index)
     if not quiet:
         address = address_of(listening)
         for one in opened:
             languages = f"{one.card.source_lang}-{one.card.target_lang}"
             reads = "" if one.reads_images else f"; no images: {one.images_refused}"
             click.echo(f"{one.name}: {languages}, {' and '.join(one.tasks)}{reads}", err=True)
-        click.echo(f"{counted(len(opened), 'model')}: API at {address}, described at {address}/docs", err=True)
+        what = "page and API" if page else "API"
+        click.echo(f"{counted(len(opened), 'model')}: {what} at {address}, described at {address}/docs", err=True)
     run(app, listening)

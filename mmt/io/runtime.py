@@ -22,9 +22,11 @@ _SETTINGS = {
     "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime >= 1.29: a device id and an event file in HOME, and uploads
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, transformers, datasets
     "DISABLE_SAFETENSORS_CONVERSION": "true",  # transformers asks a server to convert a downloaded checkpoint
+    "GRADIO_ANALYTICS_ENABLED": "False",
     "WANDB_ERROR_REPORTING": "false",  # fairseq2 imports wandb
 }
 _CACHES = {
+    "GRADIO_TEMP_DIR": "gradio",  # an empty folder
     "MPLCONFIGDIR": "matplotlib",  # the list of fonts, in HOME
     "TORCHINDUCTOR_CACHE_DIR": "torchinductor",  # torch.onnx.export leaves the folder, and asks who the user is
 }

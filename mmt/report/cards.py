@@ -85,7 +85,7 @@ def make_card(item: GalleryItem, pictures: Mapping[str, Image | Path] | None, la
     fits = len(words) == len(importance) and all(len(row) == len(item.regions) for row in importance)
     if not words or not item.regions or not fits:
         words, importance = item.right.split(), []
-    marks, wrong_marks = _differing(words, item.wrong.split())
+    marks, wrong_marks = differing_words(words, item.wrong.split())
     right = make_picture(item.image, pictures)
     wrong_words = [Word(text, differs) for text, differs in zip(item.wrong.split(), wrong_marks, strict=True)]
     shown = [Word(text, differs) for text, differs in zip(words, marks, strict=True)]
@@ -140,7 +140,7 @@ def _mapped(
     return Word(word.text, word.differs, chosen, tuple(cells), margin, _drop(max(row)), striped)
 
 
-def _differing(one: Sequence[str], other: Sequence[str]) -> tuple[list[bool], list[bool]]:
+def differing_words(one: Sequence[str], other: Sequence[str]) -> tuple[list[bool], list[bool]]:
     """Which words of either sentence are not in the other at that place."""
     marks = [True] * len(one), [True] * len(other)
     for i, j, size in difflib.SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks():

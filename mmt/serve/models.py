@@ -67,9 +67,10 @@ class ServedModel:
         threads: int,
         limits: Limits,
         metrics: Metrics,
+        path: str = "",
     ) -> None:
         """``model``: a translator where the card says that the model writes, else a loaded model."""
-        self.name, self.card, self._model = name, card, model
+        self.name, self.path, self.card, self._model = name, path, card, model
         self._views: dict[tuple[str | None, str | None], BaseTranslator] = {}
         self._lock = threading.Lock()
         self._known: OrderedDict[bytes, ImageFeatures] = OrderedDict()
@@ -259,7 +260,7 @@ def open_models(
 
             use_threads(1)
             model = LoadedModel.from_dir(path, **languages)
-        opened.append(ServedModel(name, model.card, model, threads, limits, metrics))
+        opened.append(ServedModel(name, model.card, model, threads, limits, metrics, path))
     return opened
 
 

@@ -95,8 +95,8 @@ def _from_json(data: bytearray, limits: Limits) -> tuple[TranslateRequest, list[
     try:
         parsed = TranslateRequest.model_validate_json(data)
     except ValidationError as error:
-        raise RefusedError(422, _told(error)) from None
-    _check_texts(parsed, limits)
+        raise RefusedError(422, told(error)) from None
+    check_texts(parsed, limits)
     images: list[bytes | None] = []
     for number, one in enumerate(parsed.sentences):
         images.append(None if one.image is None else from_base64(one.image, f"sentences[{number}].image"))
@@ -145,12 +145,12 @@ async def _from_form(body: Body, request: Request, limits: Limits) -> tuple[Tran
     try:
         parsed = TranslateRequest.model_validate({"sentences": texts} | fields)
     except ValidationError as error:
-        raise RefusedError(422, _told(error)) from None
-    _check_texts(parsed, limits)
+        raise RefusedError(422, told(error)) from None
+    check_texts(parsed, limits)
     return parsed, images or [None] * len(texts)
 
 
-def _check_texts(parsed: TranslateRequest, limits: Limits) -> None:
+def check_texts(parsed: TranslateRequest, limits: Limits) -> None:
     if len(parsed.sentences) > limits.sentences:
         raise RefusedError(
             413, f"sentences: {len(parsed.sentences):,} are over the limit of {limits.sentences:,}."
@@ -164,7 +164,7 @@ def _check_texts(parsed: TranslateRequest, limits: Limits) -> None:
             )
 
 
-def _told(error: ValidationError) -> str:
+def told(error: ValidationError) -> str:
     """The first of a request's errors, in one line."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")

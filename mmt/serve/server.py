@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -19,10 +20,13 @@ _SECONDS_TO_FINISH = 10  # for requests that are being answered when the server 
 
 class _Server(uvicorn.Server):
     stopped_by: int = 0
+    stopping: asyncio.Event | None = None
+    """Set at the first signal, so that connections that a page keeps open end."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Instead of uvicorn's: SIGHUP stops it, too, an ignored signal stays ignored, none is raised again."""
+        self._loop = asyncio.get_running_loop()
         before = {number: signal.getsignal(number) for number in _SIGNALS}
         for number, handler in before.items():
             if handler not in (signal.SIG_IGN, None):
@@ -37,6 +41,8 @@ class _Server(uvicorn.Server):
         """A second SIGINT or SIGTERM does not wait for open requests."""
         self.force_exit = self.should_exit and sig == self.stopped_by
         self.should_exit, self.stopped_by = True, sig
+        if self.stopping is not None:
+            self._loop.call_soon_threadsafe(self.stopping.set)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -73,6 +79,7 @@ def run(app: FastAPI, listening: socket.socket, *, access_log: bool = False) -> 
         lifespan="on",
     )
     server = _Server(config)
+    server.stopping = getattr(app.state, "stopping", None)
     server.run(sockets=[listening])
     if server.stopped_by:
         raise Stopped(server.stopped_by, "Requests that had arrived were answered.")
