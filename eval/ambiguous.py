@@ -29,14 +29,14 @@ from mmt.metrics.significance import McNemar, mcnemar, p_text
 @click.argument("split")
 @click.argument("hypotheses", metavar="HYP [HYP2 ...]", nargs=-1, required=True, type=PATH)
 @format_option
-def main(lexicon: Path, data: Path, split: str, hypotheses: tuple[Path, ...], output: str) -> None:
+def main(lexicon: Path, data: Path, split: str, hypotheses: tuple[Path, ...], form: str) -> None:
     """Score translations of SPLIT of the prepared dataset DATA on the ambiguous words of LEXICON.
 
     Each HYP is one system's translations, one a line, plain or .gz. The others are compared with the first by
     McNemar's test.
     """
     scores = score_files(lexicon, data, split, hypotheses)
-    if output == "json":
+    if form == "json":
         systems = [
             {**asdict(score), "name": name, "difference": asdict(test) if test is not None else None}
             for (name, score), test in zip(scores.items(), _tests(list(scores.values())), strict=True)

@@ -7,11 +7,12 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from mmt.cli.options import IMPORTED
 from mmt.errors import MMTError, is_url
@@ -62,6 +63,16 @@ def _disk_errors_in_one_line() -> Iterator[None]:
             raise
         click.echo(f"error: {cause.filename or 'the output'}: {cause.strerror}. {remedy(cause)}", err=True)
         sys.exit(2)
+
+
+def complete(
+    group: click.Group, ctx: click.Context, incomplete: str, summaries: Mapping[str, str]
+) -> list[CompletionItem]:
+    """For ``shell_complete`` of a group: the names of its commands, of which none is imported, and its options."""
+    names = [
+        CompletionItem(name, help=summaries[name]) for name in sorted(summaries) if name.startswith(incomplete)
+    ]
+    return names + click.Command.shell_complete(group, ctx, incomplete)
 
 
 class Group(click.Group):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from mmt.cli.options import (
     draws_seed_option,
     import_option,
     metrics_option,
+    quiet_option,
     split_option,
     stores_option,
     threads_option,
@@ -23,6 +25,7 @@ from mmt.data.dataset import first_test_split, image_folder
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
 from mmt.evidence.options import SystemOptions, parse_system
+from mmt.io.terminal import hidden_bars
 
 _READS_PROMPTS = collected(
     SystemOptions,
@@ -64,6 +67,7 @@ _READS_PROMPTS = collected(
 @click.option("--no-pictures", is_flag=True, help="Omit the photos, so that you can share the page.")
 @click.option("--output", type=PATH, default="evidence", help="Output folder for evidence.html and evidence.json.")
 @threads_option
+@quiet_option
 @import_option
 def evidence_command(
     systems: tuple[str, ...],
@@ -83,6 +87,7 @@ def evidence_command(
     no_pictures: bool,
     output: Path,
     threads: int | None,
+    quiet: bool,
 ) -> None:
     """Do systems use the image, and are they better than text-only? Run every control and write one page."""
     if commute is None and commute_images is not None:
@@ -110,11 +115,15 @@ def evidence_command(
         planned, folders = plan(inputs)
         write_plan(planned, plan_folder, folders)
         num = sum(len(part.ids) for part in planned.parts)
-        click.echo(f"{plan_folder}: {num:,} rows in {len(planned.parts)} parts", err=True)
+        if not quiet:
+            click.echo(f"{plan_folder}: {num:,} rows in {len(planned.parts)} parts", err=True)
         return
     use_threads(threads)
-    found, files = collect(inputs)
+    with hidden_bars() if quiet else nullcontext():
+        found, files = collect(inputs)
     write_report(found, output, None if no_pictures else files)
+    if quiet:
+        return
     print_summary(found)
     width = min(shutil.get_terminal_size().columns, 100)
     for what, why in found.not_run:

@@ -11,6 +11,7 @@ from mmt.cli.command import Command, write_alone
 from mmt.cli.options import (
     PATH,
     import_option,
+    quiet_option,
     source_lang_option,
     target_lang_option,
     text_model_option,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--precision", "precisions", type=click.Choice(["float32", "int8"]), multiple=True,
               default=("float32", "int8"), help="Precision of the weights; repeatable.")  # fmt: skip
 @vocabulary_option
+@quiet_option
 @import_option
 def export_command(
     model: Path,
@@ -45,6 +47,7 @@ def export_command(
     layout: str | None,
     precisions: tuple[ExportPrecision, ...],
     vocabulary: Path | None,
+    quiet: bool,
 ) -> None:
     """Export a model to ONNX, for translating without torch: same output, faster."""
     write_alone(out)
@@ -52,9 +55,12 @@ def export_command(
         from mmt.inference.marian_export import write_marian
 
         write_marian(model, out)
-        click.echo(f"{out}: Marian's layout. Translate with it: mmt translate --model marian:{out}", err=True)
-        return
-    from mmt.inference.onnx_export import export_model
+        done = f"{out}: Marian's layout. Translate with it: mmt translate --model marian:{out}"
+    else:
+        from mmt.inference.onnx_export import export_model
 
-    export_model(model, out, precisions, source_lang=source_lang, target_lang=target_lang, text=vocabulary)
-    click.echo(f"{out}: {' and '.join(precisions)}. Translate with it: mmt translate --model {out}", err=True)
+        languages = {"source_lang": source_lang, "target_lang": target_lang}
+        export_model(model, out, precisions, **languages, text=vocabulary, show_progress=not quiet)
+        done = f"{out}: {' and '.join(precisions)}. Translate with it: mmt translate --model {out}"
+    if not quiet:
+        click.echo(done, err=True)

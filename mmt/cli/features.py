@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import PATH, shard_option, threads_option
+from mmt.cli.options import PATH, quiet_option, shard_option, threads_option
 from mmt.errors import MMTError
 from mmt.io.shards import Shard
 from mmt.io.terminal import counted
@@ -38,6 +38,7 @@ from mmt.io.terminal import counted
 @click.option("--device", default="cpu", help="Device of the backbone, such as cuda.")
 @threads_option
 @shard_option
+@quiet_option
 def features_command(
     source: Path | None,
     out: Path | None,
@@ -51,6 +52,7 @@ def features_command(
     device: str,
     threads: int | None,
     shard: str | None,
+    quiet: bool,
 ) -> None:
     """Extract features from images or recordings, for training and translating."""
     if check is not None:
@@ -83,5 +85,7 @@ def features_command(
         num_workers=workers or threads,
         device=device,
         shard=share,
+        progress=not quiet,
     )
-    print_report(report)
+    if not quiet:
+        print_report(report)

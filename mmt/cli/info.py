@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mmt.cli.command import Command
-from mmt.cli.options import PATH
-from mmt.io.terminal import print_table
+from mmt.cli.options import PATH, format_option
+from mmt.io.terminal import print_json, print_table
 
 
 @click.command("info", cls=Command)
 @click.argument("path", type=PATH)
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="Output format.")
+@format_option
 def info_command(path: Path, form: str) -> None:
     """Describe PATH: a model, an exported model, a run, a dataset, a feature store or an index."""
     from mmt.inference.describe import describe  # NumPy; the help needs none
 
     found = describe(path)
     if form == "json":
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        print_json(found)
         return
     rows = [[name, _shown(value)] for name, value in found.items() if value not in (None, "", [], {})]
     print_table(["", str(path)], rows, text=(0, 1))

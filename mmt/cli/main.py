@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from mmt import __version__
-from mmt.cli.command import Group
+from mmt.cli.command import Group, complete
 
 COMMANDS = {
     "compare": "Train and compare fusions, feature sets and seeds, or compare systems on datasets.",
@@ -54,9 +55,31 @@ class LazyGroup(Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return complete(self, ctx, incomplete, COMMANDS)
 
-@click.group(cls=LazyGroup)
-@click.version_option(__version__, prog_name="mmt")
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    verbose = ctx.params.pop("verbose")
+    if ctx.resilient_parsing:  # completes a command
+        return
+    if wanted:
+        from mmt.cli.version import report
+
+        click.echo(report(__version__) if verbose else f"mmt, version {__version__}")
+        ctx.exit()
+    if verbose:
+        ctx.fail("-v belongs to --version: mmt --version -v")
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog="Exit codes: 0 success; 1 finished, but not all is well, or a defect of mmt (traceback); 2 a mistake "
+    "in the command or its files, or a full disk; 128 + N stopped by signal N (130: Ctrl+C, 143: SIGTERM); 141 "
+    "the reader of the output has closed it.",
+)
+@click.option("-v", "--verbose", is_flag=True, is_eager=True, help="With --version: of all that mmt runs on, too.")
+@click.option("--version", is_flag=True, expose_value=False, callback=_print_version, help="Show the version.")
 def main() -> None:
     """Multimodal machine translation: translate text with the help of images, and know whether they helped."""
 

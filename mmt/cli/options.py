@@ -68,9 +68,15 @@ metrics_option = click.option(
     help="Neural metric too: comet: or cometkiwi: and a checkpoint or name; runs in its own environment "
     "(docs/any_system.md). Repeatable.",
 )
-format_option = click.option(
-    "--format", "output", type=click.Choice(["table", "json"]), default="table", help="Format of the output."
-)
+
+
+def format_option(command: _Command) -> _Command:
+    """Adds ``--format table`` or ``json``, and ``--json`` for the latter: the parameter ``form``."""
+    kinds = click.Choice(["table", "json"])
+    decorated = click.option("--json", "form", flag_value="json", help="The same as --format json.")(command)
+    return click.option("--format", "form", type=kinds, default="table", help="Format of the output.")(decorated)
+
+
 split_option = click.option("--split", help="Split of --data.  [default: the first whose name begins with test]")
 images_option = click.option(
     "--images",

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, Group, first_sentence, write_alone
-from mmt.cli.options import PATH
+from mmt.cli.options import PATH, format_option
 from mmt.cli.scripts import scripts_folder
 from mmt.errors import MMTError, nearest
 from mmt.io.atomic import write_whole
-from mmt.io.terminal import print_table
+from mmt.io.terminal import print_json, print_table
 
 
 @click.group("recipe", cls=Group)
@@ -21,9 +21,14 @@ def recipe_command() -> None:
 
 
 @recipe_command.command("list", cls=Command)
-def list_command() -> None:
+@format_option
+def list_command(form: str) -> None:
     """List the recipes, each with what its first comment says."""
-    print_table(["recipe", "what"], [[name, _about(path)] for name, path in recipes().items()], text=(0, 1))
+    found = {name: _about(path) for name, path in recipes().items()}
+    if form == "json":
+        print_json(found)
+    else:
+        print_table(["recipe", "what"], [[name, about] for name, about in found.items()], text=(0, 1))
 
 
 @recipe_command.command("show", cls=Command)

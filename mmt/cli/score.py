@@ -92,7 +92,7 @@ def score_command(
     tokenized: bool | None,
     source: Path | None,
     metrics: tuple[str, ...],
-    output: str,
+    form: str,
     bootstrap: int,
     seed: int,
 ) -> None:
@@ -111,7 +111,7 @@ def score_command(
         from mmt.metrics.external import add_neural_scores  # for those that want one
 
         systems = add_neural_scores(systems, hypotheses, reference, source, metrics, samples=bootstrap, seed=seed)
-    if output == "json":
+    if form == "json":
         print_json(_json(systems, reference))
     else:
         print_scores(systems)

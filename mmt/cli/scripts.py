@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import mmt
-from mmt.cli.command import Group, first_sentence
+from mmt.cli.command import Group, complete, first_sentence
 from mmt.errors import nearest
 from mmt.io.extras import missing_extra
 
@@ -68,7 +69,13 @@ class ScriptGroup(Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _summary(path)) for name, path in sorted(self._files().items())])
+            formatter.write_dl(sorted(self._summaries().items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return complete(self, ctx, incomplete, self._summaries())
+
+    def _summaries(self) -> dict[str, str]:
+        return {name: _summary(path) for name, path in self._files().items()}
 
     def _files(self) -> dict[str, Path]:
         """The scripts' files by the names of their subcommands."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import PATH, import_option
+from mmt.cli.options import PATH, import_option, threads_option
 from mmt.errors import MMTError
 from mmt.io.processes import rank
 
@@ -17,8 +17,11 @@ from mmt.io.processes import rank
 @click.option("--config-file", type=PATH, help="YAML file with the run's configuration.")
 @click.option("--config", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; repeatable.")
 @click.option("--dump-config", "dumps", is_flag=True, help="Print all settings, defaults included, and exit.")
+@threads_option
 @import_option
-def train_command(output: Path | None, config_file: Path | None, overrides: tuple[str, ...], dumps: bool) -> None:
+def train_command(
+    output: Path | None, config_file: Path | None, overrides: tuple[str, ...], dumps: bool, threads: int | None
+) -> None:
     """Train a model into OUTPUT/model, or resume an interrupted run."""
     from mmt.training.config_file import dump_config, read_config, settings_of
 
@@ -27,6 +30,8 @@ def train_command(output: Path | None, config_file: Path | None, overrides: tupl
             f"{output}: expected the folder that the run is to fill, found a file. Give its settings with "
             f"--config-file: mmt train OUTPUT --config-file {output}."
         )
+    if threads is not None:
+        overrides = (*overrides, f"threads={threads}")
     settings_of(overrides, "--config")  # raises for two values of one key
     config = read_config(config_file, overrides)
     if dumps:

@@ -11,6 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
+from mmt.io.terminal import no_bar
+
 Progress = Callable[[int], object]
 
 
@@ -71,5 +73,5 @@ def describe(system: System) -> dict[str, Any]:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Progress]:
-    with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
+    with tqdm(total=total, desc=what, unit="", disable=no_bar(), leave=False) as bar:
         yield bar.update

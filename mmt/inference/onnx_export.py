@@ -70,6 +70,7 @@ def export_model(
     source_lang: str | None = None,
     target_lang: str | None = None,
     text: Path | None = None,
+    show_progress: bool = True,
 ) -> None:
     """Exports a model folder or a pretrained text model, atomically.
 
@@ -82,6 +83,7 @@ def export_model(
         source_lang, target_lang: codes of a pretrained model's languages, if it has several.
         text: sentences in the target language: the exported model writes only with pieces that occur there, see
             ``mmt.data.vocabulary``. None: with those that the model writes with.
+        show_progress: show a progress bar in a terminal.
     Raises:
         MMTError: no model folder, ``out`` exists and is no exported model, the packages are missing, or the model
             has a part that ONNX cannot express or writes nothing.
@@ -113,17 +115,23 @@ def export_model(
                 (beside / PIECES).write_text(tokenizer.training.to_json(), encoding="utf-8")
             if ids is not None:
                 np.save(beside / VOCABULARY, ids)
-            _write_graphs(beside, model, precisions, ids)
+            _write_graphs(beside, model, precisions, ids, show_progress=show_progress)
             raw.pop("text", None)  # the graphs have the base's weights, too
             raw["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
             write_whole(beside / CARD, json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
 
 
 def _write_graphs(
-    beside: Path, model: MMTModel, precisions: Sequence[ExportPrecision], ids: NDArray[np.int64] | None
+    beside: Path,
+    model: MMTModel,
+    precisions: Sequence[ExportPrecision],
+    ids: NDArray[np.int64] | None,
+    *,
+    show_progress: bool,
 ) -> None:
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():
-        for name, graph in tqdm(_graphs(model, ids), total=2, unit=" graphs", disable=None):
+        hidden = None if show_progress else True
+        for name, graph in tqdm(_graphs(model, ids), total=2, unit=" graphs", disable=hidden):
             path = Path(temporary, file_of(name, "float32"))
             weights = graph.model.graph.initializers.values()
             large = sum(one.const_value.nbytes for one in weights) > LARGEST_FILE
@@ -231,16 +239,18 @@ def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[st
     decoder = StepDecoder(model, vocabulary=None if ids is None else torch.from_numpy(ids))
     num, length, beams, steps = 3, 7, 2, 3
     free = torch.export.Dim.DYNAMIC
+    # Sizes that several inputs share have names: torch.export takes long to derive that free sizes are equal.
+    n, b, p = (torch.export.Dim(name) for name in "NBP")
     inputs: dict[str, Any] = {
         "source": torch.randint(EOS + 1, config.vocab_size, (num, length)),
         "source_lens": torch.tensor([7, 5, 6]),
     }
-    axes: dict[str, Any] = {"source": {0: free, 1: free}, "source_lens": {0: free}}
+    axes: dict[str, Any] = {"source": {0: n, 1: free}, "source_lens": {0: n}}
     if model.uses_images:
         regions = sum(regions for regions, _ in config.image_sets)
         inputs["image"] = torch.randn(num, regions, max(dim for _, dim in config.image_sets))
         inputs["image_pad"] = torch.zeros(num, regions, dtype=torch.bool)
-        axes |= {"image": {0: free}, "image_pad": {0: free}}
+        axes |= {"image": {0: n}, "image_pad": {0: n}}
     structure: list[trees.TreeSpec] = []
     encoder = _Encoder(model, decoder, structure.append).eval()
     traced = torch.export.export(encoder, (), inputs, dynamic_shapes=axes)
@@ -251,6 +261,7 @@ def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[st
 
     heads, width = config.num_heads, config.model_dim // config.num_heads
     past = [torch.randn(num, heads, steps * beams, width) for _ in range(2 * len(decoder.layers))]
+    lengths = {size: torch.export.Dim(f"M{size}") for one in seen for size in one.shape}
     inputs = {
         "tokens": torch.randint(EOS + 1, vocab_size, (num, beams)),
         "position": torch.tensor([steps]),
@@ -261,15 +272,15 @@ def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[st
         "seen": seen,
     }
     axes = {
-        "tokens": {0: free, 1: free},
+        "tokens": {0: n, 1: b},
         "position": None,
-        "scores": {0: free, 1: free},
+        "scores": {0: n, 1: b},
         "ranks": {0: free},
-        "unseen": {0: free, 1: free, 2: free},
-        "past": [{0: free, 2: free}] * len(past),
+        "unseen": {0: n, 1: b, 2: free},
+        "past": [{0: n, 2: p}] * len(past),
         # keys and values (N, H, any, K), masks (N, 1, 1, any), who has an image and whose adapters act (N, 1, 1)
         "seen": [
-            {0: free} | {axis: free for axis, size in enumerate(one.shape) if axis and size != other.size(axis)}
+            {0: n} | {axis: lengths[size] for axis, size in enumerate(one.shape) if size != other.size(axis)}
             for one, other in zip(seen, longer, strict=True)
         ],
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +23,24 @@ _SIGNS = {
 def counted(count: int, singular: str, plural: str | None = None) -> str:
     """A number and its noun: ``1 image``, ``2,000 images``, ``1 query``, ``3 queries``."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+_hides_bars = ContextVar("hides_bars", default=False)
+
+
+@contextmanager
+def hidden_bars() -> Iterator[None]:
+    """Progress bars made inside show nothing, if they ask ``no_bar``."""
+    before = _hides_bars.set(True)
+    try:
+        yield
+    finally:
+        _hides_bars.reset(before)
+
+
+def no_bar() -> bool | None:
+    """For ``disable`` of tqdm: None, which shows the bar in a terminal alone, or True."""
+    return True if _hides_bars.get() else None
 
 
 def any_encoding() -> None:

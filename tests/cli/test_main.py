@@ -116,6 +116,8 @@ def test_features_from_the_command_line(tmp_path: Path) -> None:
     store = FeatureStore.open(tmp_path / "store")
     assert sorted(store.ids) == ["0.jpg", "1.jpg", "2.jpg"]
     assert "broken.jpg" not in store
+    again = CliRunner().invoke(main, [*arguments, "--quiet"])
+    assert (again.exit_code, again.output) == (0, "")
 
 
 def test_a_missing_image_folder_is_refused(tmp_path: Path) -> None:
@@ -192,6 +194,9 @@ def test_settings_are_printed_as_a_file_that_can_be_used(tmp_path: Path) -> None
     (tmp_path / "all.yaml").write_text(result.stdout)
     again = CliRunner().invoke(main, ["train", "--dump-config", "--config-file", str(tmp_path / "all.yaml")])
     assert again.stdout == result.stdout
+    given = ["train", "--dump-config", "--config", "data.path=somewhere", "--threads", "3"]
+    assert "\nthreads: 3\n" in CliRunner().invoke(main, given).stdout
+    assert "threads" in refused(*given, "--config", "threads=2")
 
 
 def test_every_module_can_be_imported_first() -> None:

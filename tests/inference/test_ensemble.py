@@ -435,7 +435,7 @@ def test_commands_take_an_ensemble(folders: list[Path], world: Path, tmp_path: P
     assert [row.split("\t")[3] for row in table.splitlines()] == [row.split("\t")[3] for row in alone.splitlines()]
     assert table != alone
     given = ["--data", world / "data", "--images", world / "features", "--draws", 2, "--output", tmp_path]
-    run("evidence", "--system", f"both={joined}", "--system", f"text={folders[0]}", *given)
+    assert run("evidence", "--quiet", "--system", f"both={joined}", "--system", f"text={folders[0]}", *given) == ""
     assert "none + gated" in (tmp_path / "evidence.html").read_text()
 
 
