@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +33,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What the imports have made stays: a collector that walks through it again and again takes long."""
+    """What the imports have made stays: a collector that walks through it again and again takes long.
+
+    Nor does each export of a model parse the 500 functions again that translate torch's operators.
+    """
+    if "mmt.inference.onnx_export" in sys.modules:
+        from onnxscript.values import TracedOnnxFunction
+
+        parsed: Any = functools.cached_property(TracedOnnxFunction.function_ir.fget)  # type: ignore[attr-defined]
+        parsed.__set_name__(TracedOnnxFunction, "function_ir")
+        TracedOnnxFunction.function_ir = parsed  # type: ignore[method-assign]
     gc.collect()
     gc.freeze()
 
