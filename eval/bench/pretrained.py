@@ -2,7 +2,7 @@
 
     python -m eval.bench.pretrained DATA [--shape nllb-600m] [--threads 2] [--batch 64] [--beam 4] [--repeats 5]
     python -m eval.bench.pretrained DATA --pieces 16384   # our side writes with a part of the vocabulary
-    python -m eval.bench.pretrained DATA --train 4096     # updates of adapters, on batches of 4,096 tokens
+    python -m eval.bench.pretrained DATA --train 4096 [--checkpointing]    # updates of adapters, of 4,096 tokens
     python -m eval.bench.pretrained DATA --only-memory --precision int8    # peak memory, of one batch
 
 Weights are random, of a published model's shape, written in transformers' layout to a temporary folder, from which
@@ -81,6 +81,13 @@ def write_random(shape: str, folder: Path) -> None:
     _write_tokenizer(family, size["vocab_size"], folder)
 
 
+def _write_apart(shape: str, folder: Path) -> None:
+    """As ``write_random``, in a process of its own, whose memory is free again afterwards."""
+    writer = get_context("spawn").Process(target=write_random, args=(shape, folder))
+    writer.start()
+    writer.join()
+
+
 def _write_tokenizer(family: str, vocab_size: int, folder: Path) -> None:
     """The files that belong to a checkpoint; the sides read ids."""
     model = io.BytesIO()
@@ -155,7 +162,9 @@ def _theirs(family: str, folder: Path, ids: list[list[int]], beam: int, precisio
     return translate
 
 
-def _training(family: str, folder: Path, ids: list[list[int]], tokens: int) -> Callable[[int], object]:
+def _training(
+    family: str, folder: Path, ids: list[list[int]], tokens: int, checkpointing: bool
+) -> Callable[[int], object]:
     """Updates of ZeroMMT's adapters on the frozen model, with image-aware weighting."""
     from mmt.model.build import build_model
     from mmt.model.config import MMTConfig
@@ -163,12 +172,15 @@ def _training(family: str, folder: Path, ids: list[list[int]], tokens: int) -> C
     from mmt.model.pretrained.base import open_base
     from mmt.training.forward_pass import Pass
     from mmt.training.objectives import image_weights
+    from mmt.training.recipe import apply_checkpointing
 
     base = open_base(f"{family}:{folder}")
     config = MMTConfig(**base.settings(), fusion="prefix", image_sets=((_REGIONS, 1280),), adapter_dim=64)
     model = build_model(config)
     insert_base(model, base.weights(), base.name, share=True)
     freeze_text(model, saved=False)
+    if checkpointing:
+        apply_checkpointing(model, 1)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
     length = _STEPS - 1
@@ -303,9 +315,7 @@ def measure_memory(data: Path, shape: str, precision: str, how: dict[str, int]) 
     ids = _random_ids(data, size["vocab_size"], how["batch"])
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        writer = get_context("spawn").Process(target=write_random, args=(shape, Path(folder)))
-        writer.start()  # a process of its own, whose memory is free again afterwards
-        writer.join()
+        _write_apart(shape, Path(folder))
         given = {"family": family, "folder": folder, "ids": ids, "beam": how["beam"], "precision": precision}
         side = _Side(stack, "ours", how["threads"], given | {"pieces": 0})
         seconds = side.turn(how["batch"])
@@ -316,26 +326,30 @@ def measure_memory(data: Path, shape: str, precision: str, how: dict[str, int]) 
     }  # fmt: skip
 
 
-def measure_training(data: Path, shape: str, tokens: int, how: dict[str, int]) -> dict[str, Any]:
+def measure_training(
+    data: Path, shape: str, tokens: int, how: dict[str, int], *, checkpointing: bool
+) -> dict[str, Any]:
     """Seconds of an update of adapters on the frozen model, and the memory of the process.
 
     Args:
         tokens: target tokens of a batch.
         how: ``threads`` and ``repeats``.
+        checkpointing: the layers are computed again in the backward pass.
     """
     family, size = SHAPES[shape]
     ids = _random_ids(data, size["vocab_size"], 1000)
     ids = [row for row in ids * (tokens // 1000 + 1) if len(row) >= _STEPS]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        write_random(shape, Path(folder))
-        given = {"family": family, "folder": folder, "ids": ids, "tokens": tokens}
+        _write_apart(shape, Path(folder))
+        given = {"family": family, "folder": folder, "ids": ids, "tokens": tokens, "checkpointing": checkpointing}
         side = _Side(stack, "training", how["threads"], given)
         turns = [side.turn(0) for _ in range(how["repeats"])]
         side.close()
     return {
         "shape": shape,
         "tokens": tokens,
+        "checkpointing": checkpointing,
         "threads": how["threads"],
         "seconds_an_update": round(statistics.median(turns), 1),
         "peak_bytes": side.answer["bytes"],
@@ -357,6 +371,8 @@ def measure_training(data: Path, shape: str, tokens: int, how: dict[str, int]) -
 )
 @click.option("--train", type=click.IntRange(min=_STEPS), metavar="TOKENS",
               help="Measure updates of adapters instead, on batches of so many target tokens.")  # fmt: skip
+@click.option("--checkpointing", is_flag=True,
+              help="With --train: compute the layers again in the backward pass; less memory.")  # fmt: skip
 @click.option("--only-memory", is_flag=True, help="Measure our peak memory instead, of one batch.")
 @click.option("--serve", type=click.Choice(["ours", "transformers", "training"]), hidden=True)
 def main(
@@ -365,6 +381,7 @@ def main(
     precision: str,
     pieces: int | None,
     train: int | None,
+    checkpointing: bool,
     only_memory: bool,
     serve: str | None,
     **how: int,
@@ -375,7 +392,7 @@ def main(
     if only_memory:
         found = measure_memory(data, shape, precision, {name: how[name] for name in ("threads", "batch", "beam")})
     elif train:
-        found = measure_training(data, shape, train, how)
+        found = measure_training(data, shape, train, how, checkpointing=checkpointing)
     else:
         found = measure(data, shape, precision, pieces or 0, how)
     click.echo(json.dumps(found, indent=1))

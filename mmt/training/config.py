@@ -248,6 +248,18 @@ class DecodingSection:
 
 
 @dataclass(kw_only=True, config=STRICT)
+class MLflowSection:
+    """In MLflow, beside ``OUTPUT/metrics`` and TensorBoard; needs the package mlflow-skinny or mlflow."""
+
+    tracking_uri: Text | None = None
+    """Where: a server (``http://...``), or with the package mlflow a database (``sqlite:///mlflow.db``). Null
+    records nothing."""
+
+    experiment: Text = "mmt"
+    """The experiment that the run belongs to; it is created where there is none."""
+
+
+@dataclass(kw_only=True, config=STRICT)
 class TrainConfig:
     data: DataSection = field(default_factory=DataSection)
     text: TextSection = field(default_factory=TextSection)
@@ -259,6 +271,7 @@ class TrainConfig:
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
     regime: RegimeSection = field(default_factory=RegimeSection)
     decoding: DecodingSection = field(default_factory=DecodingSection)
+    mlflow: MLflowSection = field(default_factory=MLflowSection)
 
     seed: Seed = 1
     """Of the first weights, the order of the batches, dropout and all else that is drawn."""

@@ -45,6 +45,7 @@ from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps, remove_half_written
 from mmt.training.config import TrainConfig
 from mmt.training.console import ConsoleRecorder, quiet_fairseq2
+from mmt.training.mlflow_recorder import MLflowRecorder
 from mmt.training.multilingual import sampling_of
 from mmt.training.resharding import reshard_last_checkpoint
 from mmt.training.run import Run
@@ -132,7 +133,7 @@ class TrainingRecipe(Recipe):
             factory=lambda _: self._run.new_model(get_current_gangs()),
             supports_meta=False,
             fsdp_applier=_apply_fsdp,
-            layerwise_ac_applier=_apply_checkpointing,
+            layerwise_ac_applier=apply_checkpointing,
         )
         register_component(
             container,
@@ -149,6 +150,11 @@ class TrainingRecipe(Recipe):
             MetricRecorder,  # type: ignore[type-abstract]
             lambda _: ConsoleRecorder(self._run.config.regime.num_steps, losses),
         )
+        if self._run.config.mlflow.tracking_uri is not None and rank() == 0:
+            container.collection.register(
+                MetricRecorder,  # type: ignore[type-abstract]
+                lambda _: MLflowRecorder(self._run.output, self._run.config),
+            )
 
     def setup_model(self, context: RecipeContext, model: nn.Module, newly_initialized: bool) -> nn.Module:
         if self._run.config.start.freeze_text:  # not in the factory: fairseq2 makes all weights trainable after it
@@ -260,8 +266,12 @@ def _has_stopped_early(run: Run, patience: Patience | None) -> bool:
     return patience is not None and bool(steps) and patience.has_stopped(steps[-1])
 
 
-def _apply_checkpointing(model: MMTModel, every_nth_layer: int) -> nn.Module:
-    """Gradient checkpointing: the text model's layers are computed again in the backward pass."""
+def apply_checkpointing(model: MMTModel, every_nth_layer: int) -> nn.Module:
+    """Gradient checkpointing: the text model's layers are computed again in the backward pass.
+
+    Args:
+        every_nth_layer: 1 is every layer.
+    """
     for stack in (model.text.encoder, model.text.decoder):
         if stack is not None:
             apply_layerwise_ac(stack.layers, every_nth_layer)

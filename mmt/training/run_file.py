@@ -24,7 +24,7 @@ RUN_FILE = "run.json"
 RUN_TOKENIZER = "tokenizer.model"
 """The first file that a run creates."""
 
-_FREE = ("regime", "threads", "stack", "decoding")
+_FREE = ("regime", "threads", "stack", "decoding", "mlflow")
 """Sections that a resumed run may change: how long it trains and how it reports, not what it trains."""
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from fairseq2.recipe import RecipeContext
@@ -386,3 +388,57 @@ def test_the_recorder_of_wandb_records_or_says_why_not(
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
     with pytest.raises(MMTError, match=r"stack: `gang\.tensor_parallel_size` must be a factor"):
         train(tmp_path / "other", config(world, "stack.gang.tensor_parallel_size=2", fusion="none"))
+
+
+@pytest.fixture
+def mlflow(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database needs more than the small package
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    module: ModuleType = pytest.importorskip("mlflow")
+    return module
+
+
+def test_mlflow_records_one_run_also_across_a_resume(
+    world: Path, tmp_path: Path, mlflow: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = (tmp_path / "store").as_uri()
+    recorder = (
+        f"mlflow.tracking_uri={store}",
+        "mlflow.experiment=shop",
+        "regime.report_every=2",
+        "regime.validate_every=2",
+    )
+    train(tmp_path / "run", config(world, *recorder, "regime.num_steps=2", fusion="none"))
+    train(tmp_path / "run", config(world, *recorder, "regime.num_steps=4", fusion="none"))
+    client = mlflow.MlflowClient(tracking_uri=store)
+    (run,) = client.search_runs([client.get_experiment_by_name("shop").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "run"
+    assert run.data.params["model.fusion"] == "none"
+    losses = client.get_metric_history(run.info.run_id, "train/nll_loss")
+    assert [one.step for one in losses] == [2, 4]
+    shown = re.findall(r"train  loss (\S+)", capsys.readouterr().err)
+    assert [f"{one.value:.3f}" for one in losses] == shown
+    assert client.get_metric_history(run.info.run_id, "valid/bleu")
+
+
+def test_mlflow_that_cannot_be_reached_is_named_and_one_that_is_lost_ends_no_training(
+    world: Path,
+    tmp_path: Path,
+    mlflow: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    short = ("regime.num_steps=4", "regime.report_every=2", "regime.validate_every=2")
+    with pytest.raises(MMTError, match=r"mlflow\.tracking_uri http://127\.0\.0\.1:9: .* leave it out"):
+        train(tmp_path / "run", config(world, "mlflow.tracking_uri=http://127.0.0.1:9", *short, fusion="none"))
+
+    def lost(*_: object, **__: object) -> None:
+        raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", lost)
+    recorder = f"mlflow.tracking_uri={(tmp_path / 'store').as_uri()}"
+    train(tmp_path / "other", config(world, recorder, *short, fusion="none"))
+    assert capsys.readouterr().err.count("MLflow: nothing is recorded any more (the server is gone).") == 1
+    assert (tmp_path / "other" / "model" / "mmt.json").is_file()
