@@ -17,6 +17,7 @@ from mmt.cli.options import PATH
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.image_names import Names, files_below, files_in
 from mmt.errors import MMTError
+from mmt.features.decoding import decode_image
 from mmt.features.images import ImageError
 from mmt.io.atomic import made_beside
 from mmt.io.terminal import counted
@@ -176,8 +177,6 @@ def some(names: Sequence[str], most: int = 3) -> str:
 
 
 def _decodes(path: Path) -> bool:
-    from mmt.features.decoding import decode_image  # loads torch, which text alone does not need
-
     try:
         decode_image(path)
     except ImageError:

@@ -15,15 +15,15 @@ from mmt.errors import MMTError
 from mmt.io.libsndfile import load_before_fairseq2
 
 if TYPE_CHECKING:
-    from mmt.inference.torch_runtime import Translator
+    from mmt.inference.open import Translator
     from mmt.inference.translator import Translation
 
 __all__ = ["MMTError", "Translation", "Translator", "__version__"]
 __version__ = "0.2.0"
 
 
-# Loaded at first use: torch takes seconds, and `mmt --help` needs none of it.
-_LAZY = {"Translation": "mmt.inference.translator", "Translator": "mmt.inference.torch_runtime"}
+# Loaded at first use: NumPy and ONNX Runtime take as long as all of `mmt --help`.
+_LAZY = {"Translation": "mmt.inference.translator", "Translator": "mmt.inference.open"}
 
 
 def __getattr__(name: str) -> Any:

@@ -19,6 +19,7 @@ from mmt.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from mmt.features.onnx_export import BackbonePrecision
     from mmt.inference.onnx_runtime import ExportPrecision
 
 
@@ -35,6 +36,17 @@ if TYPE_CHECKING:
 )
 @click.option("--precision", "precisions", type=click.Choice(["float32", "int8"]), multiple=True,
               default=("float32", "int8"), help="Precision of the weights; repeatable.")  # fmt: skip
+@click.option(
+    "--no-backbone",
+    is_flag=True,
+    help="Leave out the image backbone: the exported model then reads feature stores, and no image files.",
+)
+@click.option(
+    "--backbone-precision",
+    type=click.Choice(["float32", "float16", "int8"]),
+    default="float32",
+    help="Precision of the backbone's weights; float16 and int8 are smaller and less exact.",
+)
 @vocabulary_option
 @quiet_option
 @import_option
@@ -46,6 +58,8 @@ def export_command(
     to: str,
     layout: str | None,
     precisions: tuple[ExportPrecision, ...],
+    no_backbone: bool,
+    backbone_precision: BackbonePrecision,
     vocabulary: Path | None,
     quiet: bool,
 ) -> None:
@@ -59,8 +73,11 @@ def export_command(
     else:
         from mmt.inference.onnx_export import export_model
 
+        backbone = None if no_backbone else backbone_precision
         languages = {"source_lang": source_lang, "target_lang": target_lang}
-        export_model(model, out, precisions, **languages, text=vocabulary, show_progress=not quiet)
+        export_model(
+            model, out, precisions, **languages, text=vocabulary, backbone=backbone, show_progress=not quiet
+        )
         done = f"{out}: {' and '.join(precisions)}. Translate with it: mmt translate --model {out}"
     if not quiet:
         click.echo(done, err=True)

@@ -12,6 +12,7 @@ from mmt.cli.command import Group, complete
 
 COMMANDS = {
     "compare": "Train and compare fusions, feature sets and seeds, or compare systems on datasets.",
+    "demo": "Show a picture change a translation, with the model that comes with mmt: no download, no training.",
     "evaluate": "Evaluate trained models on a task: retrieval, questions, labels, probes, CoMMuTE.",
     "evidence": "Do systems use the image, and are they better than text-only?",
     "export": "Export a model to ONNX, for translating without torch: same output, faster.",

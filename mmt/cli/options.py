@@ -34,7 +34,8 @@ models_option = click.option(
     multiple=True,
     callback=lambda ctx, option, models: Path("+".join(map(str, models))),
     help="Model folder: OUTPUT/model of mmt train; or a pretrained text model: nllb:, m2m100: or marian: and its "
-    "folder or name. Repeatable: several models, also joined by +, are an ensemble.",
+    "folder or name; or pictures-en-de, which comes with mmt. Repeatable: several models, also joined by +, are "
+    "an ensemble.",
 )
 """``--model`` of what one model or several can do, see ``mmt.inference.ensemble.members_of``."""
 

@@ -20,7 +20,7 @@ from mmt.data.batch import Batch
 from mmt.data.buckets import length_batches
 from mmt.data.tokenizer import EOS
 from mmt.errors import MMTError, local_path
-from mmt.features.backbone import Box, boxes_between, region_boxes
+from mmt.features.backbone import Box, as_tensor, boxes_between, region_boxes
 from mmt.features.decoding import decode_image
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.runtime_model import ImageFile, ImageInput
@@ -236,7 +236,7 @@ def patch_importance(
         )
     backbone = loaded.backbones[0]
     pixels = decode_image(local_path(picture) if isinstance(picture, str) else picture)
-    whole: Tensor = backbone.transform(pixels)  # (3, C, C)
+    whole: Tensor = backbone.transform(as_tensor(pixels))  # (3, C, C)
     edges = [i * whole.size(-1) // num_patches for i in range(num_patches + 1)]
     grey = whole.float().mean((1, 2), keepdim=True).round().to(whole.dtype)  # (3, 1, 1)
     pictures = whole.repeat(1 + num_patches**2, 1, 1, 1)
@@ -252,7 +252,7 @@ def patch_importance(
         rows = [features[0], *features[first : first + VARIANTS]]
         batch = loaded.batch([source_ids] * len(rows), list(rows), [target_ids] * len(rows))
         drops.append(_drops(loaded.model, batch))
-    boxes = boxes_between(edges, backbone.signature.transform, pixels.size(2), pixels.size(1))
+    boxes = boxes_between(edges, backbone.signature.transform, pixels.shape[1], pixels.shape[0])
     tokens = loaded.tokenizer.target_pieces([*target_ids, EOS])
     return RegionMap(tokens, torch.cat(drops, 1).double().numpy(), "patches", boxes)
 
@@ -289,7 +289,7 @@ def image_importance(
         regions = region_importance(loaded, source, target, image)
         if picture is None:
             return regions
-        _, height, width = decode_image(local_path(picture) if isinstance(picture, str) else picture).shape
+        height, width, _ = decode_image(local_path(picture) if isinstance(picture, str) else picture).shape
         return replace(regions, boxes=region_boxes(signature, width, height))
     return None if picture is None else patch_importance(loaded, source, target, picture)
 

@@ -228,7 +228,7 @@ def _with_features(
         nonlocal features
         translator = system.translator
         for one in translator.members:
-            if isinstance(one, ExportedTranslator) and one.card.features is not None:
+            if isinstance(one, ExportedTranslator) and one.card.features is not None and not one.reads_files:
                 one.image_reader = _ImageReader(one.card.features)
         if not system.uses_images or not (stores or files):
             return system

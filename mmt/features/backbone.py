@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode, v2
 
 from mmt.data.feature_store import FeatureSignature
-from mmt.features.decoding import decode_image
+from mmt.features.decoding import Pixels, decode_image
 from mmt.features.images import IMAGE_SUFFIXES
+from mmt.features.resize import ResizeCrop
 
 Layer = Literal["pool", "grid"]
 LAYERS: tuple[Layer, ...] = ("pool", "grid")
@@ -50,12 +51,6 @@ class Transform:
         )
         resize = f"resize{self.resize}-crop{self.crop}" if self.resize else f"squash{self.crop}"
         return f"{resize}-{self.interpolation.value}-{numbers}"
-
-    @staticmethod
-    def sizes(text: str) -> tuple[int, int] | None:
-        """``resize`` and ``crop`` of a transform, read from its ``str``; None where that is of another kind."""
-        found = re.match(r"(?:resize(\d+)-crop|squash)(\d+)-", text)
-        return (int(found[1] or 0), int(found[2])) if found else None
 
     def pipeline(self) -> v2.Compose:
         """The resize and crop: (3, H, W) uint8 -> (3, crop, crop) uint8."""
@@ -93,10 +88,10 @@ def boxes_between(edges: Sequence[int], transform: str, width: int, height: int)
     Returns:
         (len(edges) - 1) ** 2 boxes, row by row; None if the transform is not a ``Transform``.
     """
-    sizes = Transform.sizes(transform)
-    if sizes is None:
+    pixels = ResizeCrop.of(transform)
+    if pixels is None:
         return None
-    resize, crop = sizes
+    resize, crop = pixels.resize, pixels.crop
     if not resize:
         left, top, wide, high = 0.0, 0.0, 1.0, 1.0  # the square in the image
     else:
@@ -177,10 +172,12 @@ class Backbone(nn.Module):
     def read(self, source: Path | bytes | Image.Image) -> Tensor:
         """Decodes and transforms a file, its bytes, or an opened image -> (3, C, C) uint8, for ``stack``.
 
+        torchvision decodes 8-bit JPEGs to the same pixels as PIL, twice as fast.
+
         Raises:
             ImageError: (an MMTError) naming the file, see ``mmt.features.decoding.decode_image``.
         """
-        picture: Tensor = self.transform(decode_image(source))
+        picture: Tensor = self.transform(as_tensor(decode_image(source, _decode_jpeg)))
         return picture
 
     def stack(self, read: Sequence[Tensor]) -> Tensor:
@@ -197,6 +194,21 @@ class Backbone(nn.Module):
             (N, R, D) float32.
         """
         return self.features(self.normalise(images))
+
+
+def as_tensor(pixels: Pixels) -> Tensor:
+    """(H, W, 3) of ``mmt.features.decoding.decode_image`` -> (3, H, W), as ``Backbone.transform`` takes it."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _decode_jpeg(data: bytes) -> Pixels | None:
+    try:
+        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        upright: Tensor = decode_jpeg(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
+    except RuntimeError:  # an unsupported or damaged JPEG
+        return None
+    pixels: Pixels = upright.permute(1, 2, 0).numpy()
+    return pixels
 
 
 def _checksum(state: Mapping[str, Tensor]) -> str:

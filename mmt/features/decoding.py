@@ -1,19 +1,22 @@
-"""Image files to pixels, as a viewer shows them."""
+"""Image files to pixels, as a viewer shows them; no torch."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from mmt.features.image_metadata import without_metadata
 from mmt.features.images import ImageError, read_file
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
 
 _MAX_ASPECT = 100  # a thinner image would be resized to a strip of gigabytes
 # Those of IMAGE_SUFFIXES. PIL knows dozens more; to read EPS it runs another program.
@@ -30,17 +33,20 @@ _TURNS = {
 """The transposition that undoes each EXIF orientation."""
 
 
-def decode_image(source: Path | bytes | Image.Image) -> Tensor:
+def decode_image(
+    source: Path | bytes | Image.Image, decode_jpeg: Callable[[bytes], Pixels | None] | None = None
+) -> Pixels:
     """Decodes one image as a viewer shows it: upright, the first frame, transparency over white.
 
-    torchvision decodes 8-bit grey and colour JPEGs (twice as fast), PIL everything else. Which one depends on the
-    file alone, so a file always gives the same pixels. 16-bit grey keeps its upper 8 bits. Damaged metadata (EXIF,
-    colour profile, text) of a file with intact pixels is ignored.
+    16-bit grey keeps its upper 8 bits. Damaged metadata (EXIF, colour profile, text) of a file with intact pixels
+    is ignored.
 
     Args:
         source: a file, a file's bytes, or an opened PIL image.
+        decode_jpeg: decodes 8-bit grey and colour JPEGs faster than PIL, to the same upright pixels; it returns
+            None for a file that it cannot decode.
     Returns:
-        (3, H, W) uint8 RGB.
+        (H, W, 3) uint8 RGB.
     Raises:
         ImageError: (an MMTError) with the file's name: missing, empty, truncated, not an image, too large (PIL's
             limit against decompression bombs), or with 32-bit pixels, whose range is unknown.
@@ -55,15 +61,15 @@ def decode_image(source: Path | bytes | Image.Image) -> Tensor:
     if not data:
         raise ImageError(name, "the file is empty")
     try:
-        return _decode(data, name)
+        return _decode(data, name, decode_jpeg)
     except ImageError:
         for copy in without_metadata(data):
             with contextlib.suppress(ImageError):
-                return _decode(copy, name)
+                return _decode(copy, name, decode_jpeg)
         raise
 
 
-def _decode(data: bytes, name: str) -> Tensor:
+def _decode(data: bytes, name: str, decode_jpeg: Callable[[bytes], Pixels | None] | None) -> Pixels:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
     except UnidentifiedImageError:
@@ -71,13 +77,10 @@ def _decode(data: bytes, name: str) -> Tensor:
     except Exception as error:  # PIL's readers raise nearly anything on damaged files
         raise ImageError(name, f"cannot be read ({error})") from None
     _check_size(image, name)
-    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
-        try:
-            encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            pixels: Tensor = decode_jpeg(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
+    if decode_jpeg is not None and image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
+        pixels = decode_jpeg(data)
+        if pixels is not None:  # else PIL decodes it, or explains the error
             return pixels
-        except RuntimeError:
-            pass  # an unsupported or damaged JPEG: PIL decodes it, or explains the error
     return _decode_pil(image, name)
 
 
@@ -91,7 +94,7 @@ def _check_size(image: Image.Image, name: str) -> None:
         raise ImageError(name, f"{width} x {height} pixels are too thin, over {_MAX_ASPECT} to 1")
 
 
-def _decode_pil(image: Image.Image, name: str) -> Tensor:
+def _decode_pil(image: Image.Image, name: str) -> Pixels:
     _check_size(image, name)
     try:
         sixteen = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
@@ -105,12 +108,11 @@ def _decode_pil(image: Image.Image, name: str) -> Tensor:
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        pixels = np.array(image.convert("RGB"))
+        return np.array(image.convert("RGB"))
     except ImageError:
         raise
     except Exception as error:  # as above
         raise ImageError(name, f"damaged ({error})") from None
-    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _upright(image: Image.Image) -> Image.Image:

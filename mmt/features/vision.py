@@ -102,7 +102,7 @@ def load_torchvision(name: str, layer: Layer | None, weights: Path | None) -> Ba
 def _vit_regions(layer: Layer) -> Regions:
     def regions(network: Any, images: Tensor) -> Tensor:
         tokens = network._process_input(images)
-        tokens = torch.cat([network.class_token.expand(len(tokens), -1, -1), tokens], 1)
+        tokens = torch.cat([network.class_token.expand(tokens.size(0), -1, -1), tokens], 1)
         encoded: Tensor = network.encoder(tokens)  # (N, 1 + H*W, D)
         return encoded[:, :1] if layer == "pool" else encoded[:, 1:]
 

@@ -300,7 +300,7 @@ class APISystem:
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return "webp", data
         stream = io.BytesIO()
-        Image.fromarray(decode_image(path).permute(1, 2, 0).numpy()).save(stream, "PNG")
+        Image.fromarray(decode_image(path)).save(stream, "PNG")
         return "png", stream.getvalue()
 
     # --- answers ---

@@ -10,6 +10,8 @@ from typing import Any
 from mmt.data.dataset import read_info
 from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
+from mmt.features.onnx_backbone import backbone_file
+from mmt.inference.named import built_in_model
 from mmt.inference.onnx_runtime import ENCODER, PRECISIONS, file_of, is_exported
 from mmt.io.text_files import parse_json
 from mmt.model.card import read_card
@@ -23,6 +25,7 @@ def describe(path: Path) -> Description:
     Raises:
         MMTError: nothing that mmt wrote, or a damaged file.
     """
+    path = built_in_model(path) or path
     for file, of_kind in _KINDS.items():
         if (path / file).is_file():
             return of_kind(path)
@@ -51,6 +54,7 @@ def _model(path: Path) -> Description:
         "width, layers": f"{config['model_dim']}, {config['num_encoder_layers']} + {config['num_decoder_layers']}",
         "vocabulary": config["vocab_size"],
         "precisions": [one for one in PRECISIONS if exported and (path / file_of(ENCODER, one)).is_file()],
+        "reads image files": (path / backbone_file(1)).is_file() if exported and card.features else None,
         "decoding": card.decoding,
         "trained on": training.get("data"),
         "training sentences": training.get("sentences"),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mmt.data.feature_store import FeatureSignature, FeatureStore, JoinedSignature, side_by_side
 from mmt.data.tokenizer import BOS, EOS, PAD
 from mmt.errors import MMTError, local_path
+from mmt.inference.named import built_in_model
 from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.runtime_model import ImageFeatures, ImageFile
 from mmt.inference.search import Candidates, DecodingState, FloatArray, IntArray
@@ -28,7 +29,8 @@ from mmt.model.card import CARD, ModelCard, read_card
 from mmt.model.config import is_base
 
 Models: TypeAlias = str | Path | Sequence[str | Path]
-"""A model folder, an exported model, FAMILY:NAME_OR_FOLDER; or several of them, in a list or joined by ``+``."""
+"""A model folder, an exported model, the name of a model that comes with mmt, or FAMILY:NAME_OR_FOLDER; or several
+of them, in a list or joined by ``+``."""
 
 _Result = TypeVar("_Result")
 _Number = TypeVar("_Number", np.float32, np.float64)
@@ -63,11 +65,11 @@ def members_of(models: Models) -> list[Path]:
 def _is_model(name: str) -> bool:
     if is_base(name):
         return "+" not in name or Path(name.partition(":")[2]).exists()
-    return (Path(name) / CARD).is_file()
+    return built_in_model(name) is not None or (Path(name) / CARD).is_file()
 
 
 def _path(name: str) -> Path:
-    return Path(name) if is_base(name) else local_path(name)
+    return Path(name) if is_base(name) else built_in_model(name) or local_path(name)
 
 
 def read_joint_card(models: Models) -> ModelCard:

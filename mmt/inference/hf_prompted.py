@@ -227,7 +227,7 @@ def has_template(processor: Any) -> bool:
 
 def _picture(path: Path | None) -> Image.Image:
     assert path is not None  # noqa: S101  # the caller has checked it
-    return Image.fromarray(decode_image(path).permute(1, 2, 0).numpy())
+    return Image.fromarray(decode_image(path))
 
 
 def _padded(rows: Sequence[Tensor], value: int) -> Tensor:

@@ -7,11 +7,10 @@ V vocabulary.
 from __future__ import annotations
 
 import json
-import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,9 @@ from mmt.data.domain import PIECES
 from mmt.data.tokenizer import EOS, PAD, TOKENIZER_FILES, copy_tokenizer
 from mmt.data.vocabulary import VOCABULARY, pieces_of_file, read_vocabulary
 from mmt.errors import MMTError
+from mmt.features.load import load_backbones
+from mmt.features.onnx_backbone import backbone_file
+from mmt.features.onnx_export import LARGEST_FILE, BackbonePrecision, export_backbone, quiet, without_traces
 from mmt.inference.beam import select_candidates
 from mmt.inference.onnx_runtime import (
     DECODER,
@@ -42,7 +44,7 @@ from mmt.inference.onnx_runtime import (
 from mmt.io import runtime
 from mmt.io.atomic import make_folder, only_writer, replacing_folder, write_whole
 from mmt.io.text_files import file_checksum
-from mmt.model.card import CARD
+from mmt.model.card import CARD, ModelCard
 from mmt.model.config import is_base
 from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
@@ -57,9 +59,7 @@ _FILES = {
     VOCABULARY,
     *(one for name in (ENCODER, DECODER) for kind in PRECISIONS for one in graph_files(name, kind)),
 }
-
-LARGEST_FILE = 1 << 30
-"""Bytes of weights above which they are stored beside the graph: a graph file holds at most 2 GiB."""
+_BACKBONE = re.compile(re.escape(backbone_file(0)).replace("0", "[1-9][0-9]*") + r"(\.data)?")
 
 
 def export_model(
@@ -70,6 +70,7 @@ def export_model(
     source_lang: str | None = None,
     target_lang: str | None = None,
     text: Path | None = None,
+    backbone: BackbonePrecision | None = "float32",
     show_progress: bool = True,
 ) -> None:
     """Exports a model folder or a pretrained text model, atomically.
@@ -83,14 +84,17 @@ def export_model(
         source_lang, target_lang: codes of a pretrained model's languages, if it has several.
         text: sentences in the target language: the exported model writes only with pieces that occur there, see
             ``mmt.data.vocabulary``. None: with those that the model writes with.
+        backbone: precision of the weights of the image backbones that are exported, too, so that the exported
+            model reads image files (``mmt.features.onnx_export``); None: without, and it reads feature stores
+            only. Backbones of recordings are never exported.
         show_progress: show a progress bar in a terminal.
     Raises:
-        MMTError: no model folder, ``out`` exists and is no exported model, the packages are missing, or the model
-            has a part that ONNX cannot express or writes nothing.
+        MMTError: no model folder, ``out`` exists and is no exported model, the packages or the backbones are
+            missing, or the model has a part that ONNX cannot express or writes nothing.
     """
     runtime.start()  # before onnxruntime, which sends telemetry from its import on
     out = out.resolve()
-    if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= _FILES):
+    if out.exists() and not (out.is_dir() and all(_is_ours(path.name) for path in out.iterdir())):
         raise MMTError(f"{out}: is there already, and no exported model. Name another folder.")
     make_folder(out.parent)
     with only_writer(out):
@@ -115,10 +119,32 @@ def export_model(
                 (beside / PIECES).write_text(tokenizer.training.to_json(), encoding="utf-8")
             if ids is not None:
                 np.save(beside / VOCABULARY, ids)
+            if backbone is not None:
+                _write_backbones(beside, card, backbone)
             _write_graphs(beside, model, precisions, ids, show_progress=show_progress)
             raw.pop("text", None)  # the graphs have the base's weights, too
             raw["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
             write_whole(beside / CARD, json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
+
+
+def _is_ours(name: str) -> bool:
+    return name in _FILES or _BACKBONE.fullmatch(name) is not None
+
+
+def _write_backbones(beside: Path, card: ModelCard, precision: BackbonePrecision) -> None:
+    """The networks that made the features of the model's images, one for each set."""
+    if card.features is None:
+        return
+    try:
+        backbones = load_backbones(card.features)
+        if any(one.things != "images" for one in backbones):
+            return
+        for number, one in enumerate(backbones, 1):
+            export_backbone(one, beside / backbone_file(number), precision)
+    except MMTError as error:
+        raise MMTError(
+            f"{error} Or export without it, to read features from stores alone: --no-backbone."
+        ) from None
 
 
 def _write_graphs(
@@ -129,7 +155,7 @@ def _write_graphs(
     *,
     show_progress: bool,
 ) -> None:
-    with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), _quiet():
+    with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), quiet():
         hidden = None if show_progress else True
         for name, graph in tqdm(_graphs(model, ids), total=2, unit=" graphs", disable=hidden):
             path = Path(temporary, file_of(name, "float32"))
@@ -297,7 +323,8 @@ def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[st
 
 
 def _onnx(traced: torch.export.ExportedProgram, outputs: list[str]) -> Any:
-    return torch.onnx.export(traced, output_names=outputs, opset_version=_OPSET, dynamo=True, verbose=False)
+    program = torch.onnx.export(traced, output_names=outputs, opset_version=_OPSET, dynamo=True, verbose=False)
+    return without_traces(program)
 
 
 def _quantize(path: Path, out: Path, *, large: bool) -> None:
@@ -307,14 +334,3 @@ def _quantize(path: Path, out: Path, *, large: bool) -> None:
     quantize_dynamic(
         path, out, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8, use_external_data_format=large
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences the exporters' warnings about operators that no model here uses."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

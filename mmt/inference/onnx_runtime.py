@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.data.feature_store import FeatureStore
+from mmt.data.feature_store import FeatureStore, side_by_side
 from mmt.data.tokenizer import EOS, PAD, TOKENIZER, TOKENIZER_FILES, Tokenizer
 from mmt.data.vocabulary import read_vocabulary
 from mmt.errors import MMTError, local_path
+from mmt.features.onnx_backbone import OnnxBackbone, backbone_file
 from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, open_store
 from mmt.inference.search import (
     Candidates,
@@ -26,7 +28,7 @@ from mmt.inference.search import (
     IntArray,
 )
 from mmt.inference.translator import BaseTranslator, SentenceBatch
-from mmt.io import runtime
+from mmt.io.onnx import open_session
 from mmt.io.processes import in_threads
 from mmt.model.card import WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
 
@@ -69,10 +71,10 @@ def is_exported(folder: Path) -> bool:
 class ExportedTranslator(BaseTranslator):
     """Translates with an exported model: the same translations as ``mmt.inference.torch_runtime.Translator``.
 
-    Images are looked up in a feature store. Image files are read by ``image_reader`` alone, as the backbones are
-    torch networks: a function of files that gives their features (N, R, dim).
+    Images are looked up in a feature store, or read from files by the exported backbones. Without these,
+    ``image_reader`` reads files: a function that gives their features (N, R, dim).
 
-    >>> translator = ExportedTranslator.from_dir(Path("model.onnx"), features="features")   # doctest: +SKIP
+    >>> translator = ExportedTranslator.from_dir(Path("model.onnx"))                        # doctest: +SKIP
     >>> translator.translate(["A bat on the wall.", "Hello."], images=["wall.jpg", None])   # doctest: +SKIP
     """
 
@@ -183,15 +185,44 @@ class ExportedTranslator(BaseTranslator):
             last = following
         return [found[row, :length] for row, length in enumerate(lens.tolist())]
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether the model was exported with its backbones, or has an ``image_reader``."""
+        return self.image_reader is not None or (self._graphs.folder / backbone_file(1)).is_file()
+
+    @cached_property
+    def backbones(self) -> list[OnnxBackbone]:
+        """The networks that make the model's features, one for each set; loaded at first use.
+
+        Raises:
+            MMTError: a text-only model, one that was exported without them, or a damaged or foreign file.
+        """
+        self.refuse_images("images")
+        assert self.card.features is not None  # noqa: S101  # else refuse_images() has raised
+        folder, found = self._graphs.folder, []
+        for number, signature in enumerate(self.card.features.sets, 1):
+            path = folder / backbone_file(number)
+            if not path.is_file():
+                raise MMTError(
+                    f"{folder}: exported without a backbone, so that it takes images' features from a store, not "
+                    "from files. Name a store with --images, or export the model again with its backbone."
+                )
+            check_files(folder, self.card, (path.name, f"{path.name}.data"))
+            backbone = OnnxBackbone(path, self._threads)
+            signature.check(backbone.signature, str(path))
+            found.append(backbone)
+        return found
+
     def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
         if self.image_reader is not None:
             return self.image_reader(images)
-        raise _no_files(str(images[0]) if isinstance(images[0], Path) else "images")
+        return side_by_side([backbone.features(images) for backbone in self.backbones])
 
     def check_image(self, path: Path) -> None:
-        if self.image_reader is None:
-            raise _no_files(str(path))
-        self.image_reader([path])
+        if self.image_reader is not None:
+            self.image_reader([path])
+        else:
+            self.backbones[0].read(path)
 
 
 class Graphs:
@@ -287,27 +318,10 @@ class _OnnxState:
 
 
 def _session(folder: Path, name: str, precision: ExportPrecision) -> Any:
-    runtime.start()  # before onnxruntime, which sends telemetry from its import on
-    import onnxruntime
-
     path = folder / file_of(name, precision)
     if not path.is_file():
         there = [one for one in PRECISIONS if (folder / file_of(name, one)).is_file()]
         if there:
             raise MMTError(f"{folder}: exported in {' and '.join(there)}, not in {precision}. Export it again.")
         raise MMTError(f"{folder}: no exported model. mmt export --model {folder} --out OUT writes one.")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # each batch on one core
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has one class of error for each cause
-        reason = str(error).splitlines()[0]
-        raise MMTError(f"{path}: cannot be loaded ({reason}). Export the model again.") from None
-
-
-def _no_files(name: str) -> MMTError:
-    return MMTError(
-        f"{name}: an exported model takes images' features from a store, not from files. "
-        "Make one with mmt features, and name it with --images."
-    )
+    return open_session(path)  # each batch on one core

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from typing import TYPE_CHECKING, Literal
 
 from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
 from mmt.inference.ensemble import EnsembleTranslator, Models, members_of
+from mmt.inference.named import named_model
 from mmt.inference.onnx_runtime import ExportedTranslator, is_exported
+from mmt.inference.runtime_model import Features, open_store
 from mmt.inference.translator import BaseTranslator
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ def open_translator(
     Args:
         models: a folder, or FAMILY:NAME_OR_FOLDER of a pretrained model; an ensemble's are in a list or joined by
             ``+``, and each opens in its own runtime.
-        features: in which images are looked up by id; without it a model folder reads image files.
+        features: in which images are looked up by id; without it images are files.
         precision: of the decoder's matrices; an exported model has float32 and int8.
         runtime: None takes onnx for an exported model, else torch.
         threads: None takes one for each core.
@@ -61,3 +64,52 @@ def open_translator(
 
     use_threads(threads)
     return Translator.from_dir(folder, features, precision, source_lang=source_lang, target_lang=target_lang)
+
+
+class Translator(ABC):  # noqa: B024  # never instantiated
+    """``mmt.Translator``: opens models, whatever runtime their files are for. All translators are instances of it.
+
+    >>> translator = Translator.from_dir("model")                                  # doctest: +SKIP
+    >>> translator.translate(["A bat on the wall.", "Hello."], images=["wall.jpg", None])  # doctest: +SKIP
+    """
+
+    @staticmethod
+    def from_dir(
+        folder: Models,
+        features: Features = None,
+        precision: Precision = "float32",
+        *,
+        source_lang: str | None = None,
+        target_lang: str | None = None,
+        threads: int | None = None,
+    ) -> BaseTranslator:
+        """Opens a model folder, an exported model (without torch), a pretrained text model, or an ensemble.
+
+        Args:
+            folder: as ``models`` of ``open_translator``.
+            features: a feature store in which images are then looked up by id, or a list with one for each set of
+                features that the model was trained with; without it images are read from files.
+            precision, source_lang, target_lang, threads: as of ``open_translator``.
+        Raises:
+            MMTError: as ``open_translator``.
+        """
+        return open_translator(
+            folder,
+            open_store(features),
+            precision,
+            threads=threads,
+            source_lang=source_lang,
+            target_lang=target_lang,
+        )
+
+    @staticmethod
+    def from_pretrained(name: str, *, threads: int | None = None) -> BaseTranslator:
+        """Opens a trained model by its name, such as ``pictures-en-de``, which comes with mmt.
+
+        Raises:
+            MMTError: no model has that name.
+        """
+        return open_translator(named_model(name), threads=threads)
+
+
+Translator.register(BaseTranslator)  # type: ignore[type-abstract]

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from mmt.data.tokenizer import MASK
+from mmt.features.decoding import decode_image
 from mmt.features.images import ImageError
 from mmt.metrics.significance import p_text
 
@@ -166,14 +167,11 @@ def make_picture(
     """
     if pictures is None or name not in pictures:
         return Picture(name, _SIDE, _SIDE, "", "not in this file" if pictures is None else "not at hand")
-    # Imported here: torchvision takes a second, which a page without pictures need not wait for.
-    from mmt.features.decoding import decode_image
-
     try:
         pixels = decode_image(pictures[name])  # upright and on white, as the model sees it
     except ImageError as error:
         return Picture(name, _SIDE, _SIDE, "", error.reason)  # a page without one picture is still a page
-    small = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    small = Image.fromarray(pixels)
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     data = io.BytesIO()
     small.save(data, "JPEG", quality=quality, optimize=True)

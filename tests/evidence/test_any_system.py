@@ -102,7 +102,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
 def test_a_folder_an_exported_model_and_its_files_give_the_same_figures(
     shown: Path, copying: Path, planned: tuple[Plan, Path], tmp_path: Path
 ) -> None:
-    export_model(copying, tmp_path / "onnx", ["float32"])
+    export_model(copying, tmp_path / "onnx", ["float32"], backbone=None)
     with open_systems({"model": [copying]}, shown / "data", [shown / "features"]) as systems:
         files = in_json(planned, tmp_path / "files", rows_of(systems["model"][0]))
     specs = {"folder": copying, "exported": tmp_path / "onnx", "files": f"files:{files}"}

@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from mmt.features.images import find_images
@@ -32,10 +31,10 @@ def make_folder(folder: Path, num_images: int) -> dict[str, Path]:
     return find_images(folder)
 
 
-def distance(pixels: torch.Tensor, image: Image.Image) -> float:
-    expected = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    assert (pixels.dtype, pixels.shape) == (torch.uint8, expected.shape)
-    return float((pixels.float() - expected.float()).abs().max())
+def distance(pixels: np.ndarray, image: Image.Image) -> float:
+    expected = np.array(image.convert("RGB"))
+    assert (pixels.dtype, pixels.shape) == (np.uint8, expected.shape)
+    return float(np.abs(pixels.astype(int) - expected.astype(int)).max())
 
 
 def bad_files(folder: Path) -> dict[str, str]:

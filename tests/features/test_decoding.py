@@ -58,7 +58,7 @@ def test_sixteen_bits_keep_the_upper_eight() -> None:
     grey = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
     for kind in ("PNG", "TIFF"):
         pixels = decode_image(encoded(Image.fromarray(grey), kind))
-        np.testing.assert_array_equal(pixels.numpy(), np.broadcast_to(grey >> 8, (3, 32, 32)))
+        np.testing.assert_array_equal(pixels, np.broadcast_to((grey >> 8)[:, :, None], (32, 32, 3)))
 
 
 def test_thirty_two_bits_are_refused() -> None:
@@ -81,7 +81,7 @@ def test_transparency_lies_over_white() -> None:
     assert distance(decode_image(encoded(opaque, "PNG")), picture()) == 0
     palette = picture().quantize(8)
     corner = palette.getpixel((0, 0))
-    assert decode_image(encoded(palette, "PNG", transparency=corner))[:, 0, 0].tolist() == [255] * 3
+    assert decode_image(encoded(palette, "PNG", transparency=corner))[0, 0].tolist() == [255] * 3
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])

@@ -66,7 +66,7 @@ def test_links_are_followed_and_those_that_lead_nowhere_are_named(
     found = find_images(tmp_path / "link")
     whole = {"000.jpg", "same.jpg", "file.jpg", "folder/deep/000.jpg", "deep.jpg/000.jpg"}
     assert whole < set(found)
-    assert all(decode_image(found[name]).shape[0] == 3 for name in whole)
+    assert all(decode_image(found[name]).shape[2] == 3 for name in whole)
     assert "gone.jpg" in found  # by which it is left out with a reason, as every image that cannot be read
     said = capsys.readouterr().err
     assert "left out: nothing (a link that leads nowhere)" in said

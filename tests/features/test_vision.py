@@ -14,7 +14,6 @@ from torch import nn
 
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
-from mmt.features.decoding import decode_image
 from mmt.features.extract import compute_features
 from mmt.features.load import load_backbone
 from mmt.features.vision import lite0_names
@@ -150,7 +149,7 @@ def test_torchvision_backbones(name: str, dim: int, regions: int, transform: str
     assert np.isfinite(mapped).all()
     if name != "vit_b_16":
         np.testing.assert_allclose(mapped.mean(1, keepdims=True), pooled, rtol=1e-3, atol=1e-5)
-    reference = reference_features(name, weights, pool.normalise(pool.transform(decode_image(picture()))[None]))
+    reference = reference_features(name, weights, pool.normalise(pool.read(picture())[None]))
     np.testing.assert_allclose(pooled[0, 0], reference, rtol=1e-3, atol=1e-4)
 
 
@@ -210,7 +209,7 @@ def test_clip_equals_transformers(clip_folder: Path, tmp_path: Path) -> None:
     assert (grid.signature.num_regions, grid.signature.dim) == (16, 32)
     model = CLIPVisionModelWithProjection.from_pretrained(clip_folder).eval()
     inputs = CLIPImageProcessor.from_pretrained(clip_folder)(picture(), return_tensors="pt")
-    ready = pool.normalise(pool.transform(decode_image(picture()))[None])
+    ready = pool.normalise(pool.read(picture())[None])
     # PIL's resize and torchvision's differ by a level of 255 here and there
     assert (ready - inputs["pixel_values"]).abs().mean() < 0.02
     with torch.inference_mode():

@@ -104,8 +104,9 @@ def _works(out: Path) -> list[Work]:
         return ["data_prep.pictures", folder / "data", *sizes]
 
     def export(folder: Path, first: bool) -> list[object]:
-        return ["mmt.cli", "export", "--model", model, "--out", folder / "onnx", "--precision", "float32", *(
-            [] if first else ["--precision", "int8"])]  # fmt: skip
+        more = [] if first else ["--precision", "int8"]
+        given = ["--model", model, "--out", folder / "onnx", "--no-backbone", "--precision", "float32"]
+        return ["mmt.cli", "export", *given, *more]
 
     def evidence(folder: Path, first: bool) -> list[object]:
         given = ["--data", data, "--split", "val" if first else "test", "--images", store, "--draws", 1, *threads]

@@ -161,15 +161,15 @@ class Images(Reader):
         if set(folder.iterdir()) != before:
             raise Wrong("reading a picture wrote a file")
         if (
-            found.dtype != torch.uint8
+            found.dtype != np.uint8
             or found.ndim != 3
-            or found.shape[0] != 3
-            or found.shape[1] * found.shape[2] > 9e7
+            or found.shape[2] != 3
+            or found.shape[0] * found.shape[1] > 9e7
         ):
-            raise Wrong(f"{found.dtype} {tuple(found.shape)}")
-        if size is not None and tuple(found.shape[1:]) != size:
-            raise Wrong(f"{tuple(found.shape[1:])} pixels, not {size}")
-        if exact is not None and not np.array_equal(found.permute(1, 2, 0).numpy(), exact):
+            raise Wrong(f"{found.dtype} {found.shape}")
+        if size is not None and found.shape[:2] != size:
+            raise Wrong(f"{found.shape[:2]} pixels, not {size}")
+        if exact is not None and not np.array_equal(found, exact):
             raise Wrong("other pixels")
 
 
@@ -190,7 +190,7 @@ class _Colour(nn.Module):
                 self.signature = FeatureSignature("colour", "pool", "mean", "ab" * 32, 1, 3)
 
             def read(self, source: Any) -> Tensor:
-                return decode_image(source).float().mean((1, 2)).unsqueeze(0)
+                return torch.from_numpy(decode_image(source)).float().mean((0, 1)).unsqueeze(0)
 
             def stack(self, read: Any) -> Tensor:
                 return torch.stack(list(read))

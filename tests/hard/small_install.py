@@ -3,8 +3,9 @@
     python -m tests.hard.small_install PYTHON
 
 PYTHON makes the environment, in a temporary folder. The interpreter that runs this makes the wheel, an exported
-model and a feature store. Exit code 1 where the small install is too large, brings torch along, translates
-otherwise than torch, or answers a command that it lacks with more than one line.
+model and a feature store. Exit code 1 where the install or the wheel is too large, the wheel has more than code,
+recipes and the model that comes with mmt, the install brings torch along or translates otherwise than torch, ``mmt
+demo`` takes long or shows something else, or a command that it lacks is answered with more than one line.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -25,6 +27,8 @@ from mmt.inference.torch_runtime import Translator
 from tests.worlds import make_features, sentences, tiny_folder
 
 MOST_MEGABYTES = 400
+MOST_OF_WHEEL = 12
+SECONDS_OF_DEMO = 5
 LINES = ["A dog sees the cat.", "A boat finds the ball.", "A ball."]
 IMAGES = ["0.png", "", "1.png"]
 ROOT = Path(__file__).parents[2]
@@ -35,7 +39,7 @@ def make_world(folder: Path) -> list[str]:
     make_features(folder / "features", ["0.png", "1.png"])
     train_tokenizer((side for pair in sentences(60, 0) for side in pair), 330, folder / "tokenizer.model")
     model = tiny_folder(folder / "model", folder, "gated")
-    export_model(model, folder / "exported", ["float32"])
+    export_model(model, folder / "exported", ["float32"], backbone=None)
     rows = [f"{line}\t{image}\n" for line, image in zip(LINES, IMAGES, strict=True)]
     (folder / "in.tsv").write_text("".join(rows), encoding="utf-8")
     return Translator.from_dir(model, folder / "features").translate(LINES, [image or None for image in IMAGES])
@@ -46,17 +50,26 @@ def megabytes(folder: Path) -> float:
 
 
 def check_wheel(wheel: Path) -> None:
-    """The package with scripts and recipes, and nothing else: no tests, no photographs, no results."""
+    """The package with scripts, recipes and a model, and nothing else: no tests, no photographs, no results."""
+    if wheel.stat().st_size > MOST_OF_WHEEL * 1e6:
+        raise SystemExit(f"{wheel.name}: expected at most {MOST_OF_WHEEL} MB, found {wheel.stat().st_size / 1e6}.")
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()
+        examples = [line.split("\t") for line in file.read("mmt/box/examples.tsv").decode().splitlines()]
+    box = {f"mmt/box/{image}" for _, image, *_ in examples[1:]}  # drawn by data_prep.pictures
+    box |= {
+        name for name in names if name.startswith("mmt/box/") and name.endswith((".md", ".onnx", ".model", ".tsv"))
+    }
     for name in ("data_prep/multi30k.py", "eval/result.py", "recipes/configs/multi30k_en_de_none.yaml"):
         if f"mmt/scripts/{name}" not in names:
             raise SystemExit(f"{wheel.name}: expected mmt/scripts/{name}, found none.")
     kinds = (".py", ".json", ".typed", ".yaml", ".html", ".css", ".js", ".j2", ".txt")
     inside = [name for name in names if ".dist-info/" not in name]
-    other = [name for name in inside if not name.startswith("mmt/") or not name.endswith(kinds) or "test" in name]
-    if other:
-        raise SystemExit(f"{wheel.name}: expected code and recipes alone, found {', '.join(other[:5])}.")
+    code = {name for name in inside if name.startswith("mmt/") and name.endswith(kinds) and "test" not in name}
+    if other := sorted({*inside} - code - box):
+        raise SystemExit(f"{wheel.name}: expected code, recipes and a model alone, found {', '.join(other[:5])}.")
+    if missing := sorted(box - {*inside}):
+        raise SystemExit(f"{wheel.name}: expected the pictures of examples.tsv, found no {missing[0]}.")
 
 
 def install(python: str, folder: Path) -> None:
@@ -91,6 +104,7 @@ def check(folder: Path, expected: list[str]) -> None:
     if subprocess.run(probe, check=True, text=True, capture_output=True).stdout != "None\n":
         raise SystemExit("small install: expected no torch, found one.")
     run("--help")
+    check_demo(folder, run)
     found = run("translate", "--model", "exported", "--input", "in.tsv", "--images", "features").splitlines()
     if found != expected:
         raise SystemExit(f"small install: expected the translations {expected}, found {found}.")
@@ -113,6 +127,23 @@ def check(folder: Path, expected: list[str]) -> None:
         said = run(*command, *more, code=2)
         if said.count("\n") != 1 or "pip install 'mmt-toolkit[train]'" not in said:
             raise SystemExit(f"mmt {command[0]}: expected one line that names the extra, found:\n{said}")
+
+
+def check_demo(folder: Path, run: Callable[..., str]) -> None:
+    """``mmt demo``, and the translation of image files that it names."""
+    begun, before = time.monotonic(), os.times()
+    said = run("demo")
+    seconds, after = time.monotonic() - begun, os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    click.echo(said)
+    click.echo(f"mmt demo: {seconds:.1f} s, {used:.1f} s of processor time")
+    if used > SECONDS_OF_DEMO:  # others may use the machine
+        raise SystemExit(f"mmt demo: expected at most {SECONDS_OF_DEMO} s of processor time, found {used:.1f}.")
+    (examples,) = (folder / "venv").glob("lib/python*/site-packages/mmt/box/examples.tsv")
+    wanted = [line.split("\t")[3] for line in examples.read_text(encoding="utf-8").splitlines()[1:]]
+    found = run("translate", "--model", "pictures-en-de", "--input", examples).splitlines()
+    if found != wanted or [line for line in wanted if line not in said]:
+        raise SystemExit(f"mmt demo: expected the translations {wanted}, found {found} and:\n{said}")
 
 
 @click.command(help=__doc__)

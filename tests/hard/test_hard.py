@@ -251,7 +251,7 @@ def test_a_picture_that_is_a_program_is_not_run(tmp_path: Path, monkeypatch: pyt
 def test_sixteen_bits_of_a_pgm_keep_the_upper_eight() -> None:
     values = (np.arange(16) * 4096 + 77).astype(">u2")
     found = decode_image(b"P5\n4 4\n65535\n" + values.tobytes())
-    assert found[0].flatten().tolist() == [int(value) >> 8 for value in values]
+    assert found[:, :, 0].flatten().tolist() == [int(value) >> 8 for value in values]
 
 
 # --- tables -----------------------------------------------------------------------------------------------

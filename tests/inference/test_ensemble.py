@@ -374,7 +374,7 @@ def exported(world: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tupl
     (folder / "de.txt").write_text("Hund sieht Katze.\n")
     np.save(models[2] / VOCABULARY, pieces_of_file(folder / "de.txt", Tokenizer(world / "tokenizer.model")))
     for model in models:
-        export_model(model, model.with_suffix(".onnx"))
+        export_model(model, model.with_suffix(".onnx"), backbone=None)
     return [(model, model.with_suffix(".onnx")) for model in models]
 
 

@@ -132,10 +132,10 @@ COMMANDS: dict[str, tuple[click.Command, str]] = {
     "vqa2": (data_prep.vqa.main, "vqa2 {out} --questions none --annotations none --images none"),
     "gqa": (data_prep.vqa.main, "gqa {out} --questions none --images none"),
     "vqa pictures": (data_prep.vqa.main, "pictures {out}"),
-    "demo": (recipes.demo.main, "{out}"),
+    "recipes.demo": (recipes.demo.main, "{out}"),
 }
 FILL = {
-    *("evidence", "features", "train", "reproduce", "demo"),
+    *("evidence", "features", "train", "reproduce", "recipes.demo"),
     *("labels", "eval.probes", "result", "retrieval", "eval.vqa"),
 }
 
@@ -170,11 +170,12 @@ def test_the_second_of_any_command_names_the_first_and_does_nothing(
 
 
 def test_all_commands_that_write_are_tried() -> None:
-    """``compare`` shares its work with others, ``score`` and ``info`` write nothing, ``recipe`` replaces nothing.
+    """``compare`` shares its work; ``score``, ``info``, ``demo`` and ``serve`` write nothing; ``recipe`` replaces
+    nothing.
 
     The scripts of ``prepare`` and ``evaluate`` are tried by their own names.
     """
-    others = {"compare", "score", "info", "recipe", "prepare", "evaluate"}
+    others = {"compare", "score", "info", "demo", "serve", "recipe", "prepare", "evaluate"}
     assert set(cli.COMMANDS) - set(COMMANDS) == others
 
 

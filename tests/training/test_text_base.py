@@ -134,7 +134,7 @@ def test_an_exported_model_needs_no_base_and_can_write_with_a_part_of_the_vocabu
 ) -> None:
     pytest.importorskip("onnxruntime")
     (tmp_path / "de.txt").write_text("Ein Hund sieht das Boot.\n", encoding="utf-8")
-    export_model(run / "model", tmp_path / "onnx", ["float32"], text=tmp_path / "de.txt")
+    export_model(run / "model", tmp_path / "onnx", ["float32"], text=tmp_path / "de.txt", backbone=None)
     assert "text" not in json.loads((tmp_path / "onnx" / CARD).read_text())
     images = ["train-0.png", None]
     exported = ExportedTranslator.from_dir(tmp_path / "onnx", world / "features")

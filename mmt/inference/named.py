@@ -1,0 +1,33 @@
+"""Models by name: those that come with mmt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmt.errors import MMTError, nearest
+
+_BOX = Path(__file__).parents[1] / "box"
+
+EXAMPLES = _BOX / "examples.tsv"
+"""Sentences with pictures: columns source, image, what the picture shows, and the translation that it asks for."""
+
+BUILT_IN = {"pictures-en-de": "English to German, about the built-in pictures; gated fusion, EfficientNet-Lite0"}
+"""What the models that come with mmt are, by name."""
+
+
+def built_in_model(name: str | Path) -> Path | None:
+    """The folder of a model that comes with mmt; None for another name, and where there is a folder so called."""
+    if str(name) not in BUILT_IN or Path(name).exists():
+        return None
+    return _BOX / str(name)
+
+
+def named_model(name: str) -> Path:
+    """The folder of the model that ``Translator.from_pretrained`` opens.
+
+    Raises:
+        MMTError: no model has that name.
+    """
+    if str(name) in BUILT_IN:
+        return _BOX / name
+    raise MMTError(f"no model '{name}'; there is {', '.join(BUILT_IN)}.{nearest(name, BUILT_IN)}")

@@ -1,0 +1,197 @@
+"""A backbone in ONNX Runtime gives the features that it gives in torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from torchvision import models
+from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.vgg import VGG, make_layers
+from torchvision.models.vision_transformer import VisionTransformer
+
+from mmt.errors import MMTError
+from mmt.features import onnx_export
+from mmt.features.backbone import Backbone
+from mmt.features.extract import compute_features
+from mmt.features.images import ImageError
+from mmt.features.load import load_backbone
+from mmt.features.onnx_backbone import OnnxBackbone
+from mmt.features.onnx_export import export_backbone
+from tests.features.pictures import encoded, picture
+
+TOLERANCE = 1e-4
+
+
+def odd_pictures() -> list[bytes | Image.Image]:
+    """Grey, with a palette, transparent, turned by EXIF, with 16 bits, of one pixel, very wide and very high."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    clear = picture(1, 300, 200).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    sixteen = Image.fromarray(np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64))
+    return [
+        encoded(picture(0, 500, 375).convert("L"), "JPEG"),
+        encoded(picture(0, 320, 240).quantize(16), "PNG"),
+        encoded(clear, "PNG"),
+        encoded(picture(2, 400, 300), "JPEG", exif=exif, quality=90),
+        encoded(picture(2, 400, 300), "JPEG", quality=90),
+        encoded(sixteen, "PNG"),
+        Image.new("RGB", (1, 1), "red"),
+        picture(3, 900, 10),
+        picture(3, 10, 900),
+        picture(4, 1200, 900),
+    ]
+
+
+def test_lite0_gives_its_features_for_odd_pictures(tmp_path: Path) -> None:
+    """Real weights; 33 pictures, which take more than one batch."""
+    lite0 = load_backbone("efficientnet_lite0", "grid")
+    export_backbone(lite0, tmp_path / "lite0.onnx")
+    exported = OnnxBackbone(tmp_path / "lite0.onnx", threads=1)
+    assert exported.signature == lite0.signature
+    some = odd_pictures()
+    expected = compute_features(some, lite0)
+    found = exported.features([*some, *[some[0]] * 23])
+    assert (found.shape, found.dtype) == ((33, 49, 1280), np.float32)
+    np.testing.assert_allclose(found[: len(some)], expected, atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(found[-1], expected[0], atol=TOLERANCE, rtol=0)
+    assert np.abs(expected[3] - expected[4]).max() > 0.1  # the turned picture is turned
+    (tmp_path / "text.jpg").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"text\.jpg: not an image"):
+        exported.features([tmp_path / "text.jpg"])
+    assert exported.features([]).shape == (0, 49, 1280)
+    check_that_damage_is_named(tmp_path / "lite0.onnx")
+
+
+def check_that_damage_is_named(path: Path) -> None:
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"mmt.signature": "{}"})
+    onnx.save_model(model, path)
+    with pytest.raises(MMTError, match=r"lite0\.onnx: no backbone of mmt \(feature signature"):
+        OnnxBackbone(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(MMTError, match=r"lite0\.onnx: cannot be loaded"):
+        OnnxBackbone(path)
+    with pytest.raises(MMTError, match="no such file"):
+        OnnxBackbone(path.with_name("gone.onnx"))
+
+
+def tiny_network(name: str) -> Any:
+    """A network of the class of torchvision's ``name``, with random weights."""
+    torch.manual_seed(0)
+    if name == "resnet50":
+        return as_if_trained(ResNet(BasicBlock, [1, 1, 1, 1]))
+    if name == "vgg16":
+        return VGG(make_layers([8, "M", 16, "M", 16, "M", 16, "M", 24, "M"]), init_weights=True)
+    return VisionTransformer(224, 32, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=64)
+
+
+def as_if_trained(network: torch.nn.Module) -> torch.nn.Module:
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)  # type: ignore[arg-type]
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+    return network
+
+
+def clip_folder(folder: Path) -> Path:
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = CLIPVisionConfig(**sizes, image_size=32, patch_size=8, projection_dim=12)
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def tiny_clip(folder: Path, layer: str) -> Backbone:
+    return load_backbone(f"clip:{clip_folder(folder / 'clip')}", layer)
+
+
+def tiny_backbone(name: str, layer: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:
+    if name == "clip":
+        return tiny_clip(folder, layer)
+    if name.startswith("timm:"):
+        import timm
+
+        torch.manual_seed(0)
+        network = as_if_trained(timm.create_model(name.removeprefix("timm:")))
+    else:
+        network = tiny_network(name)
+        monkeypatch.setattr(models, "get_model", lambda name, weights: tiny_network(name))
+    torch.save(network.state_dict(), folder / "w.pth")
+    return load_backbone(name, layer, folder / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("resnet50", "pool"),
+        ("vgg16", "grid"),
+        ("vit_b_16", "pool"),
+        ("timm:test_efficientnet", "pool"),
+        ("timm:test_vit", "grid"),
+        ("timm:test_maxvit", "pool"),
+        ("clip", "pool"),
+        ("clip", "grid"),
+    ],
+)
+def test_every_family_gives_its_features(
+    name: str, layer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = tiny_backbone(name, layer, tmp_path, monkeypatch)
+    export_backbone(backbone, tmp_path / "out.onnx")
+    some = [picture(0, 500, 375), picture(1, 40, 30), picture(2, 30, 400).convert("L")]
+    expected = compute_features(some, backbone)
+    found = OnnxBackbone(tmp_path / "out.onnx", threads=1).features(some)
+    largest = float(np.abs(expected).max())
+    assert np.abs(expected[0] - expected[1]).max() > 100 * TOLERANCE * largest
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE * max(1.0, largest), rtol=0)
+
+
+@pytest.mark.parametrize(("precision", "error", "size"), [("float16", 0.01, 0.6), ("int8", 0.2, 0.45)])
+def test_rounded_weights_are_smaller_and_nearly_the_same(
+    precision: Any, error: float, size: float, tmp_path: Path
+) -> None:
+    clip = tiny_clip(tmp_path, "grid")
+    export_backbone(clip, tmp_path / "whole.onnx")
+    export_backbone(clip, tmp_path / "rounded.onnx", precision)
+    whole, rounded = (
+        OnnxBackbone(tmp_path / f"{name}.onnx", threads=1).features([picture(0, 500, 375), picture(1)])
+        for name in ("whole", "rounded")
+    )
+    assert 0 < np.abs(whole - rounded).max() < error * np.abs(whole).max()
+    weights = [
+        sum(tensor.ByteSize() for tensor in onnx.load(tmp_path / f"{name}.onnx").graph.initializer)
+        for name in ("whole", "rounded")
+    ]
+    assert weights[1] < size * weights[0]
+
+
+def test_weights_that_are_too_large_for_a_graph_file_lie_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "LARGEST_FILE", 10_000)
+    clip = tiny_clip(tmp_path, "pool")
+    (tmp_path / "out").mkdir()
+    export_backbone(clip, tmp_path / "out" / "backbone_1.onnx")
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    assert sizes.keys() == {"backbone_1.onnx", "backbone_1.onnx.data"}
+    assert sizes["backbone_1.onnx.data"] > 10_000
+    found = OnnxBackbone(tmp_path / "out" / "backbone_1.onnx", threads=1).features([picture()])
+    np.testing.assert_allclose(found, compute_features([picture()], clip), atol=TOLERANCE)
+
+
+def test_a_transform_that_needs_torch_is_refused(tmp_path: Path) -> None:
+    clip = tiny_clip(tmp_path, "pool")
+    clip.signature = replace(clip.signature, transform="resize36-crop32-lanczos-mean0-std1")
+    with pytest.raises(MMTError, match="expected a transform with bilinear or bicubic interpolation"):
+        export_backbone(clip, tmp_path / "out.onnx")

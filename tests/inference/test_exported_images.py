@@ -1,0 +1,217 @@
+"""An exported model reads image files as its model folder does, without torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import mmt
+from mmt.cli.main import main
+from mmt.data.feature_store import JoinedSignature
+from mmt.data.tokenizer import Tokenizer
+from mmt.errors import MMTError
+from mmt.features.extract import extract_folder
+from mmt.features.load import load_backbone
+from mmt.inference.describe import describe
+from mmt.inference.onnx_runtime import ExportedTranslator
+from mmt.inference.scoring import score_pairs
+from mmt.inference.torch_runtime import Translator
+from mmt.model.card import ModelCard
+from mmt.model.folder import save_model
+from tests.features.pictures import picture
+from tests.worlds import ONE_LAYER, tiny_model
+
+LINES = ["A dog sees the cat.", "A boat finds the ball.", "A ball.", "A tree."]
+IMAGES = ["wide.jpg", "", "grey.png", "tiny.png"]
+SHOWN = [name or None for name in IMAGES]
+
+
+@pytest.fixture(scope="module")
+def folder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``model``, random, on Lite0's vector and grid; ``exported``, by the command; and inputs of every kind."""
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "photos").mkdir()
+    picture(0, 500, 200).save(folder / "photos" / "wide.jpg")
+    picture(1, 300, 300).convert("L").save(folder / "photos" / "grey.png")
+    picture(2, 8, 6).save(folder / "photos" / "tiny.png")
+    signature = JoinedSignature.of([load_backbone(layer=layer).signature for layer in ("pool", "grid")])
+    tokenizer = Tokenizer(world / "tokenizer.model")
+    model = tiny_model(tokenizer.vocab_size, "gated", image_sets=((1, 1280), (49, 1280)), **ONE_LAYER)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if not name.startswith("text.") and weight.ndim == 2:
+                weight.mul_(10)  # so that an image changes the translation
+    card = ModelCard(vars(model.config), "en", "de", signature, {"beam_size": 2, "length_penalty": 1.0})
+    save_model(folder / "model", model.state_dict(), tokenizer.path, card)
+    command = ["export", "--model", str(folder / "model"), "--out", str(folder / "exported")]
+    result = CliRunner().invoke(main, [*command, "--precision", "float32"])
+    assert result.exit_code == 0, result.output
+    pairs = list(zip(LINES, IMAGES, strict=True))
+    (folder / "in.txt").write_text("".join(f"{line}\n" for line in LINES))
+    (folder / "photos.txt").write_text("".join(f"{name and 'photos/' + name}\n" for name in IMAGES))
+    (folder / "in.tsv").write_text("".join(f"{line}\t{name and 'photos/' + name}\n" for line, name in pairs))
+    rows = [{"source": line, "image": f"photos/{name}" if name else None} for line, name in pairs]
+    (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> list[str]:
+    """What the model folder says."""
+    translator = Translator.from_dir(folder / "model")
+    found = translator.translate(LINES, [name and folder / "photos" / name for name in SHOWN])
+    text = translator.translate(LINES)
+    assert [one == other for one, other in zip(found, text, strict=True)] == [name is None for name in SHOWN]
+    return found
+
+
+def translated(folder: Path, *arguments: object) -> list[str]:
+    output = folder / "out.txt"
+    command = ["translate", "--model", folder / "exported", *arguments, "--output", output, "--threads", 1]
+    result = CliRunner().invoke(main, [str(one) for one in command])
+    assert result.exit_code == 0, result.output
+    return output.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [("in.txt", "photos.txt"), ("in.tsv",), ("in.jsonl",)],
+    ids=lambda given: given[0],
+)
+def test_files_of_images_give_the_translations_of_the_model(
+    given: tuple[str, ...], folder: Path, expected: list[str]
+) -> None:
+    images = ["--images", folder / given[1]] if len(given) > 1 else []
+    assert translated(folder, "--input", folder / given[0], *images) == expected
+
+
+PROGRAM = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "fairseq2", "timm", "safetensors", "transformers"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+import json, mmt
+folder, lines, images = json.loads(sys.argv[1])
+translator = mmt.Translator.from_dir(folder, threads=1)
+assert isinstance(translator, mmt.Translator)
+print(json.dumps(translator.translate(lines, images)))
+"""
+
+
+def test_python_opens_an_exported_model_where_torch_cannot_be_imported(folder: Path, expected: list[str]) -> None:
+    images = [name and str(folder / "photos" / name) for name in SHOWN]
+    given = json.dumps([str(folder / "exported"), LINES, images])
+    done = subprocess.run([sys.executable, "-c", PROGRAM, given], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == expected
+
+
+def test_the_public_class_opens_each_kind(folder: Path, expected: list[str]) -> None:
+    images = [name and folder / "photos" / name for name in SHOWN]
+    both = mmt.Translator.from_dir([folder / "model", folder / "exported"])
+    assert both.translate(LINES, images) == expected
+    whole, exported = both.members
+    assert (type(whole), type(exported)) == (Translator, ExportedTranslator)
+    assert all(isinstance(one, mmt.Translator) for one in (both, whole, exported))
+    assert exported.read_images(images[:1]) == pytest.approx(whole.read_images(images[:1]), abs=1e-4)
+    targets = ["Hund sieht Katze."] * len(LINES)
+    ours, theirs = (score_pairs(one, LINES, targets, images) for one in (exported, whole))
+    assert [one.log_prob for one in ours] == pytest.approx([one.log_prob for one in theirs], abs=1e-3)
+
+
+def test_exported_files_name_no_files_of_the_machine_that_made_them(folder: Path) -> None:
+    graphs = {path.name: path.read_bytes() for path in (folder / "exported").glob("*.onnx")}
+    assert len(graphs) == 4
+    assert [name for name, data in graphs.items() if b".py" in data or b"site-packages" in data] == []
+
+
+def test_missing_and_unreadable_images_are_refused_or_skipped(folder: Path) -> None:
+    (folder / "bad.tsv").write_text("A dog.\tphotos/wide.jpg\nA cat.\tin.txt\nA ball.\tgone.jpg\n")
+    command = ["translate", "--model", folder / "exported", "--input", folder / "bad.tsv", "--threads", 1]
+    result = CliRunner().invoke(main, [str(one) for one in command])
+    assert result.exit_code == 2
+    assert "gone.jpg: no such file" in result.output or "in.txt: not an image" in result.output
+    result = CliRunner().invoke(main, [str(one) for one in [*command, "--missing-images", "skip"]])
+    assert result.exit_code == 0
+    assert "1 with image, 2 images missing" in result.output
+
+
+def test_features_of_another_backbone_are_refused(folder: Path, tmp_path: Path) -> None:
+    extract_folder(folder / "photos", tmp_path / "store", num_workers=1, progress=False)
+    with pytest.raises(MMTError, match=r"expected 2 set\(s\) of features"):
+        ExportedTranslator.from_dir(folder / "exported", tmp_path / "store")
+
+
+def test_a_backbone_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "exported"
+    shutil.copytree(folder / "exported", exported)
+    shutil.copy(exported / "backbone_1.onnx", exported / "backbone_2.onnx")
+    images = [folder / "photos" / "wide.jpg"]
+    with pytest.raises(MMTError, match=r"backbone_2\.onnx: damaged, its checksum is another"):
+        ExportedTranslator.from_dir(exported).translate(LINES[:1], images)
+    card = json.loads((exported / "mmt.json").read_text())
+    (exported / "mmt.json").write_text(json.dumps(card | {"sha256": {}}))
+    with pytest.raises(MMTError, match=r"backbone_2\.onnx"):
+        ExportedTranslator.from_dir(exported).translate(LINES[:1], images)
+    ExportedTranslator.from_dir(exported).translate(LINES[:1])  # text needs no backbone
+
+
+def test_a_backbone_may_be_left_out(folder: Path, world: Path, tmp_path: Path) -> None:
+    """The default is with it; a backbone that is not there is an error that says how to do without."""
+    tokenizer = Tokenizer(world / "tokenizer.model")
+    model = tiny_model(tokenizer.vocab_size, "gated", image_sets=((1, 1280),), **ONE_LAYER)
+    other = replace(load_backbone().signature, weights="0" * 64)
+    save_model(
+        tmp_path / "model",
+        model.state_dict(),
+        tokenizer.path,
+        ModelCard(vars(model.config), "en", "de", other),
+    )
+    command = [
+        "export",
+        "--precision",
+        "float32",
+        "--model",
+        str(tmp_path / "model"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "--no-backbone" in result.output
+    assert not (tmp_path / "out").exists()
+    result = CliRunner().invoke(main, [*command, "--no-backbone"])
+    assert result.exit_code == 0, result.output
+    assert not list((tmp_path / "out").glob("backbone*"))
+    assert describe(tmp_path / "out")["reads image files"] is False
+    assert describe(folder / "exported")["reads image files"] is True
+    with pytest.raises(MMTError, match="exported without a backbone"):
+        ExportedTranslator.from_dir(tmp_path / "out").translate(["A dog."], [folder / "photos" / "wide.jpg"])
+
+
+def test_rounded_backbones_replace_whole_ones(folder: Path, tmp_path: Path) -> None:
+    """Export again into a folder with backbones, now with fewer of them and in another precision."""
+    shutil.copytree(folder / "exported", tmp_path / "out")
+    whole = (tmp_path / "out" / "backbone_1.onnx").stat().st_size
+    command = ["export", "--model", folder / "model", "--out", tmp_path / "out", "--precision", "float32"]
+    result = CliRunner().invoke(main, [str(one) for one in [*command, "--backbone-precision", "float16"]])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "backbone_1.onnx").stat().st_size < 0.55 * whole
+    ours, theirs = (ExportedTranslator.from_dir(one) for one in (tmp_path / "out", folder / "exported"))
+    images = [folder / "photos" / "wide.jpg"]
+    assert 0 < np.abs(ours.read_images(images) - theirs.read_images(images)).max() < 0.1
