@@ -39,7 +39,7 @@ from mmt.io.terminal import counted
 @click.option("--max-seconds", type=click.FloatRange(min=0.01), default=30.0,
               help="Limit on the time from a request to its answer.")  # fmt: skip
 @click.option(
-    "--max-batch", type=click.IntRange(min=1), default=64, help="Limit on sentences translated at a time."
+    "--max-batch", type=click.IntRange(min=1), default=256, help="Limit on sentences translated at a time."
 )
 @source_lang_option
 @target_lang_option

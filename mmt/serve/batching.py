@@ -44,9 +44,10 @@ _Place = tuple[_Job[Options, Item, Result], int]  # an item of a job
 class _Lane(Generic[Options, Item, Result]):
     """A queue and the threads that empty it."""
 
-    def __init__(self, threads: int, batch: int) -> None:
+    def __init__(self, threads: int, batch: int, lock: threading.Lock) -> None:
         self.queue: deque[_Place[Options, Item, Result]] = deque()
         self.threads, self.batch, self.idle = threads, batch, 0
+        self.changed = threading.Condition(lock)
 
 
 class Batcher(Generic[Options, Item, Result]):
@@ -73,10 +74,10 @@ class Batcher(Generic[Options, Item, Result]):
         """
         self._work, self._is_long, self._observe = work, is_long, observe
         self._limit, self.waiting = waiting, 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._closed = False
-        self._short = _Lane[Options, Item, Result](threads, batch)
-        self._long = _Lane[Options, Item, Result](1, 1)
+        self._short = _Lane[Options, Item, Result](threads, batch, self._lock)
+        self._long = _Lane[Options, Item, Result](1, 1, self._lock)
         self._threads = [
             threading.Thread(target=self._run, args=(lane,), name=f"{name}-{number}", daemon=True)
             for lane in (self._short, self._long)
@@ -99,15 +100,16 @@ class Batcher(Generic[Options, Item, Result]):
         loop = asyncio.get_running_loop()
         job = _Job[Options, Item, Result](options, items, loop.create_future(), loop, deadline)
         job.remaining, job.results = len(items), [None] * len(items)
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise RefusedError(503, "the server is stopping. Try again.")
             if self.waiting + len(items) > self._limit:
                 raise RefusedError(503, f"{self.waiting:,} sentences are waiting. Try again later.")
             self.waiting += len(items)
             for number, item in enumerate(items):
-                (self._long if self._is_long(item) else self._short).queue.append((job, number))
-            self._changed.notify_all()
+                lane = self._long if self._is_long(item) else self._short
+                lane.queue.append((job, number))
+                lane.changed.notify()  # not all: waking a thread for nothing costs as much as a short request
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 return await job.future
@@ -120,17 +122,18 @@ class Batcher(Generic[Options, Item, Result]):
 
     def close(self) -> None:
         """Ends the threads after their present batches; what still waits gets no result."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            for lane in (self._short, self._long):
+                lane.changed.notify_all()
         for thread in self._threads:
             thread.join()
 
     def _run(self, lane: _Lane[Options, Item, Result]) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 lane.idle += 1
-                self._changed.wait_for(lambda: self._closed or lane.queue)
+                lane.changed.wait_for(lambda: self._closed or lane.queue)
                 if self._closed:
                     return
                 share = -(-len(lane.queue) // lane.idle)  # an idle thread beside this one takes the rest
@@ -146,7 +149,7 @@ class Batcher(Generic[Options, Item, Result]):
                 self._answer(options, places)
 
     def _done(self, count: int) -> None:
-        with self._changed:
+        with self._lock:
             self.waiting -= count
 
     def _answer(self, options: Options, places: list[_Place[Options, Item, Result]]) -> None:

@@ -24,7 +24,7 @@ class Limits:
     characters: int = 10_000
     waiting: int = 1024
     seconds: float = 30.0
-    batch: int = 64
+    batch: int = 256
 
     @property
     def held_bytes(self) -> int:

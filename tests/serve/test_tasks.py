@@ -1,0 +1,141 @@
+"""The page's tabs for labels and retrieval, and its translations, through Gradio's own requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+from starlette.testclient import TestClient
+
+from mmt.errors import MMTError
+from mmt.inference.embedding import build_index, embed_images, embed_sentences
+from mmt.inference.labelling import predict
+from mmt.serve.api import create_app
+from mmt.serve.limits import Limits
+from mmt.serve.metrics import Metrics
+from mmt.serve.models import ServedModel
+from mmt.serve.page import add_page
+from mmt.serve.results import data_url
+from tests.features.pictures import encoded
+from tests.serve.test_api import opened  # noqa: F401
+from tests.serve.worlds import PICTURES, Reader, open_reader, serve
+from tests.worlds import tiny_folder
+
+LINES = ["a dog", "a cat", "a ball"]
+
+
+def app_of(*models: tuple[Reader, Path]) -> FastAPI:
+    limits, metrics = Limits(), Metrics()
+    served = [ServedModel(path.name, one.card, one, 1, limits, metrics, str(path)) for one, path in models]
+    return create_app(served, limits, metrics)
+
+
+def call(client: TestClient, num_inputs: int, data: list[Any], number: int = 0) -> str:
+    """What the page would show: the last result of its ``number``-th function with so many inputs."""
+    functions = [one for one in client.get("/config").json()["dependencies"] if len(one["inputs"]) == num_inputs]
+    content = {"fn_index": functions[number]["id"], "data": data, "session_hash": "tests"}
+    assert client.post("/gradio_api/queue/join", json=content).status_code == 200
+    shown = ""
+    with client.stream("GET", "/gradio_api/queue/data?session_hash=tests") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data:"):
+                message = json.loads(line.removeprefix("data:"))
+                if message["msg"] in ("process_generating", "process_completed") and message.get("output", {}).get(
+                    "data"
+                ):
+                    (found,) = message["output"]["data"]
+                    shown = found if isinstance(found, str) else shown
+                if message["msg"] == "process_completed":
+                    assert message["success"], message
+                    return shown
+    raise AssertionError("no result")
+
+
+@pytest.fixture(scope="module")
+def labeller(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, Path]:
+    path = tmp_path_factory.mktemp("tabs") / "labeller"
+    heads = {"heads": ("classification", "regression"), "num_labels": 3, "writes": False}
+    card = tiny_folder(path, world, "gated", **heads) / "mmt.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"labels": ["<yes>", "no", "red"]}))
+    return Reader.from_dir(path), path
+
+
+@pytest.fixture(scope="module")
+def finder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, Path]:
+    path = tmp_path_factory.mktemp("tabs") / "finder"
+    return open_reader(world, path, heads=("contrastive",), writes=False), path
+
+
+def test_questions_are_answered_with_the_picture_and_without(labeller: tuple[Reader, Path]) -> None:
+    app = app_of(labeller)
+    add_page(app)
+    with TestClient(app) as client:
+        shown = call(client, 2, ["a dog", data_url(PICTURES[0])])
+        bad = call(client, 2, ["a dog", "data:image/png;base64,AAAA"])
+    found = predict(labeller[0], ["a dog"] * 2, [PICTURES[0], None])
+    assert len({round(one.probability or 0, 3) for one in found}) == 2  # the picture matters
+    for one in found:
+        assert f"{100 * (one.probability or 0):.1f} %" in shown
+    assert "<yes>" not in shown
+    assert "not an image" in bad
+
+
+def test_sentences_are_compared_with_a_picture(finder: tuple[Reader, Path]) -> None:
+    app = app_of(finder)
+    add_page(app)
+    with TestClient(app) as client:
+        shown = call(client, 2, ["\n".join([*LINES, "", LINES[0]]), data_url(PICTURES[1])])
+        empty = call(client, 2, ["", ""])
+    cosines = embed_sentences(finder[0], LINES) @ embed_images(finder[0], [PICTURES[1]])[0]
+    order = [LINES[number] for number in np.argsort(-cosines)]
+    places = [shown.index(f">{line}<") for line in order]
+    assert places == sorted(places)
+    assert shown.count("<tr>") == 4
+    assert "Write a sentence" in empty
+
+
+def test_an_index_is_searched_by_text_and_by_picture(finder: tuple[Reader, Path], tmp_path: Path) -> None:
+    build_index(tmp_path / "index", LINES, finder[0], finder[1], show_progress=False)
+    app = app_of(finder)
+    add_page(app, index=tmp_path / "index")
+    with TestClient(app) as client:
+        shown = call(client, 2, ["a cat", ""], number=1)
+        by_picture = call(client, 2, ["", data_url(PICTURES[1])], number=1)
+    assert '1. <span dir="auto">a cat<' in shown
+    assert by_picture.count("<li>") == 3
+
+
+def test_an_index_of_another_model_is_refused(
+    world: Path, finder: tuple[Reader, Path], labeller: tuple[Reader, Path], tmp_path: Path
+) -> None:
+    build_index(tmp_path / "index", LINES, finder[0], finder[1], show_progress=False)
+    other = (
+        open_reader(world, tmp_path / "other", heads=("contrastive",), writes=False, seed=5),
+        tmp_path / "other",
+    )
+    with pytest.raises(MMTError, match="another model"):
+        add_page(app_of(other), index=tmp_path / "index")
+    with pytest.raises(MMTError, match="no served model is for retrieval"):
+        add_page(app_of(labeller), index=tmp_path / "index")
+
+
+def test_nothing_of_the_pages_requests_is_written_to_disk(
+    world: Path,
+    tmp_path: Path,
+    opened: list[str],  # noqa: F811
+) -> None:
+    app = serve(Reader.from_dir(tiny_folder(tmp_path / "tiny", world, "gated")))
+    add_page(app)
+    noise = encoded(Image.effect_noise((1200, 1000), 90), "PNG")
+    assert len(noise) > 1_000_000
+    with TestClient(app) as client:
+        opened.clear()
+        shown = call(client, 5, ["a dog", data_url(noise), data_url(PICTURES[0]), 1, 2])
+        assert opened == []
+    assert "With another picture" in shown
+    assert "With the picture" in shown
