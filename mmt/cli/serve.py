@@ -68,8 +68,8 @@ def serve_command(
 ) -> None:
     """Serve models on a web page and in an HTTP API, until Ctrl+C.
 
-    MODEL is a model folder, an exported model or a pretrained text model; several are served side by side.
-    NAME=MODEL gives it a name.
+    MODEL is a model folder, an exported model, a pretrained text model or pictures-en-de, which comes with mmt;
+    several are served side by side. NAME=MODEL gives one a name.
     """
     if not page and (examples or index):
         raise MMTError("--examples and --index are for the page. Leave out --no-page.")

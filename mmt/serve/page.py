@@ -15,8 +15,9 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from mmt.errors import MMTError
+from mmt.inference.named import BUILT_IN
 from mmt.serve.api import Translating
-from mmt.serve.examples import Example, read_examples
+from mmt.serve.examples import Example, built_in_examples, read_examples
 from mmt.serve.guard import Guard
 from mmt.serve.limits import RefusedError
 from mmt.serve.models import ServedModel
@@ -62,14 +63,20 @@ def add_page(app: FastAPI, examples: Path | None = None, index: Path | None = No
     """Puts the page at ``/`` of an app that ``create_app`` made.
 
     Args:
-        examples: a prepared dataset with sentences and pictures to try.
+        examples: a prepared dataset with sentences and pictures to try; None: those of the built-in model, if
+            it is served.
         index: an index of ``mmt retrieve``, to search.
     Raises:
         MMTError: as ``read_examples``; an index of another model.
     """
     warnings.filterwarnings("ignore", module="gradio")  # its use of Starlette, which our log need not repeat
     translating: Translating = app.state.translating
-    blocks = _blocks(translating, read_examples(examples) if examples is not None else [], index)
+    shown: list[Example] = []
+    if examples is not None:
+        shown = read_examples(examples)
+    elif any(one.path in BUILT_IN for one in translating.models.values()):
+        shown = built_in_examples()
+    blocks = _blocks(translating, shown, index)
     font = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "Liberation Sans", "sans-serif"]
     gr.mount_gradio_app(
         app,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,7 @@ async def add_maps(
 
 
 def _noted(result: Result, note: str) -> Result:
-    result.notes.append(note)
-    return result
+    return replace(result, notes=[*result.notes, note])
 
 
 def _rendered(name: str, **values: Any) -> str:

@@ -15,15 +15,16 @@ from starlette.testclient import TestClient
 from mmt.errors import MMTError
 from mmt.inference.embedding import build_index, embed_images, embed_sentences
 from mmt.inference.labelling import predict
+from mmt.inference.named import EXAMPLES
 from mmt.serve.api import create_app
 from mmt.serve.limits import Limits
 from mmt.serve.metrics import Metrics
-from mmt.serve.models import ServedModel
+from mmt.serve.models import ServedModel, open_models
 from mmt.serve.page import add_page
 from mmt.serve.results import data_url
 from tests.features.pictures import encoded
 from tests.serve.test_api import opened  # noqa: F401
-from tests.serve.worlds import PICTURES, Reader, open_reader, serve
+from tests.serve.worlds import PICTURES, Reader, body, open_reader, serve, texts
 from tests.worlds import tiny_folder
 
 LINES = ["a dog", "a cat", "a ball"]
@@ -122,6 +123,24 @@ def test_an_index_of_another_model_is_refused(
         add_page(app_of(other), index=tmp_path / "index")
     with pytest.raises(MMTError, match="no served model is for retrieval"):
         add_page(app_of(labeller), index=tmp_path / "index")
+
+
+def test_the_built_in_model_is_served_with_its_own_examples() -> None:
+    limits, metrics = Limits(), Metrics()
+    app = create_app(open_models(["pictures-en-de"], limits, metrics, threads=1), limits, metrics)
+    add_page(app)
+    rows = [line.split("\t") for line in EXAMPLES.read_text(encoding="utf-8").splitlines()[1:]]
+    (text, one, _, translation), (_, other, _, another) = [row for row in rows if row[0] == rows[0][0]]
+    pictures = [(EXAMPLES.parent / name).read_bytes() for name in (one, other)]
+    with TestClient(app) as client:
+        assert "mmt-examples" in client.get("/").text
+        shown = call(client, 5, [text, *map(data_url, pictures), 1, 1])
+        answer = client.post("/translate", json=body((text, pictures[0]), (text, pictures[1])))
+    assert texts(answer) == [[translation], [another]]
+    changed = {word for word in translation.split() if word not in another.split()}
+    assert changed
+    assert all(f'<b class="differs">{word}</b>' in shown for word in changed)
+    assert "No map over the picture: an exported model" in shown
 
 
 def test_nothing_of_the_pages_requests_is_written_to_disk(
