@@ -32,6 +32,9 @@ PACKAGES = (
     "timm",
     "scipy",
     "httpx",
+    "fastapi",
+    "uvicorn",
+    "gradio",
     "filelock",
 )
 """Distributions whose versions are listed. None is imported: that would take seconds, or fail."""
