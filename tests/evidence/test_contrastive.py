@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from mmt.evidence.contrastive import (
 from mmt.features.writer import FeatureWriter
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
+from tests import warm
 from tests.worlds import DIM, data_root, tiny_folder
 
 READINGS = [
@@ -387,5 +387,5 @@ def test_bad_use_is_one_line(models: Path, telling: FeatureStore, tmp_path: Path
 def test_it_says_how_it_is_used() -> None:
     command = [sys.executable, "-m", "eval.commute", "--help"]
     root = Path(__file__).parents[2]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    done = warm.run(command, capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.startswith("Usage: python -m eval.commute")
