@@ -44,6 +44,7 @@ from mmt.io.formats import IMAGES, SOURCES
 from mmt.io.normalization import is_blank
 from mmt.io.terminal import counted
 from mmt.io.text_files import file_checksum
+from mmt.metrics.significance import FEWEST_SENTENCES
 
 TARGETS = ("target", "tgt", "translation", "reference", "ref")
 _IMAGES = (*IMAGES, "url", "image_url")
@@ -141,6 +142,13 @@ def main(
     else:
         info = folders.write_found(out, info, splits, unreadable)
     print_splits(info)
+    for name, of_split in splits.items() if columns["split"] is None else ():
+        if name.startswith("test") and len(of_split) < FEWEST_SENTENCES:
+            click.echo(
+                f"'{name}' is small: mmt evidence compares systems on {FEWEST_SENTENCES} sentences or more. Raise "
+                "its share, such as --shares train=60,val=10,test=30.",
+                err=True,
+            )
     click.echo(f"written to {out}; images: {folders or 'none'}")
 
 

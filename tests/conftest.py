@@ -14,6 +14,7 @@ import pytest
 
 from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.io.signals import SIGNALS
+from tests.hub_server import HubServer, hub_server
 from tests.worlds import make_dataset, make_features, sentences
 
 FIRST = (
@@ -72,3 +73,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(world: Path) -> Tokenizer:
     return Tokenizer(world / "tokenizer.model")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A local server that huggingface_hub takes for the hub, with a cache and a token of this test's own."""
+    from huggingface_hub import constants, file_download  # few tests need it
+    from huggingface_hub.utils import reset_sessions
+
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with hub_server() as server:
+        # The library reads its variables when it is imported.
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.url)
+        monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf" / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        reset_sessions()
+        yield server
+    reset_sessions()

@@ -19,6 +19,7 @@ from mmt.errors import MMTError, is_url
 from mmt.io import runtime
 from mmt.io.atomic import disk_error, only_writer, only_writer_in, remedy
 from mmt.io.extras import missing_extra
+from mmt.io.hub import HubModel, fetch, is_hub_name
 from mmt.io.plugins import import_modules
 from mmt.io.signals import Stopped, outlive_terminal, stopping_at_once
 from mmt.io.terminal import any_encoding
@@ -33,9 +34,17 @@ def first_sentence(text: str) -> str:
 
 
 class _LocalPath(click.Path):
-    """A local path. A URL is refused, since ``pathlib`` would change it."""
+    """A local path. A URL is refused, since ``pathlib`` would change it.
+
+    ``hub:OWNER/NAME[@REVISION]`` is the folder in the cache to which that model is downloaded.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and is_hub_name(value) and "+" not in value:
+            try:
+                value = fetch(HubModel.parse(value))
+            except MMTError as error:
+                self.fail(str(error), param, ctx)
         if isinstance(value, str) and is_url(value):
             self.fail(f"{value} is a URL; expected a path on this machine. Download it first.", param, ctx)
         return super().convert(value, param, ctx)

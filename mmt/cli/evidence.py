@@ -25,6 +25,7 @@ from mmt.data.dataset import first_test_split, image_folder
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
 from mmt.evidence.options import SystemOptions, parse_system
+from mmt.io.hub import HubModel, fetch, is_hub_name
 from mmt.io.terminal import hidden_bars
 
 _READS_PROMPTS = collected(
@@ -147,5 +148,5 @@ def _named(systems: tuple[str, ...], model: Path | None, against: Path | None) -
         name, spec = parse_system(text)
         if name in named:
             raise MMTError(f"--system {text}: the name '{name}' was given before. Name each system differently.")
-        named[name] = spec
+        named[name] = fetch(HubModel.parse(spec)) if is_hub_name(spec) else spec
     return named

@@ -20,6 +20,7 @@ COMMANDS = {
     "info": "Describe PATH: a model, an exported model, a run, a dataset, a feature store or an index.",
     "predict": "Predict labels and scores of sentences.",
     "prepare": "Prepare a dataset: your own or a published one.",
+    "push": "Publish MODEL on the Hugging Face hub, with a generated model card.",
     "recipe": "List, show and copy training configurations that come with mmt.",
     "reproduce": (
         "Retrain and rescore the experiment described in RESULT (result.json), and check that the scores match."

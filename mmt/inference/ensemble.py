@@ -24,13 +24,14 @@ from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.runtime_model import ImageFeatures, ImageFile
 from mmt.inference.search import Candidates, DecodingState, FloatArray, IntArray
 from mmt.inference.translator import BaseTranslator, SentenceBatch
+from mmt.io.hub import HubModel, fetch, is_hub_name
 from mmt.io.text_files import file_checksum
 from mmt.model.card import CARD, ModelCard, read_card
 from mmt.model.config import is_base
 
 Models: TypeAlias = str | Path | Sequence[str | Path]
-"""A model folder, an exported model, the name of a model that comes with mmt, or FAMILY:NAME_OR_FOLDER; or several
-of them, in a list or joined by ``+``."""
+"""A model folder, an exported model, the name of a model that comes with mmt, ``hub:OWNER/NAME``, or
+FAMILY:NAME_OR_FOLDER; or several of them, in a list or joined by ``+``."""
 
 _Result = TypeVar("_Result")
 _Number = TypeVar("_Number", np.float32, np.float64)
@@ -69,6 +70,8 @@ def _is_model(name: str) -> bool:
 
 
 def _path(name: str) -> Path:
+    if is_hub_name(name):
+        return fetch(HubModel.parse(name))
     return Path(name) if is_base(name) else built_in_model(name) or local_path(name)
 
 

@@ -1,10 +1,11 @@
-"""Models by name: those that come with mmt."""
+"""Models by name: those that come with mmt, and those of the Hugging Face hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mmt.errors import MMTError, nearest
+from mmt.io.hub import HubModel, fetch
 
 _BOX = Path(__file__).parents[1] / "box"
 
@@ -22,12 +23,20 @@ def built_in_model(name: str | Path) -> Path | None:
     return _BOX / str(name)
 
 
-def named_model(name: str) -> Path:
-    """The folder of the model that ``Translator.from_pretrained`` opens.
+def named_model(name: str, revision: str | None = None) -> Path:
+    """The folder of the model that ``Translator.from_pretrained`` opens: a built-in one, or the hub's, downloaded.
 
+    Args:
+        name: of ``BUILT_IN``; or OWNER/NAME on the hub, with or without ``hub:`` before it.
+        revision: a branch, tag or commit of the hub; None is the main branch.
     Raises:
-        MMTError: no model has that name.
+        MMTError: no model has that name, or as ``mmt.io.hub.fetch``.
     """
-    if str(name) in BUILT_IN:
+    if str(name) in BUILT_IN and revision is None:
         return _BOX / name
-    raise MMTError(f"no model '{name}'; there is {', '.join(BUILT_IN)}.{nearest(name, BUILT_IN)}")
+    if "/" not in str(name):
+        raise MMTError(
+            f"no model '{name}'; there is {', '.join(BUILT_IN)}.{nearest(name, BUILT_IN)} A model of the "
+            "Hugging Face hub is called OWNER/NAME."
+        )
+    return fetch(HubModel.parse(name, revision))

@@ -103,13 +103,16 @@ class Translator(ABC):  # noqa: B024  # never instantiated
         )
 
     @staticmethod
-    def from_pretrained(name: str, *, threads: int | None = None) -> BaseTranslator:
-        """Opens a trained model by its name, such as ``pictures-en-de``, which comes with mmt.
+    def from_pretrained(name: str, *, revision: str | None = None, threads: int | None = None) -> BaseTranslator:
+        """Opens a trained model by its name: ``pictures-en-de``, which comes with mmt, or OWNER/NAME on the hub.
 
+        Args:
+            name, revision: as of ``mmt.inference.named.named_model``. A model of the hub is downloaded once.
+            threads: as of ``open_translator``.
         Raises:
-            MMTError: no model has that name.
+            MMTError: as ``named_model`` and ``open_translator``.
         """
-        return open_translator(named_model(name), threads=threads)
+        return open_translator(named_model(name, revision), threads=threads)
 
 
 Translator.register(BaseTranslator)  # type: ignore[type-abstract]

@@ -20,6 +20,8 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
     package = (error.name or "").partition(".")[0]
     if package in SERVE:
         return f"the package {package} is missing. pip install 'mmt-toolkit[serve]'."
+    if package == "huggingface_hub":
+        return "the package huggingface_hub is missing. pip install 'mmt-toolkit[hf]'."
     if not package or package in OURS or find_spec("torch") is not None:
         return None
     return (

@@ -224,13 +224,16 @@ def test_a_picture_is_in_one_split_whatever_it_is_called(folder: Path, run: Run)
         rows += [[f"Sentence {number} {line}.", "Frase.", name] for line, name in enumerate(names)]
     (folder / "data.tsv").write_text(delimited(rows))
     shares = ["--shares", "train=60,val=20,test=20"]
-    assert run(folder / "data.tsv", *LANGUAGES, *shares)[0] == 0
+    status, said = run(folder / "data.tsv", *LANGUAGES, *shares)
+    assert status == 0, said
 
     def place() -> dict[str, str]:
         out = folder.parent / "out"
         return {row["source"]: split for split in read_info(out).splits for row in read_split(out, split)}
 
     first = place()
+    small = sum(split == "test" for split in first.values()) < 30
+    assert ("'test' is small: mmt evidence compares systems on 30 sentences" in said) == small
     splits = [{first[f"Sentence {number} {line}."] for line in range(3)} for number in range(60)]
     assert all(len(split) == 1 for split in splits)
     counts = Counter(next(iter(split)) for split in splits)

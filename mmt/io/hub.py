@@ -1,0 +1,180 @@
+"""Models on the Hugging Face hub, by huggingface_hub: downloads into its cache, and uploads.
+
+Access tokens are huggingface_hub's business: it reads them from where ``hf auth login`` or ``HF_TOKEN`` put them.
+So are the cache (``HF_HOME``), offline use (``HF_HUB_OFFLINE=1``) and other servers (``HF_ENDPOINT``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmt.errors import MMTError
+from mmt.io.atomic import write_whole
+from mmt.io.text_files import file_checksum
+
+if TYPE_CHECKING:
+    import types
+
+PREFIX = "hub:"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_TOKEN = re.compile(r"\b(hf|api_org)_\w+")
+_NOT_READ = ["*.md", ".gitattributes"]
+"""Files of a repository that no model needs."""
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model's repository, OWNER/NAME, and a branch, tag or commit; None is the main branch."""
+
+    repo: str
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, name: str, revision: str | None = None) -> HubModel:
+        """Reads ``OWNER/NAME``, ``OWNER/NAME@REVISION``, with or without ``hub:`` before it.
+
+        Args:
+            revision: instead of one in ``name``.
+        Raises:
+            MMTError: it is none of these, or has two revisions.
+        """
+        repo, at, own = name.removeprefix(PREFIX).partition("@")
+        if not _NAME.fullmatch(repo) or (at and not own) or (own and revision):
+            raise MMTError(f"{name}: expected OWNER/NAME or OWNER/NAME@REVISION, as on the Hugging Face hub.")
+        return cls(repo, own or revision)
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.repo}" + (f"@{self.revision}" if self.revision else "")
+
+
+def is_hub_name(name: object) -> bool:
+    """Whether ``name`` begins with ``hub:``."""
+    return str(name).startswith(PREFIX)
+
+
+def fetch(model: HubModel) -> Path:
+    """The folder of a model, in the cache of huggingface_hub; what is missing there is downloaded.
+
+    An interrupted download resumes. Each file's checksum is compared with the one that the hub names, once; a
+    damaged file is downloaded again. Without a network, the cached files are used.
+
+    Raises:
+        MMTError: there is no such repository or revision, it cannot be reached and is not in the cache, or its
+            checksums are wrong; or huggingface_hub is missing.
+    """
+    hub = _library(str(model))
+    for _ in range(_ATTEMPTS):
+        try:
+            folder = Path(hub.snapshot_download(model.repo, revision=model.revision, ignore_patterns=_NOT_READ))
+        except Exception as error:  # of the network, the disk, the hub's answer: no common class
+            raise MMTError(
+                f"{model}: the Hugging Face hub gave no such model ({_reason(error)}). Check name, revision and "
+                "connection; rerun the same command to resume a download. A private model needs hf auth login."
+            ) from None
+        if not (damaged := _damaged(folder)):
+            return folder
+        for path in damaged:
+            with suppress(OSError):
+                path.resolve().unlink()
+                path.unlink()
+    names = ", ".join(path.name for path in damaged)
+    raise MMTError(f"{model}: wrong checksum of {names}, twice. Tell its owner, or name another revision.")
+
+
+def upload(
+    repo: str,
+    files: Mapping[str, Path | bytes],
+    *,
+    message: str,
+    private: bool = False,
+    revision: str | None = None,
+) -> str:
+    """Uploads files to a repository in one commit; creates the repository, or the branch, if there is none.
+
+    Args:
+        files: by the path in the repository: a file, or its content.
+        revision: the branch; None is the main one.
+    Returns:
+        The address of the commit.
+    Raises:
+        MMTError: the hub refuses it or cannot be reached; or huggingface_hub is missing.
+    """
+    HubModel.parse(repo)
+    hub = _library(repo)
+    api = hub.HfApi()
+    contents = {name: content if isinstance(content, bytes) else str(content) for name, content in files.items()}
+    operations = [
+        hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in contents.items()
+    ]
+    try:
+        api.create_repo(repo, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo, branch=revision, exist_ok=True)
+        commit = api.create_commit(repo, operations, commit_message=message, revision=revision)
+    except Exception as error:  # as above
+        raise MMTError(
+            f"{repo}: the Hugging Face hub did not take it ({_reason(error)}). Check the name and the connection, "
+            "and log in with a token that may write: hf auth login."
+        ) from None
+    return str(commit.commit_url)
+
+
+def _library(name: str) -> types.ModuleType:
+    try:
+        import huggingface_hub  # takes half a second, and is no part of the small install
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+    except ModuleNotFoundError:
+        raise MMTError(f"{name}: the package huggingface_hub is missing. pip install 'mmt-toolkit[hf]'.") from None
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    return huggingface_hub
+
+
+def _reason(error: Exception) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None and "connection" in str(error):  # which says more than to check that
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return _TOKEN.sub(r"\1_***", lines[0].rstrip(".") if lines else type(error).__name__)
+
+
+def _damaged(folder: Path) -> list[Path]:
+    """The files of a snapshot whose content has another checksum than the hub names.
+
+    In the cache a file is a link to a blob that is called by its checksum: SHA-256 of a large file, git's SHA-1 of
+    a small one. Blobs that were compared before are not compared again.
+    """
+    seen = folder.parents[1] / "mmt-verified"
+    known: set[str] = set()
+    with suppress(OSError, UnicodeError):
+        known = set(seen.read_text(encoding="ascii").split())
+    files = {path: path.resolve() for path in sorted(folder.rglob("*")) if path.is_file()}
+    fresh = {path: blob for path, blob in files.items() if _id(blob) not in known}
+    damaged = [path for path, blob in fresh.items() if not _is_whole(blob)]
+    if fresh and not damaged:
+        with suppress(OSError, MMTError):  # a cache that is only read is compared each time
+            write_whole(seen, "".join(f"{one}\n" for one in sorted(known | {_id(b) for b in fresh.values()})))
+    return damaged
+
+
+def _id(blob: Path) -> str:
+    found = blob.stat()
+    return f"{blob.name}-{found.st_size}-{found.st_mtime_ns}"
+
+
+def _is_whole(blob: Path) -> bool:
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        return file_checksum(blob) == blob.name
+    if re.fullmatch(r"[0-9a-f]{40}", blob.name):
+        digest: Any = hashlib.sha1(f"blob {blob.stat().st_size}\0".encode(), usedforsecurity=False)
+        digest.update(blob.read_bytes())
+        return bool(digest.hexdigest() == blob.name)
+    return True  # a server that names no checksum

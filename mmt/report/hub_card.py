@@ -1,0 +1,155 @@
+"""The model card of the Hugging Face hub, README.md, from what the model, its result and its evidence say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from langcodes import Language
+from langcodes.tag_parser import LanguageTagError
+
+from mmt import __version__
+from mmt.errors import MMTError
+from mmt.model.card import ModelCard
+
+_METRICS = {"bleu": "bleu", "chrf": "chrf", "ter": "ter"}
+"""The hub's names of metrics, by sacreBLEU's in result.json; the papers' BLEU would be taken for sacreBLEU's."""
+
+
+def hub_card(
+    repo: str,
+    card: ModelCard,
+    *,
+    licence: str,
+    exported: bool,
+    result: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, Any] | None = None,
+) -> str:
+    """The model card in Markdown, with its metadata.
+
+    Args:
+        repo: OWNER/NAME.
+        licence: the hub's identifier of it, such as ``mit``.
+        exported: whether it is an exported model, which needs no torch.
+        result: of ``mmt evaluate result``, in result.json.
+        evidence: of ``mmt evidence``, in evidence.json.
+    Raises:
+        MMTError: result or evidence lack what they should have.
+    """
+    pairs = card.training.get("pairs") or [f"{card.source_lang}-{card.target_lang}"]
+    try:
+        parts = _parts(card, pairs, result, evidence)
+        metadata = _metadata(repo, card, pairs, licence, result)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise MMTError(
+            f"{repo}: expected --result with a result.json of mmt evaluate result and --evidence with an "
+            f"evidence.json of mmt evidence; one lacks {error}."
+        ) from None
+    environment = Environment(  # noqa: S701  # Markdown, which the hub's page escapes
+        loader=PackageLoader("mmt.report"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    page: str = environment.get_template("hub_card.md").render(
+        metadata=metadata, repo=repo, name=repo.rpartition("/")[2], version=__version__,
+        extras="hf" if exported else "train,hf", images=card.features is not None, **parts,
+    )  # fmt: skip
+    return page
+
+
+def _parts(
+    card: ModelCard, pairs: list[str], result: Mapping[str, Any] | None, evidence: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    training = card.training
+    facts = {
+        "fusion": card.config.get("fusion"),
+        "image features": None if card.features is None else str(card.features),
+        "base": card.text.get("name"),
+        "data": training.get("data"),
+        "sentences": training.get("sentences"),
+        "with an image": training.get("images_in_use"),
+        "updates": training.get("updates", training.get("steps")),
+        "seed": training.get("seed"),
+        "versions": ", ".join(f"{name} {version}" for name, version in (training.get("versions") or {}).items()),
+    }
+    return {
+        "languages": ", ".join(_in_words(pair) for pair in pairs),
+        "example": "A bat on the wall.",
+        "facts": [(key, _cell(value)) for key, value in facts.items() if value not in (None, "", [])],
+        "result": result,
+        "scores": [] if result is None else [_with_name(one) for one in result["scores"].values()],
+        "verdict": None if evidence is None else evidence["verdict"] | {"sentence": _reason(evidence["verdict"])},
+        "comparison": None
+        if evidence is None
+        else evidence["comparison"] | {"sentence": _reason(evidence["comparison"])},
+        "evidence": None if evidence is None else {key: evidence["data"][key] for key in ("name", "split")},
+    }
+
+
+def _metadata(repo: str, card: ModelCard, pairs: list[str], licence: str, result: Mapping[str, Any] | None) -> str:
+    """The card's YAML: what the hub searches by, and the scores as ``model-index``."""
+    from huggingface_hub import EvalResult, ModelCardData  # in the extra hf
+
+    images = card.features is not None
+    results = []
+    if result is not None:
+        about: dict[str, Any] = {
+            "task_type": "translation",
+            "task_name": f"Translation {result['languages']}",
+            "dataset_type": str(result["data"]),
+            "dataset_name": str(result["data"]),
+            "dataset_split": str(result["split"]),
+        }
+        results = [
+            EvalResult(
+                metric_type=_METRICS[key],
+                metric_name=str(score["name"]),
+                metric_value=round(float(score["value"]), 2),
+                metric_args={"signature": str(score["signature"])},
+                **about,
+            )
+            for key, score in result["scores"].items()
+            if key in _METRICS
+        ]
+    data = ModelCardData(
+        language=list(dict.fromkeys(_subtag(code) for pair in pairs for code in pair.split("-") if code)),
+        license=licence,
+        library_name="mmt",
+        pipeline_tag="image-text-to-text" if images else "translation",
+        tags=["translation", *(["multimodal-machine-translation"] if images else [])],
+        model_name=repo.rpartition("/")[2],
+        eval_results=results or None,
+    )
+    return str(data.to_yaml())
+
+
+def _reason(verdict: Mapping[str, Any]) -> str:
+    """A verdict's sentence without the answer, which stands before it."""
+    start, colon, rest = str(verdict["sentence"]).partition(":")
+    plain = rest.strip() if colon and start.strip().lower() == verdict["answer"] else str(verdict["sentence"])
+    return plain[:1].upper() + plain[1:]
+
+
+def _with_name(score: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": str(score["name"]), "value": float(score["value"]), "signature": str(score["signature"])}
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _subtag(code: str) -> str:
+    try:
+        return Language.get(code).language or code
+    except LanguageTagError:
+        return code
+
+
+def _in_words(pair: str) -> str:
+    """``en-de`` as the hub's page shows languages; without langcodes' data the codes themselves."""
+    source, _, target = pair.partition("-")
+    return f"{source} to {target}"

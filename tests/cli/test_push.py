@@ -1,0 +1,135 @@
+"""mmt push, and models named hub:OWNER/NAME, on a local server of the hub's protocol."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import mmt
+from mmt.cli.main import main
+from mmt.errors import MMTError
+from mmt.inference.onnx_export import export_model
+from tests.hub_server import HubServer
+from tests.worlds import tiny_folder
+
+RESULTS = Path(__file__).parents[2] / "recipes" / "results"
+SENTENCES = ["The man sees the dog .", "A dog ."]
+
+
+@pytest.fixture
+def model(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    return tiny_folder(tmp_path / "model", world, "gated")
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def card_of(page: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(page.split("---\n")[1])
+    return found
+
+
+def test_a_pushed_model_translates_by_its_name(hub: HubServer, model: Path, tmp_path: Path) -> None:
+    expected = mmt.Translator.from_dir(model).translate(SENTENCES)
+    export_model(model, tmp_path / "onnx", ["float32"], backbone=None)
+    for folder, repo in ((model, "org/model"), (tmp_path / "onnx", "org/exported")):
+        status, said = run("push", folder, repo, "--licence", "mit")
+        assert status == 0, said
+        assert said.strip() == f"{hub.url}/{repo}/commit/{hub.refs[repo]['main']}"
+        assert "hf_right" not in said
+        for name in (repo, f"hub:{repo}"):
+            assert mmt.Translator.from_pretrained(name).translate(SENTENCES) == expected
+        assert mmt.Translator.from_pretrained(repo, revision="main").translate(SENTENCES) == expected
+    assert mmt.Translator.from_dir("hub:org/model").translate(SENTENCES) == expected
+    (tmp_path / "in.txt").write_text("".join(f"{line}\n" for line in SENTENCES))
+    for named in ("hub:org/model@main", "hub:org/exported", "hub:org/model+hub:org/exported"):
+        out = tmp_path / "out.txt"
+        status, said = run("translate", "--model", named, "--input", tmp_path / "in.txt", "--output", out)
+        assert status == 0, said
+        assert out.read_text().splitlines() == expected
+    status, said = run("translate", "--model", "hub:org/none", "--input", tmp_path / "in.txt")
+    assert status == 2
+    assert "hub:org/none: the Hugging Face hub gave no such model" in said
+    with pytest.raises(MMTError, match="expected OWNER/NAME"):
+        mmt.Translator.from_pretrained("hub:org/model@main", revision="v2")
+
+
+def test_the_card_says_what_the_model_its_result_and_its_evidence_say(
+    hub: HubServer, model: Path, tmp_path: Path
+) -> None:
+    evidence = {
+        "verdict": {"answer": "yes", "sentence": "Yes: the model uses the image. p < 0.001"},
+        "comparison": {
+            "question": "Better than text-only?",
+            "answer": "not shown",
+            "sentence": "Not shown: chance.",
+        },
+        "data": {"name": "shop", "split": "test"},
+    }
+    (tmp_path / "evidence.json").write_text(json.dumps(evidence))
+    options = ["--licence", "cc-by-4.0", "--result", RESULTS / "pictures_en_de_gated", "--evidence", tmp_path]
+    status, said = run("push", model, "org/model", *options, "--dry-run")
+    assert status == 0, said
+    assert "org/model" not in hub.repos
+    assert run("push", model, "org/model", *options)[0] == 0
+    page = hub.files("org/model")["README.md"].decode()
+    assert page in said
+    about = card_of(page)
+    assert (about["license"], about["library_name"], about["language"]) == ("cc-by-4.0", "mmt", ["en", "de"])
+    assert about["pipeline_tag"] == "image-text-to-text"
+    (result,) = about["model-index"][0]["results"]
+    metrics = {one["type"]: (one["value"], one["args"]["signature"]) for one in result["metrics"]}
+    scores = json.loads((RESULTS / "pictures_en_de_gated" / "result.json").read_text())["scores"]
+    assert metrics == {
+        name: (round(scores[name]["value"], 2), scores[name]["signature"]) for name in ("bleu", "chrf", "ter")
+    }
+    assert result["dataset"]["name"] == "pictures_en_de"
+    assert "**Yes.** The model uses the image. p < 0.001" in page
+    assert "**Better than text-only? Not shown.** Chance." in page
+    assert "`nrefs:1|case:mixed" in page
+
+
+def test_a_text_only_card(hub: HubServer, world: Path, tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "text", world)
+    status, page = run("push", folder, "org/text", "--licence", "mit", "--dry-run")
+    assert status == 0, page
+    assert card_of(page)["pipeline_tag"] == "translation"
+    assert "It is a text-only model" in page
+    assert "No scores were given." in page
+    assert "model-index" not in card_of(page)
+
+
+def test_what_cannot_be_pushed(hub: HubServer, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    cases: list[tuple[list[object], str]] = [
+        ([model, "model", "--licence", "mit"], "model: expected OWNER/NAME"),
+        ([model, "org/model@v1", "--licence", "mit"], "Name a branch with --revision"),
+        ([tmp_path, "org/model", "--licence", "mit"], "no mmt.json, so no model folder"),
+        ([model, "org/model"], "Missing option '--licence'"),
+        ([model, "org/model", "--licence", "mit", "--result", tmp_path / "other.json"], "one lacks 'scores'"),
+        (
+            [model, "org/model", "--licence", "mit", "--evidence", tmp_path],
+            "evidence.json: expected evidence.json",
+        ),
+    ]
+    for arguments, expected in cases:
+        status, said = run("push", *arguments)
+        assert status == 2
+        assert expected in " ".join(said.split())
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    status, said = run("push", model, "org/model", "--licence", "mit")
+    assert status == 2
+    assert "damaged, its checksum is another" in said
+    weights.unlink()
+    assert "model.safetensors is missing" in run("push", model, "org/model", "--licence", "mit")[1]
+    assert hub.repos == {}
