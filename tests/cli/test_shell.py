@@ -94,7 +94,8 @@ def test_completion_loads_nothing_heavy() -> None:
 
 
 def test_bash_completes_as_the_documents_say(tmp_path: Path) -> None:
-    (line,) = re.findall(r'^eval "\$\(_MMT_COMPLETE=bash_source mmt\)"', (ROOT / "README.md").read_text(), re.M)
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r'^eval "\$\(_MMT_COMPLETE=bash_source mmt\)"', page, re.M)
     program = tmp_path / "mmt"
     program.write_text(f"#!{sys.executable}\nfrom mmt.cli.main import main\nmain()\n")
     program.chmod(0o755)
