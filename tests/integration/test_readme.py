@@ -116,7 +116,7 @@ def test_every_option_of_a_command_exists(command: str) -> None:
             subcommand = subcommand.get_command(click.Context(subcommand), words[0])
         assert subcommand is not None
         options = subcommand.params
-    known = {name for option in options for name in option.opts}
+    known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
 
 
