@@ -126,6 +126,13 @@ def test_a_token_is_never_in_a_message(hub: HubServer, monkeypatch: pytest.Monke
     assert "hf_wrong" not in str(refused.value)
     assert "hf auth login" in str(refused.value)
 
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("the token hf_wrong is invalid")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
+    with pytest.raises(MMTError, match=r"the token hf_\*\*\* is invalid"):
+        upload("org/model", {"mmt.json": b"{}"}, message="first")
+
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
