@@ -12,7 +12,6 @@ from statistics import fmean, stdev
 from typing import Literal
 
 import numpy as np
-import scipy  # which loads scipy.stats when it is first used
 
 from mmt.errors import MMTError
 from mmt.metrics.scores import check_parallel
@@ -150,7 +149,9 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
 
     It takes the items for independent of each other.
     """
-    interval = scipy.stats.binomtest(right, total).proportion_ci(0.95, method="wilson")
+    from scipy.stats import binomtest  # imported here: the small install scores without it, and it is 140 MB
+
+    interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
     return 100 * float(interval.low), 100 * float(interval.high)
 
 
@@ -162,9 +163,11 @@ def signed_rank(
     Wilcoxon (1945), https://doi.org/10.2307/3001968. Differences of 0 are left out; None if all are. How p is
     computed, exactly for few differences and by the normal approximation for many, is scipy's choice.
     """
+    from scipy.stats import wilcoxon  # imported here, as above
+
     # The same sums in another order may differ in their last digit, which would be ranked.
     moved = [rounded for difference in differences if (rounded := round(difference, 9))]
-    return float(scipy.stats.wilcoxon(moved, alternative=alternative).pvalue) if moved else None
+    return float(wilcoxon(moved, alternative=alternative).pvalue) if moved else None
 
 
 @dataclass(frozen=True)
@@ -193,9 +196,9 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     only_second = sum(other and not one for one, other in zip(first, second, strict=True))
     if not only_first + only_second:
         return McNemar(0, 0, 1.0)
-    return McNemar(
-        only_first, only_second, float(scipy.stats.binomtest(only_first, only_first + only_second).pvalue)
-    )
+    from scipy.stats import binomtest  # imported here, as above
+
+    return McNemar(only_first, only_second, float(binomtest(only_first, only_first + only_second).pvalue))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

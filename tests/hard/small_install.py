@@ -108,9 +108,12 @@ def check(folder: Path, expected: list[str]) -> None:
     found = run("translate", "--model", "exported", "--input", "in.tsv", "--images", "features").splitlines()
     if found != expected:
         raise SystemExit(f"small install: expected the translations {expected}, found {found}.")
-    (folder / "out.de").write_text("".join(f"{line}\n" for line in found), encoding="utf-8")
-    if "BLEU" not in run("score", "out.de", "--ref", "out.de"):
-        raise SystemExit("small install: mmt score prints no BLEU.")
+    many = "".join(f"Satz {number} steht hier.\n" for number in range(40))
+    for name, text in {"ref.de": many, "one.de": many.replace("steht", "liegt"), "two.de": many}.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    said = run("score", "one.de", "two.de", "--ref", "ref.de")
+    if "BLEU" not in said:
+        raise SystemExit(f"small install: mmt score prints no BLEU:\n{said}")
     run("recipe", "copy", "multi30k_en_de_none")
     for group, script in (("prepare", "jsonl"), ("evaluate", "result")):
         if script not in run(group, "--help"):
