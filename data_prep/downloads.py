@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +72,7 @@ def download(urls: Iterable[str], folder: Path, limits: Limits) -> tuple[dict[st
     """
     import httpx  # which text and image files do not need
 
+    stop = threading.Event()  # set when the command is stopped
     Image.init()  # before threads do it at the same time
     wanted = {url: _stem(url) for url in dict.fromkeys(urls)}
     there = {path.stem: path.name for path in folder.iterdir() if path.suffix in _SUFFIXES.values()} if (
@@ -87,7 +89,7 @@ def download(urls: Iterable[str], folder: Path, limits: Limits) -> tuple[dict[st
 
         def one(url: str) -> tuple[str | None, str]:
             try:
-                data, suffix = _image(client, url, limits)
+                data, suffix = _image(client, url, limits, stop)
             except _FailedError as error:
                 return None, str(error)
             name = wanted[url] + suffix
@@ -102,21 +104,21 @@ def download(urls: Iterable[str], folder: Path, limits: Limits) -> tuple[dict[st
                 else:
                     names[url] = name
         except BaseException:
+            stop.set()
             pool.shutdown(cancel_futures=True)  # of what has not begun
             raise
     return names, failed
 
 
-def _image(client: httpx.Client, url: str, limits: Limits) -> tuple[bytes, str]:
+def _image(client: httpx.Client, url: str, limits: Limits, stop: threading.Event) -> tuple[bytes, str]:
     """An image's bytes and the suffix of its format. Raises _FailedError."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            data, kind = _fetched(client, url, limits)
+            data, kind = _fetched(client, url, limits, stop)
             break
         except _FailedError as error:
-            if not error.again or attempt == _ATTEMPTS:
+            if not error.again or attempt == _ATTEMPTS or stop.wait(limits.pause * attempt):
                 raise
-            time.sleep(limits.pause * attempt)
     try:
         with Image.open(io.BytesIO(data), formats=[*_SUFFIXES]) as image:
             return data, _SUFFIXES.get(image.format or "", ".jpg")  # MPO: several pictures in a JPEG
@@ -124,7 +126,7 @@ def _image(client: httpx.Client, url: str, limits: Limits) -> tuple[bytes, str]:
         raise _FailedError(f"not an image, but {kind or 'something else'}") from None
 
 
-def _fetched(client: httpx.Client, url: str, limits: Limits) -> tuple[bytes, str]:
+def _fetched(client: httpx.Client, url: str, limits: Limits, stop: threading.Event) -> tuple[bytes, str]:
     import httpx  # as above
 
     until = time.monotonic() + limits.seconds
@@ -134,10 +136,12 @@ def _fetched(client: httpx.Client, url: str, limits: Limits) -> tuple[bytes, str
                 busy = response.status_code in _BUSY
                 raise _FailedError(f"{response.status_code} {response.reason_phrase}".strip(), again=busy)
             data = bytearray()
-            for part in response.iter_bytes(1 << 16):
+            for part in response.iter_bytes():  # as they arrive
                 data += part
                 if len(data) > limits.max_bytes:
                     raise _FailedError(f"over {limits.max_bytes / 1e6:g} MB")
+                if stop.is_set():
+                    raise _FailedError("stopped")
                 if time.monotonic() > until:
                     raise _FailedError(f"not complete after {limits.seconds:g} seconds")
             return bytes(data), response.headers.get("content-type", "").partition(";")[0]

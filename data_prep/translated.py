@@ -26,6 +26,7 @@ from data_prep.pair_filters import PairFilter
 from data_prep.translating import Decoding, Translated, text_column, translate_dataset
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import (
+    MODEL,
     PATH,
     collected,
     missing_images_option,
@@ -63,7 +64,7 @@ _FILTERS = collected(
 @click.option("--text", "texts", metavar="SPLIT=FILE", multiple=True,
               help="Translations of a split, one a line or as mmt translate writes them; repeatable.")  # fmt: skip
 @click.option("--target", metavar="CODE", help="Language of the translations in --text, such as de.")
-@click.option("--model", type=PATH,
+@click.option("--model", type=MODEL,
               help="Model that translates, as of mmt translate; instead of --text.")  # fmt: skip
 @click.option("--split", "splits", multiple=True, help="Split for --model; repeatable.  [default: all]")
 @source_lang_option

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import PATH, import_option, threads_option
+from mmt.cli.options import MODEL, PATH, import_option, threads_option
 from mmt.data.dataset import image_folder, read_info
 from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.inputs import Images
@@ -42,7 +42,7 @@ from mmt.model.card import ModelCard, read_card
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("data", metavar="COMMUTE_DIR", type=PATH)
 @click.option("--split", help="Split of COMMUTE_DIR, if that is a prepared dataset, such as contrastive.")
 @click.option("--images", type=PATH, multiple=True,
@@ -50,7 +50,7 @@ from mmt.model.card import ModelCard, read_card
               "--split: the dataset's]")  # fmt: skip
 @click.option("--missing-images", type=click.Choice(["refuse", "skip"]), default="refuse",
               help="Missing image: refuse (exit) or skip (leave its items out).")  # fmt: skip
-@click.option("--against", type=PATH, help="Another model to compare with, on the same items.")
+@click.option("--against", type=MODEL, help="Another model to compare with, on the same items.")
 @click.option("--output", type=PATH, help="Output file (JSON): the scores and each item's perplexities.")
 @threads_option
 @import_option

@@ -22,7 +22,7 @@ import click
 from rich.progress import track
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import PATH, import_option, threads_option
+from mmt.cli.options import MODEL, PATH, import_option, threads_option
 from mmt.data.dataset import read_info, read_split
 from mmt.data.image_names import Names
 from mmt.data.labels import read_column, read_labels
@@ -70,7 +70,7 @@ class _Items:
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("out", type=PATH)
-@click.option("--system", "systems", type=(str, PATH, PATH), multiple=True, required=True,
+@click.option("--system", "systems", type=(str, MODEL, PATH), multiple=True, required=True,
               metavar="NAME MODEL DATA", help="A model and its dataset; repeatable.")  # fmt: skip
 @click.option("--split", default="test", help="Split of the datasets.")
 @click.option(

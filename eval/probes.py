@@ -22,7 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import PATH, draws_option, draws_seed_option, import_option, stores_option, threads_option
+from mmt.cli.options import (
+    MODEL,
+    PATH,
+    draws_option,
+    draws_seed_option,
+    import_option,
+    stores_option,
+    threads_option,
+)
 from mmt.data.dataset import read_info
 from mmt.data.masking import read_probe
 from mmt.errors import MMTError
@@ -50,12 +58,12 @@ _Values = dict[str, dict[str, list[Any]]]  # by system and seed: one of each dra
 @click.argument("split")
 @click.argument("out", type=PATH)
 @click.option(
-    "--text-only", type=PATH, multiple=True, required=True, help="Text-only model; repeat it for several seeds."
+    "--text-only", type=MODEL, multiple=True, required=True, help="Text-only model; repeat it for several seeds."
 )
 @click.option(
     "--model",
     "models",
-    type=PATH,
+    type=MODEL,
     multiple=True,
     required=True,
     help="Model with images; repeat it for several seeds.",

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import PATH, import_option, stores_option, threads_option
+from mmt.cli.options import MODEL, PATH, import_option, stores_option, threads_option
 from mmt.cli.score import explain_omitted
 from mmt.data.dataset import read_info
 from mmt.experiments.reproduce import write_result
@@ -18,7 +18,7 @@ from mmt.inference.threads import use_threads
 
 
 @click.command(cls=Command)
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("data", type=PATH)
 @click.argument("split")
 @click.argument("out", type=PATH)

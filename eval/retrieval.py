@@ -20,7 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import PATH, draws_option, draws_seed_option, import_option, stores_option, threads_option
+from mmt.cli.options import (
+    MODEL,
+    PATH,
+    draws_option,
+    draws_seed_option,
+    import_option,
+    stores_option,
+    threads_option,
+)
 from mmt.data.dataset import read_info, read_split
 from mmt.errors import MMTError
 from mmt.evidence.models import model_in_torch, open_systems, require_images
@@ -42,7 +50,7 @@ _Figures = dict[str, dict[str, float]]  # by direction and figure
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("models", type=PATH, nargs=-1, required=True)
+@click.argument("models", type=MODEL, nargs=-1, required=True)
 @click.argument("data", type=PATH)
 @click.argument("split")
 @click.argument("out", type=PATH)

@@ -43,6 +43,11 @@ def is_url(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
 
 
+def without_password(text: str) -> str:
+    """``text`` with ``***@`` instead of ``user:password@`` in addresses."""
+    return re.sub(r"(?<=://)[^\s/]+@", "***@", text)
+
+
 def local_path(name: str | Path) -> Path:
     """The path of a file or folder of this machine. Raises MMTError for a URL."""
     if isinstance(name, str) and is_url(name):

@@ -81,8 +81,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     from huggingface_hub import constants, file_download  # few tests need it
     from huggingface_hub.utils import reset_sessions
 
+    from mmt.inference.named import hub_model
+
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+    hub_model.cache_clear()
     with hub_server() as server:
         # The library reads its variables when it is imported.
         template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.url)

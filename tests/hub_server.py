@@ -131,7 +131,9 @@ class _Answers(BaseHTTPRequestHandler):
         if repo not in self.server.repos:
             return self.missing()
         oid = self.server.refs[repo].get(revision, revision)
-        data = self.server.repos[repo].get(oid, {}).get(name)
+        if oid not in self.server.repos[repo]:
+            return self.send(404, {"error": "Invalid rev id"}, X_Error_Code="RevisionNotFound")
+        data = self.server.repos[repo][oid].get(name)
         if data is None:
             return self.send(404, {"error": "Entry not found"}, X_Error_Code="EntryNotFound")
         etag = _git_id(data) if len(data) < LARGE else hashlib.sha256(data).hexdigest()

@@ -32,7 +32,7 @@ import click
 import numpy as np
 
 from mmt.cli.command import Command
-from mmt.cli.options import PATH
+from mmt.cli.options import MODEL, PATH
 from mmt.data.dataset import first_test_split, read_split
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
@@ -256,7 +256,7 @@ def _growth(bench: Bench, sizes: list[int], repeats: int) -> dict[str, Any]:
 
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("data", type=PATH)
 @click.option("--lines", "sizes", multiple=True, type=int, default=[1_000, 10_000, 100_000],
               help="Size of an input, in lines; repeatable.")  # fmt: skip

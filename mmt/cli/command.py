@@ -15,11 +15,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from mmt.cli.options import IMPORTED
-from mmt.errors import MMTError, is_url
+from mmt.errors import MMTError
 from mmt.io import runtime
 from mmt.io.atomic import disk_error, only_writer, only_writer_in, remedy
 from mmt.io.extras import missing_extra
-from mmt.io.hub import HubModel, fetch, is_hub_name
 from mmt.io.plugins import import_modules
 from mmt.io.signals import Stopped, outlive_terminal, stopping_at_once
 from mmt.io.terminal import any_encoding
@@ -31,23 +30,6 @@ runtime.start()
 def first_sentence(text: str) -> str:
     """Of a help text, docstring or comment."""
     return re.split(r"(?<=[.?])(?<!et al\.)\s|\n\n", text.strip(), maxsplit=1)[0]
-
-
-class _LocalPath(click.Path):
-    """A local path. A URL is refused, since ``pathlib`` would change it.
-
-    ``hub:OWNER/NAME[@REVISION]`` is the folder in the cache to which that model is downloaded.
-    """
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, str) and is_hub_name(value) and "+" not in value:
-            try:
-                value = fetch(HubModel.parse(value))
-            except MMTError as error:
-                self.fail(str(error), param, ctx)
-        if isinstance(value, str) and is_url(value):
-            self.fail(f"{value} is a URL; expected a path on this machine. Download it first.", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 def write_alone(*outputs: Path | None) -> None:
@@ -115,12 +97,6 @@ class Command(click.Command):
         self._when_stopped = when_stopped
         if self.help and not self.short_help:  # else click cuts it to one line
             self.short_help = first_sentence(self.help)
-
-        for param in self.params:
-            if isinstance(param.type, click.Path):
-                local = _LocalPath()
-                vars(local).update(vars(param.type))
-                param.type = local
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _disk_errors_in_one_line():  # of printing the help

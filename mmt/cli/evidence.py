@@ -10,6 +10,7 @@ import click
 
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import (
+    MODEL,
     PATH,
     collected,
     draws_option,
@@ -25,7 +26,8 @@ from mmt.data.dataset import first_test_split, image_folder
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
 from mmt.evidence.options import SystemOptions, parse_system
-from mmt.io.hub import HubModel, fetch, is_hub_name
+from mmt.inference.named import hub_model
+from mmt.io.hub import is_hub_name
 from mmt.io.terminal import hidden_bars
 
 _READS_PROMPTS = collected(
@@ -49,11 +51,11 @@ _READS_PROMPTS = collected(
               "exported model; nllb:, m2m100: or marian: and a folder or name; files:DIR; hf:NAME_OR_FOLDER; or "
               "api:URL#MODEL.")  # fmt: skip
 @click.option(
-    "--model", type=PATH, help="Model folder: OUTPUT/model of mmt train. The same as --system model=DIR."
+    "--model", type=MODEL, help="Model folder: OUTPUT/model of mmt train. The same as --system model=DIR."
 )
 @click.option("--data", type=PATH, required=True, help="Prepared dataset with images.")
 @split_option
-@click.option("--against", type=PATH, help="With --model: the text-only model, or another one, to compare with.")
+@click.option("--against", type=MODEL, help="With --model: the text-only model, or another one, to compare with.")
 @stores_option
 @click.option("--commute", type=PATH, help="Folder of CoMMuTE, such as en-de, to evaluate too.")
 @click.option("--commute-images", type=PATH, help="Folder of CoMMuTE's images.  [default: images/ beside it]")
@@ -148,5 +150,5 @@ def _named(systems: tuple[str, ...], model: Path | None, against: Path | None) -
         name, spec = parse_system(text)
         if name in named:
             raise MMTError(f"--system {text}: the name '{name}' was given before. Name each system differently.")
-        named[name] = fetch(HubModel.parse(spec)) if is_hub_name(spec) else spec
+        named[name] = hub_model(spec) if is_hub_name(spec) else spec
     return named

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from mmt.cli.command import Command
-from mmt.cli.options import PATH, format_option
+from mmt.cli.options import MODEL, format_option
 from mmt.io.terminal import print_json, print_table
 
 
 @click.command("info", cls=Command)
-@click.argument("path", type=PATH)
+@click.argument("path", type=MODEL)
 @format_option
 def info_command(path: Path, form: str) -> None:
     """Describe PATH: a model, an exported model, a run, a dataset, a feature store or an index."""

@@ -76,11 +76,17 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
 @click.group(
     cls=LazyGroup,
-    epilog="Exit codes: 0 success; 1 finished, but not all is well, or a defect of mmt (traceback); 2 a mistake "
+    epilog="Exit codes: 0 success; 1 finished with failures, or a bug in mmt (traceback); 2 a mistake "
     "in the command or its files, or a full disk; 128 + N stopped by signal N (130: Ctrl+C, 143: SIGTERM); 141 "
     "the reader of the output has closed it.",
 )
-@click.option("-v", "--verbose", is_flag=True, is_eager=True, help="With --version: of all that mmt runs on, too.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    is_eager=True,
+    help="With --version: also list dependency versions and the CPU.",
+)
 @click.option("--version", is_flag=True, expose_value=False, callback=_print_version, help="Show the version.")
 def main() -> None:
     """Multimodal machine translation: translate text with the help of images, and know whether they helped."""

@@ -10,26 +10,57 @@ from typing import Any, TypeVar
 
 import click
 
+from mmt.errors import MMTError, is_url
+from mmt.inference.named import hub_model
+from mmt.io.hub import is_hub_name
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 IMPORTED = "mmt.import"
 """The key under which ``import_option`` stores the modules in the context's ``meta``."""
 
-PATH = click.Path(path_type=Path)
-PATH_OR_DASH = click.Path(path_type=Path, allow_dash=True)
 
-model_option = click.option("--model", type=PATH, required=True, help="Model folder: OUTPUT/model of mmt train.")
+class LocalPath(click.Path):
+    """A local path. A URL is refused, since ``pathlib`` would change it, and so is a model of the hub."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and is_url(value):
+            self.fail(f"{value} is a URL; expected a path on this machine. Download it first.", param, ctx)
+        if isinstance(value, str) and is_hub_name(value) and not isinstance(self, ModelPath):
+            self.fail(f"{value} is a model of the Hugging Face hub; expected a path on this machine.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class ModelPath(LocalPath):
+    """A model. ``hub:OWNER/NAME[@REVISION]`` is the folder in the cache to which that model is downloaded."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        completes = ctx is not None and ctx.resilient_parsing
+        if isinstance(value, str) and is_hub_name(value) and "+" not in value and not completes:
+            try:
+                value = hub_model(value)
+            except MMTError as error:
+                self.fail(str(error), param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = LocalPath(path_type=Path)
+PATH_OR_DASH = LocalPath(path_type=Path, allow_dash=True)
+MODEL = ModelPath(path_type=Path)
+"""Of options and arguments that name a model."""
+
+model_option = click.option("--model", type=MODEL, required=True, help="Model folder: OUTPUT/model of mmt train.")
 text_model_option = click.option(
     "--model",
-    type=PATH,
+    type=MODEL,
     required=True,
     help="Model folder: OUTPUT/model of mmt train; or a pretrained text model: nllb:, m2m100: or marian: and its "
     "folder or name.",
 )
 models_option = click.option(
     "--model",
-    type=PATH,
+    type=MODEL,
     required=True,
     multiple=True,
     callback=lambda ctx, option, models: Path("+".join(map(str, models))),

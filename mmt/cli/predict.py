@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import PATH, PATH_OR_DASH, import_option, quiet_option, shard_option, threads_option
+from mmt.cli.options import MODEL, PATH_OR_DASH, import_option, quiet_option, shard_option, threads_option
 from mmt.cli.reading import READS_SENTENCES, Reading, file_or_stdout
 from mmt.io.shards import Shard
 
 
 @click.command("predict", cls=Command)
-@click.option("--model", type=PATH, required=True, help="Model folder of a model trained for labels or scores.")
+@click.option("--model", type=MODEL, required=True, help="Model folder of a model trained for labels or scores.")
 @READS_SENTENCES
 @click.option("--output", type=PATH_OR_DASH, default="-",
               help="Output file: label, probability and score, tab-separated; .jsonl writes JSON lines, "

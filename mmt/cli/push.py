@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmt.cli.command import Command
-from mmt.cli.options import PATH
+from mmt.cli.options import MODEL, PATH
 from mmt.errors import MMTError
 from mmt.io.hub import HubModel, is_hub_name, upload
 from mmt.io.text_files import parse_json
 
+if TYPE_CHECKING:
+    from mmt.model.card import ModelCard
+
 
 @click.command("push", cls=Command)
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("repo", metavar="OWNER/NAME")
 @click.option(
     "--licence", "--license", required=True, metavar="ID", help="The model's licence, such as mit or cc-by-4.0."
 )
-@click.option("--result", type=PATH, help="result.json of mmt evaluate result, or its folder: scores of the card.")
 @click.option(
-    "--evidence", type=PATH, help="evidence.json of mmt evidence, or its folder: how image use was shown."
+    "--result", type=PATH, help="result.json of mmt evaluate result with MODEL, or its folder: scores of the card."
+)
+@click.option(
+    "--evidence",
+    type=PATH,
+    help="evidence.json of mmt evidence with MODEL, or its folder: how image use was shown.",
 )
 @click.option("--private", is_flag=True, help="Create a private repository.")
 @click.option("--revision", metavar="BRANCH", help="Branch to upload to.  [default: the main one]")
@@ -39,11 +48,13 @@ def push_command(
 ) -> None:
     """Publish MODEL on the Hugging Face hub, with a generated model card.
 
-    MODEL is a model folder or an exported model. Log in before, with hf auth login.
+    MODEL is a model folder or an exported model. Uploaded are the files that mmt.json names, and mmt.json with the
+    last part of each local path. Log in before, with hf auth login.
     """
     # Imported here: the help needs none of it.
+    from mmt.data.feature_store import signature_from
     from mmt.inference.onnx_runtime import is_exported
-    from mmt.model.card import CARD, check_files, read_card
+    from mmt.model.card import CARD, check_files, published, read_card
     from mmt.report.hub_card import hub_card
 
     if HubModel.parse(repo).revision is not None or is_hub_name(repo):
@@ -55,21 +66,36 @@ def push_command(
             "Export the complete model with mmt export, and push that."
         )
     check_files(model, card, card.sha256)
-    found = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
-    files: dict[str, Path | bytes] = {name: path for name, path in found.items() if not _is_hidden(name)}
-    if missing := [name for name in card.sha256 if name not in files]:
+    if not card.sha256:
+        raise MMTError(f"{model}: its {CARD} names no files, as an early version of mmt wrote it. Train it again.")
+    if missing := [name for name in card.sha256 if not (model / name).is_file()]:
         raise MMTError(f"{model}: {missing[0]} is missing, which {CARD} names. Copy the model folder again.")
+    raw = published(parse_json((model / CARD).read_bytes()))
+    files: dict[str, Path | bytes] = {name: model / name for name in card.sha256}
+    files[CARD] = (json.dumps(raw, indent=2, ensure_ascii=False) + "\n").encode()
+    others = sorted(path.name for path in model.iterdir() if path.name not in files)
+    card = replace(
+        card,
+        training=published(card.training),
+        text=published(card.text),
+        features=card.features and signature_from(published(card.features.to_dict())),
+    )
+    about, shown = _read(result, "result.json"), _read(evidence, "evidence.json")
     text = hub_card(
         repo,
         card,
         licence=licence,
         exported=is_exported(model),
-        result=_read(result, "result.json"),
-        evidence=_read(evidence, "evidence.json"),
+        result=about,
+        evidence=shown,
     )
+    _check_training(card, "--result", result, about)
+    _check_training(card, "--evidence", evidence, None if shown is None else shown.get("model"))
+    if others:
+        click.echo(f"not uploaded: {', '.join(others)}", err=True)
     if dry_run:
         click.echo(text)
-        click.echo(f"files: {', '.join(files)}", err=True)
+        click.echo(f"files: {', '.join(sorted([*files, 'README.md']))}", err=True)
         return
     files["README.md"] = text.encode()
     url = upload(
@@ -92,5 +118,19 @@ def _read(path: Path | None, name: str) -> dict[str, Any] | None:
     return value
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/")) or name == "README.md"
+def _check_training(card: ModelCard, option: str, path: Path | None, about: Any) -> None:
+    """Raises MMTError if what was measured is another model than that of ``card``: another training made it.
+
+    Args:
+        about: what the file says of the model that was measured.
+    """
+    if path is None:
+        return
+    from mmt.model.card import published  # as above
+
+    training = about.get("training") if isinstance(about, dict) else None
+    if published(training) != card.training:
+        raise MMTError(
+            f"{option} {path}: expected what was measured with MODEL, found another model's: it was trained "
+            "otherwise. Measure MODEL, or leave it out."
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import PATH, import_option, quiet_option, threads_option
+from mmt.cli.options import MODEL, PATH, import_option, quiet_option, threads_option
 from mmt.data.image_names import Names
 from mmt.errors import MMTError
 from mmt.io.atomic import check_file
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("retrieve", cls=Command)
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
-@click.option("--model", type=PATH, required=True, help="Model folder of a model trained for retrieval.")
+@click.option("--model", type=MODEL, required=True, help="Model folder of a model trained for retrieval.")
 @click.option("--index", "folder", type=PATH, required=True,
               help="Index folder: built if --images or --sentences is given, else searched.")  # fmt: skip
 @click.option("--images", type=PATH, multiple=True,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from mmt.errors import MMTError, nearest
-from mmt.io.hub import HubModel, fetch
+from mmt.io.hub import HubModel, fetch, is_hub_name
 
 _BOX = Path(__file__).parents[1] / "box"
 
@@ -23,6 +24,18 @@ def built_in_model(name: str | Path) -> Path | None:
     return _BOX / str(name)
 
 
+@functools.cache
+def hub_model(name: str) -> Path:
+    """The folder of ``hub:OWNER/NAME[@REVISION]``, downloaded into the cache of huggingface_hub.
+
+    A process asks the hub once for each name, so that all that it reads of a model is of one commit.
+
+    Raises:
+        MMTError: as ``mmt.io.hub.fetch``, or the name is none.
+    """
+    return fetch(HubModel.parse(name))
+
+
 def named_model(name: str, revision: str | None = None) -> Path:
     """The folder of the model that ``Translator.from_pretrained`` opens: a built-in one, or the hub's, downloaded.
 
@@ -30,10 +43,14 @@ def named_model(name: str, revision: str | None = None) -> Path:
         name: of ``BUILT_IN``; or OWNER/NAME on the hub, with or without ``hub:`` before it.
         revision: a branch, tag or commit of the hub; None is the main branch.
     Raises:
-        MMTError: no model has that name, or as ``mmt.io.hub.fetch``.
+        MMTError: no model has that name, it is a folder of this machine, or as ``mmt.io.hub.fetch``.
     """
     if str(name) in BUILT_IN and revision is None:
         return _BOX / name
+    if not is_hub_name(name) and Path(name).exists():
+        raise MMTError(
+            f"{name}: that is a folder: use from_dir. If you mean the model of the Hugging Face hub: hub:{name}."
+        )
     if "/" not in str(name):
         raise MMTError(
             f"no model '{name}'; there is {', '.join(BUILT_IN)}.{nearest(name, BUILT_IN)} A model of the "

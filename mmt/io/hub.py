@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmt.errors import MMTError
 from mmt.io.atomic import write_whole
-from mmt.io.text_files import file_checksum
+from mmt.io.text_files import file_checksum, parse_json
 
 if TYPE_CHECKING:
     import types
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PREFIX = "hub:"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _TOKEN = re.compile(r"\b(hf|api_org)_\w+")
-_NOT_READ = ["*.md", ".gitattributes"]
-"""Files of a repository that no model needs."""
+_CARD = "mmt.json"
+_FILE = re.compile(r"\w[\w.-]*")  # no folder, and nothing that huggingface_hub would take for a pattern
 _ATTEMPTS = 2
 
 
@@ -63,30 +63,65 @@ def is_hub_name(name: object) -> bool:
 def fetch(model: HubModel) -> Path:
     """The folder of a model, in the cache of huggingface_hub; what is missing there is downloaded.
 
-    An interrupted download resumes. Each file's checksum is compared with the one that the hub names, once; a
+    ``mmt.json`` is downloaded first, then the files that it names, of the same commit, and nothing else. An
+    interrupted download resumes. Each file's checksum is compared with the one that the hub names, once; a
     damaged file is downloaded again. Without a network, the cached files are used.
 
     Raises:
-        MMTError: there is no such repository or revision, it cannot be reached and is not in the cache, or its
-            checksums are wrong; or huggingface_hub is missing.
+        MMTError: there is no such repository or revision, it is no model of mmt, it cannot be reached and is not
+            in the cache, or its checksums are wrong; or huggingface_hub is missing.
     """
     hub = _library(str(model))
     for _ in range(_ATTEMPTS):
-        try:
-            folder = Path(hub.snapshot_download(model.repo, revision=model.revision, ignore_patterns=_NOT_READ))
-        except Exception as error:  # of the network, the disk, the hub's answer: no common class
-            raise MMTError(
-                f"{model}: the Hugging Face hub gave no such model ({_reason(error)}). Check name, revision and "
-                "connection; rerun the same command to resume a download. A private model needs hf auth login."
-            ) from None
+        card = _cached(model, hub.hf_hub_download, filename=_CARD, revision=model.revision)
+        folder = card.parent  # named after the commit
         if not (damaged := _damaged(folder)):
+            names = _files_of(card, model)
+            if not all((folder / name).is_file() for name in names):
+                _cached(model, hub.snapshot_download, revision=folder.name, allow_patterns=names)
+                damaged = _damaged(folder)
+            if missing := [name for name in names if not (folder / name).is_file()]:
+                raise MMTError(
+                    f"{model}: {missing[0]} is missing, which its {_CARD} names. Rerun the same command with a "
+                    "network; if that does not help, tell its owner."
+                )
+        if not damaged:
             return folder
         for path in damaged:
             with suppress(OSError):
                 path.resolve().unlink()
                 path.unlink()
-    names = ", ".join(path.name for path in damaged)
-    raise MMTError(f"{model}: wrong checksum of {names}, twice. Tell its owner, or name another revision.")
+    listed = ", ".join(path.name for path in damaged)
+    raise MMTError(f"{model}: wrong checksum of {listed}, twice. Tell its owner, or name another revision.")
+
+
+def _cached(model: HubModel, download: Callable[..., Any], **settings: Any) -> Path:
+    """What a download of huggingface_hub returns. Raises MMTError."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # as in _library
+
+    try:
+        return Path(download(model.repo, **settings))
+    except Exception as error:  # of the network, the disk, the hub's answer: no common class
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            raise MMTError(f"{model}: has no {_CARD}, so no model of mmt.") from None
+        raise MMTError(
+            f"{model}: the Hugging Face hub gave no such model ({_reason(error)}). Check name, revision and "
+            "connection; rerun the same command to resume a download. A private model needs hf auth login."
+        ) from None
+
+
+def _files_of(card: Path, model: HubModel) -> list[str]:
+    """The names of the files that a model's ``mmt.json`` names. Raises MMTError."""
+    try:
+        names = list(parse_json(card.read_bytes())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        names = []
+    if not names or not all(isinstance(name, str) and _FILE.fullmatch(name) for name in names):
+        raise MMTError(
+            f"{model}: expected an {_CARD} with the model's files and their checksums, found another. Tell its "
+            "owner to publish it with mmt push."
+        )
+    return names
 
 
 def upload(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from mmt.data.feature_store import FeatureSignature, signature_from
 from mmt.data.pretrained_tokenizer import open_tokenizer
 from mmt.data.tokenizer import TOKENIZER_FILES, Tokenizer
 from mmt.data.vocabulary import VOCABULARY
-from mmt.errors import MMTError, unreadable
+from mmt.errors import MMTError, unreadable, without_password
 from mmt.io.text_files import file_checksum, parse_json
 
 WEIGHTS, CARD = "model.safetensors", "mmt.json"
@@ -122,6 +123,37 @@ def _checked(card: ModelCard) -> ModelCard:
     ):
         raise ValueError(f"decoding with {card.decoding}")
     return card
+
+
+_FOLDERS = re.compile(r"((?:[A-Za-z0-9]{2,}:)?)(?:[/~]|\.\.?/|[A-Za-z]:[/\\]).*[/\\](?=[^/\\])")
+_RELATIVE = re.compile(r"()(?!\w+:)[^/\\]+[/\\](?:.*[/\\])?(?=[^/\\])")
+
+
+def published(value: Any, *, settings: bool = False) -> Any:
+    """A part of a card as others may read it, without what concerns the machine that trained the model.
+
+    Of a local path the last part is left (``/home/me/data`` is ``data``, ``clip:/home/me/vit`` is ``clip:vit``).
+    Addresses have no password, and configurations no settings of MLflow. Names on the hub, such as
+    ``nllb:facebook/nllb-200``, are as they were.
+
+    Args:
+        settings: within a configuration, where relative paths are shortened, too.
+    """
+    if isinstance(value, dict):
+        inside = {key: settings or key == "config" for key in value}
+        return {
+            key: published(one, settings=inside[key])
+            for key, one in value.items()
+            if not (settings and key == "mlflow")
+        }
+    if isinstance(value, list):
+        return [published(one, settings=settings) for one in value]
+    if not isinstance(value, str):
+        return value
+    if "://" in value:
+        return without_password(value)
+    found = _FOLDERS.match(value) or (_RELATIVE.match(value) if settings else None)
+    return f"{found[1]}{value[found.end() :].rstrip('/')}" if found else value
 
 
 def check_files(folder: Path, card: ModelCard, names: Iterable[str]) -> None:

@@ -40,6 +40,7 @@ from mmt.metrics.significance import Spread
 from mmt.report import charts
 from mmt.report.browser import browser_data, browser_script, overview
 from mmt.report.cards import make_card
+from mmt.report.hub_card import without_answer
 from mmt.report.page import deviation, environment, number, visible
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ def _verdicts(evidence: Evidence) -> list[dict[str, str]]:
         question: str, verdict: Verdict | Comparison, meanings: Mapping[str, tuple[str, str]]
     ) -> dict[str, str]:
         means, means_not = meanings.get(verdict.answer, ("", ""))
-        sentence = _without_answer(verdict.sentence, verdict.answer)
+        sentence = _unbroken(without_answer(verdict.sentence, verdict.answer))
         texts = {"question": question, "answer": verdict.answer, "shown": verdict.answer, "sentence": sentence}
         return texts | {"means": means, "means_not": means_not}
 
@@ -347,11 +348,8 @@ def _explain(score: str) -> str:
     return next((_SCORES[name] for name in known if name in _SCORES), "")
 
 
-def _without_answer(sentence: str, answer: str) -> str:
-    """The verdict's sentence without the answer, which stands above it; no line breaks inside its numbers."""
-    start, colon, rest = sentence.partition(":")
-    if colon and start.strip().lower() == answer:
-        sentence = rest.strip()[:1].upper() + rest.strip()[1:]
+def _unbroken(sentence: str) -> str:
+    """Without line breaks inside its numbers."""
     return re.sub(r"(?<=\d) (?=%)|(?<=\bp) (?=[=<])|(?<=\bp [=<]) ", "\u00a0", sentence)
 
 

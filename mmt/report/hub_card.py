@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -77,14 +78,11 @@ def _parts(
     }
     return {
         "languages": ", ".join(_in_words(pair) for pair in pairs),
-        "example": "A bat on the wall.",
         "facts": [(key, _cell(value)) for key, value in facts.items() if value not in (None, "", [])],
         "result": result,
         "scores": [] if result is None else [_with_name(one) for one in result["scores"].values()],
-        "verdict": None if evidence is None else evidence["verdict"] | {"sentence": _reason(evidence["verdict"])},
-        "comparison": None
-        if evidence is None
-        else evidence["comparison"] | {"sentence": _reason(evidence["comparison"])},
+        "verdict": None if evidence is None else _without_answer(evidence["verdict"]),
+        "comparison": None if evidence is None else _without_answer(evidence["comparison"]),
         "evidence": None if evidence is None else {key: evidence["data"][key] for key in ("name", "split")},
     }
 
@@ -126,11 +124,15 @@ def _metadata(repo: str, card: ModelCard, pairs: list[str], licence: str, result
     return str(data.to_yaml())
 
 
-def _reason(verdict: Mapping[str, Any]) -> str:
+def without_answer(sentence: str, answer: str) -> str:
     """A verdict's sentence without the answer, which stands before it."""
-    start, colon, rest = str(verdict["sentence"]).partition(":")
-    plain = rest.strip() if colon and start.strip().lower() == verdict["answer"] else str(verdict["sentence"])
+    start, colon, rest = sentence.partition(":")
+    plain = rest.strip() if colon and start.strip().lower() == answer else sentence
     return plain[:1].upper() + plain[1:]
+
+
+def _without_answer(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    return {**verdict, "sentence": without_answer(str(verdict["sentence"]), verdict["answer"])}
 
 
 def _with_name(score: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,6 +152,12 @@ def _subtag(code: str) -> str:
 
 
 def _in_words(pair: str) -> str:
-    """``en-de`` as the hub's page shows languages; without langcodes' data the codes themselves."""
+    """``en-de`` as English to German; in codes without the data of langcodes, which the small install lacks."""
     source, _, target = pair.partition("-")
-    return f"{source} to {target}"
+    return f"{_language(source)} to {_language(target)}"
+
+
+def _language(code: str) -> str:
+    with suppress(ImportError, LanguageTagError):
+        return Language.get(code).display_name()
+    return code

@@ -274,7 +274,7 @@ class TrainConfig:
     mlflow: MLflowSection = field(default_factory=MLflowSection)
 
     seed: Seed = 1
-    """Of the first weights, the order of the batches, dropout and all else that is drawn."""
+    """Seed of the initial weights, the batch order, dropout and all other random choices."""
 
     threads: Annotated[int, Interval(ge=1, le=4096)] | None = None
     """CPU threads of the training process; null uses all cores."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fairseq2.metrics.recorders import MetricRecorder
+from fairseq2.task import TaskStopException
 from torch import Tensor
 
-from mmt.errors import MMTError
+from mmt.errors import MMTError, without_password
 from mmt.io.atomic import write_whole
+from mmt.io.signals import Stopped, StopSwitch
 from mmt.io.terminal import console
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import tree_of
@@ -27,28 +30,33 @@ class MLflowRecorder(MetricRecorder):
     A server that fails later ends the recording with one line, and not the training.
     """
 
-    def __init__(self, output: Path, config: TrainConfig) -> None:
+    def __init__(self, output: Path, config: TrainConfig, switch: StopSwitch) -> None:
         """
         Args:
             output: the run's folder.
             config: with ``mlflow.tracking_uri``.
+            switch: knows whether a signal stopped the training.
         Raises:
             MMTError: MLflow is not installed, or cannot be reached.
         """
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it reads this when it is imported
+        # By default it tries for minutes, and the training waits.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds
         # Imported here: only runs that are recorded need the package.
         try:
             import mlflow
         except ModuleNotFoundError:
             raise MMTError("mlflow.tracking_uri: needs MLflow. Install it: pip install mlflow-skinny") from None
         section = config.mlflow
-        self._failed = False
+        self._failed, self._switch = False, switch
         try:
             self._client: Any = mlflow.MlflowClient(tracking_uri=section.tracking_uri)
             self._run = self._open(output, config)
         except Exception as error:  # the client and its stores raise nearly anything
+            uri = without_password(str(section.tracking_uri))
             raise MMTError(
-                f"mlflow.tracking_uri {section.tracking_uri}: {_reason(error)}. Correct it, or leave it out: "
+                f"mlflow.tracking_uri {uri}: {_reason(error)}. Correct it, or leave it out: "
                 "OUTPUT/metrics and OUTPUT/tb have the same figures."
             ) from None
 
@@ -62,9 +70,9 @@ class MLflowRecorder(MetricRecorder):
         found = self._client.get_experiment_by_name(experiment)
         number = found.experiment_id if found is not None else self._client.create_experiment(experiment)
         run_id = str(self._client.create_run(number, run_name=output.name).info.run_id)
-        for key, value in _flat(tree_of(config)):
-            self._client.log_param(run_id, key, str(value)[:500])
-        write_whole(path, f"{run_id}\n")
+        write_whole(path, f"{run_id}\n")  # before the parameters: an interruption leaves no second run
+        for key, value in _flat({name: part for name, part in tree_of(config).items() if name != "mlflow"}):
+            self._client.log_param(run_id, key, without_password(str(value))[:500])
         return run_id
 
     def record_metric_values(
@@ -83,9 +91,18 @@ class MLflowRecorder(MetricRecorder):
             self._stop(error)
 
     def close(self) -> None:
+        """Ends the run in MLflow: KILLED if a signal stopped the training, FAILED after an error, else FINISHED.
+
+        fairseq2 calls this while the exception that ended the training is being handled. A run that nobody closes,
+        such as of a process that was killed, stays RUNNING.
+        """
+        error = sys.exc_info()[1]
+        killed = self._switch.signum or isinstance(error, KeyboardInterrupt | Stopped)
+        failed = error is not None and not isinstance(error, TaskStopException)  # that is an early stop
+        status = "KILLED" if killed else "FAILED" if failed else "FINISHED"
         if not self._failed:
             try:
-                self._client.set_terminated(self._run)
+                self._client.set_terminated(self._run, status)
             except Exception as error:
                 self._stop(error)
 
@@ -95,7 +112,7 @@ class MLflowRecorder(MetricRecorder):
 
 
 def _reason(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
+    return (without_password(" ".join(str(error).split())) or type(error).__name__)[:300].rstrip(".")
 
 
 def _flat(tree: Mapping[str, Any], place: str = "") -> list[tuple[str, Any]]:

@@ -153,7 +153,7 @@ class TrainingRecipe(Recipe):
         if self._run.config.mlflow.tracking_uri is not None and rank() == 0:
             container.collection.register(
                 MetricRecorder,  # type: ignore[type-abstract]
-                lambda _: MLflowRecorder(self._run.output, self._run.config),
+                lambda _: MLflowRecorder(self._run.output, self._run.config, self._switch),
             )
 
     def setup_model(self, context: RecipeContext, model: nn.Module, newly_initialized: bool) -> nn.Module:

@@ -229,7 +229,7 @@ def _card(run: Run, weights: str, length_penalty: float, score: dict[str, float]
             "weights": weights,
             **score,
             "versions": versions("torch", "fairseq2"),
-            "config": tree_of(run.config),
+            "config": {name: value for name, value in tree_of(run.config).items() if name != "mlflow"},
             **totals(run.output),
         },
     )

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
 import mmt
 from mmt.cli.main import main
 from mmt.errors import MMTError
+from mmt.inference.ensemble import members_of
 from mmt.inference.onnx_export import export_model
 from tests.hub_server import HubServer
 from tests.worlds import tiny_folder
@@ -44,7 +46,7 @@ def test_a_pushed_model_translates_by_its_name(hub: HubServer, model: Path, tmp_
     for folder, repo in ((model, "org/model"), (tmp_path / "onnx", "org/exported")):
         status, said = run("push", folder, repo, "--licence", "mit")
         assert status == 0, said
-        assert said.strip() == f"{hub.url}/{repo}/commit/{hub.refs[repo]['main']}"
+        assert said.strip().splitlines()[-1] == f"{hub.url}/{repo}/commit/{hub.refs[repo]['main']}"
         assert "hf_right" not in said
         for name in (repo, f"hub:{repo}"):
             assert mmt.Translator.from_pretrained(name).translate(SENTENCES) == expected
@@ -66,7 +68,11 @@ def test_a_pushed_model_translates_by_its_name(hub: HubServer, model: Path, tmp_
 def test_the_card_says_what_the_model_its_result_and_its_evidence_say(
     hub: HubServer, model: Path, tmp_path: Path
 ) -> None:
+    trained = json.loads((model / "mmt.json").read_text())["training"]
+    scored = json.loads((RESULTS / "pictures_en_de_gated" / "result.json").read_text()) | {"training": trained}
+    (tmp_path / "result.json").write_text(json.dumps(scored))
     evidence = {
+        "model": {"training": trained},
         "verdict": {"answer": "yes", "sentence": "Yes: the model uses the image. p < 0.001"},
         "comparison": {
             "question": "Better than text-only?",
@@ -76,7 +82,7 @@ def test_the_card_says_what_the_model_its_result_and_its_evidence_say(
         "data": {"name": "shop", "split": "test"},
     }
     (tmp_path / "evidence.json").write_text(json.dumps(evidence))
-    options = ["--licence", "cc-by-4.0", "--result", RESULTS / "pictures_en_de_gated", "--evidence", tmp_path]
+    options = ["--licence", "cc-by-4.0", "--result", tmp_path, "--evidence", tmp_path]
     status, said = run("push", model, "org/model", *options, "--dry-run")
     assert status == 0, said
     assert "org/model" not in hub.repos
@@ -88,7 +94,7 @@ def test_the_card_says_what_the_model_its_result_and_its_evidence_say(
     assert about["pipeline_tag"] == "image-text-to-text"
     (result,) = about["model-index"][0]["results"]
     metrics = {one["type"]: (one["value"], one["args"]["signature"]) for one in result["metrics"]}
-    scores = json.loads((RESULTS / "pictures_en_de_gated" / "result.json").read_text())["scores"]
+    scores = scored["scores"]
     assert metrics == {
         name: (round(scores[name]["value"], 2), scores[name]["signature"]) for name in ("bleu", "chrf", "ter")
     }
@@ -96,6 +102,86 @@ def test_the_card_says_what_the_model_its_result_and_its_evidence_say(
     assert "**Yes.** The model uses the image. p < 0.001" in page
     assert "**Better than text-only? Not shown.** Chance." in page
     assert "`nrefs:1|case:mixed" in page
+    assert "Translates English to German, with an image" in page
+    (tmp_path / "evidence.json").write_text(json.dumps(evidence | {"model": {"training": trained | {"seed": 99}}}))
+    status, said = run("push", model, "org/model", *options, "--dry-run")
+    assert status == 2
+    assert f"--evidence {tmp_path}: expected what was measured with MODEL" in said
+    status, said = run(
+        "push", model, "org/model", "--licence", "mit", "--result", RESULTS / "pictures_en_de_gated"
+    )
+    assert status == 2
+    assert "pictures_en_de_gated: expected what was measured with MODEL" in said
+
+
+def test_what_concerns_only_this_machine_is_not_published(hub: HubServer, model: Path, tmp_path: Path) -> None:
+    card = json.loads((model / "mmt.json").read_text())
+    card["features"]["backbone"] = "clip:/home/ann/vit"
+    card["training"]["text"] = {"name": "nllb:facebook/nllb-200", "frozen": False}
+    card["training"]["config"] = {
+        "data": {"path": "/home/ann/secret/data", "datasets": ["../ann/other", "ann/third/"]},
+        "images": {"features": ["~/ann/vit", "C:\\ann\\store"]},
+        "model": {"text": "nllb:facebook/nllb-200", "fusion": "gated"},
+        "stack": {"server": "https://ann:pass@word@example.org/x"},
+        "mlflow": {"tracking_uri": "https://ann:password@example.org", "experiment": "ann"},
+    }
+    before = json.dumps(card)
+    (model / "mmt.json").write_text(before)
+    (model / "notes.txt").write_text("ann's notes")
+    (model / "all").symlink_to(tmp_path)
+    (model / "key").symlink_to(tmp_path / "model" / "mmt.json")
+    status, said = run("push", model, "org/model", "--licence", "mit")
+    assert status == 0, said
+    assert "not uploaded: all, key, notes.txt" in said
+    files = hub.files("org/model")
+    assert set(files) == {".gitattributes", "README.md", "mmt.json", *card["sha256"]}
+    there = json.loads(files["mmt.json"])
+    assert there["training"]["config"] == {
+        "data": {"path": "data", "datasets": ["other", "third"]},
+        "images": {"features": ["vit", "store"]},
+        "model": {"text": "nllb:facebook/nllb-200", "fusion": "gated"},
+        "stack": {"server": "https://***@example.org/x"},
+    }
+    assert there["features"]["backbone"] == "clip:vit"
+    assert there["training"]["text"] == card["training"]["text"]
+    for name in ("mmt.json", "README.md"):
+        assert b"ann" not in files[name].replace(b"planned", b"")
+    assert (model / "mmt.json").read_text() == before
+    assert run("info", "hub:org/model")[0] == 0
+
+
+def test_a_folder_that_is_called_like_a_model_of_the_hub_is_not_downloaded(
+    hub: HubServer, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    name = f"{tmp_path.name}/model"
+    with pytest.raises(MMTError, match=f"{name}: that is a folder: use from_dir"):
+        mmt.Translator.from_pretrained(name)
+    assert hub.asked == []
+
+
+def test_only_options_that_name_models_download_and_only_when_the_command_runs(
+    hub: HubServer, model: Path, tmp_path: Path
+) -> None:
+    complete = BashComplete(main, {}, "mmt", "_MMT_COMPLETE")
+    assert "--beam-size" in {
+        item.value for item in complete.get_completions(["translate", "--model", "hub:a/b"], "--")
+    }
+    assert hub.asked == []
+    for option in ("--output", "--input"):
+        status, said = run("translate", "--model", model, option, "hub:org/model")
+        assert status == 2
+        assert "hub:org/model is a model of the Hugging Face hub; expected a path" in " ".join(said.split())
+    assert hub.asked == []
+
+
+def test_a_process_takes_all_that_it_reads_of_a_model_from_one_commit(hub: HubServer, model: Path) -> None:
+    assert run("push", model, "org/model", "--licence", "mit")[0] == 0
+    first = hub.refs["org/model"]["main"]
+    (folder,) = members_of("hub:org/model")
+    hub.commit("org/model", {"mmt.json": b"{}"})
+    assert members_of("hub:org/model") == [folder]
+    assert folder.name == first
 
 
 def test_a_text_only_card(hub: HubServer, world: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -375,6 +375,25 @@ def test_a_busy_server_is_asked_again(tmp_path: Path, server: Pictures) -> None:
     server.busy = 2
     names, failed = download([server.url("/busy.png")], tmp_path, Limits(pause=0.01))
     assert (len(names), failed, server.asked["/busy.png"]) == (1, {}, 3)
+
+
+def test_a_stop_waits_for_no_further_attempt(
+    tmp_path: Path, server: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.busy = 3
+
+    def interrupted(images: Iterable[object], *_: object, **__: object) -> Iterator[object]:
+        while not {"/busy.png", "/slow.png"} <= set(server.asked):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("data_prep.downloads.tqdm", interrupted)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        download([server.url("/busy.png"), server.url("/slow.png")], tmp_path, Limits(pause=4.0))
+    assert time.monotonic() - began < 2.5
+    assert server.asked == {"/busy.png": 1, "/slow.png": 1}
 
 
 def test_an_error_where_nothing_can_be_downloaded(folder: Path, run: Run, server: Pictures) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -16,7 +18,13 @@ from mmt.errors import MMTError
 from mmt.io.hub import HubModel, fetch, is_hub_name, upload
 from tests.hub_server import HubServer
 
-FILES = {"mmt.json": b"{}", "model.safetensors": bytes(range(256)) * 40, "README.md": b"# card"}
+
+def card(**more: int) -> bytes:
+    """A model's mmt.json; the checksum is compared when the model is opened."""
+    return json.dumps({"sha256": {"model.safetensors": "0"}, **more}).encode()
+
+
+FILES = {"mmt.json": card(), "model.safetensors": bytes(range(256)) * 40, "README.md": b"# card"}
 MODEL = HubModel("org/model")
 
 
@@ -59,12 +67,46 @@ def test_the_cache_is_used_where_the_server_is_down(hub: HubServer) -> None:
 
 def test_revisions(hub: HubServer) -> None:
     first = hub.commit("org/model", FILES)
-    hub.commit("org/model", {"mmt.json": b'{"new": 1}'})
-    hub.commit("org/model", {"mmt.json": b'{"branch": 1}'}, branch="v2")
+    hub.commit("org/model", {"mmt.json": card(new=1)})
+    hub.commit("org/model", {"mmt.json": card(branch=1)}, branch="v2")
     contents = [fetch(HubModel("org/model", one)).joinpath("mmt.json").read_bytes() for one in (first, None, "v2")]
-    assert contents == [b"{}", b'{"new": 1}', b'{"branch": 1}']
+    assert contents == [card(), card(new=1), card(branch=1)]
     with pytest.raises(MMTError, match="hub:org/model@v3: the Hugging Face hub gave no such model"):
         fetch(HubModel("org/model", "v3"))
+
+
+def test_only_a_model_is_downloaded_and_only_its_files(hub: HubServer) -> None:
+    others = {"film.mp4": b"0" * 5000, "model.safetensors.bak": b"1", "deep/model.safetensors": b"2"}
+    hub.commit("org/model", {**FILES, **others})
+    assert {path.name for path in fetch(MODEL).iterdir()} == {"mmt.json", "model.safetensors"}
+    assert [hub.gets(name) for name in others if name != "deep/model.safetensors"] == [[], []]
+    hub.commit("org/other", others)
+    with pytest.raises(MMTError, match=r"hub:org/other: has no mmt\.json, so no model of mmt"):
+        fetch(HubModel("org/other"))
+    for bad in (b"{}", b"[", b'{"sha256": {}}', b'{"sha256": {"*": "0"}}', b'{"sha256": {"../x": "0"}}'):
+        hub.commit("org/other", {"mmt.json": bad})
+        with pytest.raises(MMTError, match=r"hub:org/other: expected an mmt\.json with the model's files"):
+            fetch(HubModel("org/other"))
+    assert hub.gets("film.mp4") == []
+    hub.commit("org/lacks", {"mmt.json": card()})
+    with pytest.raises(MMTError, match=r"hub:org/lacks: model\.safetensors is missing"):
+        fetch(HubModel("org/lacks"))
+
+
+def test_all_files_are_of_one_commit(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = hub.commit("org/model", FILES)
+    download = huggingface_hub.snapshot_download
+
+    def later(*arguments: Any, **settings: Any) -> str:
+        hub.commit("org/model", {"mmt.json": card(new=1), "model.safetensors": b"new" * 1000})
+        return download(*arguments, **settings)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", later)
+    folder = fetch(MODEL)
+    assert folder.name == old
+    assert {name: (folder / name).read_bytes() for name in ("mmt.json", "model.safetensors")} == {
+        name: FILES[name] for name in ("mmt.json", "model.safetensors")
+    }
 
 
 def test_an_interrupted_download_resumes(hub: HubServer) -> None:
@@ -105,7 +147,7 @@ def test_whole_files_are_compared_once(hub: HubServer, monkeypatch: pytest.Monke
 def test_an_upload_is_one_commit(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_right")
     (tmp_path / "weights").write_bytes(FILES["model.safetensors"])
-    files: dict[str, Path | bytes] = {"mmt.json": b"{}", "model.safetensors": tmp_path / "weights"}
+    files: dict[str, Path | bytes] = {"mmt.json": card(), "model.safetensors": tmp_path / "weights"}
     url = upload("org/model", files, message="first")
     there = hub.files("org/model")
     assert {name: there[name] for name in there if name != ".gitattributes"} == {
@@ -113,9 +155,9 @@ def test_an_upload_is_one_commit(hub: HubServer, tmp_path: Path, monkeypatch: py
     }
     assert url == f"{hub.url}/org/model/commit/{hub.refs['org/model']['main']}"
     assert (fetch(MODEL) / "model.safetensors").read_bytes() == FILES["model.safetensors"]
-    upload("org/model", {"mmt.json": b'{"v2": 1}'}, message="second", revision="v2")
-    assert hub.files("org/model", "v2")["mmt.json"] == b'{"v2": 1}'
-    assert hub.files("org/model")["mmt.json"] == b"{}"
+    upload("org/model", {"mmt.json": card(v2=1)}, message="second", revision="v2")
+    assert hub.files("org/model", "v2")["mmt.json"] == card(v2=1)
+    assert hub.files("org/model")["mmt.json"] == card()
 
 
 def test_a_token_is_never_in_a_message(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,4 +194,4 @@ def test_variables_of_the_environment_are_followed(hub: HubServer, tmp_path: Pat
     assert ran.returncode == 0, ran.stderr
     folder = ran.stdout.strip()
     assert Path(folder).is_relative_to(tmp_path / "other")
-    assert (Path(folder) / "mmt.json").read_bytes() == b"{}"
+    assert (Path(folder) / "mmt.json").read_bytes() == card()

@@ -19,10 +19,11 @@ from safetensors.torch import load_file
 from mmt.data.dataset import read_info
 from mmt.data.domain import read_pieces
 from mmt.errors import MMTError
-from mmt.io.signals import SIGNALS, Stopped
+from mmt.io.signals import SIGNALS, Stopped, StopSwitch
 from mmt.model.card import read_card
 from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps
+from mmt.training.mlflow_recorder import MLflowRecorder
 from mmt.training.recipe import train
 from mmt.training.units import TrainingUnit
 from tests import warm
@@ -416,11 +417,56 @@ def test_mlflow_records_one_run_also_across_a_resume(
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "run"
     assert run.data.params["model.fusion"] == "none"
+    assert not any(name.startswith("mlflow") for name in run.data.params)
+    card = (tmp_path / "run" / "model" / "mmt.json").read_text()
+    assert "mlflow" not in card
     losses = client.get_metric_history(run.info.run_id, "train/nll_loss")
     assert [one.step for one in losses] == [2, 4]
     shown = re.findall(r"train  loss (\S+)", capsys.readouterr().err)
     assert [f"{one.value:.3f}" for one in losses] == shown
     assert client.get_metric_history(run.info.run_id, "valid/bleu")
+
+
+@pytest.mark.parametrize(("cause", "status"), [("error", "FAILED"), ("signal", "KILLED")])
+def test_mlflow_knows_how_a_run_ended(
+    world: Path,
+    tmp_path: Path,
+    mlflow: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    cause: str,
+    status: str,
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        if cause == "error":
+            raise MMTError("no validation")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    store = (tmp_path / "store").as_uri()
+    short = ("regime.num_steps=6", "regime.report_every=2", "regime.validate_every=2")
+    monkeypatch.setattr("mmt.training.mlflow_recorder.MLflowRecorder.record_metric_values", fails)
+    with pytest.raises((MMTError, Stopped)):
+        train(tmp_path / "run", config(world, f"mlflow.tracking_uri={store}", *short, fusion="none"))
+    run_id = (tmp_path / "run" / "mlflow.run").read_text().strip()
+    assert mlflow.MlflowClient(tracking_uri=store).get_run(run_id).info.status == status
+
+
+def test_an_interruption_while_mlflow_gets_the_parameters_leaves_one_run(
+    world: Path, tmp_path: Path, mlflow: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = (tmp_path / "store").as_uri()
+    settings = config(world, f"mlflow.tracking_uri={store}", fusion="none")
+    (tmp_path / "run").mkdir()
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "log_param", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            MLflowRecorder(tmp_path / "run", settings, StopSwitch())
+    MLflowRecorder(tmp_path / "run", settings, StopSwitch())
+    client = mlflow.MlflowClient(tracking_uri=store)
+    assert len(client.search_runs([client.get_experiment_by_name("mmt").experiment_id])) == 1
 
 
 def test_mlflow_that_cannot_be_reached_is_named_and_one_that_is_lost_ends_no_training(
@@ -433,6 +479,11 @@ def test_mlflow_that_cannot_be_reached_is_named_and_one_that_is_lost_ends_no_tra
     short = ("regime.num_steps=4", "regime.report_every=2", "regime.validate_every=2")
     with pytest.raises(MMTError, match=r"mlflow\.tracking_uri http://127\.0\.0\.1:9: .* leave it out"):
         train(tmp_path / "run", config(world, "mlflow.tracking_uri=http://127.0.0.1:9", *short, fusion="none"))
+
+    address = "mlflow.tracking_uri=http://ann:password@127.0.0.1:9"
+    with pytest.raises(MMTError, match=r"mlflow\.tracking_uri http://\*\*\*@127\.0\.0\.1:9: ") as refused:
+        train(tmp_path / "run", config(world, address, *short, fusion="none"))
+    assert "password" not in str(refused.value)
 
     def lost(*_: object, **__: object) -> None:
         raise ConnectionError("the server is gone")
