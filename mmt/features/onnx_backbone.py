@@ -33,11 +33,6 @@ SIGNATURE = "mmt.signature"
 _BATCH = 32  # images of a forward pass
 
 
-def backbone_file(number: int) -> str:
-    """The file of a model's set of features, which are counted from 1."""
-    return f"backbone_{number}.onnx"
-
-
 class OnnxBackbone:
     """A frozen network that turns image files into features, in ONNX Runtime.
 

@@ -10,9 +10,8 @@ from typing import Any
 from mmt.data.dataset import read_info
 from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
-from mmt.features.onnx_backbone import backbone_file
 from mmt.inference.named import built_in_model
-from mmt.inference.onnx_runtime import ENCODER, PRECISIONS, file_of, is_exported
+from mmt.inference.onnx_runtime import ENCODER, PRECISIONS, backbone_file, file_of, is_exported
 from mmt.io.text_files import parse_json
 from mmt.model.card import read_card
 

@@ -28,7 +28,6 @@ from mmt.data.tokenizer import EOS, PAD, TOKENIZER_FILES, copy_tokenizer
 from mmt.data.vocabulary import VOCABULARY, pieces_of_file, read_vocabulary
 from mmt.errors import MMTError
 from mmt.features.load import load_backbones
-from mmt.features.onnx_backbone import backbone_file
 from mmt.features.onnx_export import LARGEST_FILE, BackbonePrecision, export_backbone, quiet, without_traces
 from mmt.inference.beam import select_candidates
 from mmt.inference.onnx_runtime import (
@@ -37,6 +36,7 @@ from mmt.inference.onnx_runtime import (
     LOG_P,
     PRECISIONS,
     ExportPrecision,
+    backbone_file,
     block_of,
     file_of,
     graph_files,

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from mmt.data.feature_store import FeatureStore, side_by_side
 from mmt.data.tokenizer import EOS, PAD, TOKENIZER, TOKENIZER_FILES, Tokenizer
 from mmt.data.vocabulary import read_vocabulary
 from mmt.errors import MMTError, local_path
-from mmt.features.onnx_backbone import OnnxBackbone, backbone_file
 from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, open_store
 from mmt.inference.search import (
     Candidates,
@@ -31,6 +30,9 @@ from mmt.inference.translator import BaseTranslator, SentenceBatch
 from mmt.io.onnx import open_session
 from mmt.io.processes import in_threads
 from mmt.model.card import WEIGHTS, ModelCard, check_files, load_tokenizer, read_card
+
+if TYPE_CHECKING:
+    from mmt.features.onnx_backbone import OnnxBackbone
 
 _Result = TypeVar("_Result")
 
@@ -59,6 +61,11 @@ def file_of(name: str, precision: ExportPrecision) -> str:
 def graph_files(name: str, precision: ExportPrecision) -> tuple[str, str]:
     """The file of a graph, and the one that has its weights if they are too large for the first."""
     return file_of(name, precision), f"{file_of(name, precision)}.data"
+
+
+def backbone_file(number: int) -> str:
+    """The file of a model's set of features, which are counted from 1."""
+    return f"backbone_{number}.onnx"
 
 
 def is_exported(folder: Path) -> bool:
@@ -197,6 +204,9 @@ class ExportedTranslator(BaseTranslator):
         Raises:
             MMTError: a text-only model, one that was exported without them, or a damaged or foreign file.
         """
+        # Imported at first use: PIL takes a tenth of a second, and text needs none of it.
+        from mmt.features.onnx_backbone import OnnxBackbone
+
         self.refuse_images("images")
         assert self.card.features is not None  # noqa: S101  # else refuse_images() has raised
         folder, found = self._graphs.folder, []
