@@ -170,12 +170,12 @@ def test_the_second_of_any_command_names_the_first_and_does_nothing(
 
 
 def test_all_commands_that_write_are_tried() -> None:
-    """``compare`` shares its work; ``score``, ``info``, ``demo`` and ``serve`` write nothing; ``recipe`` replaces
-    nothing.
+    """``compare`` shares its work; ``score``, ``info``, ``demo``, ``serve`` and ``push`` write nothing here;
+    ``recipe`` replaces nothing.
 
     The scripts of ``prepare`` and ``evaluate`` are tried by their own names.
     """
-    others = {"compare", "score", "info", "demo", "serve", "recipe", "prepare", "evaluate"}
+    others = {"compare", "score", "info", "demo", "serve", "push", "recipe", "prepare", "evaluate"}
     assert set(cli.COMMANDS) - set(COMMANDS) == others
 
 
