@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from itertools import groupby
 
 import click
@@ -33,11 +32,10 @@ def demo_command() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mmt.inference.named import EXAMPLES
+    from mmt.inference.named import EXAMPLES, examples
     from mmt.inference.open import Translator
 
-    with EXAMPLES.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = examples()
     translator = Translator.from_pretrained(MODEL)
     sources = [row["source"] for row in rows]
     shown = translator.translate(sources, [EXAMPLES.parent / row["image"] for row in rows])

@@ -20,7 +20,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 _MAX_ASPECT = 100  # a thinner image would be resized to a strip of gigabytes
 # Those of IMAGE_SUFFIXES. PIL knows dozens more; to read EPS it runs another program.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -71,9 +71,9 @@ def decode_image(
 
 def _decode(data: bytes, name: str, decode_jpeg: Callable[[bytes], Pixels | None] | None) -> Pixels:
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
+        image = Image.open(io.BytesIO(data), formats=FORMATS)  # reads the header only
     except UnidentifiedImageError:
-        raise ImageError(name, f"not an image, or of another kind than {', '.join(_FORMATS)}") from None
+        raise ImageError(name, f"not an image, or of another kind than {', '.join(FORMATS)}") from None
     except Exception as error:  # PIL's readers raise nearly anything on damaged files
         raise ImageError(name, f"cannot be read ({error})") from None
     _check_size(image, name)

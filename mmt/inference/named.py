@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 from pathlib import Path
 
@@ -57,3 +58,9 @@ def named_model(name: str, revision: str | None = None) -> Path:
             "Hugging Face hub is called OWNER/NAME."
         )
     return fetch(HubModel.parse(name, revision))
+
+
+def examples() -> list[dict[str, str]]:
+    """The rows of ``EXAMPLES``: a string for each of its columns; images are named from its folder."""
+    with EXAMPLES.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))

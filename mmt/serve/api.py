@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mmt import __version__
+from mmt.inference.runtime_model import ImageFeatures
 from mmt.serve.limits import Limits, RefusedError
 from mmt.serve.metrics import CONTENT_TYPE, Metrics
 from mmt.serve.models import Item, Options, ServedModel
@@ -50,6 +51,7 @@ class Translating:
     def __init__(self, models: Sequence[ServedModel], limits: Limits, metrics: Metrics) -> None:
         """``models``: at least one, the first is the default."""
         self.models, self.limits, self.metrics = {one.name: one for one in models}, limits, metrics
+        self.budget = Budget(limits)
 
     def model(self, name: str | None) -> ServedModel:
         """The first model that translates if ``name`` is None. Raises RefusedError (422)."""
@@ -74,16 +76,19 @@ class Translating:
         for image, where in zip(images, places, strict=True):
             if image is not None:
                 check_picture(image, where, self.limits)
-        waiting = [
-            None if image is None else asyncio.create_task(model.features_of(image, where, deadline))
+        given = [
+            model.features_of(image, where, deadline)
             for image, where in zip(images, places, strict=True)
+            if image is not None
         ]
-        try:
-            features = [None if task is None else await task for task in waiting]
-        finally:
-            for task in waiting:
-                if task is not None and not task.done():
-                    task.cancel()
+        read = await asyncio.gather(*given, return_exceptions=True)  # all end, so that no error is left unseen
+        ready: list[ImageFeatures] = []
+        for outcome in read:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            ready.append(outcome)
+        rest = iter(ready)
+        features = [None if image is None else next(rest) for image in images]
         items = [
             Item(one.text, image, request.n_best) for one, image in zip(request.sentences, features, strict=True)
         ]
@@ -113,7 +118,6 @@ class Translating:
 
 def create_app(models: Sequence[ServedModel], limits: Limits, metrics: Metrics) -> FastAPI:
     """The API of some models, which are closed with it."""
-    translating, budget = Translating(models, limits, metrics), Budget(limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -129,11 +133,21 @@ def create_app(models: Sequence[ServedModel], limits: Limits, metrics: Metrics) 
         redoc_url=None,
         favicon_url="data:,",
     )
-    app.state.translating = translating
+    app.state.translating = Translating(models, limits, metrics)
 
     @app.exception_handler(RefusedError)
     async def refused(_: Request, error: RefusedError) -> Response:
         return JSONResponse({"detail": str(error)}, error.status, error.headers)
+
+    _add_translate(app, app.state.translating)
+    _add_state(app, models, metrics)
+    _describe(app)
+    app.add_middleware(_Counted, metrics=metrics)
+    return app
+
+
+def _add_translate(app: FastAPI, translating: Translating) -> None:
+    limits = translating.limits
 
     @app.post(
         "/translate",
@@ -149,11 +163,7 @@ def create_app(models: Sequence[ServedModel], limits: Limits, metrics: Metrics) 
         """
         deadline = time.monotonic() + limits.seconds
         try:
-            try:
-                async with asyncio.timeout(limits.seconds):
-                    body = await budget.read(request)
-            except TimeoutError:
-                raise RefusedError(408, "the request did not arrive within the time limit.") from None
+            body = await translating.budget.read_in_time(request)
         except ClientDisconnect:
             return Response(status_code=_GONE)
 
@@ -168,6 +178,8 @@ def create_app(models: Sequence[ServedModel], limits: Limits, metrics: Metrics) 
             return Response(status_code=_GONE)
         return Response(answer.model_dump_json(), media_type="application/json")
 
+
+def _add_state(app: FastAPI, models: Sequence[ServedModel], metrics: Metrics) -> None:
     @app.get("/health")
     async def health() -> Health:
         """Served models and what they can do; 200 as soon as all are loaded."""
@@ -177,10 +189,6 @@ def create_app(models: Sequence[ServedModel], limits: Limits, metrics: Metrics) 
     async def metrics_text() -> Response:
         """Metrics in the text format of Prometheus."""
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
-
-    _describe(app)
-    app.add_middleware(_Counted, metrics=metrics)
-    return app
 
 
 async def _unless_gone(request: Request, work: Callable[[], Awaitable[TranslateAnswer]]) -> TranslateAnswer | None:

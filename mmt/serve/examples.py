@@ -8,7 +8,7 @@ from pathlib import Path
 from mmt.data.dataset import first_test_split, image_folder, read_info, read_split
 from mmt.errors import MMTError
 from mmt.features.images import image_file, read_file
-from mmt.inference.named import EXAMPLES
+from mmt.inference.named import EXAMPLES, examples
 
 _MOST = 6
 _BYTES = 2_000_000  # of a picture, which the page sends back with a request
@@ -25,10 +25,9 @@ class Example:
 
 def built_in_examples() -> list[Example]:
     """Of the built-in model: each sentence with a picture, and with that of its other meaning."""
-    rows = [line.split("\t") for line in EXAMPLES.read_text(encoding="utf-8").splitlines()[1:]]
     of_text: dict[str, list[bytes]] = {}
-    for text, image, *_ in rows:
-        of_text.setdefault(text, []).append(image_file(EXAMPLES.parent, image).read_bytes())
+    for row in examples():
+        of_text.setdefault(row["source"], []).append(image_file(EXAMPLES.parent, row["image"]).read_bytes())
     return [Example(text, pictures[0], pictures[-1]) for text, pictures in of_text.items()]
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -56,6 +56,14 @@ class Item:
     n_best: int
 
 
+@dataclass(slots=True)
+class _Reading:
+    """An image that is being read, or waits for that, for one or more sentences."""
+
+    future: Future[ImageFeatures]
+    waiters: int = 0
+
+
 class ServedModel:
     """A model with its threads."""
 
@@ -74,8 +82,10 @@ class ServedModel:
         self._views: dict[tuple[str | None, str | None], BaseTranslator] = {}
         self._lock = threading.Lock()
         self._known: OrderedDict[bytes, ImageFeatures] = OrderedDict()
+        self._reading: dict[bytes, _Reading] = {}
         self._metrics = metrics
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-images")
+        self._page_pool = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-page")
         self.images_refused = self._warm_up()
         observe = metrics.batch_sizes.labels(name).observe
         self.batcher = Batcher[Options, Item, list[Translation]](
@@ -161,26 +171,46 @@ class ServedModel:
             count(self.name, "known").inc()
             return known
         try:
-            (features,) = await self.in_pool(lambda: self._model.features_of([image]), deadline)
+            features = await self._read(key, image, deadline)
         except MMTError as error:
             count(self.name, "refused").inc()
             raise RefusedError(422, f"{where}: {error}") from None
-        assert features is not None  # noqa: S101  # as there is an image
+        if key in self._known:  # read for another sentence
+            count(self.name, "known").inc()
+            return features
         count(self.name, "read").inc()
         self._known[key] = features
         if len(self._known) > _KNOWN_IMAGES:
             self._known.popitem(last=False)
         return features
 
-    async def in_pool(self, work: Callable[[], _Result], deadline: float) -> _Result:
-        """Runs what computes for long in a thread. Raises RefusedError (504) if it takes longer."""
+    async def _read(self, key: bytes, image: bytes, deadline: float) -> ImageFeatures:
+        """Reads an image once for all that wait for it, and not at all if none of them waits any more."""
+
+        def work() -> ImageFeatures:
+            (features,) = self._model.features_of([image])
+            assert features is not None  # noqa: S101  # as there is an image
+            return features
+
+        reading = self._reading.get(key)
+        if reading is None:
+            reading = self._reading[key] = _Reading(self._pool.submit(work))
+        reading.waiters += 1
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        except TimeoutError:
-            raise RefusedError(
-                504, "the model takes longer than the limit. Send fewer or smaller images."
-            ) from None
+            return await _until(deadline, asyncio.shield(asyncio.wrap_future(reading.future)))
+        finally:
+            reading.waiters -= 1
+            if not reading.waiters:
+                reading.future.cancel()
+                self._reading.pop(key, None)
+
+    async def in_page_pool(self, work: Callable[[], _Result], deadline: float) -> _Result:
+        """Runs what the page computes for long in a thread of its own: the API's images do not wait for it.
+
+        Raises:
+            RefusedError: it takes longer (504).
+        """
+        return await _until(deadline, asyncio.get_running_loop().run_in_executor(self._page_pool, work))
 
     async def translate(self, options: Options, items: Sequence[Item], deadline: float) -> list[list[Translation]]:
         """The translations of each item, best first.
@@ -223,7 +253,17 @@ class ServedModel:
 
     def close(self) -> None:
         self.batcher.close()
-        self._pool.shutdown(cancel_futures=True)
+        for pool in (self._pool, self._page_pool):
+            pool.shutdown(cancel_futures=True)
+
+
+async def _until(deadline: float, work: asyncio.Future[_Result]) -> _Result:
+    """Raises RefusedError (504) if it takes longer."""
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await work
+    except TimeoutError:
+        raise RefusedError(504, "the model takes longer than the limit. Send fewer or smaller images.") from None
 
 
 def open_models(

@@ -19,6 +19,7 @@ from mmt.inference.named import BUILT_IN
 from mmt.serve.api import Translating
 from mmt.serve.examples import Example, built_in_examples, read_examples
 from mmt.serve.guard import Guard
+from mmt.serve.held import forget_answered, held_bytes
 from mmt.serve.limits import RefusedError
 from mmt.serve.models import ServedModel
 from mmt.serve.pictures import from_base64
@@ -36,6 +37,8 @@ _CHOOSE = """element.addEventListener('click', (event) => {
 });"""
 _SEE = "() => document.getElementById('translations').scrollIntoView({ block: 'nearest' })"
 _AT_A_TIME = 16  # requests of the page
+_WAITING = 64  # requests of the page, beside those
+_SESSIONS = 64  # of which Gradio keeps anything
 
 
 def picture_input(label: str, most: int, *, hint: str = _HINT, pastes: bool = False, **settings: Any) -> gr.HTML:
@@ -77,6 +80,7 @@ def add_page(app: FastAPI, examples: Path | None = None, index: Path | None = No
     elif any(one.path in BUILT_IN for one in translating.models.values()):
         shown = built_in_examples()
     blocks = _blocks(translating, shown, index)
+    blocks.state_session_capacity = _SESSIONS
     font = ["system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "Liberation Sans", "sans-serif"]
     gr.mount_gradio_app(
         app,
@@ -91,8 +95,10 @@ def add_page(app: FastAPI, examples: Path | None = None, index: Path | None = No
         css=_css(),
         favicon_path=None,
     )
+    forget_answered(blocks)
+    translating.budget.beside = lambda: held_bytes(blocks)
     app.state.stopping = asyncio.Event()
-    app.add_middleware(Guard, limits=translating.limits, stopping=app.state.stopping)
+    app.add_middleware(Guard, budget=translating.budget, stopping=app.state.stopping)
 
 
 def _css() -> str:
@@ -120,7 +126,7 @@ def _blocks(translating: Translating, examples: Sequence[Example], index: Path |
                     add_retrieval(translating, picture_input, index)
             elif index is not None:
                 raise MMTError(f"--index {index}: no served model is for retrieval.")
-    blocks.queue(default_concurrency_limit=_AT_A_TIME, max_size=translating.limits.waiting, api_open=False)
+    blocks.queue(default_concurrency_limit=_AT_A_TIME, max_size=_WAITING, api_open=False)
     return blocks
 
 
@@ -165,10 +171,10 @@ def _add_translation(translating: Translating, examples: Sequence[Example]) -> N
 
     inputs = [source, picture, other, guidance, n_best]
     if examples:
+        rows = [(one.text, data_url(one.picture), data_url(one.other)) for one in examples]
 
         def choose(event: gr.EventData) -> tuple[str, str, str]:
-            one = examples[int(event.number) % len(examples)]
-            return one.text, data_url(one.picture), data_url(one.other)
+            return rows[int(event.number) % len(rows)]
 
         chosen = gallery.choose(choose, None, inputs[:3], api_visibility="private", show_progress="hidden")
         chosen.then(translate, inputs, output, api_visibility="private", show_progress="minimal")

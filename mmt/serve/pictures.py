@@ -9,10 +9,9 @@ import re
 
 from PIL import Image
 
+from mmt.features.decoding import FORMATS
 from mmt.serve.limits import Limits, RefusedError
 
-# Those that models read, see mmt.features. PIL knows dozens more; to read EPS it runs another program.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _DATA_URL = re.compile(r"data:[\w/+.-]*(?:;[\w=.-]+)*;base64,", re.ASCII)
 
 
@@ -34,12 +33,12 @@ def check_picture(data: bytes, where: str, limits: Limits) -> None:
     if not data:
         raise RefusedError(422, f"{where}: the image is empty.")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
     except Image.DecompressionBombError:
         raise RefusedError(413, f"{where}: more pixels than the limit of {limits.image_pixels:,}.") from None
     except Exception:  # PIL's readers raise nearly anything on damaged files
-        raise RefusedError(422, f"{where}: not an image, or of another kind than {', '.join(_FORMATS)}.") from None
+        raise RefusedError(422, f"{where}: not an image, or of another kind than {', '.join(FORMATS)}.") from None
     if width * height > limits.image_pixels:
         raise RefusedError(
             413, f"{where}: {width} x {height} pixels are over the limit of {limits.image_pixels:,}. Shrink it."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from mmt.serve.limits import Limits, RefusedError
 from mmt.serve.pictures import from_base64
 from mmt.serve.schema import Settings, TranslateRequest
 
-_LARGE = 1 << 18  # bytes; larger bodies are parsed beside the event loop
+LARGE = 1 << 18  # bytes; larger bodies are parsed beside the event loop
 _CHUNK = 1 << 16
 
 
@@ -27,10 +27,22 @@ class _InMemory(MultiPartParser):
 
 
 class Budget:
-    """Bytes of the bodies that are being read or translated."""
+    """Bytes of the bodies that are being read or translated.
+
+    ``beside``: gives the bytes of those that Gradio holds.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits, self.held = limits, 0
+        self.beside: Callable[[], int] = lambda: 0
+
+    async def read_in_time(self, request: Request) -> Body:
+        """As ``read``; a body that does not arrive within the time limit is refused, too (408)."""
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                return await self.read(request)
+        except TimeoutError:
+            raise RefusedError(408, "the request did not arrive within the time limit.") from None
 
     async def read(self, request: Request) -> Body:
         """Reads a body; it counts until ``Body.release``.
@@ -49,7 +61,7 @@ class Budget:
                 body.add(chunk)
                 if len(body.data) > limits.request_bytes:
                     raise RefusedError(413, f"the request is over {most}.")
-                if self.held > limits.held_bytes:
+                if self.held + self.beside() > limits.held_bytes:
                     raise RefusedError(503, "too many large requests at a time. Try again later.")
         except BaseException:
             body.release()
@@ -81,7 +93,7 @@ async def parse_request(
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        if len(body.data) < _LARGE:
+        if len(body.data) < LARGE:
             return _from_json(body.data, limits)
         return await asyncio.to_thread(_from_json, body.data, limits)
     if kind == "multipart/form-data":
@@ -156,12 +168,12 @@ def check_texts(parsed: TranslateRequest, limits: Limits) -> None:
             413, f"sentences: {len(parsed.sentences):,} are over the limit of {limits.sentences:,}."
         )
     for number, one in enumerate(parsed.sentences):
-        if len(one.text) > limits.characters:
-            raise RefusedError(
-                413,
-                f"sentences[{number}].text: {len(one.text):,} characters are over the limit of "
-                f"{limits.characters:,}.",
-            )
+        check_text(one.text, f"sentences[{number}].text", limits)
+
+
+def check_text(text: str, where: str, limits: Limits) -> None:
+    if len(text) > limits.characters:
+        raise RefusedError(413, f"{where}: {len(text):,} characters are over the limit of {limits.characters:,}.")
 
 
 def told(error: ValidationError) -> str:

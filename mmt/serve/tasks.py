@@ -15,6 +15,7 @@ from mmt.evidence.findings import Region
 from mmt.serve.limits import RefusedError
 from mmt.serve.models import ServedModel
 from mmt.serve.pictures import check_picture, from_base64
+from mmt.serve.reading import check_text
 from mmt.serve.results import Result, environment, merged, thumbnail, with_map
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def add_maps(
         return _noted(result, "No map over the picture: the model has several sets of features.")
 
     try:
-        return await model.in_pool(work, deadline)
+        return await model.in_page_pool(work, deadline)
     except (MMTError, RefusedError) as error:
         return _noted(result, f"No map over the picture: {error}")
 
@@ -84,9 +85,10 @@ def add_labels(translating: Translating, picture_input: Callable[..., gr.HTML]) 
     async def answer(text: str, picture: str) -> str:
         deadline = time.monotonic() + translating.limits.seconds
         try:
+            check_text(text, "Question or sentence", translating.limits)
             image = _image(translating, picture)
             rows = [
-                (one.name, await one.in_pool(lambda one=one: _labels(one, text, image), deadline))  # type: ignore[misc]
+                (one.name, await one.in_page_pool(lambda one=one: _labels(one, text, image), deadline))  # type: ignore[misc]
                 for one in models
             ]
         except (MMTError, RefusedError) as error:
@@ -130,7 +132,7 @@ def add_retrieval(translating: Translating, picture_input: Callable[..., gr.HTML
 
     async def run(work: Callable[[], str], model: ServedModel) -> str:
         try:
-            return await model.in_pool(work, time.monotonic() + translating.limits.seconds)
+            return await model.in_page_pool(work, time.monotonic() + translating.limits.seconds)
         except (MMTError, RefusedError) as error:
             return _rendered("found.html", error=str(error), tables=[], items=[], kind="")
 
@@ -138,6 +140,7 @@ def add_retrieval(translating: Translating, picture_input: Callable[..., gr.HTML
         lines = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))[:_SENTENCES]
 
         def work() -> str:
+            check_text(text, "Text", translating.limits)
             image = _image(translating, picture)
             if image is None or not lines:
                 raise MMTError("Write a sentence and choose a picture.")
@@ -151,6 +154,7 @@ def add_retrieval(translating: Translating, picture_input: Callable[..., gr.HTML
         model, searcher = opened
 
         def work() -> str:
+            check_text(text, "Text", translating.limits)
             image = _image(translating, picture)
             items = _search(_loaded(model), searcher, text.strip(), image)
             return _rendered("found.html", error="", tables=[], items=items, kind=searcher.kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import subprocess
 import sys
@@ -18,14 +17,13 @@ from data_prep.pictures.scenes import SIZES, draw_scene, plan
 from mmt.cli.main import main
 from mmt.errors import MMTError
 from mmt.inference.describe import describe
-from mmt.inference.named import BUILT_IN, EXAMPLES
+from mmt.inference.named import BUILT_IN, EXAMPLES, examples
 from mmt.inference.open import open_translator
 from recipes.box import PICTURES
 
 BOX = EXAMPLES.parent
 MEGABYTES = 11
-with EXAMPLES.open(encoding="utf-8", newline="") as file:
-    ROWS = list(csv.DictReader(file, delimiter="\t"))
+ROWS = examples()
 
 PROGRAM = """
 import sys

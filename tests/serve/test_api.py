@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +24,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from mmt.inference.translator import Translation
-from mmt.serve.limits import Limits
+from mmt.serve.limits import Limits, RefusedError
+from mmt.serve.metrics import Metrics
+from mmt.serve.models import ServedModel
 from tests.features.pictures import encoded, picture
 from tests.hard.media import bombs
 from tests.serve.worlds import PICTURES, Reader, body, in_base64, open_reader, send_all, serve, texts
@@ -244,12 +248,49 @@ def test_a_slow_upload_ends_with_the_time_limit(reader: Reader) -> None:
     assert sent[0]["status"] == 408
 
 
-def scope() -> dict[str, Any]:
+def test_two_damaged_images_leave_no_error_unseen(reader: Reader, caplog: pytest.LogCaptureFixture) -> None:
+    half = encoded(picture(5, 400, 300), "JPEG")[:3000]
+    app = serve(reader, threads=1)
+    (answer,) = send_all(app, [body(("A dog.", half), ("A cat.", half + b"\0"), ("A ball.", half + b"\0\0"))])
+    gc.collect()
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("sentences[0].image: ")
+    assert "never retrieved" not in caplog.text
+
+
+def test_an_image_is_read_once_however_many_sentences_have_it(reader: Reader) -> None:
+    image = encoded(picture(77), "PNG")
+    app, before = serve(reader), reader.reads
+    answers = send_all(app, [body(("A dog.", image), ("A cat.", image)), body(("A ball.", image))])
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert reader.reads - before == 1
+
+
+def test_the_apis_images_do_not_wait_for_the_page(reader: Reader) -> None:
+    limits = Limits()
+    model = ServedModel("tiny", reader.card, reader, 1, limits, Metrics())
+    ended = threading.Event()
+
+    async def run() -> None:
+        late = time.monotonic() + 0.05
+        with pytest.raises(RefusedError, match="takes longer"):
+            await model.in_page_pool(lambda: ended.wait(20), late)
+        await model.features_of(PICTURES[0], "image", time.monotonic() + 5)
+
+    try:
+        asyncio.run(run())
+        assert not ended.is_set()
+    finally:
+        ended.set()
+        model.close()
+
+
+def scope(path: str = "/translate") -> dict[str, Any]:
     return {
         "type": "http",
         "method": "POST",
-        "path": "/translate",
-        "raw_path": b"/translate",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "headers": [(b"content-type", b"application/json")],
         "http_version": "1.1",

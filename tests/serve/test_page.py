@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,6 +15,7 @@ from mmt.serve.page import add_page
 from mmt.serve.results import make_result, render, with_map
 from mmt.serve.schema import HypothesisAnswer, SentenceAnswer, TranslateAnswer
 from tests.features.pictures import encoded, picture
+from tests.serve.test_api import scope
 from tests.serve.worlds import body, open_reader, serve
 
 HOSTILE = "<b>x</b> ${alert(1)} {{value}}"
@@ -53,6 +56,48 @@ def test_the_page_is_served_beside_the_api_and_names_no_other_host_to_load_from(
 
 def test_the_pages_requests_have_the_apis_limit(client: TestClient) -> None:
     assert client.post("/gradio_api/queue/join", json={"data": ["x" * 100_000]}).status_code == 413
+    chunks = (b" " * 1000 for _ in range(101))
+    assert client.post("/gradio_api/queue/join", content=chunks).status_code == 413  # without a length
+    for path in ("queue/join", "cancel", "reset"):
+        answer = client.post(f"/gradio_api/{path}", content=b"x")
+        assert answer.status_code == 422, path
+
+
+def test_a_slow_request_to_the_page_ends_with_the_time_limit(world: Path, tmp_path: Path) -> None:
+    app = serve(open_reader(world, tmp_path / "tiny"), Limits(seconds=0.3))
+    add_page(app)
+    sent: list[Any] = []
+
+    async def run() -> None:
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(0.05)
+            return {"type": "http.request", "body": b" ", "more_body": True}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app(scope("/gradio_api/queue/join"), receive, send)
+
+    asyncio.run(asyncio.wait_for(run(), 5))
+    assert sent[0]["status"] == 408
+
+
+def test_requests_that_wait_for_the_page_count_as_held(world: Path, tmp_path: Path) -> None:
+    app = serve(open_reader(world, tmp_path / "tiny"), Limits(request_bytes=10_000))
+    add_page(app)
+    client = TestClient(app)  # not entered: the queue does not move
+    functions = client.get("/config").json()["dependencies"]
+    (number,) = [one["id"] for one in functions if len(one["inputs"]) == 5][:1]
+    content = {"fn_index": number, "data": ["x" * 9_000, "", "", 1, 1], "session_hash": "tests"}
+    answers = [client.post("/gradio_api/queue/join", json=content) for _ in range(12)]
+    statuses = [answer.status_code for answer in answers]
+    assert statuses == [200] * statuses.count(200) + [503] * statuses.count(503)
+    assert 6 <= statuses.count(200) <= 8
+    assert answers[-1].headers["retry-after"] == "1"
+    assert client.post("/translate", json=body("x" * 9_000)).status_code == 503
+    content["data"][0] = "x"
+    small = [client.post("/gradio_api/queue/join", json=content | {"session_hash": f"s{n}"}) for n in range(70)]
+    assert 50 <= [answer.status_code for answer in small].count(200) <= 64
 
 
 def answer(*texts: str) -> TranslateAnswer:

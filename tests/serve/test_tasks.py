@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
@@ -15,7 +18,7 @@ from starlette.testclient import TestClient
 from mmt.errors import MMTError
 from mmt.inference.embedding import build_index, embed_images, embed_sentences
 from mmt.inference.labelling import predict
-from mmt.inference.named import EXAMPLES
+from mmt.inference.named import EXAMPLES, examples
 from mmt.serve.api import create_app
 from mmt.serve.limits import Limits
 from mmt.serve.metrics import Metrics
@@ -36,13 +39,19 @@ def app_of(*models: tuple[Reader, Path]) -> FastAPI:
     return create_app(served, limits, metrics)
 
 
-def call(client: TestClient, num_inputs: int, data: list[Any], number: int = 0) -> str:
-    """What the page would show: the last result of its ``number``-th function with so many inputs."""
+def join(client: TestClient, num_inputs: int, data: list[Any], number: int = 0, **changes: Any) -> httpx.Response:
+    """The answer to the page's request to its ``number``-th function with so many inputs."""
     functions = [one for one in client.get("/config").json()["dependencies"] if len(one["inputs"]) == num_inputs]
-    content = {"fn_index": functions[number]["id"], "data": data, "session_hash": "tests"}
-    assert client.post("/gradio_api/queue/join", json=content).status_code == 200
-    shown = ""
-    with client.stream("GET", "/gradio_api/queue/data?session_hash=tests") as stream:
+    content = {"fn_index": functions[number]["id"], "data": data, "session_hash": "tests"} | changes
+    answer: httpx.Response = client.post("/gradio_api/queue/join", json=content)
+    return answer
+
+
+def call(client: TestClient, num_inputs: int, data: list[Any], number: int = 0, session: str = "tests") -> str:
+    """What the page would show: the last result of a function, see ``join``."""
+    assert join(client, num_inputs, data, number, session_hash=session).status_code == 200
+    shown, done = "", False
+    with client.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as stream:
         for line in stream.iter_lines():
             if line.startswith("data:"):
                 message = json.loads(line.removeprefix("data:"))
@@ -53,8 +62,9 @@ def call(client: TestClient, num_inputs: int, data: list[Any], number: int = 0) 
                     shown = found if isinstance(found, str) else shown
                 if message["msg"] == "process_completed":
                     assert message["success"], message
-                    return shown
-    raise AssertionError("no result")
+                    done = True
+    assert done
+    return shown
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +88,14 @@ def test_questions_are_answered_with_the_picture_and_without(labeller: tuple[Rea
     with TestClient(app) as client:
         shown = call(client, 2, ["a dog", data_url(PICTURES[0])])
         bad = call(client, 2, ["a dog", "data:image/png;base64,AAAA"])
+        long = call(client, 2, ["x" * (Limits().characters + 1), ""])
     found = predict(labeller[0], ["a dog"] * 2, [PICTURES[0], None])
     assert len({round(one.probability or 0, 3) for one in found}) == 2  # the picture matters
     for one in found:
         assert f"{100 * (one.probability or 0):.1f} %" in shown
     assert "<yes>" not in shown
     assert "not an image" in bad
+    assert "10,001 characters are over the limit" in long
 
 
 def test_sentences_are_compared_with_a_picture(finder: tuple[Reader, Path]) -> None:
@@ -92,12 +104,14 @@ def test_sentences_are_compared_with_a_picture(finder: tuple[Reader, Path]) -> N
     with TestClient(app) as client:
         shown = call(client, 2, ["\n".join([*LINES, "", LINES[0]]), data_url(PICTURES[1])])
         empty = call(client, 2, ["", ""])
+        long = call(client, 2, ["x" * (Limits().characters + 1), data_url(PICTURES[1])])
     cosines = embed_sentences(finder[0], LINES) @ embed_images(finder[0], [PICTURES[1]])[0]
     order = [LINES[number] for number in np.argsort(-cosines)]
     places = [shown.index(f">{line}<") for line in order]
     assert places == sorted(places)
     assert shown.count("<tr>") == 4
     assert "Write a sentence" in empty
+    assert "10,001 characters are over the limit" in long
 
 
 def test_an_index_is_searched_by_text_and_by_picture(finder: tuple[Reader, Path], tmp_path: Path) -> None:
@@ -107,8 +121,10 @@ def test_an_index_is_searched_by_text_and_by_picture(finder: tuple[Reader, Path]
     with TestClient(app) as client:
         shown = call(client, 2, ["a cat", ""], number=1)
         by_picture = call(client, 2, ["", data_url(PICTURES[1])], number=1)
+        long = call(client, 2, ["x" * (Limits().characters + 1), ""], number=1)
     assert '1. <span dir="auto">a cat<' in shown
     assert by_picture.count("<li>") == 3
+    assert "10,001 characters are over the limit" in long
 
 
 def test_an_index_of_another_model_is_refused(
@@ -129,7 +145,7 @@ def test_the_built_in_model_is_served_with_its_own_examples() -> None:
     limits, metrics = Limits(), Metrics()
     app = create_app(open_models(["pictures-en-de"], limits, metrics, threads=1), limits, metrics)
     add_page(app)
-    rows = [line.split("\t") for line in EXAMPLES.read_text(encoding="utf-8").splitlines()[1:]]
+    rows = [list(row.values()) for row in examples()]
     (text, one, _, translation), (_, other, _, another) = [row for row in rows if row[0] == rows[0][0]]
     pictures = [(EXAMPLES.parent / name).read_bytes() for name in (one, other)]
     with TestClient(app) as client:
@@ -155,6 +171,37 @@ def test_nothing_of_the_pages_requests_is_written_to_disk(
     with TestClient(app) as client:
         opened.clear()
         shown = call(client, 5, ["a dog", data_url(noise), data_url(PICTURES[0]), 1, 2])
+        url = {"path": "http://127.0.0.1:9/x.png", "meta": {"_type": "gradio.FileData"}}
+        here = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
+        for hostile in (url, here, [url], {"value": url}, {"x": here}):
+            for place in range(5):
+                data: list[Any] = ["a dog", "", "", 1, 1]
+                data[place] = hostile
+                assert join(client, 5, data).status_code == 422
+            assert join(client, 5, ["a dog", "", "", 1, 1], event_data={"number": hostile}).status_code == 422
         assert opened == []
     assert "With another picture" in shown
     assert "With the picture" in shown
+
+
+def test_pictures_of_answered_requests_leave_the_memory(world: Path, tmp_path: Path) -> None:
+    app = serve(open_reader(world, tmp_path / "tiny"))
+    add_page(app)
+    urls = [data_url(encoded(Image.effect_noise((1200, 1000), seed), "PNG")) for seed in (80, 90, 95, 99)]
+    with TestClient(app) as client:
+        call(client, 5, ["a dog", urls.pop(), "", 1, 1], session="first")
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for number, url in enumerate(urls):
+                call(client, 5, ["a dog", url, "", 1, 1], session=f"s{number}")
+            call(client, 5, ["a dog", "", "", 1, 1], session="last")
+            gc.collect()
+            _, most = tracemalloc.get_traced_memory()
+            ours = tracemalloc.take_snapshot().filter_traces(
+                [tracemalloc.Filter(False, "*/httpx/*")]
+            )  # the client's
+        finally:
+            tracemalloc.stop()
+    assert most > len(urls[0])  # the measurement works
+    assert sum(one.size for one in ours.statistics("filename")) < len(urls[0])
