@@ -179,7 +179,15 @@ def _add_translation(translating: Translating, examples: Sequence[Example]) -> N
         chosen = gallery.choose(choose, None, inputs[:3], api_visibility="private", show_progress="hidden")
         chosen.then(translate, inputs, output, api_visibility="private", show_progress="minimal")
     begin = [button.click, source.submit]
-    gr.on(begin, translate, inputs, output, api_visibility="private", show_progress="minimal")
+    gr.on(
+        begin,
+        translate,
+        inputs,
+        output,
+        api_visibility="private",
+        show_progress="minimal",
+        trigger_mode="always_last",  # a click while the maps of the last one are still computed counts, too
+    )
     output.change(None, js=_SEE, api_visibility="private")
 
 

@@ -95,7 +95,14 @@ def add_labels(translating: Translating, picture_input: Callable[..., gr.HTML]) 
             return _rendered("labels.html", rows=[], error=str(error))
         return _rendered("labels.html", rows=rows, error="")
 
-    gr.on([button.click, text.submit], answer, [text, picture], output, api_visibility="private")
+    gr.on(
+        [button.click, text.submit],
+        answer,
+        [text, picture],
+        output,
+        api_visibility="private",
+        trigger_mode="always_last",
+    )
 
 
 def _labels(
@@ -161,8 +168,8 @@ def add_retrieval(translating: Translating, picture_input: Callable[..., gr.HTML
 
         return await run(work, model)
 
-    compare.click(compared, [text, picture], output, api_visibility="private")
-    search.click(searched, [text, picture], output, api_visibility="private")
+    compare.click(compared, [text, picture], output, api_visibility="private", trigger_mode="always_last")
+    search.click(searched, [text, picture], output, api_visibility="private", trigger_mode="always_last")
 
 
 def _cosines(loaded: LoadedModel, lines: Sequence[str], image: bytes) -> list[tuple[str, float]]:
