@@ -66,6 +66,7 @@ def check_wheel(wheel: Path) -> None:
     kinds = (".py", ".json", ".typed", ".yaml", ".html", ".css", ".js", ".j2", ".txt")
     inside = [name for name in names if ".dist-info/" not in name]
     code = {name for name in inside if name.startswith("mmt/") and name.endswith(kinds) and "test" not in name}
+    code |= {name for name in inside if name.startswith("mmt/report/templates/")}
     if other := sorted({*inside} - code - box):
         raise SystemExit(f"{wheel.name}: expected code, recipes and a model alone, found {', '.join(other[:5])}.")
     if missing := sorted(box - {*inside}):
