@@ -26,7 +26,7 @@ from mmt.inference.onnx_export import export_model
 from mmt.inference.torch_runtime import Translator
 from tests.worlds import make_features, sentences, tiny_folder
 
-MOST_MEGABYTES = 400
+MOST_MEGABYTES = 300
 MOST_OF_WHEEL = 12
 SECONDS_OF_DEMO = 5
 LINES = ["A dog sees the cat.", "A boat finds the ball.", "A ball."]
