@@ -29,7 +29,7 @@ class _InMemory(MultiPartParser):
 class Budget:
     """Bytes of the bodies that are being read or translated.
 
-    ``beside``: gives the bytes of those that Gradio holds.
+    ``beside``: returns the number of bytes of the requests that Gradio holds.
     """
 
     def __init__(self, limits: Limits) -> None:

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from mmt.features.images import find_images
@@ -57,3 +58,15 @@ def bad_files(folder: Path) -> dict[str, str]:
     for name, (content, _) in contents.items():
         (folder / name).write_bytes(content)
     return {name: reason for name, (_, reason) in contents.items()}
+
+
+def save_tiny_clip(folder: Path) -> Path:
+    """A random CLIP image tower in transformers' layout."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = CLIPVisionConfig(**sizes, image_size=32, patch_size=8, projection_dim=12)
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder

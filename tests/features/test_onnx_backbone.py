@@ -24,7 +24,7 @@ from mmt.features.images import ImageError
 from mmt.features.load import load_backbone
 from mmt.features.onnx_backbone import OnnxBackbone
 from mmt.features.onnx_export import export_backbone
-from tests.features.pictures import encoded, picture
+from tests.features.pictures import encoded, picture, save_tiny_clip
 
 TOLERANCE = 1e-4
 
@@ -101,19 +101,8 @@ def as_if_trained(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
-def clip_folder(folder: Path) -> Path:
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = CLIPVisionConfig(**sizes, image_size=32, patch_size=8, projection_dim=12)
-    CLIPVisionModelWithProjection(config).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
-
-
 def tiny_clip(folder: Path, layer: str) -> Backbone:
-    return load_backbone(f"clip:{clip_folder(folder / 'clip')}", layer)
+    return load_backbone(f"clip:{save_tiny_clip(folder / 'clip')}", layer)
 
 
 def tiny_backbone(name: str, layer: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Backbone:

@@ -17,7 +17,7 @@ from mmt.features.backbone import Backbone
 from mmt.features.extract import compute_features
 from mmt.features.load import load_backbone
 from mmt.features.vision import lite0_names
-from tests.features.pictures import picture
+from tests.features.pictures import picture, save_tiny_clip
 
 DATA = Path(os.environ.get("MMT_DATA", "../shared/data"))
 
@@ -190,15 +190,7 @@ def test_any_timm_model(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    folder = tmp_path_factory.mktemp("clip") / "tiny"
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = CLIPVisionConfig(**sizes, image_size=32, patch_size=8, projection_dim=12)
-    CLIPVisionModelWithProjection(config).save_pretrained(folder)
-    CLIPImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
+    return save_tiny_clip(tmp_path_factory.mktemp("clip") / "tiny")
 
 
 def test_clip_equals_transformers(clip_folder: Path, tmp_path: Path) -> None:
