@@ -23,11 +23,14 @@ from mmt.io.terminal import counted
 @threads_option
 @import_option
 def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool, threads: int | None) -> None:
-    """Train and compare fusions, feature sets and seeds, or compare systems on datasets.
+    """Train and compare fusions, feature sets and seeds; search settings; or compare systems on datasets.
 
     With a recipe, fusions and features in CONFIG_FILE, every combination is trained; OUT gets
     the runs, compare.json, compare.md and compare.png. Run it at the same time on other
     machines that share OUT to divide the work.
+
+    With a recipe and the settings to search, trials are trained until the budget is used
+    up; OUT gets the runs, tuning.json, tuning.md and best.yaml.
 
     With systems and datasets, OUT gets leaderboard.json, leaderboard.md, leaderboard.html
     and the evidence on each dataset. A system that fails on a dataset leaves a cell with
@@ -40,9 +43,13 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool, t
     if not is_leaderboard(config_file):
         if threads is not None:
             raise MMTError("--threads: trainings share all cores; see --jobs.")
-        from mmt.experiments.compare import compare
+        from mmt.experiments.tuning_config import is_tuning
 
-        compare(config_file, out, jobs, only_table=only_table)
+        if is_tuning(config_file):
+            from mmt.experiments.tuning import tune as run
+        else:
+            from mmt.experiments.compare import compare as run
+        run(config_file, out, jobs, only_table=only_table)
         return
     if jobs > 1:
         raise MMTError("--jobs: a leaderboard evaluates one system at a time; see --threads.")

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,42 +49,68 @@ def claim(output: Path, *, wait: bool = False) -> Lock | None:
     return hold(output.parent / f".{output.name}.claim", wait=wait, note=True, remove=True)
 
 
-def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> list[Training]:
+def threads_of(jobs: int) -> int:
+    """How many cores each of ``jobs`` trainings at a time gets."""
+    return max((os.cpu_count() or 2) // jobs, 1)
+
+
+def train_all(
+    trainings: Iterable[Training],
+    jobs: int,
+    console: Console,
+    *,
+    hopeless: Callable[[Training], bool] | None = None,
+    ended: Callable[[Training, str | None], object] | None = None,
+) -> list[Training]:
     """Runs the trainings that are not done, ``jobs`` at a time; an interrupted one resumes.
 
+    Args:
+        trainings: the next is taken when there is room for it.
+        hopeless: asked again and again of a running training; if so, it is stopped.
+        ended: called with each training that ended and, if it failed, why. A failure is then no error.
     Returns:
         Those that another process is running.
     Raises:
         MMTError: one failed, with the last line of its log; the others are stopped, and resume another time.
     """
-    threads = max((os.cpu_count() or 2) // jobs, 1)
-    waiting, elsewhere = [training for training in trainings if not training.done], []
+    threads = threads_of(jobs)
+    waiting, elsewhere = iter(trainings), []
     running: dict[TaskID, tuple[Training, subprocess.Popen[bytes], Lock]] = {}
+    stopped: set[TaskID] = set()
     name = TextColumn("{task.description}", markup=False)  # a run's name has the user's name of features
     columns = (name, BarColumn(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    training = waiting.pop(0)
-                    if (lock := claim(training.output)) is None:
+            more = True
+            while more or running:
+                while more and len(running) < jobs:
+                    training = next(waiting, None)
+                    if training is None:
+                        more = False
+                    elif (lock := _free(training)) is not None:
+                        bar = progress.add_task(training.name, total=training.num_steps, loss="")
+                        running[bar] = (training, _begin(training, threads, lock), lock)
+                    elif not training.done:
                         elsewhere.append(training)
-                        continue
-                    if training.done:  # by another process, since the list was made
-                        lock.close()
-                        continue
-                    bar = progress.add_task(training.name, total=training.num_steps, loss="")
-                    running[bar] = (training, _begin(training, threads, lock), lock)
-                time.sleep(0.5)
+                    elif ended is not None:
+                        ended(training, None)
+                time.sleep(0.5 if running else 0)
                 for bar, (training, process, lock) in list(running.items()):
                     step, loss = _last_report(training.output)
                     progress.update(bar, completed=step, loss=f"loss {loss:.2f}" if step else "")
-                    if process.poll() is not None:
-                        progress.remove_task(bar)
-                        del running[bar]
-                        lock.close()
-                        if process.returncode or not training.done:
-                            raise MMTError(_failure(training))
+                    if process.poll() is None:
+                        if bar not in stopped and hopeless is not None and hopeless(training):
+                            stopped.add(bar)
+                            process.terminate()
+                        continue
+                    progress.remove_task(bar)
+                    del running[bar]
+                    lock.close()
+                    failed = bar not in stopped and (process.returncode != 0 or not training.done)
+                    if failed and ended is None:
+                        raise MMTError(_failure(training))
+                    if ended is not None:
+                        ended(training, _failure(training) if failed else None)
         finally:
             for _, process, _ in running.values():
                 process.terminate()
@@ -92,6 +118,15 @@ def train_all(trainings: Sequence[Training], jobs: int, console: Console) -> lis
                 process.wait()
                 lock.close()
     return [training for training in elsewhere if not training.done]
+
+
+def _free(training: Training) -> Lock | None:
+    """The lock of a training that is neither done nor held by another process."""
+    lock = None if training.done else claim(training.output)
+    if lock is not None and training.done:  # by another process, in between
+        lock.close()
+        return None
+    return lock
 
 
 def _begin(training: Training, threads: int, lock: Lock) -> subprocess.Popen[bytes]:

@@ -17,7 +17,7 @@ from mmt.model.config import BASES, Count, is_base
 from mmt.training.config import STRICT, Folder, Seed, Text
 from mmt.training.config_file import read_tree, validated
 
-_OF_TRAININGS = ("recipe", "fusions", "features", "seeds", "settings", "split")
+_OF_TRAININGS = ("recipe", "fusions", "features", "seeds", "settings", "split", "search")
 _OF_BOARDS = ("systems", "datasets", "metrics", "pictures")
 _LANGUAGE_MODELS = ("hf", "api")
 _RESERVED = "answers"

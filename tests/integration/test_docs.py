@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmt.experiments.config import CompareConfig
 from mmt.experiments.leaderboard_config import DatasetEntry, LeaderboardConfig, SystemEntry
+from mmt.experiments.tuning_config import Range, TuningConfig
 from mmt.training.config import TrainConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -17,9 +18,11 @@ from settings_reference import settings  # noqa: E402
 
 from tests.cli.interface import keys  # noqa: E402
 
+KINDS = (TrainConfig, CompareConfig, TuningConfig, Range, LeaderboardConfig, SystemEntry, DatasetEntry)
+
 
 def test_the_reference_of_settings_has_every_key_with_its_default() -> None:
-    for kind in (TrainConfig, CompareConfig, LeaderboardConfig, SystemEntry, DatasetEntry):
+    for kind in KINDS:
         described = {key.replace("[]", "") for key, *_ in settings(kind)}
         assert {line.split()[0].replace("[]", "") for line in keys(kind)} <= described
     found = {key: (what, default) for key, what, default, _ in settings(TrainConfig)}
@@ -29,7 +32,7 @@ def test_the_reference_of_settings_has_every_key_with_its_default() -> None:
 
 
 def test_every_setting_is_explained() -> None:
-    for kind in (TrainConfig, CompareConfig, LeaderboardConfig, SystemEntry, DatasetEntry):
+    for kind in KINDS:
         assert [key for key, what, _, text in settings(kind) if not text and what != "section"] == []
 
 

@@ -20,6 +20,7 @@ from mmt.data.inputs import Images, open_file
 from mmt.errors import MMTError
 from mmt.experiments.config import CompareConfig
 from mmt.experiments.leaderboard_config import DatasetEntry, LeaderboardConfig, SystemEntry
+from mmt.experiments.tuning_config import TuningConfig
 from mmt.features.images import image_file
 from mmt.inference.files import FileTranslator
 from mmt.inference.torch_runtime import Translator
@@ -56,13 +57,15 @@ def kind_of(hint: Any) -> Any:
 
 ALL = [
     (kls, place, hint)
-    for kls in (TrainConfig, CompareConfig, LeaderboardConfig, SystemEntry, DatasetEntry)
+    for kls in (TrainConfig, CompareConfig, TuningConfig, LeaderboardConfig, SystemEntry, DatasetEntry)
     for place, hint in leaves(kls)
-    if place[0] not in ("stack", "systems", "datasets")  # fairseq2's: test_recipe.py; entries, which are here
+    if place[0]
+    not in ("stack", "systems", "datasets", "search")  # fairseq2's: test_recipe.py; entries, which are here
 ]
 NEEDED = {
     TrainConfig: {},
     CompareConfig: {"recipe": "r", "fusions": ["gated"], "features": {"f": ["x"]}, "split": "s"},
+    TuningConfig: {"recipe": "r", "search": {"seed": [1, 2]}},
     LeaderboardConfig: {"systems": {}, "datasets": {}},
     SystemEntry: {},
     DatasetEntry: {"data": "d"},
