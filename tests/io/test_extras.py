@@ -37,10 +37,13 @@ def test_another_error_is_not_hidden(package: str, small: bool, monkeypatch: pyt
     assert isinstance(CliRunner().invoke(lacking, [package]).exception, ModuleNotFoundError)
 
 
-@pytest.mark.parametrize("package", ["gradio", "fastapi", "uvicorn", "prometheus_client"])
-def test_the_extra_of_mmt_serve_is_named_beside_the_full_install_too(package: str) -> None:
+@pytest.mark.parametrize(
+    ("package", "extra"),
+    [("gradio", "serve"), ("fastapi", "serve"), ("prometheus_client", "serve"), ("optuna", "tune")],
+)
+def test_the_extra_is_named_beside_the_full_install_too(package: str, extra: str) -> None:
     result = CliRunner().invoke(lacking, [package])
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
-        f"error: lacking: the package {package} is missing. pip install 'mmt-toolkit[serve]'."
+        f"error: lacking: the package {package} is missing. pip install 'mmt-toolkit[{extra}]'."
     ]
