@@ -167,6 +167,7 @@ SETTINGS = [
     "regime.report_every=3",
     "regime.validate_every=3",
     "regime.keep_last=2",
+    "decoding.export=false",
     "threads=1",
 ]
 

@@ -18,6 +18,7 @@ from mmt.cli.options import (
     import_option,
     metrics_option,
     quiet_option,
+    runtime_option,
     split_option,
     stores_option,
     threads_option,
@@ -41,6 +42,7 @@ _READS_PROMPTS = collected(
                  help="Number type of hf:."),
     click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Sentences in a batch of hf:."),
     click.option("--concurrency", type=click.IntRange(min=1), default=4, help="Requests of api: at a time."),
+    runtime_option,
     click.option("--max-requests", type=click.IntRange(min=1), help="Budget of api:, in requests."),
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ from mmt.cli.options import (
     text_model_option,
     vocabulary_option,
 )
+from mmt.errors import MMTError
 
 if TYPE_CHECKING:
     from mmt.features.onnx_export import BackbonePrecision
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 @text_model_option
 @source_lang_option
 @target_lang_option
-@click.option("--out", type=PATH, required=True, help="Output folder of the exported model.")
+@click.option(
+    "--out",
+    type=PATH,
+    help="Output folder of the exported model.  [default: into the model folder, which then translates with it]",
+)
 @click.option("--to", type=click.Choice(["onnx"]), default="onnx", help="Export format.")
 @click.option(
     "--layout",
@@ -54,7 +59,7 @@ def export_command(
     model: Path,
     source_lang: str | None,
     target_lang: str | None,
-    out: Path,
+    out: Path | None,
     to: str,
     layout: str | None,
     precisions: tuple[ExportPrecision, ...],
@@ -64,6 +69,9 @@ def export_command(
     quiet: bool,
 ) -> None:
     """Export a model to ONNX, for translating without torch: same output, faster."""
+    if out is None:
+        _export_into(model, precisions, source_lang, target_lang, layout, vocabulary, quiet=quiet)
+        return
     write_alone(out)
     if layout is not None:
         from mmt.inference.marian_export import write_marian
@@ -81,3 +89,27 @@ def export_command(
         done = f"{out}: {' and '.join(precisions)}. Translate with it: mmt translate --model {out}"
     if not quiet:
         click.echo(done, err=True)
+
+
+def _export_into(
+    model: Path,
+    precisions: tuple[ExportPrecision, ...],
+    source_lang: str | None,
+    target_lang: str | None,
+    layout: str | None,
+    vocabulary: Path | None,
+    *,
+    quiet: bool,
+) -> None:
+    from mmt.model.config import is_base
+
+    if is_base(model) or layout or vocabulary or source_lang or target_lang:
+        raise MMTError(
+            "--out is missing: name the folder of the exported model. Only a model folder of mmt train can be "
+            "exported into itself, as it is."
+        )
+    from mmt.inference.onnx_export import export_into
+
+    export_into(model, precisions, show_progress=not quiet)
+    if not quiet:
+        click.echo(f"{model}: {' and '.join(precisions)}. mmt translate --model {model} uses them.", err=True)

@@ -123,6 +123,13 @@ stores_option = click.option(
     multiple=True,
     help="Feature store; repeat it for several feature sets.  [default: the dataset's image files]",
 )
+runtime_option = click.option(
+    "--runtime",
+    type=click.Choice(["auto", "torch", "onnx"]),
+    default="auto",
+    help="Runtime: torch, onnx (the model's exported graphs, without torch), or auto, the fastest that gives the "
+    "same answers.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Number of CPU threads.  [default: all cores]"
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
@@ -19,6 +20,7 @@ from mmt.cli.options import (
     missing_images_option,
     models_option,
     quiet_option,
+    runtime_option,
     source_lang_option,
     split_option,
     target_lang_option,
@@ -31,6 +33,10 @@ from mmt.errors import MMTError
 from mmt.io.atomic import check_file
 from mmt.io.formats import TRANSLATIONS, writes_json
 
+if TYPE_CHECKING:
+    from mmt.inference.open import Runtime
+
+_FEW = 2000  # pairs that the graphs score before torch is loaded; from then on torch takes a quarter less time
 _READS_PAIRS = collected(
     Reading,
     "reading",
@@ -74,6 +80,7 @@ _READS_PAIRS = collected(
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), default=8192, help="Maximum number of tokens in a batch."
 )
+@runtime_option
 @threads_option
 @quiet_option
 @import_option
@@ -89,6 +96,7 @@ def score_pairs_command(
     also_blank: bool,
     output: Path,
     max_tokens: int,
+    runtime: Runtime,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -120,11 +128,14 @@ def score_pairs_command(
     from mmt.inference.open import open_translator
 
     candidates = scoring.read_n_best(n_best, len(lines)) if n_best is not None else []
-    scorer = open_translator(model, store, threads=threads, source_lang=source_lang, target_lang=target_lang)
+    total = sum(map(len, candidates)) if n_best is not None else len(lines) * (1 + also_blank)
+    chosen = None if runtime == "auto" and total > _FEW else runtime
+    scorer = open_translator(
+        model, store, runtime=chosen, threads=threads, source_lang=source_lang, target_lang=target_lang
+    )
     reader = files.FileProcessor(scorer, source, reading.missing_images)
     images = [reader.image(line) for line in lines]
     started = time.monotonic()
-    total = sum(map(len, candidates)) if n_best is not None else len(lines) * (1 + also_blank)
     with tqdm(total=total, unit=" pairs", disable=True if quiet else None) as bar:
         work = pairs.PairFiles(scorer, lines, images, max_tokens, bar)
         if n_best is not None:
@@ -133,7 +144,8 @@ def score_pairs_command(
             summary = work.score(targets, also_blank, path)
     if not quiet:
         summary += pairs.unusual(reader, lines, scorer.tokenizer)
-        click.echo(f"{summary}, {time.monotonic() - started:.1f} s{source.note}", err=True)
+        seconds = time.monotonic() - started
+        click.echo(f"{summary}, {seconds:.1f} s, {scorer.runtime}{source.note}", err=True)
         if reader.counts.missing_images:
             click.echo(reader.missing(), err=True)
 

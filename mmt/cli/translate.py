@@ -6,7 +6,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +17,7 @@ from mmt.cli.options import (
     import_option,
     models_option,
     quiet_option,
+    runtime_option,
     shard_option,
     source_lang_option,
     target_lang_option,
@@ -29,6 +30,7 @@ from mmt.io.shards import Shard
 
 if TYPE_CHECKING:
     from mmt.inference.files import FileTranslator
+    from mmt.inference.open import Runtime
     from mmt.model.stepping import Precision
 
 _SHOWN = {"right": "with image", "wrong": "with another's image", "blank": "with image (blank)"}
@@ -85,11 +87,7 @@ _DECODES = collected(
     help="Precision of the decoder's matrices; bfloat16 and int8 are faster and less exact.",
 )
 @vocabulary_option
-@click.option(
-    "--runtime",
-    type=click.Choice(["torch", "onnx"]),
-    help="Runtime: onnx runs what mmt export wrote, without torch.  [default: by the folder]",
-)
+@runtime_option
 @threads_option
 @shard_option
 @quiet_option
@@ -104,7 +102,7 @@ def translate_command(
     decoding: Decoding,
     precision: Precision,
     vocabulary: Path | None,
-    runtime: Literal["torch", "onnx"] | None,
+    runtime: Runtime,
     threads: int | None,
     shard: str | None,
     quiet: bool,
@@ -162,6 +160,6 @@ def _summarize(work: FileTranslator, message: str, shown: str, seconds: float) -
     if message:
         click.echo(message, err=True)
     speed = f"{seconds:.1f} s ({work.counts.sentences / seconds:,.0f} sentences/s)"
-    click.echo(f"{work.counts.summary(shown)}, {speed}{work.input.note}", err=True)
+    click.echo(f"{work.counts.summary(shown)}, {speed}, {work.model.runtime}{work.input.note}", err=True)
     if missing := work.missing():
         click.echo(missing, err=True)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from langcodes import Language
-from langcodes.tag_parser import LanguageTagError
-
 from mmt.errors import MMTError, nearest
 
 # NLLB and M2M-100 name the individual language where CLDR has the macrolanguage, and M2M-100 has codes of its own.
@@ -43,6 +40,9 @@ def find_language(code: str, known: Iterable[str]) -> str:
 
 def _parts(code: str) -> tuple[str, str]:
     """Language and script ("" for none) of a code: ``zho_Hans``, ``pt-BR``. A region implies its likely script."""
+    from langcodes import Language  # its tables take a tenth of a second, which most models do without
+    from langcodes.tag_parser import LanguageTagError
+
     try:
         tag = Language.get(code).prefer_macrolanguage()
     except LanguageTagError:

@@ -101,7 +101,9 @@ def _opened(inputs: Inputs) -> Iterator[Systems]:
     info, names = _read(inputs)
     models = {name: [Path(spec)] for name, spec in inputs.systems.items() if kind_of(str(spec)) is None}
     with ExitStack() as stack:
-        opened = stack.enter_context(open_systems(models, inputs.data, inputs.stores, names))
+        opened = stack.enter_context(
+            open_systems(models, inputs.data, inputs.stores, names, runtime=inputs.options.runtime)
+        )
         by_name: dict[str, System] = {name: seeds[0] for name, seeds in opened.items()}
         ours = [seeds[0] for seeds in opened.values()]
         ready = _prepared(inputs, info, names, ours, outside=len(models) < len(inputs.systems))

@@ -21,7 +21,8 @@ from mmt.errors import MMTError
 from mmt.evidence.systems import Progress
 from mmt.inference.ensemble import members_of, read_joint_card
 from mmt.inference.onnx_runtime import ExportedTranslator
-from mmt.inference.open import open_translator
+from mmt.inference.open import Runtime, open_translator
+from mmt.inference.own_graphs import FolderTranslator
 from mmt.inference.runtime_model import ImageFile
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
@@ -55,7 +56,7 @@ class ModelSystem:
     @property
     def in_torch(self) -> Translator | None:
         """The model whose inside can be looked at; None for an exported model or an ensemble."""
-        return self.translator if isinstance(self.translator, Translator) else None
+        return _in_torch(self.translator)
 
     @property
     def can_score(self) -> bool:
@@ -102,10 +103,11 @@ class ModelSystem:
             "languages": f"{card.source_lang}-{card.target_lang}",
             "features": card.features.to_dict() if card.features is not None else None,
         }
-        if all(isinstance(one, Translator) for one in self.translator.members):
-            models = [one.model for one in self.translator.members if isinstance(one, Translator)]
+        members = [_in_torch(one) for one in self.translator.members]
+        models = [one.model for one in members if one is not None]
+        if len(models) == len(members):
             about["parameters"] = sum(weight.numel() for model in models for weight in model.parameters())
-        else:
+        if any(isinstance(one, ExportedTranslator) for one in self.translator.members):
             about["runtime"] = "onnx"
         return about | {"training": card.training, "decoding": card.decoding}
 
@@ -130,6 +132,12 @@ class CommuteModel(ModelSystem):
         return self.translator.with_features(None), files
 
 
+def _in_torch(translator: BaseTranslator) -> Translator | None:
+    if isinstance(translator, FolderTranslator):
+        return translator.in_torch()
+    return translator if isinstance(translator, Translator) else None
+
+
 def model_in_torch(system: ModelSystem) -> Translator:
     """The system's model in torch. Raises MMTError for an exported one, and for an ensemble."""
     if system.in_torch is None:
@@ -148,6 +156,7 @@ def open_systems(
     images: Sequence[str] = (),
     *,
     source_only: bool = False,
+    runtime: Runtime | None = None,
 ) -> Iterator[dict[str, list[ModelSystem]]]:
     """Loads each model once, with the features of the images that it will be shown.
 
@@ -158,6 +167,7 @@ def open_systems(
         stores: feature stores. Without any, features are made of the dataset's image files, each read once, and
             last as long as the context; models of the same backbones share them.
         images: names of the images that will be shown.
+        runtime: as of ``open_translator``.
         source_only: the models need not write the dataset's target language, only read its source language.
     Returns:
         The systems, by the same names.
@@ -170,7 +180,7 @@ def open_systems(
         for folder in (member for one in folders for member in members_of(one)):
             if not is_base(folder):
                 _check_languages(read_card(folder), folder, info, data, source_only)
-    opened = {name: [_opened(folder, info) for folder in folders] for name, folders in models.items()}
+    opened = {name: [_opened(folder, info, runtime) for folder in folders] for name, folders in models.items()}
     if info.probe:
         probe = read_probe(info.probe, str(data))
         for system in (system for seeds in opened.values() for system in seeds):
@@ -181,12 +191,12 @@ def open_systems(
         yield _with_features(opened, stores, {name: folder / name for name in images}, Path(temporary))
 
 
-def _opened(folder: Path, info: DatasetInfo) -> ModelSystem:
+def _opened(folder: Path, info: DatasetInfo, runtime: Runtime | None) -> ModelSystem:
     """A model; one that has several languages translates between the dataset's."""
     first = members_of(folder)[0]
     several = is_base(first) or len(read_card(first).training.get("pairs", ())) > 1
     source_lang, target_lang = (info.source_lang, info.target_lang) if several else (None, None)
-    translator = open_translator(folder, source_lang=source_lang, target_lang=target_lang)
+    translator = open_translator(folder, runtime=runtime, source_lang=source_lang, target_lang=target_lang)
     return ModelSystem(folder, translator)
 
 
@@ -262,8 +272,8 @@ class _ImageReader:
 
 def backbones_of(translator: BaseTranslator) -> list[Backbone]:
     """The networks that read image files for a model. Raises MMTError where one is missing."""
-    if isinstance(translator, Translator):
-        return translator.backbones
+    if (in_torch := _in_torch(translator)) is not None:
+        return in_torch.backbones
     assert translator.card.features is not None  # noqa: S101  # no images are shown to a text-only model
     reader = translator.image_reader if isinstance(translator, ExportedTranslator) else None
     return (reader if isinstance(reader, _ImageReader) else _ImageReader(translator.card.features)).backbones

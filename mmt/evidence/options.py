@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmt.errors import MMTError
+
+if TYPE_CHECKING:
+    from mmt.inference.open import Runtime
 
 KINDS = ("files", "hf", "api")
 """Words before a SPEC's colon, see ``mmt.evidence.kinds``."""
@@ -16,11 +20,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 @dataclass(frozen=True)
 class SystemOptions:
-    """Settings of systems that are language models.
+    """Settings of systems.
 
     prompt: file with the template. examples: file with few-shot examples. device, dtype, batch_size: of ``hf:``.
     concurrency: requests at a time, and max_requests: their budget, of ``api:``.
-    text_only: they are shown no images.
+    text_only: they are shown no images. runtime: of our models, as of ``mmt.inference.open.open_translator``.
     """
 
     prompt: Path | None = None
@@ -31,6 +35,7 @@ class SystemOptions:
     concurrency: int = 4
     max_requests: int | None = None
     text_only: bool = False
+    runtime: Runtime = "auto"
 
 
 def is_name(text: str) -> bool:

@@ -12,6 +12,7 @@ from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
 from mmt.inference.named import built_in_model
 from mmt.inference.onnx_runtime import ENCODER, PRECISIONS, backbone_file, file_of, is_exported
+from mmt.inference.own_graphs import precisions_of
 from mmt.io.text_files import parse_json
 from mmt.model.card import read_card
 
@@ -53,6 +54,7 @@ def _model(path: Path) -> Description:
         "width, layers": f"{config['model_dim']}, {config['num_encoder_layers']} + {config['num_decoder_layers']}",
         "vocabulary": config["vocab_size"],
         "precisions": [one for one in PRECISIONS if exported and (path / file_of(ENCODER, one)).is_file()],
+        "exported graphs": None if exported else precisions_of(path, card),
         "reads image files": (path / backbone_file(1)).is_file() if exported and card.features else None,
         "decoding": card.decoding,
         "trained on": training.get("data"),

@@ -143,6 +143,10 @@ class EnsembleTranslator(BaseTranslator):
         EnsembleTranslator.__init__(self, self.members, self._names, self.features)
 
     @property
+    def runtime(self) -> str:
+        return " + ".join(dict.fromkeys(member.runtime for member in self.members))
+
+    @property
     def members(self) -> Sequence[BaseTranslator]:
         return self._members
 

@@ -6,11 +6,13 @@ V vocabulary.
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -41,15 +43,19 @@ from mmt.inference.onnx_runtime import (
     file_of,
     graph_files,
 )
+from mmt.inference.own_graphs import EXPORTED, write_made_from
 from mmt.io import runtime
-from mmt.io.atomic import make_folder, only_writer, replacing_folder, write_whole
+from mmt.io.atomic import made_beside, make_folder, only_writer, replacing_folder, write_whole
 from mmt.io.text_files import file_checksum
-from mmt.model.card import CARD, ModelCard
+from mmt.model.card import CARD, ModelCard, read_card
 from mmt.model.config import is_base
 from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
 from mmt.model.pretrained.base import load_base, open_base
 from mmt.model.stepping import StepDecoder, active_rows
+
+LARGEST_LOSS = 0.1
+"""Validation BLEU that int8 may lose to be kept beside the weights by ``export_into``."""
 
 _OPSET = 20
 _FILES = {
@@ -127,6 +133,47 @@ def export_model(
             write_whole(beside / CARD, json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
 
 
+def export_into(
+    folder: Path,
+    precisions: Sequence[ExportPrecision] = PRECISIONS,
+    *,
+    judge: Callable[[Path], dict[str, float]] | None = None,
+    show_progress: bool = True,
+) -> dict[str, float]:
+    """Exports a model folder into itself, see ``mmt.inference.own_graphs``; killed, it leaves the folder valid.
+
+    Args:
+        judge: gives the validation BLEU of each precision of an exported model, in percent. int8 is dropped where
+            it loses more than ``LARGEST_LOSS``. None keeps all.
+    Returns:
+        What ``judge`` gave.
+    Raises:
+        MMTError: as ``export_model``, or another process is writing the folder.
+    """
+    folder = folder.resolve()
+    card = read_card(folder)
+    with made_beside(folder) as beside:
+        out = beside / EXPORTED
+        export_model(folder, out, precisions, backbone=None, show_progress=show_progress)
+        scores = {} if judge is None else judge(out)
+        if scores and scores["int8"] < scores["float32"] - LARGEST_LOSS:
+            _drop_int8(out)
+        write_made_from(out, folder, card, scores)
+        if (folder / EXPORTED).exists():
+            (folder / EXPORTED).rename(beside / "replaced")
+        out.rename(folder / EXPORTED)
+    return scores
+
+
+def _drop_int8(exported: Path) -> None:
+    names = {one for name in (ENCODER, DECODER) for one in graph_files(name, "int8")}
+    raw = json.loads((exported / CARD).read_bytes())
+    raw["sha256"] = {name: value for name, value in raw["sha256"].items() if name not in names}
+    write_whole(exported / CARD, json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
+    for name in names:
+        (exported / name).unlink(missing_ok=True)
+
+
 def _is_ours(name: str) -> bool:
     return name in _FILES or _BACKBONE.fullmatch(name) is not None
 
@@ -155,7 +202,7 @@ def _write_graphs(
     *,
     show_progress: bool,
 ) -> None:
-    with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), quiet():
+    with tempfile.TemporaryDirectory() as temporary, torch.no_grad(), quiet(), _no_collection():
         hidden = None if show_progress else True
         for name, graph in tqdm(_graphs(model, ids), total=2, unit=" graphs", disable=hidden):
             path = Path(temporary, file_of(name, "float32"))
@@ -171,6 +218,18 @@ def _write_graphs(
                         shutil.copyfile(path.parent / part, beside / part)
             for file in path.parent.iterdir():  # the next graph may be as large
                 file.unlink()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pauses the garbage collector: tracing makes millions of objects that stay, and each run visits all."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _check_parts(model: MMTModel) -> None:

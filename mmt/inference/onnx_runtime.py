@@ -135,6 +135,10 @@ class ExportedTranslator(BaseTranslator):
         return cls(graphs, tokenizer, card, open_store(features), threads, ids)
 
     @property
+    def runtime(self) -> str:
+        return "ONNX Runtime"
+
+    @property
     def num_threads(self) -> int:
         return self._threads
 
@@ -145,12 +149,15 @@ class ExportedTranslator(BaseTranslator):
     def prepare(self, beams: int, guidance: float) -> Callable[[SentenceBatch, int], DecodingState]:
         if guidance != 1.0:
             raise MMTError(f"guidance {guidance}: an exported model supports only 1. Use the original model.")
-        num_ids = self.tokenizer.target_vocab_size if self._ids is None else len(self._ids)
-        # The first step has one beam for 2 B candidates.
-        widest = num_ids // block_of(num_ids) // 2 - 1
-        if beams > widest:
-            raise MMTError(f"beam size {beams}: expected at most {widest} for an exported model.")
+        if beams > self.widest_beam:
+            raise MMTError(f"beam size {beams}: expected at most {self.widest_beam} for an exported model.")
         return lambda batch, limit: self._graphs.begin(batch)
+
+    @property
+    def widest_beam(self) -> int:
+        """The largest beam size for which the graphs give enough candidates."""
+        num_ids = self.tokenizer.target_vocab_size if self._ids is None else len(self._ids)
+        return num_ids // block_of(num_ids) // 2 - 1  # the first step has one beam for 2 B candidates
 
     def in_parallel(
         self, work: Callable[[SentenceBatch], _Result], batches: Sequence[SentenceBatch]

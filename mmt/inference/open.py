@@ -10,13 +10,15 @@ from mmt.errors import MMTError
 from mmt.inference.ensemble import EnsembleTranslator, Models, members_of
 from mmt.inference.named import named_model
 from mmt.inference.onnx_runtime import ExportedTranslator, is_exported
+from mmt.inference.own_graphs import FolderTranslator, OtherRuntimeError
 from mmt.inference.runtime_model import Features, open_store
 from mmt.inference.translator import BaseTranslator
+from mmt.model.config import is_base
 
 if TYPE_CHECKING:
     from mmt.model.stepping import Precision
 
-Runtime = Literal["torch", "onnx"]
+Runtime = Literal["auto", "torch", "onnx"]
 
 
 def open_translator(
@@ -36,7 +38,9 @@ def open_translator(
             ``+``, and each opens in its own runtime.
         features: in which images are looked up by id; without it images are files.
         precision: of the decoder's matrices; an exported model has float32 and int8.
-        runtime: None takes onnx for an exported model, else torch.
+        runtime: None takes onnx for an exported model, else torch. ``auto`` also takes the graphs of a model
+            folder (``mmt.inference.own_graphs``), where they give the same answers; not in an ensemble. ``onnx``
+            refuses a model without graphs.
         threads: None takes one for each core.
         source_lang, target_lang: codes of the languages, of a model that has several; None is the model's own.
     Raises:
@@ -44,6 +48,7 @@ def open_translator(
     """
     folders = members_of(models)
     if len(folders) > 1:
+        runtime = None if runtime == "auto" else runtime
         members = [
             open_translator(
                 one, None, precision, runtime, threads, source_lang=source_lang, target_lang=target_lang
@@ -52,7 +57,18 @@ def open_translator(
         ]
         return EnsembleTranslator(members, folders, features)
     (folder,) = folders
-    if runtime == "onnx" or (runtime is None and is_exported(folder)):
+    why = ""
+    if runtime in ("auto", "onnx") and not is_base(folder) and not is_exported(folder):
+        try:
+            own = FolderTranslator.open(folder, features, precision, threads)
+        except OtherRuntimeError as error:
+            why = str(error)
+            if runtime == "onnx":
+                raise MMTError(f"runtime onnx: {why}.") from None
+        else:
+            own.set_languages(source_lang, target_lang)
+            return own
+    if runtime == "onnx" or (runtime != "torch" and is_exported(folder)):
         if precision == "bfloat16":
             raise MMTError("--precision bfloat16: an exported model has float32 and int8.")
         exported = ExportedTranslator.from_dir(folder, features, precision, threads)
@@ -63,7 +79,9 @@ def open_translator(
     from mmt.inference.torch_runtime import Translator
 
     use_threads(threads)
-    return Translator.from_dir(folder, features, precision, source_lang=source_lang, target_lang=target_lang)
+    translator = Translator.from_dir(folder, features, precision, source_lang=source_lang, target_lang=target_lang)
+    translator.why_torch = why
+    return translator
 
 
 class Translator(ABC):  # noqa: B024  # never instantiated
@@ -82,14 +100,18 @@ class Translator(ABC):  # noqa: B024  # never instantiated
         source_lang: str | None = None,
         target_lang: str | None = None,
         threads: int | None = None,
+        runtime: Runtime = "auto",
     ) -> BaseTranslator:
         """Opens a model folder, an exported model (without torch), a pretrained text model, or an ensemble.
+
+        A model folder that has graphs (``mmt train`` and ``mmt export --model DIR`` write them) translates with
+        them, without torch and faster; what they cannot do, such as guidance, it does in torch.
 
         Args:
             folder: as ``models`` of ``open_translator``.
             features: a feature store in which images are then looked up by id, or a list with one for each set of
                 features that the model was trained with; without it images are read from files.
-            precision, source_lang, target_lang, threads: as of ``open_translator``.
+            precision, source_lang, target_lang, threads, runtime: as of ``open_translator``.
         Raises:
             MMTError: as ``open_translator``.
         """
@@ -97,7 +119,8 @@ class Translator(ABC):  # noqa: B024  # never instantiated
             folder,
             open_store(features),
             precision,
-            threads=threads,
+            runtime,
+            threads,
             source_lang=source_lang,
             target_lang=target_lang,
         )
@@ -112,7 +135,7 @@ class Translator(ABC):  # noqa: B024  # never instantiated
         Raises:
             MMTError: as ``named_model`` and ``open_translator``.
         """
-        return open_translator(named_model(name, revision), threads=threads)
+        return open_translator(named_model(name, revision), runtime="auto", threads=threads)
 
 
 Translator.register(BaseTranslator)  # type: ignore[type-abstract]

@@ -52,6 +52,12 @@ class Translator(LoadedModel, BaseTranslator):
         self.precision = precision
 
     _vocabulary: Tensor | None = None
+    why_torch: str = ""
+    """Why the model's graphs were not used, if that was tried."""
+
+    @property
+    def runtime(self) -> str:
+        return f"torch ({self.why_torch})" if self.why_torch else "torch"
 
     @overload
     @classmethod

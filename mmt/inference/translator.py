@@ -94,6 +94,11 @@ class BaseTranslator(RuntimeModel):
         """Applies ``work`` to each batch, ``num_threads`` at a time; results come in order."""
 
     @property
+    def runtime(self) -> str:
+        """What has computed the translations so far and, where there was a choice, why."""
+        return "torch"
+
+    @property
     def members(self) -> Sequence[BaseTranslator]:
         """The models of an ensemble; of a single model this one alone."""
         return [self]

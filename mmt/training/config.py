@@ -242,6 +242,10 @@ class DecodingSection:
     """Hypotheses of each sentence that the search keeps; 1 is greedy search."""
     length_penalty: Annotated[float, Interval(ge=-100, le=100)] | Literal["val"] = 1.0
     """``val`` chooses among 0.6, 0.8, ..., 1.6 by the score of the finished model on the validation split."""
+    export: bool = True
+    """Ends the training by exporting the finished model into its folder, as ``mmt export`` does, so that it starts
+    without torch and translates faster, with the same output. Takes about 20 s, and as much space as the weights
+    for each precision; int8 is kept if it loses at most 0.1 BLEU on the validation split."""
     vocabulary: Folder | None = None
     """File of sentences in the target language: the finished model writes only with pieces that occur in it, which
     is faster with a large vocabulary of many languages."""

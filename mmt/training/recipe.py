@@ -45,6 +45,7 @@ from mmt.model.model import MMTModel
 from mmt.training.checkpoints import checkpoint_steps, remove_half_written
 from mmt.training.config import TrainConfig
 from mmt.training.console import ConsoleRecorder, quiet_fairseq2
+from mmt.training.graphs import export_graphs
 from mmt.training.mlflow_recorder import MLflowRecorder
 from mmt.training.multilingual import sampling_of
 from mmt.training.resharding import reshard_last_checkpoint
@@ -111,6 +112,8 @@ def _train(output: Path, config: TrainConfig) -> Path:
         )
     if rank() == 0:
         export_best(run)
+        if config.decoding.export:
+            export_graphs(run)
     return output / "model"
 
 

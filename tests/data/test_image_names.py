@@ -178,6 +178,7 @@ def test_training_names_images_without_features(world: Path, tmp_path: Path) -> 
         "text": {"vocab_size": 330},
         "model": {"fusion": "gated", "model_dim": 16, "ffn_dim": 16, "num_heads": 2},
         "regime": {"num_steps": 1, "validate_every": 1, "report_every": 1},
+        "decoding": {"export": False},
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     code, said = run("train", tmp_path / "run", "--config-file", tmp_path / "c.yaml")

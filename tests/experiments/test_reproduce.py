@@ -35,6 +35,7 @@ SETTINGS = [
     "regime.num_steps=40",
     "regime.report_every=20",
     "regime.validate_every=20",
+    "decoding.export=false",
     "threads=1",
 ]
 

@@ -36,6 +36,7 @@ SETTINGS = {
     "regime.report_every": 5,
     "regime.validate_every": 5,
     "regime.keep_last": 4,
+    "decoding.export": "false",
     "threads": 1,
 }
 

@@ -260,7 +260,7 @@ def test_what_an_exported_model_cannot_do_is_said(
     assert "exported in float32, not in int8" in refusal(*translate, gated, "--precision", "int8")
     assert "has float32 and int8" in refusal(*translate, text_only, "--precision", "bfloat16")
     assert "cannot restrict its vocabulary" in refusal(*translate, text_only, "--vocabulary", tmp_path / "de.txt")
-    assert "no exported model. mmt export" in refusal(*translate, model, "--runtime", "onnx")
+    assert "onnx: no exported graphs" in refusal(*translate, model, "--runtime", "onnx")
     assert "found an exported model" in refusal(*translate, text_only, "--runtime", "torch")
     assert "no exported model. Name another" in refusal("export", "--model", model, "--out", model)
     assert (model / "model.safetensors").is_file()

@@ -37,6 +37,7 @@ SMALL = [
     "model.num_encoder_layers=1",
     "model.num_decoder_layers=1",
     "decoding.beam_size=1",
+    "decoding.export=false",
     "threads=1",
 ]
 
