@@ -51,6 +51,6 @@ def predict_command(
     if message:
         click.echo(message, err=True)
     notes = "".join(f"; some {note}" for note in labeller.notes())
-    click.echo(labeller.counts.summary() + ", torch" + notes + lines.note, err=True)
+    click.echo(f"{labeller.counts.summary()}{notes}, torch{lines.note}", err=True)
     if missing := labeller.missing():
         click.echo(missing, err=True)
