@@ -19,8 +19,9 @@ from mmt.errors import MMTError
 from mmt.io.formats import TRANSLATIONS
 from mmt.io.terminal import console, print_json, print_table
 from mmt.metrics.ambiguity import GROUPS, USUAL, Lexicon, SenseScore, sense_accuracy
+from mmt.metrics.exact_tests import McNemar, mcnemar
 from mmt.metrics.moses import unescape
-from mmt.metrics.significance import McNemar, mcnemar, p_text
+from mmt.metrics.significance import p_text
 
 
 @click.command(cls=Command, context_settings={"show_default": True})

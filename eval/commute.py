@@ -37,7 +37,8 @@ from mmt.inference.threads import use_threads
 from mmt.io.atomic import check_file, replacing
 from mmt.io.formats import packing
 from mmt.io.terminal import console, counted, print_table
-from mmt.metrics.significance import McNemar, mcnemar, p_text
+from mmt.metrics.exact_tests import McNemar, mcnemar
+from mmt.metrics.significance import p_text
 from mmt.model.card import ModelCard, read_card
 
 

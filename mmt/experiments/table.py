@@ -20,13 +20,14 @@ from mmt.evidence.sentences import Sentences, read_sentences
 from mmt.experiments.config import Cell, CompareConfig
 from mmt.experiments.scores import RunScores
 from mmt.inference.controls import Control
-from mmt.io import runtime
 from mmt.io.atomic import write_whole
+from mmt.io.figures import new_figure
 from mmt.io.terminal import counted, print_table
 from mmt.io.versions import versions
 from mmt.metrics.accuracy import word_hits
+from mmt.metrics.exact_tests import signed_rank
 from mmt.metrics.masked_words import ProbeScore, can_be_scored, gold_items, probe_accuracy
-from mmt.metrics.significance import Spread, holm, p_text, signed_rank
+from mmt.metrics.significance import Spread, holm, p_text
 from mmt.metrics.translation import leading_metric, normalized
 from mmt.training.config import TrainConfig
 
@@ -246,17 +247,10 @@ def _name(row: Row) -> str:
 
 def plot(rows: Sequence[Row], heading: str, path: Path) -> None:
     """A line a system: each seed's score and their mean, with the right image, a wrong one and none."""
-    runtime.start()
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     first = _main(rows)
     styles = {"right": ("o", "#0b6e99", 0.0), "wrong": ("X", "#b5533c", 0.22), "blank": ("s", "#7a7a7a", -0.22)}
-    with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(7.5, 1.4 + 0.5 * len(rows)), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
+    style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+    with new_figure(7.5, 1.4 + 0.5 * len(rows), style) as (figure, axes):
         for height, row in enumerate(reversed(rows)):
             for control, spread in row.scores[first].items():
                 marker, colour, shift = styles[control]

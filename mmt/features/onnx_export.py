@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import onnx
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from mmt.errors import MMTError
@@ -37,8 +39,6 @@ def export_backbone(backbone: Backbone, path: Path, precision: BackbonePrecision
     Raises:
         MMTError: the transform cannot be computed without torch, or a part cannot be expressed in ONNX.
     """
-    import onnx  # not needed for features in torch
-
     pixels = ResizeCrop.of(backbone.signature.transform)
     if pixels is None or pixels.interpolation not in KERNELS:
         raise MMTError(
@@ -51,15 +51,13 @@ def export_backbone(backbone: Backbone, path: Path, precision: BackbonePrecision
         model = onnx.load(raw)
     if precision != "float32":
         _round(model.graph, precision)
-    onnx.helper.set_model_props(model, {SIGNATURE: json.dumps(backbone.signature.to_dict())})
+    helper.set_model_props(model, {SIGNATURE: json.dumps(backbone.signature.to_dict())})
     large = sum(len(one.raw_data) for one in model.graph.initializer) > LARGEST_FILE
     onnx.save_model(model, path, save_as_external_data=large, location=f"{path.name}.data")
 
 
 def round_weights(path: Path, precision: BackbonePrecision) -> None:
     """Stores the weights of a graph file in another precision, in place; the graph still computes in float32."""
-    import onnx
-
     model = onnx.load(path)
     _round(model.graph, precision)
     onnx.save_model(model, path)
@@ -133,8 +131,6 @@ def _round(graph: Any, precision: BackbonePrecision) -> None:
 
     Vectors stay as they are, and so do numbers that float16 cannot hold.
     """
-    from onnx import TensorProto, helper, numpy_helper
-
     axes = _output_axes(graph)
     kept, nodes = [], []
     for tensor in graph.initializer:

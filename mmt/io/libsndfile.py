@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -27,10 +29,6 @@ def _load() -> None:
 
     Loaded first and globally, the dynamic linker takes it for the system's.
     """
-    # Imported here: every command imports this module, and few import fairseq2.
-    import ctypes
-    import importlib.util
-
     try:
         ctypes.CDLL("libsndfile.so.1", ctypes.RTLD_GLOBAL)
         return

@@ -18,8 +18,8 @@ from sklearn.metrics import (
 )
 
 from mmt.errors import MMTError
-from mmt.io import runtime
 from mmt.io.atomic import replacing
+from mmt.io.figures import new_figure
 from mmt.io.normalization import normalize
 
 
@@ -101,25 +101,18 @@ def sentiment_scores(predicted: Sequence[float], truth: Sequence[float]) -> dict
 
 def draw_confusion(scores: dict[str, Any], path: Path) -> None:
     """Draws the confusion matrix of ``label_scores`` as a PNG file: shares of each true label, and counts."""
-    runtime.start()  # before matplotlib, which reads where its cache goes
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     counts = np.array(scores["confusion"])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 1.8 + 0.75 * len(counts)
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    shown = ConfusionMatrixDisplay(shares, display_labels=scores["labels"])
-    shown.plot(ax=axes, cmap="Blues", values_format=".0%", xticks_rotation=45, im_kw={"vmin": 0, "vmax": 1})
-    assert shown.text_ is not None  # noqa: S101  # plot() has made it
-    for text, count in zip(shown.text_.ravel(), counts.ravel(), strict=True):
-        text.set_text(f"{text.get_text()}\n{count:,}" if count else "0")
-        text.set_fontsize(9)
-    with replacing(path) as stream:
-        figure.savefig(stream, dpi=110, format="png")
-    plt.close(figure)
+    with new_figure(side + 1, side) as (figure, axes):
+        shown = ConfusionMatrixDisplay(shares, display_labels=scores["labels"])
+        shown.plot(ax=axes, cmap="Blues", values_format=".0%", xticks_rotation=45, im_kw={"vmin": 0, "vmax": 1})
+        assert shown.text_ is not None  # noqa: S101  # plot() has made it
+        for text, count in zip(shown.text_.ravel(), counts.ravel(), strict=True):
+            text.set_text(f"{text.get_text()}\n{count:,}" if count else "0")
+            text.set_fontsize(9)
+        with replacing(path) as stream:
+            figure.savefig(stream, dpi=110, format="png")
 
 
 def _check(predicted: Sequence[object], truth: Sequence[object], what: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmt.evidence.findings import ControlRow
-from mmt.io import runtime
+from mmt.io.figures import count_on_y, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,6 @@ def control_dots(rows: Sequence[ControlRow], names: Sequence[str], score: str, d
 def awareness_histogram(per_sentence: Sequence[float]) -> str:
     """How many sentences have which awareness, those of 0 left out; a line at zero, and hatched bars below it."""
     values = np.array([value for value in per_sentence if np.isfinite(value) and value])
-    from matplotlib.ticker import MaxNLocator
 
     # Bins of one width with an edge at zero, so that no bar holds both helped and harmed sentences.
     step = max(float(np.ptp([*values, 0.0])), 1e-9) / 30
@@ -81,7 +80,7 @@ def awareness_histogram(per_sentence: Sequence[float]) -> str:
         axes.set_xlabel("awareness of the sentence")
         axes.set_ylabel("sentences")
         axes.locator_params(axis="x", nbins=5)
-        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        count_on_y(axes, 4)
 
     return _svg(draw, 190, "awareness")
 
@@ -105,11 +104,6 @@ def gate_histogram(shares: Sequence[float]) -> str:
 
 def _svg(draw: Callable[[Axes], None], height: int, name: str) -> str:
     """The same bytes for the same numbers: no date, and ids made of ``name``, the plot's own in its page."""
-    runtime.start()
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     style: Any = {
         "svg.fonttype": "none",  # text stays text
         "svg.hashsalt": f"mmt {name}",
@@ -122,11 +116,8 @@ def _svg(draw: Callable[[Axes], None], height: int, name: str) -> str:
             ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "hatch.color"), _INK
         ),
     }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(_WIDTH / 72, height / 72), layout="constrained")
-        FigureCanvasSVG(figure)
+    with new_figure(_WIDTH / 72, height / 72, style) as (figure, axes):
         figure.patch.set_visible(False)
-        axes = figure.add_subplot()
         axes.patch.set_visible(False)
         draw(axes)
         text = io.StringIO()
