@@ -21,6 +21,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.probe_groups import INTERVAL, Members, group_scores, print_groups, read_groups
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import (
     MODEL,
@@ -69,6 +70,13 @@ _Values = dict[str, dict[str, list[Any]]]  # by system and seed: one of each dra
     required=True,
     help="Model with images; repeat it for several seeds.",
 )
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME=WHERE",
+    help="Score these images apart, too: a folder of them, or a file of their names, one a line; repeatable.",
+)
 @stores_option
 @draws_option
 @draws_seed_option
@@ -80,6 +88,7 @@ def main(
     out: Path,
     text_only: tuple[Path, ...],
     models: tuple[Path, ...],
+    groups: tuple[str, ...],
     images: tuple[Path, ...],
     draws: int,
     seed: int,
@@ -91,7 +100,7 @@ def main(
     """
     use_threads(threads)
     write_alone_in(out)
-    print_result(evaluate(data, split, out, text_only, models, images, draws, seed))
+    print_result(evaluate(data, split, out, text_only, models, images, draws, seed, groups))
 
 
 def read_masked(data: Path, split: str) -> Sentences:
@@ -116,6 +125,7 @@ def evaluate(
     images: Sequence[Path] = (),
     draws: int = 5,
     seed: int = 1,
+    groups: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Translates, scores and writes; see ``main`` for the arguments.
 
@@ -123,7 +133,8 @@ def evaluate(
         What ``OUT/result.json`` holds. ``colour_accuracy`` or ``character_accuracy`` (restricted) and
         ``relaxed_accuracy`` go from 0 to 1, ``bleu`` to 100: for each of ``SYSTEMS`` the mean over seeds, the
         sample standard deviation (None for one seed) and each seed's value, of ``wrong`` the mean over draws,
-        which are there too, by seed. ``right_minus_wrong`` has the difference of each of the three.
+        which are there too, by seed. ``right_minus_wrong`` has the difference of each of the three. ``groups``
+        has the accuracy of each of ``groups`` apart, see ``eval.probe_groups``.
         Other probes and languages, whose words have no known translations, have ``bleu`` alone; where BLEU means
         nothing in a language, it is ``chrf``.
     Raises:
@@ -133,6 +144,9 @@ def evaluate(
     """
     info = read_info(data)
     sentences = read_masked(data, split)
+    members = read_groups(groups, sentences.images)
+    if members and not can_be_scored(info.probe["kind"], info.target_lang):
+        raise MMTError("--group: masked words of this kind or language have no list of translations to count.")
     for folders, with_images in ((text_only, False), (models, True)):
         _check_option(folders, with_images=with_images)
     folders_of = {"text_only": text_only, "with_images": models}
@@ -149,7 +163,7 @@ def evaluate(
         "probe": info.probe,
         "languages": f"{info.source_lang}-{info.target_lang}",
         "split": split,
-        **score(texts, sentences, info.probe["kind"], info.target_lang),
+        **score(texts, sentences, info.probe["kind"], info.target_lang, members),
         "draws": draws,
         "seed": seed,
         "features": image_card.features.to_dict() if image_card.features else None,
@@ -167,7 +181,9 @@ def evaluate(
     return result
 
 
-def score(texts: dict[str, list[str]], sentences: Sentences, kind: str, lang: str) -> dict[str, Any]:
+def score(
+    texts: dict[str, list[str]], sentences: Sentences, kind: str, lang: str, members: Members | None = None
+) -> dict[str, Any]:
     """The part of ``result.json`` that the translations alone decide.
 
     Args:
@@ -175,14 +191,20 @@ def score(texts: dict[str, list[str]], sentences: Sentences, kind: str, lang: st
             ``wrong.seed1.draw1``.
         kind: of the probe.
         lang: of the translations.
+        members: groups of sentences that are scored apart.
     """
     texts = {name: normalized(lines) for name, lines in texts.items()}
     sentences = replace(sentences, references=normalized(sentences.references))
     whole, metric = leading_metric(sentences.references, lang)  # TER takes seconds for each system
     values = _by_seed(texts, lambda lines: metric.score(normalized(lines)))
     figures = {whole: {name: _summary(values[name], float) for name in SYSTEMS}}
+    groups: dict[str, Any] = {}
     if can_be_scored(kind, lang):
-        counts, accuracies, of_sentences = _word_scores(texts, sentences, kind, lang)
+        counts, accuracies, of_sentences, items = _word_scores(texts, sentences, kind, lang)
+        chosen = {name: of[items > 0] for name, of in (members or {}).items()}
+        if chosen:
+            groups["groups"] = group_scores(of_sentences, items[items > 0], chosen, seed=1)
+            groups["interval"] = INTERVAL
         figures = accuracies | figures
         tested = "restricted hits"
     else:
@@ -201,6 +223,7 @@ def score(texts: dict[str, list[str]], sentences: Sentences, kind: str, lang: st
         "test": TEST.format(tested),
         "p_value": p_values["right_vs_wrong"],
         "p_values": p_values,
+        **groups,
     }
 
 
@@ -215,8 +238,11 @@ def _by_seed(texts: dict[str, list[str]], value: Callable[[list[str]], Any]) -> 
 
 def _word_scores(
     texts: dict[str, list[str]], sentences: Sentences, kind: str, lang: str
-) -> tuple[dict[str, int], dict[str, Any], dict[str, NDArray[Any]]]:
-    """Counts and accuracies for ``result.json``; of each system (sentences with an item,) restricted hits."""
+) -> tuple[dict[str, int], dict[str, Any], dict[str, NDArray[Any]], NDArray[np.int_]]:
+    """Counts and accuracies for ``result.json``; of each system (sentences with an item,) restricted hits; items.
+
+    The items are those of each sentence, (sentences,).
+    """
 
     def score_of(lines: list[str]) -> ProbeScore:
         return probe_accuracy(sentences.masked or [], sentences.references, lines, kind, lang)
@@ -233,7 +259,7 @@ def _word_scores(
         "relaxed_accuracy": {name: _summary(scores[name], lambda s: s.relaxed) for name in SYSTEMS},
     }
     hits = {name: _mean_hits(list(of_seeds.values())) for name, of_seeds in scores.items()}
-    return counts, accuracies, hits
+    return counts, accuracies, hits, np.array([hit.items for hit in one.hits])
 
 
 def _chrf(texts: dict[str, list[str]], sentences: Sentences) -> dict[str, NDArray[Any]]:
@@ -281,6 +307,8 @@ def print_result(result: dict[str, Any]) -> None:
         f"{name.replace('_', ' ')} {p_text(p, equal=True)}" for name, p in result["p_values"].items()
     )
     out.print(f"{p_values} ({result['test']})")
+    if "groups" in result:
+        print_groups(result["groups"], kind)
     if not result["same_training_data"]:
         out.print("Text-only and image models were trained on different data: compare them with care.")
 

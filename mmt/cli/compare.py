@@ -23,7 +23,7 @@ from mmt.io.terminal import counted
 @threads_option
 @import_option
 def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool, threads: int | None) -> None:
-    """Train and compare fusions, feature sets and seeds; search settings; or compare systems on datasets.
+    """Train and compare fusions, features and seeds; search settings; or compare systems on datasets.
 
     With a recipe, fusions and features in CONFIG_FILE, every combination is trained; OUT gets
     the runs, compare.json, compare.md and compare.png. Run it at the same time on other

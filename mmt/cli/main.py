@@ -11,7 +11,7 @@ from mmt import __version__
 from mmt.cli.command import Group, complete
 
 COMMANDS = {
-    "compare": "Train and compare fusions, feature sets and seeds; search settings; or compare systems on datasets.",
+    "compare": "Train and compare fusions, features and seeds; search settings; or compare systems on datasets.",
     "demo": "Show a picture change a translation, with the model that comes with mmt: no download, no training.",
     "evaluate": "Evaluate trained models on a task: retrieval, questions, labels, probes, CoMMuTE.",
     "evidence": "Do systems use the image, and are they better than text-only?",

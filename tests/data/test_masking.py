@@ -408,10 +408,15 @@ def test_real_models_are_scored_and_printed(
     monkeypatch.setenv("COLUMNS", "100")
     arguments = [kennel / "data", "test", tmp_path / "out", "--text-only", kennel / "text1"]
     arguments += ["--model", kennel / "gated1", "--images", kennel / "features", "--draws", "2"]
+    first = next(row["image"] for row in read_split(kennel / "data", "test") if row["has_image"])
+    (tmp_path / "some.txt").write_text(first)
+    arguments += ["--group", f"some={tmp_path / 'some.txt'}"]
     scoring.main(list(map(str, arguments)), standalone_mode=False)
     printed = capsys.readouterr().out
     assert "8 masked words in 8 of 8 sentences" in printed
     result = json.loads((tmp_path / "out/result.json").read_text())
+    assert {name: group["items"] for name, group in result["groups"].items()} == {"some": 1, "others": 7}
+    assert "right - text only" in printed
     assert result["features"]["backbone"] == "tiny"
     assert result["models"]["with_images"][0]["training"] == {"seed": 1}
     assert result["data_checksum"] == read_info(kennel / "data").splits["test"].checksum

@@ -1,0 +1,160 @@
+"""Says how much of a probe's masked words a linear classifier reads from the features: what a model can hope for.
+
+    python -m eval.ceiling data/multi30k_en_de_colour test_2016_flickr --images features/multi30k_lite0
+
+Logistic regression on the mean of an image's regions, trained on the masked words of the train split, its penalty
+chosen by cross-validation there. Beside it two answers that need no image: the most frequent word, and the most
+frequent one before the following word ("brown" before "dog"). The last table has the words that follow most often.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from eval.probe_groups import Members, read_groups
+from mmt.cli.command import Command
+from mmt.cli.options import PATH, threads_option
+from mmt.data.dataset import read_info, read_split
+from mmt.data.feature_store import FeatureStore, open_features
+from mmt.data.masking import read_probe
+from mmt.errors import MMTError
+from mmt.inference.threads import use_threads
+from mmt.io.terminal import console, counted, print_table
+
+FEWEST = 20  # times that a word occurs in training to be one of the classes
+PENALTIES = (1e-4, 1e-3, 1e-2)  # scikit-learn's C
+SHOWN = 8  # following words in the table
+
+
+class Item(NamedTuple):
+    """A masked word in lower case, its sentence's image, and the word after it, "" at the end."""
+
+    word: str
+    image: str
+    following: str
+
+
+def read_items(data: Path, split: str, symbol: str) -> list[Item]:
+    """The masked words of a split's sentences with an image."""
+    items = []
+    for row in read_split(data, split):
+        if row["has_image"]:
+            after = re.findall(re.escape(symbol) + r"(?=\W*(?:(\w+))?)", row["source"])
+            words = zip(row["masked"], after, strict=True)
+            items += [Item(word.lower(), row["image"], following.lower()) for word, following in words]
+    return items
+
+
+class Answers(NamedTuple):
+    """(items,) bool of each way to answer: whether it is right."""
+
+    features: NDArray[np.bool_]
+    following: NDArray[np.bool_]
+    frequent: NDArray[np.bool_]
+
+
+def answer(train: Sequence[Item], test: Sequence[Item], store: FeatureStore, folds: int = 3) -> Answers:
+    """Trains on ``train`` and answers ``test``.
+
+    Raises:
+        MMTError: fewer than two words that occur often enough in ``train``, or an image without features.
+    """
+    counts = Counter(item.word for item in train)
+    classes = {word for word, count in counts.items() if count >= FEWEST}
+    if len(classes) < 2:
+        raise MMTError(f"expected two masked words that occur {FEWEST} times in training, found {len(classes)}.")
+    known = [item for item in train if item.word in classes]
+    model = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)),
+        {"logisticregression__C": PENALTIES},
+        cv=folds,
+    )
+    model.fit(_vectors(known, store), [item.word for item in known])
+    before: dict[str, Counter[str]] = {}
+    for item in train:
+        before.setdefault(item.following, Counter())[item.word] += 1
+    frequent = counts.most_common(1)[0][0]
+
+    def right(guesses: Sequence[str]) -> NDArray[np.bool_]:
+        return np.array([guess == item.word for guess, item in zip(guesses, test, strict=True)], bool)
+
+    usual = [before[i.following].most_common(1)[0][0] if i.following in before else frequent for i in test]
+    return Answers(right(model.predict(_vectors(test, store))), right(usual), right([frequent] * len(test)))
+
+
+def _vectors(items: Sequence[Item], store: FeatureStore) -> NDArray[np.float32]:
+    """(items, D): the mean over regions, those that are NaN left out."""
+    images = sorted({item.image for item in items})
+    missing = [image for image in images if image not in store]
+    if missing:
+        raise MMTError(f"{store.folder}: lacks {missing[0]} and {len(missing) - 1:,} more. Run mmt features.")
+    rows = np.concatenate([np.asarray(store.get([image]), np.float32) for image in images])
+    place = {image: number for number, image in enumerate(images)}
+    means: NDArray[np.float32] = np.nanmean(rows, axis=1)[[place[item.image] for item in items]]
+    return means
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.argument("data", type=PATH)
+@click.argument("splits", metavar="SPLIT...", nargs=-1, required=True)
+@click.option("--images", type=PATH, multiple=True, required=True,
+              help="Feature store; repeat it for several feature sets, which stand side by side.")  # fmt: skip
+@click.option("--group", "groups", multiple=True, metavar="NAME=WHERE",
+              help="Score these images apart, too: a folder of them, or a file of names; repeatable.")  # fmt: skip
+@threads_option
+def main(
+    data: Path, splits: tuple[str, ...], images: tuple[Path, ...], groups: tuple[str, ...], threads: int | None
+) -> None:
+    """Score a linear classifier of the masked words in SPLITs of DATA, which sees the image features alone."""
+    use_threads(threads)
+    info = read_info(data)
+    symbol = read_probe(info.probe, str(data)).symbol
+    train = read_items(data, "train", symbol)
+    test = [item for split in splits for item in read_items(data, split, symbol)]
+    if not test:
+        raise MMTError(f"{data} {' '.join(splits)}: expected masked words in sentences with an image, found none.")
+    answers = answer(train, test, open_features(list(images)))
+    members = read_groups(groups, [item.image for item in test])
+    print_rows("images", {"all": np.ones(len(test), bool), **members}, answers)
+    after = Counter(item.following for item in test)
+    often = {
+        f'"{word}"': np.array([item.following == word for item in test]) for word, _ in after.most_common(SHOWN)
+    }
+    rest = ~np.any(list(often.values()), axis=0)
+    print_rows("before", often | {"others": rest}, answers, members)
+    console().print(
+        f"{counted(len(train), 'masked word')} in training. Shares in % of words, in the form that was masked; "
+        f"words that occur fewer than {FEWEST} times in training are never guessed from the features."
+    )
+
+
+def print_rows(heading: str, rows: Members, answers: Answers, groups: Members | None = None) -> None:
+    """Prints the shares of right answers, a row for each of ``rows``, and how many words are of each group."""
+    groups = groups or {}
+    cells = [
+        [
+            name,
+            f"{chosen.sum():,}",
+            *(f"{(chosen & of).sum():,}" for of in groups.values()),
+            *(f"{100 * right[chosen].mean():.1f}" for right in answers),
+        ]
+        for name, chosen in rows.items()
+        if chosen.any()
+    ]
+    print_table([heading, "words", *groups, "features", "following word", "most frequent"], cells)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m eval.ceiling")
