@@ -25,6 +25,8 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
     ==================== ==================================== ===========================================
     efficientnet_lite0   package efficientnet-lite0-pytorch-  mean of / last feature map, 1280, 7 x 7
                          model (no download)
+    efficientnet_lite2   package efficientnet-lite2-pytorch-  the same, 1280, 9 x 9
+                         model (extra ``lite2``)
     resnet50, vgg16      torchvision's (download)             mean of / last feature map, 2048 / 512, 7 x 7
     vit_b_16             torchvision's (download)             class token / patch tokens, 768, 14 x 14
     timm:NAME            timm's (download)                    timm's own pooling / last feature map or patches

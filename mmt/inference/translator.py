@@ -257,7 +257,8 @@ class BaseTranslator(RuntimeModel):
         # A decoder's rows are sentences times beams.
         lengths = [(len(part.source) + 1, 1) for part in parts]
         limit = max(max_tokens // options.beam_size, 1)
-        share = -(-sum(length for length, _ in lengths) // self.num_threads)  # a batch for each thread, if small
+        # A batch for each thread, if they are small; padded, or one batch of unequal sentences would become two.
+        share = -(-len(lengths) // self.num_threads) * max((length for length, _ in lengths), default=0)
         batches = length_batches(lengths, max(min(limit, share), 1))
         remaining = np.bincount([part.sentence for part in parts], minlength=num_sentences)
         if progress is not None:

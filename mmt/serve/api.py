@@ -33,6 +33,7 @@ from mmt.serve.schema import (
     TranslateRequest,
 )
 
+_Answering = Callable[[Request], Awaitable[Response]]
 _PATHS = ("/translate", "/health", "/metrics")
 _GONE = 499  # as nginx: the client closed the connection, and nobody reads this
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -137,16 +138,22 @@ def create_app(models: Sequence[ServedModel], limits: Limits, metrics: Metrics) 
 
     @app.exception_handler(RefusedError)
     async def refused(_: Request, error: RefusedError) -> Response:
-        return JSONResponse({"detail": str(error)}, error.status, error.headers)
+        return _refusal(error)
 
-    _add_translate(app, app.state.translating)
+    translate = _add_translate(app, app.state.translating)
     _add_state(app, models, metrics)
     _describe(app)
+    app.add_middleware(_Direct, translate=translate)
     app.add_middleware(_Counted, metrics=metrics)
     return app
 
 
-def _add_translate(app: FastAPI, translating: Translating) -> None:
+def _refusal(error: RefusedError) -> Response:
+    return JSONResponse({"detail": str(error)}, error.status, error.headers)
+
+
+def _add_translate(app: FastAPI, translating: Translating) -> _Answering:
+    """Returns what answers such a request."""
     limits = translating.limits
 
     @app.post(
@@ -178,6 +185,8 @@ def _add_translate(app: FastAPI, translating: Translating) -> None:
             return Response(status_code=_GONE)
         return Response(answer.model_dump_json(), media_type="application/json")
 
+    return translate
+
 
 def _add_state(app: FastAPI, models: Sequence[ServedModel], metrics: Metrics) -> None:
     @app.get("/health")
@@ -193,18 +202,25 @@ def _add_state(app: FastAPI, models: Sequence[ServedModel], metrics: Metrics) ->
 
 async def _unless_gone(request: Request, work: Callable[[], Awaitable[TranslateAnswer]]) -> TranslateAnswer | None:
     """What ``work`` returns; None if the client drops the connection first, which cancels it."""
+    working = asyncio.current_task()
+    assert working is not None  # noqa: S101  # as this is a coroutine
+    gone = False
 
-    async def gone() -> None:
+    async def watch() -> None:
+        nonlocal gone
         while (await request.receive())["type"] != "http.disconnect":
             pass
+        gone = working.cancel()
 
-    working, watching = asyncio.ensure_future(work()), asyncio.create_task(gone())
+    watching = asyncio.create_task(watch())
     try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
+        return await work()
+    except asyncio.CancelledError:
+        if not gone or working.uncancel():  # cancelled by somebody else, too
+            raise
+        return None
     finally:
         watching.cancel()
-        working.cancel()
 
 
 def _state(model: ServedModel) -> ModelState:
@@ -218,6 +234,26 @@ def _state(model: ServedModel) -> ModelState:
         beam_size=model.beam_size,
         waiting=model.batcher.waiting,
     )
+
+
+class _Direct:
+    """Answers requests for translations ahead of FastAPI's routes, which took a fifth of a request's own time.
+
+    FastAPI has the route for its description, and for other methods and spellings of the path.
+    """
+
+    def __init__(self, app: ASGIApp, translate: _Answering) -> None:
+        self._app, self._translate = app, translate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/translate" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        try:
+            response = await self._translate(Request(scope, receive))
+        except RefusedError as error:
+            response = _refusal(error)
+        await response(scope, receive, send)
 
 
 class _Counted:

@@ -1,7 +1,9 @@
-"""Dynamic batching: a thread translates all sentences that wait at that moment, so that a lone one never waits.
+"""Dynamic batching: a thread translates its share of all sentences that wait, so that a lone one never waits.
 
-Sentences of many requests share a batch. Long ones have a thread of their own, so that short ones do not wait for
-them. An error concerns only the sentence that causes it: a batch that fails is translated again one by one.
+Sentences of many requests share a batch. Clients often ask again as soon as they are answered, and a batch costs
+little more than a sentence: a thread that has answered some waits for as many, an eighth of that batch's time at
+most. Long sentences have a thread of their own, so that short ones do not wait for them. An error concerns only
+the sentence that causes it: a batch that fails is translated again one by one.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from mmt.serve.limits import RefusedError
 Options = TypeVar("Options", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_GATHERING = 1 / 8
+"""Of the time that the last batch took: the longest wait for the next one to be as large."""
 
 Work = Callable[[Options, Sequence[Item]], Sequence[Result]]
 """Gives the results of items that share their options, in order; called by several threads."""
@@ -46,7 +51,7 @@ class _Lane(Generic[Options, Item, Result]):
 
     def __init__(self, threads: int, batch: int, lock: threading.Lock) -> None:
         self.queue: deque[_Place[Options, Item, Result]] = deque()
-        self.threads, self.batch, self.idle = threads, batch, 0
+        self.threads, self.batch, self.active = threads, batch, 0  # active: items of the present batches
         self.changed = threading.Condition(lock)
 
 
@@ -130,23 +135,43 @@ class Batcher(Generic[Options, Item, Result]):
             thread.join()
 
     def _run(self, lane: _Lane[Options, Item, Result]) -> None:
+        answered, seconds = 0, 0.0  # items of the last batch, and what it took
         while True:
+            taken = self._take(lane, answered, seconds)
+            if not taken:
+                return
+            started = time.monotonic()
+            self._translate(taken)
+            answered, seconds = len(taken), time.monotonic() - started
             with self._lock:
-                lane.idle += 1
-                lane.changed.wait_for(lambda: self._closed or lane.queue)
-                if self._closed:
-                    return
-                share = -(-len(lane.queue) // lane.idle)  # an idle thread beside this one takes the rest
-                taken = [lane.queue.popleft() for _ in range(min(share, lane.batch))]
-                lane.idle -= 1
-            now = time.monotonic()
-            groups: dict[Options, list[_Place[Options, Item, Result]]] = {}
-            for job, number in taken:
-                if not job.cancelled and job.deadline > now:
-                    groups.setdefault(job.options, []).append((job, number))
-            self._done(len(taken) - sum(map(len, groups.values())))
-            for options, places in groups.items():
-                self._answer(options, places)
+                lane.active -= answered
+
+    def _take(
+        self, lane: _Lane[Options, Item, Result], answered: int, seconds: float
+    ) -> list[_Place[Options, Item, Result]]:
+        """The next batch, this thread's share of what waits and is being translated; none if it is to end."""
+        with self._lock:
+            share = -(-(len(lane.queue) + lane.active + answered) // lane.threads)
+            lane.changed.wait_for(lambda: self._closed or len(lane.queue) >= share, seconds * _GATHERING)
+            lane.changed.wait_for(lambda: self._closed or lane.queue)
+            if self._closed:
+                return []
+            share = -(-(len(lane.queue) + lane.active) // lane.threads)
+            taken = [lane.queue.popleft() for _ in range(min(share, lane.batch, len(lane.queue)))]
+            lane.active += len(taken)
+            if lane.queue:  # perhaps only this thread was notified
+                lane.changed.notify()
+            return taken
+
+    def _translate(self, taken: list[_Place[Options, Item, Result]]) -> None:
+        now = time.monotonic()
+        groups: dict[Options, list[_Place[Options, Item, Result]]] = {}
+        for job, number in taken:
+            if not job.cancelled and job.deadline > now:
+                groups.setdefault(job.options, []).append((job, number))
+        self._done(len(taken) - sum(map(len, groups.values())))
+        for options, places in groups.items():
+            self._answer(options, places)
 
     def _done(self, count: int) -> None:
         with self._lock:

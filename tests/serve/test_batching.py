@@ -89,6 +89,44 @@ def test_idle_threads_share_what_waits() -> None:
     batch.close()
 
 
+def test_clients_that_ask_again_and_again_share_batches() -> None:
+    """Each batch takes as long, however large it is: what comes a little later than the others joins them."""
+    sizes: list[int] = []
+
+    def work(options: str, items: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(items))
+        time.sleep(0.4)
+        return items
+
+    batch = Batcher[str, int, int](work, is_long=lambda item: False, threads=2)
+
+    async def client(number: int) -> None:
+        for _ in range(6):
+            await batch.results("a", [number], soon())
+            await asyncio.sleep(0.001 * number)  # not all of them at once
+
+    async def run() -> None:
+        await asyncio.gather(*(client(number) for number in range(8)))
+
+    asyncio.run(run())
+    batch.close()
+    assert max(sizes) <= 5  # no thread takes what the other could translate at the same time
+    assert len(sizes) <= 16  # 12 or 13 of 4; without waiting, 18
+
+
+def test_a_lone_client_never_waits_for_others() -> None:
+    batch = Batcher[str, int, int](lambda options, items: time.sleep(0.2) or items, is_long=lambda item: False)
+
+    async def run() -> float:
+        await asyncio.gather(*(batch.results("a", [number], soon()) for number in range(8)))
+        started = time.monotonic()
+        await batch.results("a", [1], soon())
+        return time.monotonic() - started
+
+    assert asyncio.run(run()) < 0.5
+    batch.close()
+
+
 def test_an_error_concerns_its_own_request_alone() -> None:
     worker = Worker()
     batch = batcher(worker)
