@@ -27,6 +27,7 @@ import click
 
 from mmt.data.dataset import first_test_split, read_split
 from mmt.inference.open import open_translator
+from mmt.io.terminal import counted
 
 GROWTH = 0.05  # of the memory after the first requests
 LONG = ("A dog sees the cat and finds a ball. " * 300)[:10_000]
@@ -143,14 +144,14 @@ def quantiles(seconds: Sequence[float]) -> str:
 
 async def latency(load: Load) -> None:
     await load.clients(8, 10)
-    before = load.server.seconds()
-    seconds = await load.clients(8, 60)
-    used = (load.server.seconds() - before) / len(seconds)
-    print(f"latency: 8 clients, one sentence: {quantiles(seconds)}; {1000 * used:.1f} ms of processor")
-    before = load.server.seconds()
-    seconds = await load.clients(1, 60)
-    used = (load.server.seconds() - before) / len(seconds)
-    print(f"latency: 1 client: {quantiles(seconds)}; {1000 * used:.1f} ms of processor")
+    for count in (8, 1):
+        before, own = load.server.seconds(), time.process_time()
+        seconds = await load.clients(count, 60)
+        used, own = (load.server.seconds() - before) / len(seconds), (time.process_time() - own) / len(seconds)
+        print(
+            f"latency: {counted(count, 'client')}, one sentence: {quantiles(seconds)}; {1000 * used:.1f} ms of "
+            f"processor, and {1000 * own:.2f} of the clients'"
+        )
 
 
 def throughput(load: Load, translate: Callable[[Sequence[str]], object], rounds: int = 3) -> None:
@@ -160,13 +161,14 @@ def throughput(load: Load, translate: Callable[[Sequence[str]], object], rounds:
         translate(sentences)
         alone = (time.monotonic() - started) / len(sentences), (time.process_time() - used) / len(sentences)
         for size in (1, 8):
-            started, used = time.monotonic(), load.server.seconds()
+            started, used, own = time.monotonic(), load.server.seconds(), time.process_time()
             seconds = asyncio.run(load.clients(64, 2048 // 64 // size, size))
+            own = time.process_time() - own
             count = len(seconds) * size
             wall, cpu = (time.monotonic() - started) / count, (load.server.seconds() - used) / count
             print(
                 f"throughput: 64 clients, {size} a request: {1 / wall:.0f} sentences/s, {1000 * cpu:.2f} ms of "
-                f"processor each; file translator: {1 / alone[0]:.0f}/s, {1000 * alone[1]:.2f} ms. "
+                f"processor each, and {1000 * own / count:.2f} of the clients'; file translator: {1 / alone[0]:.0f}/s, {1000 * alone[1]:.2f} ms. "
                 f"Ratio {alone[0] / wall:.2f} by the clock, {alone[1] / cpu:.2f} by processor time"
             )
 
