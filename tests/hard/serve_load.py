@@ -168,7 +168,8 @@ def throughput(load: Load, translate: Callable[[Sequence[str]], object], rounds:
             wall, cpu = (time.monotonic() - started) / count, (load.server.seconds() - used) / count
             print(
                 f"throughput: 64 clients, {size} a request: {1 / wall:.0f} sentences/s, {1000 * cpu:.2f} ms of "
-                f"processor each, and {1000 * own / count:.2f} of the clients'; file translator: {1 / alone[0]:.0f}/s, {1000 * alone[1]:.2f} ms. "
+                f"processor each, and {1000 * own / count:.2f} of the clients'; "
+                f"file translator: {1 / alone[0]:.0f}/s, {1000 * alone[1]:.2f} ms. "
                 f"Ratio {alone[0] / wall:.2f} by the clock, {alone[1] / cpu:.2f} by processor time"
             )
 
