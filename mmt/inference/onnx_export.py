@@ -51,6 +51,7 @@ from mmt.model.card import CARD, ModelCard, read_card
 from mmt.model.config import is_base
 from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
+from mmt.model.onnx_attention import exported_self_attend
 from mmt.model.pretrained.base import load_base, open_base
 from mmt.model.stepping import StepDecoder, active_rows
 
@@ -302,12 +303,12 @@ class _Decoder(nn.Module):
         rows = active_rows(active, tokens.size(1))
         for number, layer in enumerate(decoder.layers):
 
-            def remember(keys: Tensor, values: Tensor, number: int = number) -> tuple[Tensor, Tensor]:
-                both = [torch.cat([past[2 * number + i], new], dim=2) for i, new in enumerate((keys, values))]
+            def self_attend(qkv: Tensor, number: int = number) -> Tensor:
+                output, *both = exported_self_attend(qkv, unseen, past[2 * number], past[2 * number + 1])
                 later.extend(both)
-                return both[0], both[1]
+                return output
 
-            states = layer(states, remember, unseen, cross_kv[number], rows)
+            states = layer(states, self_attend, cross_kv[number], rows)
         log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1).view(*scores.shape, -1)
         ends = log_p[:, :, EOS] + scores
         num_blocks = ranks.size(0) + 2 * tokens.size(1)

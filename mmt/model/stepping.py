@@ -28,12 +28,14 @@ from mmt.model.adapters import Adapter, LowRankLinear, act_on
 from mmt.model.attention import Lens, beyond, fill_register
 from mmt.model.fusion import DoubleAttention, Memory
 from mmt.model.model import MMTModel
+from mmt.model.onnx_attention import exported_attend
 
 Precision = Literal["float32", "bfloat16", "int8"]
 _Map = Callable[[Tensor], Tensor]
 _RowMap = Callable[[Tensor, Tensor | None], Tensor]
 """Of states (rows, any), and the rows in which adapters and LoRA are active, (rows, 1) bool; None: in none."""
-_AppendToCache = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+_SelfAttend = Callable[[Tensor], Tensor]
+"""A step's q, k and v, (N * B, 3 D), to the output (N * B, D) of its attention to this step and those before."""
 _MAX_FUSED = 8  # sentences of a batch below which torch's fused attention kernel is faster on a CPU
 
 
@@ -243,10 +245,14 @@ class CachedDecoding:
         states = decoder.embedded(tokens, decoder.positions[self.num_steps])
         active = active_rows(self._active, beams)
         for number, (layer, cross_kv) in enumerate(zip(decoder.layers, self._cross_kv, strict=True)):
-            states = layer(states, partial(self._append_to_cache, number), self._mask, cross_kv, active)
+            states = layer(states, partial(self._self_attend, number), cross_kv, active)
         self._cache_len += beams
         self.num_steps += 1
         return decoder.normed(states)
+
+    def _self_attend(self, layer: int, qkv: Tensor) -> Tensor:
+        q, k, v = self.decoder.split_heads(qkv, self._mask.size(0), 3)
+        return _attend(q, *self._append_to_cache(layer, k, v), self._mask.unsqueeze(1))
 
     def _append_to_cache(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Appends this step's keys and values, (N, H, B, K) each, and returns those of all steps."""
@@ -300,23 +306,20 @@ class _Layer:
     def __call__(
         self,
         states: Tensor,
-        append_to_cache: _AppendToCache,
-        mask: Tensor,
+        self_attend: _SelfAttend,
         cross_kv: Any,
         active: Tensor | None = None,
     ) -> Tensor:
         """
         Args:
             states: (N * B, D).
-            append_to_cache: takes k and v of this step, and returns those of all steps, (N, H, P, K) each.
-            mask: (N, B, P).
+            self_attend: the attention to this step and those before.
             cross_kv: what ``cross.cached`` returned.
             active: (N * B, 1) bool, the rows in which adapters and LoRA are active; None: in none.
         """
 
         def self_attention(states: Tensor) -> Tensor:
-            q, k, v = self.decoder.split_heads(self.qkv(states, active), mask.size(0), 3)
-            return self.out(_attend(q, *append_to_cache(k, v), mask.unsqueeze(1)), active)
+            return self.out(self_attend(self.qkv(states, active)), active)
 
         def ffn(states: Tensor) -> Tensor:
             return self.outer(self.activation(self.inner(states, active)), active)
@@ -384,7 +387,10 @@ class _StandardCross:
         return _CrossKV(k.contiguous(), v.contiguous(), mask)
 
     def __call__(self, states: Tensor, cached: _CrossKV, active: Tensor | None) -> Tensor:
-        q = self._decoder.split_heads(self._q(states, active), cached.k.size(0))[0]
+        q = self._q(states, active)
+        if torch.compiler.is_exporting():
+            return self._out(exported_attend(q, *cached), active)
+        q = self._decoder.split_heads(q, cached.k.size(0))[0]
         return self._out(_attend(q, *cached), active)
 
 
@@ -454,7 +460,7 @@ def _cross(decoder: StepDecoder, module: nn.Module) -> _Cross:
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of (N, H, B, K) queries to (N, H, M, K) keys, as (N * B, D); all heads share the mask."""
     num, heads, beams, width = q.shape
-    if not torch.compiler.is_exporting() and (num < _MAX_FUSED or q.is_cuda):
+    if num < _MAX_FUSED or q.is_cuda:
         output = scaled_dot_product_attention(q, k, v, mask)
     else:  # many small products: on a CPU faster than the fused kernel, which takes one after the other
         q = q.reshape(-1, beams, width) * width**-0.5
