@@ -134,7 +134,9 @@ def _begin(training: Training, threads: int, lock: Lock) -> subprocess.Popen[byt
     command += ["--config-file", str(training.config_file)]
     for module in imported:
         command += ["--import", module]
-    for setting in (*(s for s in training.settings if not s.startswith("threads=")), f"threads={threads}"):
+    # Without graphs, which take as long to write as a small training: these models are compared, and few are kept.
+    settings = ["decoding.export=false", *(s for s in training.settings if not s.startswith("threads="))]
+    for setting in (*settings, f"threads={threads}"):
         command += ["--config", setting]
     training.output.mkdir(parents=True, exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHER)}
