@@ -14,7 +14,8 @@ import click
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
 from mmt.data.dataset import read_info, read_split
-from mmt.io.terminal import counted, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import counted
 from mmt.metrics.ambiguity import Lexicon, find_ambiguous
 
 _TOP = 20

@@ -25,8 +25,9 @@ from data_prep.raw_text import find_layout, read_raw
 from data_prep.splits import LANGUAGES
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
-from mmt.data.dataset import DatasetInfo, print_splits
+from mmt.data.dataset import DatasetInfo
 from mmt.data.image_names import Names
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.io.text_files import read_lines
 from mmt.metrics.moses import unescape

@@ -17,7 +17,8 @@ import click
 from data_prep.pictures.scenes import SIZES, draw_all, plan, refuse_foreign
 from mmt.cli.command import Command, Group, write_alone
 from mmt.cli.options import PATH
-from mmt.data.dataset import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
+from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split, write_dataset
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.inference.controls import wrong_images
 from mmt.io.atomic import made_beside

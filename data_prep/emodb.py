@@ -20,8 +20,9 @@ import click
 
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
-from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.image_names import files_below
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.features.speech import AUDIO_SUFFIXES
 

@@ -25,7 +25,8 @@ from data_prep.raw_text import find_layout, read_raw
 from data_prep.splits import LANGUAGES
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
-from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.metrics.translation import tokenize_as_papers
 

@@ -31,8 +31,9 @@ import click
 
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
-from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.image_names import Names, files_below
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError, nearest
 from mmt.features.speech import AUDIO_SUFFIXES
 from mmt.io.normalization import is_blank

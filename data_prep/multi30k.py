@@ -34,7 +34,8 @@ from data_prep.raw_text import find_layout, read_raw
 from data_prep.splits import LANGUAGES, Pairs
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH, shard_option
-from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.io.shards import Parts, Shard
 from mmt.metrics.moses import looks_tokenized, unescape

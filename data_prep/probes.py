@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
-from mmt.data.dataset import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
+from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split, write_dataset
 from mmt.data.masking import SYMBOLS, Probe
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.io.terminal import counted
 from mmt.metrics.masked_words import can_be_scored, check_scorable

@@ -40,7 +40,8 @@ from tqdm import tqdm
 
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
-from mmt.data.dataset import DatasetInfo, print_splits, read_info, write_dataset
+from mmt.data.dataset import DatasetInfo, read_info, write_dataset
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.io.atomic import made_beside
 from mmt.io.processes import in_processes

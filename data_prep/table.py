@@ -37,7 +37,8 @@ from data_prep.splits import split_name
 from data_prep.table_rows import Quotes, Table, read_table
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
-from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.features.images import image_file
 from mmt.io.formats import IMAGES, SOURCES

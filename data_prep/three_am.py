@@ -19,7 +19,7 @@ from data_prep.multi30k import prepare
 from data_prep.raw_text import read_raw
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH, shard_option
-from mmt.data.dataset import print_splits
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.io.shards import Shard
 

@@ -36,8 +36,9 @@ from mmt.cli.options import (
     target_lang_option,
     threads_option,
 )
-from mmt.data.dataset import DatasetInfo, image_folder, print_splits, read_info, read_split, write_dataset
+from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split, write_dataset
 from mmt.data.inputs import read_texts
+from mmt.data.splits import print_splits
 from mmt.data.tags import check_tag
 from mmt.errors import MMTError, nearest
 from mmt.io.formats import TRANSLATIONS

@@ -27,8 +27,9 @@ from data_prep import vqa_pictures
 from data_prep.image_folders import say_missing
 from mmt.cli.command import Command, Group, write_alone
 from mmt.cli.options import PATH
-from mmt.data.dataset import DatasetInfo, print_splits, write_dataset
+from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.image_names import Names, files_below
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.io.normalization import is_blank
 from mmt.io.text_files import parse_json, read_lines

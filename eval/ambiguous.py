@@ -17,7 +17,8 @@ from mmt.data.dataset import read_info, read_split
 from mmt.data.inputs import read_texts
 from mmt.errors import MMTError
 from mmt.io.formats import TRANSLATIONS
-from mmt.io.terminal import console, print_json, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import console, print_json
 from mmt.metrics.ambiguity import GROUPS, USUAL, Lexicon, SenseScore, sense_accuracy
 from mmt.metrics.exact_tests import McNemar, mcnemar
 from mmt.metrics.moses import unescape

@@ -36,7 +36,8 @@ from mmt.inference.loaded import LoadedModel
 from mmt.inference.threads import use_threads
 from mmt.io.atomic import check_file, replacing
 from mmt.io.formats import packing
-from mmt.io.terminal import console, counted, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import console, counted
 from mmt.metrics.exact_tests import McNemar, mcnemar
 from mmt.metrics.significance import p_text
 from mmt.model.card import ModelCard, read_card

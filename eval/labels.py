@@ -33,7 +33,8 @@ from mmt.inference.labelling import predict
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.threads import use_threads
 from mmt.io.atomic import write_whole
-from mmt.io.terminal import counted, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import counted
 from mmt.io.versions import versions
 from mmt.metrics.labels import draw_confusion, label_scores, sentiment_scores
 from mmt.metrics.significance import Spread

@@ -41,7 +41,8 @@ from mmt.evidence.models import ModelSystem, open_systems, require_images
 from mmt.evidence.sentences import Sentences, read_sentences
 from mmt.inference.threads import use_threads
 from mmt.io.atomic import make_folder, write_whole
-from mmt.io.terminal import console, counted, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import console, counted
 from mmt.io.versions import versions
 from mmt.metrics.exact_tests import signed_rank
 from mmt.metrics.masked_words import ProbeScore, can_be_scored, check_scorable, probe_accuracy

@@ -11,10 +11,10 @@ import click
 
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import MODEL, PATH, import_option, stores_option, threads_option
-from mmt.cli.score import explain_omitted
 from mmt.data.dataset import read_info
 from mmt.experiments.reproduce import write_result
 from mmt.inference.threads import use_threads
+from mmt.report.scores import explain_omitted
 
 
 @click.command(cls=Command)

@@ -37,7 +37,8 @@ from mmt.inference.controls import wrong_images
 from mmt.inference.embedding import embed_images, embed_sentences
 from mmt.inference.threads import use_threads
 from mmt.io.atomic import make_folder, write_whole
-from mmt.io.terminal import console, counted, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import console, counted
 from mmt.io.versions import versions
 from mmt.metrics.retrieval import FIGURES, chance, figures, ranks
 from mmt.metrics.significance import Spread

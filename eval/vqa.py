@@ -27,7 +27,8 @@ from mmt.data.inputs import read_texts
 from mmt.errors import MMTError, local_path
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.formats import TRANSLATIONS
-from mmt.io.terminal import console, counted, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import console, counted
 from mmt.io.versions import versions
 from mmt.metrics.moses import unescape
 from mmt.metrics.significance import Spread

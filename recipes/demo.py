@@ -19,7 +19,8 @@ from mmt.errors import MMTError
 from mmt.experiments.jobs import Training, train_all
 from mmt.inference.controls import other_readings
 from mmt.io.atomic import holder_of, make_folder, write_whole
-from mmt.io.terminal import console, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import console
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -10,7 +10,7 @@ from data_prep.pictures.scenes import SIZES, prepare
 from data_prep.pictures.sheet import draw_sheet
 from mmt.cli.command import Command, write_alone
 from mmt.cli.options import PATH
-from mmt.data.dataset import print_splits
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 
 

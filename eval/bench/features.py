@@ -31,7 +31,7 @@ from mmt.cli.options import PATH
 from mmt.features.images import find_images
 from mmt.io.processes import in_threads
 from mmt.io.runtime import keep_freed_memory, peak_memory
-from mmt.io.terminal import print_table
+from mmt.io.tables import print_table
 
 
 def measure_speed(

@@ -12,7 +12,7 @@ from mmt.cli.options import PATH, format_option
 from mmt.cli.scripts import scripts_folder
 from mmt.errors import MMTError, nearest
 from mmt.io.atomic import write_whole
-from mmt.io.terminal import print_json, print_table
+from mmt.io.terminal import print_json
 
 
 @click.group("recipe", cls=Group)
@@ -24,6 +24,8 @@ def recipe_command() -> None:
 @format_option
 def list_command(form: str) -> None:
     """List the recipes, each with what its first comment says."""
+    from mmt.io.tables import print_table  # rich; the help needs none
+
     found = {name: _about(path) for name, path in recipes().items()}
     if form == "json":
         print_json(found)

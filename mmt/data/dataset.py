@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from mmt.data.tags import is_tag
 from mmt.errors import MMTError, nearest, unreadable
 from mmt.io.atomic import only_writer, replaced, replacing_folder, restore, unwritable
-from mmt.io.terminal import print_table
 from mmt.io.text_files import parse_json
 
 if TYPE_CHECKING:
@@ -259,16 +258,6 @@ def _damage(path: Path) -> Iterator[None]:
     except Exception as error:  # the library trusts its own files, and fails in many ways
         reason = str(error).strip().partition("\n")[0]
         raise MMTError(f"{path}: damaged ({type(error).__name__}: {reason}). Prepare the data again.") from None
-
-
-def print_splits(info: DatasetInfo) -> None:
-    """Prints the table of splits: sentences, images found and missing, checksum."""
-    rows = []
-    for name, split in info.splits.items():
-        numbers = (split.sentences, split.images_found, split.images_missing)
-        rows.append([name, *(f"{number:,}" for number in numbers), split.checksum[:12]])
-    columns = ("split", "sentences", "images found", "images missing", "checksum")
-    print_table(columns, rows, title=f"{info.name} ({info.source_lang}-{info.target_lang})")
 
 
 def _count(table: Dataset) -> SplitInfo:

@@ -22,7 +22,8 @@ from mmt.experiments.scores import RunScores
 from mmt.inference.controls import Control
 from mmt.io.atomic import write_whole
 from mmt.io.figures import new_figure
-from mmt.io.terminal import counted, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import counted
 from mmt.io.versions import versions
 from mmt.metrics.accuracy import word_hits
 from mmt.metrics.exact_tests import signed_rank

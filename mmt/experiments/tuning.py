@@ -22,7 +22,8 @@ from mmt.experiments.jobs import Training, claim, threads_of, train_all
 from mmt.experiments.tuning_config import Range, TuningConfig, read_tuning, setting
 from mmt.inference.describe import last_report
 from mmt.io.atomic import make_folder, write_whole
-from mmt.io.terminal import console, counted, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import console, counted
 from mmt.io.versions import versions
 from mmt.model.card import read_card
 from mmt.training.config import TrainConfig

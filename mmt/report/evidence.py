@@ -35,7 +35,8 @@ from mmt.evidence.findings import (
     Verdict,
 )
 from mmt.io.atomic import write_together
-from mmt.io.terminal import console, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import console
 from mmt.metrics.significance import Spread
 from mmt.report import charts
 from mmt.report.browser import browser_data, browser_script, overview

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmt import __version__
 from mmt.evidence.leaderboard import Board, Cell, Ranked
 from mmt.io.atomic import write_together
-from mmt.io.terminal import print_table
+from mmt.io.tables import print_table
 from mmt.metrics.significance import Spread
 from mmt.report.page import environment, visible
 

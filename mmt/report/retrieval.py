@@ -12,7 +12,7 @@ from mmt.inference.index import Index
 from mmt.inference.retrieve import Answer, Query, json_lines
 from mmt.io.atomic import write_together
 from mmt.io.formats import packing
-from mmt.io.terminal import print_table
+from mmt.io.tables import print_table
 from mmt.report.page import environment, make_picture, visible
 
 

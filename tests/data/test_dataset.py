@@ -16,12 +16,12 @@ from mmt.data.dataset import (
     first_test_split,
     image_folder,
     open_split,
-    print_splits,
     read_info,
     read_rows,
     read_split,
     write_dataset,
 )
+from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 
 INFO = DatasetInfo("tiny", "en", "de", "")

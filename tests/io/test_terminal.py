@@ -17,7 +17,8 @@ from click.testing import CliRunner
 import mmt.cli.main
 from mmt.cli.main import main
 from mmt.experiments.table import Row, table_of
-from mmt.io.terminal import counted, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import counted
 from mmt.metrics.significance import Spread
 from tests.commands import commands_of, scripts
 

@@ -1,0 +1,111 @@
+"""What is published of a model on the Hugging Face hub: its files, and a model card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mmt.data.feature_store import signature_from
+from mmt.errors import MMTError
+from mmt.inference.onnx_runtime import is_exported
+from mmt.io.hub import HubModel, is_hub_name
+from mmt.io.text_files import parse_json
+from mmt.model.card import CARD, ModelCard, check_files, published, read_card
+from mmt.report.hub_card import hub_card
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is uploaded.
+
+    files: by the path in the repository: a file, or its content. page: README.md, the model card, which is among
+    them. others: names of files in the model's folder that are not uploaded.
+    """
+
+    files: dict[str, Path | bytes]
+    page: str
+    others: list[str]
+
+
+def make_publication(
+    model: Path, repo: str, *, licence: str, result: Path | None = None, evidence: Path | None = None
+) -> Publication:
+    """The files that ``mmt.json`` names, and ``mmt.json`` with the last part of each local path.
+
+    Args:
+        model: a model folder or an exported model.
+        repo: OWNER/NAME.
+        licence: the hub's identifier of it, such as ``mit``.
+        result: result.json of the model, or its folder.
+        evidence: evidence.json of the model, or its folder.
+    Raises:
+        MMTError: the folder is not complete, depends on another folder of this machine, or its files are damaged;
+            or ``result`` or ``evidence`` is of another model.
+    """
+    if HubModel.parse(repo).revision is not None or is_hub_name(repo):
+        raise MMTError(f"{repo}: expected OWNER/NAME alone. Name a branch with --revision.")
+    card = _read_complete(model)
+    raw = published(parse_json((model / CARD).read_bytes()))
+    files: dict[str, Path | bytes] = {name: model / name for name in card.sha256}
+    files[CARD] = (json.dumps(raw, indent=2, ensure_ascii=False) + "\n").encode()
+    others = sorted(path.name for path in model.iterdir() if path.name not in files)
+    card = replace(
+        card,
+        training=published(card.training),
+        text=published(card.text),
+        features=card.features and signature_from(published(card.features.to_dict())),
+    )
+    about, shown = _read(result, "result.json"), _read(evidence, "evidence.json")
+    page = hub_card(repo, card, licence=licence, exported=is_exported(model), result=about, evidence=shown)
+    _check_training(card, "--result", result, about)
+    _check_training(card, "--evidence", evidence, None if shown is None else shown.get("model"))
+    files["README.md"] = page.encode()
+    return Publication(files, page, others)
+
+
+def _read_complete(model: Path) -> ModelCard:
+    """The card of a model whose files are all there. Raises MMTError."""
+    card = read_card(model)
+    if (base := card.text.get("name")) and ("folder" in card.text and Path(base.partition(":")[2]).exists()):
+        raise MMTError(
+            f"{model}: has only what was trained on {base}, a folder of this machine, which others lack. "
+            "Export the complete model with mmt export, and push that."
+        )
+    check_files(model, card, card.sha256)
+    if not card.sha256:
+        raise MMTError(f"{model}: its {CARD} names no files, as an early version of mmt wrote it. Train it again.")
+    if missing := [name for name in card.sha256 if not (model / name).is_file()]:
+        raise MMTError(f"{model}: {missing[0]} is missing, which {CARD} names. Copy the model folder again.")
+    return card
+
+
+def _read(path: Path | None, name: str) -> dict[str, Any] | None:
+    """A JSON object of a file, or of the file ``name`` in a folder."""
+    if path is None:
+        return None
+    file = path / name if path.is_dir() else path
+    try:
+        value = parse_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise MMTError(f"{file}: expected {name}, found something else ({error}).") from None
+    if not isinstance(value, dict):
+        raise MMTError(f"{file}: expected {name}, found no JSON object.")
+    return value
+
+
+def _check_training(card: ModelCard, option: str, path: Path | None, about: Any) -> None:
+    """Raises MMTError if what was measured is another model than that of ``card``: another training made it.
+
+    Args:
+        about: what the file says of the model that was measured.
+    """
+    if path is None:
+        return
+    training = about.get("training") if isinstance(about, dict) else None
+    if published(training) != card.training:
+        raise MMTError(
+            f"{option} {path}: expected what was measured with MODEL, found another model's: it was trained "
+            "otherwise. Measure MODEL, or leave it out."
+        )
