@@ -38,14 +38,14 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool, t
 
     Rerun the same command to resume.
     """
-    from mmt.experiments.leaderboard_config import is_leaderboard
+    # Imported here: the help needs none of it, each kind of comparison its own libraries.
+    from mmt.experiments.kinds import kind_of
 
-    if not is_leaderboard(config_file):
+    kind = kind_of(config_file)
+    if kind != "leaderboard":
         if threads is not None:
             raise MMTError("--threads: trainings share all cores; see --jobs.")
-        from mmt.experiments.tuning_config import is_tuning
-
-        if is_tuning(config_file):
+        if kind == "tuning":
             from mmt.experiments.tuning import tune as run
         else:
             from mmt.experiments.compare import compare as run
@@ -54,14 +54,9 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool, t
     if jobs > 1:
         raise MMTError("--jobs: a leaderboard evaluates one system at a time; see --threads.")
     write_alone_in(out)
-    from mmt.experiments.leaderboard import leaderboard
-    from mmt.inference.threads import use_threads
-    from mmt.report.leaderboard import NAME, print_leaderboard
+    from mmt.experiments.leaderboard import print_leaderboard_of
 
-    use_threads(threads)
-    board = leaderboard(config_file, out, only_table=only_table)
-    print_leaderboard(board)
-    click.echo(str(out / f"{NAME}.html"), err=True)
+    board = print_leaderboard_of(config_file, out, only_table=only_table, threads=threads)
     if board.failures:
         click.echo(f"{counted(len(board.failures), 'result')} missing. Rerun the command to try again.", err=True)
         sys.exit(1)

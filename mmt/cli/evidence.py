@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -23,13 +21,11 @@ from mmt.cli.options import (
     stores_option,
     threads_option,
 )
-from mmt.data.dataset import first_test_split, image_folder
-from mmt.data.image_names import Names, files_below
+from mmt.data.dataset import first_test_split
 from mmt.errors import MMTError
 from mmt.evidence.options import SystemOptions, parse_system
 from mmt.inference.named import hub_model
 from mmt.io.hub import is_hub_name
-from mmt.io.terminal import hidden_bars
 
 _READS_PROMPTS = collected(
     SystemOptions,
@@ -104,12 +100,9 @@ def evidence_command(
     write_alone_in(plan_folder or output)
 
     # Imported here: the help and the checks of the options need neither NumPy nor torch.
-    from mmt.data.feature_store import open_features
-    from mmt.evidence.collect import Inputs, collect, plan
-    from mmt.evidence.plan import write_plan
-    from mmt.inference.threads import use_threads
+    from mmt.evidence.evaluation import Inputs
     from mmt.metrics.external import NeuralMetric
-    from mmt.report.evidence import print_summary, wrapped, write_report
+    from mmt.report.evaluation import evaluate, plan_answers
 
     neural = tuple(NeuralMetric.parse(spec) for spec in metrics)
     answers = output / "answers"
@@ -117,26 +110,9 @@ def evidence_command(
         named, data, split, images, commute, commute_images, draws, seed, gallery, options, answers, neural
     )
     if plan_folder is not None:
-        planned, folders = plan(inputs)
-        write_plan(planned, plan_folder, folders)
-        num = sum(len(part.ids) for part in planned.parts)
-        if not quiet:
-            click.echo(f"{plan_folder}: {num:,} rows in {len(planned.parts)} parts", err=True)
-        return
-    use_threads(threads)
-    with hidden_bars() if quiet else nullcontext():
-        found, files = collect(inputs)
-    write_report(found, output, None if no_pictures else files)
-    if quiet:
-        return
-    print_summary(found)
-    width = min(shutil.get_terminal_size().columns, 100)
-    for what, why in found.not_run:
-        click.echo(f"Not run: {what}\n{wrapped(why, width)}", err=True)
-    if missing := found.data["images_missing"]:
-        there = Names(open_features(images).ids if images else lambda: files_below(image_folder(data))[0])
-        click.echo(f"skipped, {len(missing):,} images are missing: {there.listed(missing)}", err=True)
-    click.echo(f"{output / 'evidence.html'} ({found.settings['seconds']:.0f} s)", err=True)
+        plan_answers(inputs, plan_folder, quiet=quiet)
+    else:
+        evaluate(inputs, output, pictures=not no_pictures, threads=threads, quiet=quiet)
 
 
 def _named(systems: tuple[str, ...], model: Path | None, against: Path | None) -> dict[str, str | Path]:

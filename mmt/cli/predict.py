@@ -36,11 +36,8 @@ def predict_command(
 
     # torch is loaded after the inputs have been checked.
     from mmt.inference.labelling import FileLabeller, write_predictions
-    from mmt.inference.loaded import LoadedModel
-    from mmt.inference.threads import use_threads
 
-    use_threads(threads)
-    labeller = FileLabeller(LoadedModel.from_dir(model, store), lines, reading.missing_images, share)
+    labeller = FileLabeller.from_dir(model, store, lines, reading.missing_images, share, threads=threads)
     predictions = labeller.predict(
         image_control=reading.image_control, control_seed=reading.control_seed, show_progress=not quiet
     )

@@ -132,20 +132,14 @@ class Reading:
         """
         if shard is None:
             return None
-        from mmt.data.feature_store import META  # loads NumPy, which no help text needs
-        from mmt.inference.ensemble import identity_of
+        from mmt.inference.ensemble import identity_of  # as above
 
-        images = self.sources_of_images
         if self.data is not None:
             text = read_info(self.data).splits[self.split_name].checksum
         else:
             assert self.input_file is not None  # noqa: S101  # check() has seen to it
             text = file_checksum(self.input_file)
-        plan: dict[str, object] = {"input": text, "model": identity_of(model)}
-        plan["images"] = str(images.folder) if images.folder is not None else None
-        if images.list_file is not None:
-            plan["list of images"] = file_checksum(images.list_file)
-        plan["features"] = [file_checksum(store / META) for store in images.stores]
+        plan: dict[str, object] = {"input": text, "model": identity_of(model), **self.sources_of_images.identity()}
         plan["reading"] = [self.kind, self.missing_images, self.image_control]
         return Parts(output, shard, plan | settings, remember=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -17,7 +16,7 @@ from mmt.cli.options import (
     threads_option,
 )
 from mmt.errors import MMTError
-from mmt.io.terminal import counted
+from mmt.serve.limits import Limits
 
 
 @click.command("serve", cls=Command)
@@ -73,39 +72,24 @@ def serve_command(
     """
     if not page and (examples or index):
         raise MMTError("--examples and --index are for the page. Leave out --no-page.")
-    # Imported here: the help and the checks of the options need neither NumPy nor the web framework.
-    from mmt.serve.api import create_app
-    from mmt.serve.limits import Limits
-    from mmt.serve.metrics import Metrics
-    from mmt.serve.models import open_models
-    from mmt.serve.server import address_of, bind, run
-
     limits = Limits(
         round(max_megabytes * 1e6), round(max_megapixels * 1e6), max_sentences, max_characters, max_waiting,
         max_seconds, max_batch,
     )  # fmt: skip
-    listening = bind(host, port)  # before the models, which take seconds
-    metrics = Metrics()
-    opened = open_models(
+    # Imported here: the help and the checks of the options need neither NumPy nor the web framework.
+    from mmt.serve.run import serve
+
+    serve(
         models,
         limits,
-        metrics,
-        threads=threads or os.cpu_count() or 1,
+        host=host,
+        port=port,
+        page=page,
+        examples=examples,
+        index=index,
         precision=precision,  # type: ignore[arg-type]  # click checks it
         source_lang=source_lang,
         target_lang=target_lang,
+        threads=threads,
+        quiet=quiet,
     )
-    app = create_app(opened, limits, metrics)
-    if page:
-        from mmt.serve.page import add_page
-
-        add_page(app, examples, index)
-    if not quiet:
-        address = address_of(listening)
-        for one in opened:
-            languages = f"{one.card.source_lang}-{one.card.target_lang}"
-            reads = "" if one.reads_images else f"; no images: {one.images_refused}"
-            click.echo(f"{one.name}: {languages}, {' and '.join(one.tasks)}{reads}", err=True)
-        what = "page and API" if page else "API"
-        click.echo(f"{counted(len(opened), 'model')}: {what} at {address}, described at {address}/docs", err=True)
-    run(app, listening)

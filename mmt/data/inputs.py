@@ -17,7 +17,7 @@ from mmt.errors import MMTError
 from mmt.io.formats import IMAGES, SOURCES, Header, Kind, check_text, kind_of, table_rows
 from mmt.io.normalization import is_blank
 from mmt.io.terminal import counted
-from mmt.io.text_files import check_not_blank, decode_lines, open_text, parse_json, read_lines
+from mmt.io.text_files import check_not_blank, decode_lines, file_checksum, open_text, parse_json, read_lines
 
 Format = Kind
 
@@ -63,6 +63,13 @@ class Images:
                 continue
             found[kind] = path
         return cls(**found, stores=tuple(stores))
+
+    def identity(self) -> dict[str, object]:
+        """What tells these images from others: the folder, and checksums of the list and the stores."""
+        found: dict[str, object] = {"images": str(self.folder) if self.folder is not None else None}
+        if self.list_file is not None:
+            found["list of images"] = file_checksum(self.list_file)
+        return found | {"features": [file_checksum(store / "meta.json") for store in self.stores]}
 
 
 class Arriving:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from mmt.evidence.controls import Outputs
 from mmt.evidence.findings import FEWEST_CHRF, Awareness, Effects, GalleryItem, Region
-from mmt.evidence.inside import SentenceGate, image_importance, merge_words
+from mmt.evidence.inside import SentenceGate, image_importance
 from mmt.evidence.measures import sentence_chrf
 from mmt.evidence.sentences import Sentences
 from mmt.evidence.systems import progress
+from mmt.evidence.words import merge_words
 from mmt.features.images import ImageError
 from mmt.inference.torch_runtime import Translator
 

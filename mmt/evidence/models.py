@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from mmt.data.image_names import Names, files_below
 from mmt.data.masking import check_masked_alike, read_probe
 from mmt.errors import MMTError
 from mmt.evidence.systems import Progress
+from mmt.features.backbone import Backbone
+from mmt.features.extract import compute_features, extract_features
+from mmt.features.load import load_backbones
 from mmt.inference.ensemble import members_of, read_joint_card
 from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.open import Runtime, open_translator
@@ -30,9 +33,6 @@ from mmt.inference.translator import BaseTranslator
 from mmt.io.text_files import file_checksum
 from mmt.model.card import ModelCard, read_card
 from mmt.model.config import is_base
-
-if TYPE_CHECKING:
-    from mmt.features.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -260,13 +260,9 @@ class _ImageReader:
 
     @cached_property
     def backbones(self) -> list[Backbone]:
-        from mmt.features.load import load_backbones  # torchvision takes a second, and text needs none of it
-
         return load_backbones(self._signature)
 
     def __call__(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
-        from mmt.features.extract import compute_features
-
         return side_by_side([compute_features(images, backbone) for backbone in self.backbones])
 
 
@@ -281,8 +277,6 @@ def backbones_of(translator: BaseTranslator) -> list[Backbone]:
 
 def _features_of(images: Mapping[str, Path], backbones: Sequence[Backbone], folder: Path) -> FeatureStore:
     """A feature store, in ``folder``, of those image files, id -> file, that can be read."""
-    from mmt.features.extract import extract_features
-
     folders = [folder / str(number) for number in range(len(backbones))]
     for backbone, part in zip(backbones, folders, strict=True):
         extract_features(images, backbone, part, "float32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,7 @@ from mmt.evidence.systems import System
 from mmt.experiments.leaderboard_answers import BoardData, Member, answered_system, checksum_of
 from mmt.experiments.leaderboard_config import DatasetEntry, LeaderboardConfig, SystemEntry, read_leaderboard
 from mmt.experiments.stored_metric import StoredMetric
+from mmt.inference.threads import use_threads
 from mmt.io.atomic import make_folder, write_whole
 from mmt.io.terminal import console
 from mmt.io.text_files import parse_json
@@ -33,7 +35,7 @@ from mmt.metrics.external import NeuralMetric
 from mmt.metrics.translation import leading_metric
 from mmt.model.config import is_base
 from mmt.report.evidence import write_report
-from mmt.report.leaderboard import write_leaderboard
+from mmt.report.leaderboard import NAME, print_leaderboard, write_leaderboard
 
 _RANKED = TypeAdapter(Ranked)
 
@@ -79,6 +81,19 @@ def leaderboard(config_file: Path, out: Path, *, only_table: bool = False) -> Bo
     }
     board = Board({name: entry.specs for name, entry in systems.items()}, ranked, settings)
     write_leaderboard(board, out)
+    return board
+
+
+def print_leaderboard_of(config_file: Path, out: Path, *, only_table: bool, threads: int | None) -> Board:
+    """``leaderboard``, which is printed, too, with the address of its page.
+
+    Args:
+        threads: of torch; None takes one for each core.
+    """
+    use_threads(threads)
+    board = leaderboard(config_file, out, only_table=only_table)
+    print_leaderboard(board)
+    print(out / f"{NAME}.html", file=sys.stderr, flush=True)
     return board
 
 

@@ -12,12 +12,14 @@ import torch
 
 from mmt.data.buckets import length_batches
 from mmt.data.domain import is_out_of_domain
+from mmt.data.feature_store import FeatureStore
 from mmt.data.inputs import Input, Line
 from mmt.errors import MMTError
 from mmt.inference.controls import Control
 from mmt.inference.files import FileProcessor, Missing, write_records
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.runtime_model import ImageInput
+from mmt.inference.threads import use_threads
 from mmt.io.formats import writes_json
 from mmt.io.shards import Parts, Shard
 
@@ -94,6 +96,27 @@ class FileLabeller(FileProcessor):
     ) -> None:
         """See ``FileProcessor``."""
         super().__init__(loaded, lines, missing, shard)
+
+    @classmethod
+    def from_dir(
+        cls,
+        folder: Path,
+        store: FeatureStore | None,
+        lines: Input,
+        missing: Missing = "refuse",
+        shard: Shard | None = None,
+        *,
+        threads: int | None = None,
+    ) -> FileLabeller:
+        """Loads the model of ``folder``, with features from ``store`` if there is one.
+
+        Args:
+            threads: of torch; None takes one for each core.
+        Raises:
+            MMTError: as ``LoadedModel.from_dir``.
+        """
+        use_threads(threads)
+        return cls(LoadedModel.from_dir(folder, store), lines, missing, shard)
 
     def predict(
         self,

@@ -97,12 +97,11 @@ def fetch(model: HubModel) -> Path:
 
 def _cached(model: HubModel, download: Callable[..., Any], **settings: Any) -> Path:
     """What a download of huggingface_hub returns. Raises MMTError."""
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # as in _library
-
     try:
         return Path(download(model.repo, **settings))
     except Exception as error:  # of the network, the disk, the hub's answer: no common class
-        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        kinds = _library(str(model)).errors
+        if isinstance(error, kinds.EntryNotFoundError) and not isinstance(error, kinds.LocalEntryNotFoundError):
             raise MMTError(f"{model}: has no {_CARD}, so no model of mmt.") from None
         raise MMTError(
             f"{model}: the Hugging Face hub gave no such model ({_reason(error)}). Check name, revision and "
@@ -164,12 +163,11 @@ def upload(
 
 def _library(name: str) -> types.ModuleType:
     try:
-        import huggingface_hub  # takes half a second, and is no part of the small install
-        from huggingface_hub.utils.tqdm import disable_progress_bars
+        import huggingface_hub.utils  # takes half a second, and is no part of the small install
     except ModuleNotFoundError:
         raise MMTError(f"{name}: the package huggingface_hub is missing. pip install 'mmt-toolkit[hf]'.") from None
     if not sys.stderr.isatty():
-        disable_progress_bars()
+        huggingface_hub.utils.disable_progress_bars()
     return huggingface_hub
 
 

@@ -10,12 +10,12 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import torch  # in that environment
+from comet import download_model, load_from_checkpoint
+
 
 def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    import torch  # in this environment alone
-    from comet import download_model, load_from_checkpoint
-
     local = request["checkpoint"]
     model = load_from_checkpoint(local or download_model(request["model"]), local_files_only=bool(local))
     needs_references = model.requires_references()

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from PIL import Image, ImageOps
 
 from mmt.evidence.findings import GalleryItem, Region
+from mmt.evidence.words import merge_words
 from mmt.report.cards import Word, differing_words, make_card
 from mmt.report.page import Picture, number, visible
 from mmt.serve.schema import SentenceAnswer, TranslateAnswer
@@ -122,8 +123,6 @@ def with_map(
 
 def merged(tokens: Sequence[str], values: np.ndarray) -> tuple[list[str], list[list[float]]]:
     """Words of the tokens, and the sums of their values."""
-    from mmt.evidence.inside import merge_words  # torch, which a page of exported models does not load
-
     words, sums = merge_words(tokens, values, "sum")
     return words, np.round(sums, 4).tolist()
 

@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
 
 from mmt.errors import MMTError
 from mmt.evidence.findings import Region
+from mmt.features.images import image_file, read_file
+from mmt.inference.index import open_index
+from mmt.inference.retrieve import find_answers
 from mmt.serve.limits import RefusedError
 from mmt.serve.models import ServedModel
 from mmt.serve.pictures import check_picture, from_base64
@@ -174,15 +179,19 @@ def add_retrieval(translating: Translating, picture_input: Callable[..., gr.HTML
 
 def _cosines(loaded: LoadedModel, lines: Sequence[str], image: bytes) -> list[tuple[str, float]]:
     """The sentences and their vectors' cosines with the picture's, nearest first."""
-    from mmt.inference.embedding import embed_images, embed_sentences
-
-    cosines = (embed_sentences(loaded, lines) @ embed_images(loaded, [image])[0]).tolist()
+    cosines = (_vectors(loaded, lines) @ _vectors(loaded, image)[0]).tolist()
     return sorted(zip(lines, cosines, strict=True), key=lambda row: -row[1])
 
 
-def _open_index(models: Sequence[ServedModel], index: Path) -> tuple[ServedModel, Any]:
-    from mmt.inference.index import open_index
+def _vectors(loaded: LoadedModel, items: Sequence[str] | bytes) -> NDArray[np.float32]:
+    """The vectors of sentences, or that of a picture, in rows."""
+    # Imports torch, which is loaded with such a model.
+    from mmt.inference.embedding import embed_images, embed_sentences
 
+    return embed_images(loaded, [items]) if isinstance(items, bytes) else embed_sentences(loaded, items)
+
+
+def _open_index(models: Sequence[ServedModel], index: Path) -> tuple[ServedModel, Any]:
     errors = []
     for model in models:
         try:
@@ -196,13 +205,9 @@ def _search(
     loaded: LoadedModel, searcher: Any, text: str, image: bytes | None
 ) -> list[tuple[int, float, str, str]]:
     """Rank, cosine, name and picture ("" for none) of the nearest items, by the picture if there is one."""
-    from mmt.features.images import image_file, read_file
-    from mmt.inference.embedding import embed_images, embed_sentences
-    from mmt.inference.retrieve import find_answers
-
     if image is None and not text:
         raise MMTError("Write a text or choose a picture to search with.")
-    vectors = embed_sentences(loaded, [text]) if image is None else embed_images(loaded, [image])
+    vectors = _vectors(loaded, [text] if image is None else image)
     items = []
     for answer in find_answers(searcher, vectors, _ANSWERS)[0]:
         shown = ""

@@ -52,6 +52,7 @@ class MLflowRecorder(MetricRecorder):
         self._failed, self._switch = False, switch
         try:
             self._client: Any = mlflow.MlflowClient(tracking_uri=section.tracking_uri)
+            self._metric: Any = mlflow.entities.Metric
             self._run = self._open(output, config)
         except Exception as error:  # the client and its stores raise nearly anything
             uri = without_password(str(section.tracking_uri))
@@ -80,11 +81,9 @@ class MLflowRecorder(MetricRecorder):
     ) -> None:
         if self._failed:
             return
-        from mlflow.entities import Metric  # as above
-
         now, step = int(1000 * time.time()), step_nr or 0
         numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float | Tensor)}
-        metrics = [Metric(f"{category}/{name}", value, now, step) for name, value in numbers.items()]
+        metrics = [self._metric(f"{category}/{name}", value, now, step) for name, value in numbers.items()]
         try:
             self._client.log_batch(self._run, metrics=metrics)
         except Exception as error:

@@ -20,7 +20,6 @@ from mmt.evidence.inside import (
     gate_statistics,
     gradient,
     image_importance,
-    merge_words,
     occlusion,
     patch_importance,
     region_attention,
@@ -388,24 +387,3 @@ def test_one_region_is_the_whole_image_or_none(tokenizer: Tokenizer, pool: Featu
     np.testing.assert_allclose(found.values[:, 0], expected, rtol=1e-3, atol=1e-5)
     same = region_importance(looking, SOURCES[0], tokenizer.encode("Hund sieht."), "0.png")
     np.testing.assert_array_equal(same.values, found.values)
-
-
-# --- words ------------------------------------------------------------------------------------------------
-
-
-def test_words_keep_the_sum_and_take_the_mean() -> None:
-    pieces = ["▁a", "▁", "[MASK_C]", "▁ca", "f", "<0xC3>", "<0xA9>", ".", "</s>"]
-    values = np.arange(9.0)
-    words, sums = merge_words(pieces, values, "sum")
-    assert words == ["a", "[MASK_C]", "café.", "</s>"]
-    assert sums.tolist() == [0, 1 + 2, 3 + 4 + 5 + 6 + 7, 8]
-    assert merge_words(pieces, values, "mean")[1].tolist() == [0, 1.5, 5, 8]
-    regions = np.stack([values, -values], 1)
-    assert merge_words(pieces, regions, "mean")[1].tolist() == [[0, 0], [1.5, -1.5], [5, -5], [8, -8]]
-    assert merge_words([], np.zeros((0, 4)), "sum")[0] == []
-
-
-def test_words_are_those_of_the_text(tokenizer: Tokenizer) -> None:
-    text = "A dog sees the Straße, 語!"
-    pieces = tokenizer.pieces(tokenizer.encode(text))
-    assert merge_words(pieces, np.zeros(len(pieces)), "sum")[0] == text.split(" ")
