@@ -31,7 +31,8 @@ from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.masking import read_probe
 from mmt.errors import MMTError
 from mmt.inference.threads import use_threads
-from mmt.io.terminal import console, counted, print_table
+from mmt.io.tables import print_table
+from mmt.io.terminal import console, counted
 
 FEWEST = 20  # times that a word occurs in training to be one of the classes
 PENALTIES = (1e-4, 1e-3, 1e-2)  # scikit-learn's C

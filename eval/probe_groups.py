@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from mmt.errors import MMTError
-from mmt.io.terminal import print_table
+from mmt.io.tables import print_table
 
 SAMPLES = 4000
 INTERVAL = f"95 % interval of the bootstrap over sentences (percentiles of {SAMPLES:,} samples)"

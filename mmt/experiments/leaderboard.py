@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +27,7 @@ from mmt.experiments.leaderboard_config import DatasetEntry, LeaderboardConfig, 
 from mmt.experiments.stored_metric import StoredMetric
 from mmt.inference.threads import use_threads
 from mmt.io.atomic import make_folder, write_whole
-from mmt.io.terminal import console
+from mmt.io.terminal import console, print_note
 from mmt.io.text_files import parse_json
 from mmt.io.versions import versions
 from mmt.metrics.external import NeuralMetric
@@ -93,7 +92,7 @@ def print_leaderboard_of(config_file: Path, out: Path, *, only_table: bool, thre
     use_threads(threads)
     board = leaderboard(config_file, out, only_table=only_table)
     print_leaderboard(board)
-    print(out / f"{NAME}.html", file=sys.stderr, flush=True)
+    print_note(str(out / f"{NAME}.html"))
     return board
 
 

@@ -166,9 +166,10 @@ def _library(name: str) -> types.ModuleType:
         import huggingface_hub.utils  # takes half a second, and is no part of the small install
     except ModuleNotFoundError:
         raise MMTError(f"{name}: the package huggingface_hub is missing. pip install 'mmt-toolkit[hf]'.") from None
+    hub: types.ModuleType = huggingface_hub
     if not sys.stderr.isatty():
-        huggingface_hub.utils.disable_progress_bars()
-    return huggingface_hub
+        hub.utils.disable_progress_bars()
+    return hub
 
 
 def _reason(error: Exception) -> str:

@@ -66,6 +66,12 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=not utf8), flush=True)
 
 
+def print_note(text: str) -> None:
+    """Prints a line on standard error; nothing where that is closed."""
+    if sys.stderr is not None:  # else print() would take standard output
+        print(text, file=sys.stderr, flush=True)
+
+
 def console(*, err: bool = False) -> Console:
     """A rich console that prints names as they are, even with brackets and colons."""
     from rich.console import Console  # as long as all of mmt --help takes, for those that print no table

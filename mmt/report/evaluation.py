@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from mmt.evidence.collect import collect, plan
 from mmt.evidence.evaluation import Inputs
 from mmt.evidence.plan import write_plan
 from mmt.inference.threads import use_threads
-from mmt.io.terminal import hidden_bars
+from mmt.io.terminal import hidden_bars, print_note
 from mmt.report.evidence import print_summary, wrapped, write_report
 
 
@@ -39,12 +38,12 @@ def evaluate(
     print_summary(found)
     width = min(shutil.get_terminal_size().columns, 100)
     for what, why in found.not_run:
-        _note(f"Not run: {what}\n{wrapped(why, width)}")
+        print_note(f"Not run: {what}\n{wrapped(why, width)}")
     if missing := found.data["images_missing"]:
-        stores, data = inputs.images, inputs.data
+        stores, data = inputs.stores, inputs.data
         there = Names(open_features(stores).ids if stores else lambda: files_below(image_folder(data))[0])
-        _note(f"skipped, {len(missing):,} images are missing: {there.listed(missing)}")
-    _note(f"{output / 'evidence.html'} ({found.settings['seconds']:.0f} s)")
+        print_note(f"skipped, {len(missing):,} images are missing: {there.listed(missing)}")
+    print_note(f"{output / 'evidence.html'} ({found.settings['seconds']:.0f} s)")
 
 
 def plan_answers(inputs: Inputs, folder: Path, *, quiet: bool = False) -> None:
@@ -57,8 +56,4 @@ def plan_answers(inputs: Inputs, folder: Path, *, quiet: bool = False) -> None:
     write_plan(planned, folder, folders)
     if not quiet:
         rows = sum(len(part.ids) for part in planned.parts)
-        _note(f"{folder}: {rows:,} rows in {len(planned.parts)} parts")
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        print_note(f"{folder}: {rows:,} rows in {len(planned.parts)} parts")

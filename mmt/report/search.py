@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from mmt.inference.loaded import LoadedModel
 from mmt.inference.retrieve import find_answers
 from mmt.inference.search_plan import SearchPlan
 from mmt.inference.threads import use_threads
-from mmt.io.terminal import counted
+from mmt.io.terminal import counted, print_note
 from mmt.report.retrieval import print_answers, write_answers
 
 
@@ -41,7 +40,7 @@ def run_search(
         if not quiet:
             seconds = time.monotonic() - started
             built = f"{plan.folder}: {len(index.items):,} {index.kind}, {index.method}, {seconds:.1f} s"
-            print(built, file=sys.stderr, flush=True)
+            print_note(built)
             _print_left_out(left_out, Names(index.items))
     if not plan.queries:
         return
@@ -52,7 +51,7 @@ def run_search(
     write_answers(plan.queries, answers, index, plan.model, html, output)
     if not quiet:
         count = counted(len(plan.queries), "query", "queries")
-        print(f"{count}, {index.size}, {index.method}", file=sys.stderr, flush=True)
+        print_note(f"{count}, {index.size}, {index.method}")
 
 
 def _print_left_out(reasons: Mapping[str, str], known: Names) -> None:
@@ -60,4 +59,4 @@ def _print_left_out(reasons: Mapping[str, str], known: Names) -> None:
     if len(reasons) > 10:
         lines.append(f"left out: {len(reasons) - 10:,} more")
     for line in lines:
-        print(line, file=sys.stderr, flush=True)
+        print_note(line)

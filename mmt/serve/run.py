@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmt.io.terminal import counted
+from mmt.io.terminal import counted, print_note
 from mmt.serve.api import create_app
 from mmt.serve.limits import Limits
 from mmt.serve.metrics import Metrics
@@ -71,6 +70,6 @@ def _print_served(models: Sequence[ServedModel], address: str, *, page: bool) ->
     for one in models:
         languages = f"{one.card.source_lang}-{one.card.target_lang}"
         reads = "" if one.reads_images else f"; no images: {one.images_refused}"
-        print(f"{one.name}: {languages}, {' and '.join(one.tasks)}{reads}", file=sys.stderr, flush=True)
+        print_note(f"{one.name}: {languages}, {' and '.join(one.tasks)}{reads}")
     what = f"{counted(len(models), 'model')}: {'page and API' if page else 'API'}"
-    print(f"{what} at {address}, described at {address}/docs", file=sys.stderr, flush=True)
+    print_note(f"{what} at {address}, described at {address}/docs")

@@ -18,7 +18,7 @@ import mmt.cli.main
 from mmt.cli.main import main
 from mmt.experiments.table import Row, table_of
 from mmt.io.tables import print_table
-from mmt.io.terminal import counted
+from mmt.io.terminal import counted, print_note
 from mmt.metrics.significance import Spread
 from tests.commands import commands_of, scripts
 
@@ -93,6 +93,16 @@ def test_any_encoding_of_the_terminal_will_do(encoding: str, tmp_path: Path) -> 
         assert "TER ?" not in text
         if form == "json":
             assert json.loads(text)["baseline"] == name
+
+
+def test_a_note_never_goes_to_standard_output(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print_note("to people")
+    assert capsys.readouterr() == ("", "to people\n")
+    monkeypatch.setattr(sys, "stderr", None)  # as Python has it where it is closed
+    print_note("to nobody")
+    assert capsys.readouterr().out == ""
 
 
 def test_a_name_that_is_no_text_is_printed(tmp_path: Path) -> None:
