@@ -40,7 +40,7 @@ from mmt.io.terminal import console
 from mmt.metrics.significance import Spread
 from mmt.report import charts
 from mmt.report.browser import browser_data, browser_script, overview
-from mmt.report.cards import make_card
+from mmt.report.cards import Card, make_card
 from mmt.report.hub_card import without_answer
 from mmt.report.page import deviation, environment, number, visible
 
@@ -168,7 +168,6 @@ def to_json(evidence: Evidence) -> str:
 def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> str:
     """The page."""
     source_lang, _, target_lang = str(evidence.data.get("languages", "")).partition("-")
-    cards = [make_card(item, pictures, target_lang) for item in evidence.gallery]
     rows = ordered(evidence.controls)
     scores = list(dict.fromkeys(name for row in rows for name in row.scores))
     decimals = {name: _decimals(rows, name) for name in scores}
@@ -202,23 +201,9 @@ def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> s
         compared=bool(others) and "text-only" in evidence.comparison.question,
         smallest_gain=SMALLEST_GAIN,
         fewest_chrf=FEWEST_CHRF,
-        dots={
-            name: charts.control_dots(rows, [_plot_name(row, evidence.comparison) for row in rows], name, places)
-            for name, places in decimals.items()
-        }
-        if len(rows) > 1
-        else {},
-        histogram=charts.awareness_histogram(aware.per_sentence) if aware and any(aware.per_sentence) else "",
-        unmoved=sum(value == 0 for value in aware.per_sentence) if aware else 0,
-        gate_bars=charts.gate_histogram(gates.histogram) if gates and gates.histogram else "",
+        **_charts(evidence, rows, decimals),
         surprise=list(dict.fromkeys(name for row in evidence.senses for name in row.by_surprise)),
-        groups=[
-            (name, [(number, card) for number, card in enumerate(cards, 1) if (card.item.gain > 0) == helped])
-            for name, helped in (("helped", True), ("hurt", False))
-        ],
-        most_words=max((sum(bool(word.cells) for word in card.words) for card in cards), default=0),
-        methods=[_METHODS.get(name, name) for name in dict.fromkeys(c.item.method for c in cards if c.mapped)],
-        any_margin=any(word.margin for card in cards for word in card.words),
+        **_examples([make_card(item, pictures, target_lang) for item in evidence.gallery]),
         no_pictures=pictures is None,
         source_lang=source_lang,
         target_lang=target_lang,
@@ -233,6 +218,32 @@ def render(evidence: Evidence, pictures: Mapping[str, Image | Path] | None) -> s
         gate_name="Mean gate" if gates and gates.mean is not None else "Image against text",
     )  # fmt: skip
     return page
+
+
+def _charts(evidence: Evidence, rows: Sequence[ControlRow], decimals: Mapping[str, int]) -> dict[str, Any]:
+    """The page's plots, for its template."""
+    aware, gates = evidence.awareness, evidence.gates
+    names = [_plot_name(row, evidence.comparison) for row in rows]
+    plotted = decimals if len(rows) > 1 else {}
+    return {
+        "dots": {name: charts.control_dots(rows, names, name, places) for name, places in plotted.items()},
+        "histogram": charts.awareness_histogram(aware.per_sentence) if aware and any(aware.per_sentence) else "",
+        "unmoved": sum(value == 0 for value in aware.per_sentence) if aware else 0,
+        "gate_bars": charts.gate_histogram(gates.histogram) if gates and gates.histogram else "",
+    }
+
+
+def _examples(cards: Sequence[Card]) -> dict[str, Any]:
+    """The gallery, for the page's template."""
+    return {
+        "groups": [
+            (name, [(number, card) for number, card in enumerate(cards, 1) if (card.item.gain > 0) == helped])
+            for name, helped in (("helped", True), ("hurt", False))
+        ],
+        "most_words": max((sum(bool(word.cells) for word in card.words) for card in cards), default=0),
+        "methods": [_METHODS.get(name, name) for name in dict.fromkeys(c.item.method for c in cards if c.mapped)],
+        "any_margin": any(word.margin for card in cards for word in card.words),
+    }
 
 
 def ordered(rows: Sequence[ControlRow]) -> list[ControlRow]:
