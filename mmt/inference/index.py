@@ -13,6 +13,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -106,8 +107,7 @@ def write_index(
     Raises:
         MMTError: there are no items, a vector is not finite, or the folder cannot be written.
     """
-    import faiss
-
+    faiss = _faiss()
     if not items or len(items) != len(vectors):
         raise MMTError(f"{folder}: expected a vector for each item, found {len(items):,} and {len(vectors):,}.")
     if not np.isfinite(vectors).all():
@@ -134,12 +134,19 @@ def write_index(
                 with (beside / _SEARCH).open(
                     "wb"
                 ) as stream:  # faiss's own writer hides a failure of the last bytes
-                    faiss.write_index(searcher, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
+                    faiss.write_index(searcher, faiss.PyCallbackIOWriter(stream.write))
             info["sha256"] = {path.name: file_checksum(path) for path in sorted(beside.iterdir())}
             (beside / _INFO).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise unwritable(folder, disk_error(error) or error) from None
     return open_index(folder, model)
+
+
+def _faiss() -> ModuleType:
+    """The library, which the small install lacks."""
+    import faiss
+
+    return faiss
 
 
 def open_index(folder: Path, model: Path) -> Index:
@@ -148,8 +155,7 @@ def open_index(folder: Path, model: Path) -> Index:
     Raises:
         MMTError: there is none, it is damaged, or another model made it.
     """
-    import faiss
-
+    faiss = _faiss()
     path = folder / _INFO
     try:
         info = parse_json(path.read_text(encoding="utf-8"))
