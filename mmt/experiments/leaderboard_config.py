@@ -63,7 +63,9 @@ class SystemEntry:
 
     @property
     def options(self) -> SystemOptions:
-        return SystemOptions(**{one.name: getattr(self, one.name) for one in fields(SystemOptions)})
+        """Those that an entry can set; the others are the defaults."""
+        known = {one.name for one in fields(SystemOptions)}
+        return SystemOptions(**{name: value for name, value in vars(self).items() if name in known})
 
 
 @dataclass(kw_only=True, config=STRICT)

@@ -483,7 +483,8 @@ def test_evidence_reads_picture_files_for_members(
 ) -> None:
     """The features of a set are computed once for all members, whatever their runtime, or on demand."""
     backbone = Mean(FeatureStore.open(world / "features").signature)
-    monkeypatch.setattr("mmt.features.load.load_backbones", lambda signature: [backbone])
+    for module in ("mmt.features.load", "mmt.evidence.models"):
+        monkeypatch.setattr(f"{module}.load_backbones", lambda signature: [backbone])
     names = ["test-0.png", "test-2.png"]
     models = {"it": [Path(f"{folders[1]}+{exported[1][1]}")]}
     with open_systems(models, world / "data", images=names) as systems:
