@@ -151,7 +151,7 @@ class Batcher(Generic[Options, Item, Result]):
     ) -> list[_Place[Options, Item, Result]]:
         """The next batch, this thread's share of what waits and is being translated; none if it is to end."""
         with self._lock:
-            share = -(-(len(lane.queue) + lane.active + answered) // lane.threads)
+            share = min(-(-(len(lane.queue) + lane.active + answered) // lane.threads), lane.batch)
             lane.changed.wait_for(lambda: self._closed or len(lane.queue) >= share, seconds * _GATHERING)
             lane.changed.wait_for(lambda: self._closed or lane.queue)
             if self._closed:

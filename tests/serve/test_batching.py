@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from mmt.serve import batching
 from mmt.serve.batching import Batcher
 from mmt.serve.limits import RefusedError
 
@@ -72,6 +73,22 @@ def test_a_batch_has_a_limit() -> None:
 
     assert asyncio.run(run())[1] == [2, 4, 6, 8, 10, 12, 14]
     assert [len(one) for one in worker.batches] == [1, 3, 3, 1]
+    batch.close()
+
+
+@pytest.mark.parametrize(("first", "others"), [(0, [1, 2, 3, 4]), (1000, [1001, 1002])])
+def test_a_full_batch_waits_for_no_more(first: int, others: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_GATHERING", 1000)
+    worker = Worker()
+    batch = batcher(worker, batch=2)
+
+    async def run() -> list[list[int]]:
+        tasks = await begin(batch, ("a", [first]))
+        tasks += await begin(batch, ("a", others))
+        worker.gate.set()
+        return [await task for task in tasks]
+
+    assert asyncio.run(run()) == [[2 * first], [2 * item for item in others]]
     batch.close()
 
 
