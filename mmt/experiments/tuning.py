@@ -59,19 +59,32 @@ class Search:
         )
         self._trials: dict[str, optuna.Trial] = {}  # that are running, by the name of the run
         self._reported: dict[str, int] = {}  # the last validation that Optuna knows
-        for trial in self.study.get_trials(states=[TrialState.RUNNING]):  # of an interrupted search
-            self.study.tell(trial.number, state=TrialState.FAIL)
-            self.study.enqueue_trial(trial.params, user_attrs={"run": _name(trial)})
+
+    def resume(self) -> None:
+        """Proposes the trials again that an interrupted search was running; their trainings resume.
+
+        Optuna has no public way to take up a running trial, so that it fails there and another one gets its run.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        waiting = {_name(one) for one in trials if one.state == TrialState.WAITING}
+        for trial in trials:
+            if trial.state == TrialState.RUNNING and trial.user_attrs.get("ended"):
+                self._tell(trial)
+            elif trial.state == TrialState.RUNNING:
+                if _name(trial) not in waiting:
+                    self.study.enqueue_trial(trial.params, user_attrs={"run": _name(trial)})
+                self.study.tell(trial.number, state=TrialState.FAIL)
 
     def ended(self) -> list[optuna.trial.FrozenTrial]:
         """The trials that count: finished, stopped early, or failed with a reason."""
         trials = self.study.get_trials(deepcopy=False)
-        return [one for one in trials if one.state.is_finished() and "seconds" in one.user_attrs]
+        return [one for one in trials if one.state.is_finished() and one.user_attrs.get("ended")]
 
     def trainings(self) -> Iterator[Training]:
         """One training after the other, as long as the budget lasts; each is proposed when it is asked for."""
         steps = self._recipe.regime.num_steps
         while self._left():
+            self.check()
             trial = self.study.ask()
             settings = [*self._config.settings, *(setting(*one) for one in self._proposed(trial).items())]
             name = _name(trial)
@@ -85,9 +98,10 @@ class Search:
         return limit is None or self.core_hours() < limit
 
     def core_hours(self) -> float:
-        """Hours of one core that the trials have taken."""
+        """Hours of one core that the trials have taken, those that run included."""
         seconds: float = sum(one.user_attrs["seconds"] * one.user_attrs["threads"] for one in self.ended())
-        return seconds / 3600
+        running = sum(_progress(self._out / "runs" / name)[1] for name in self._trials)
+        return (seconds + running * self._threads) / 3600
 
     def _proposed(self, trial: optuna.Trial) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -116,21 +130,33 @@ class Search:
     def end(self, training: Training, failure: str | None) -> None:
         """Notes how a trial ended: with a model, stopped early (neither), or with a failure."""
         trial = self._trials.pop(training.name)
-        last = last_report(training.output / "metrics" / "train.jsonl")
-        trial.set_user_attr("seconds", last.get("Total Time", 0.0))
-        trial.set_user_attr("threads", self._threads)
-        trial.set_user_attr("updates", last.get("Step", 0))
-        shutil.rmtree(training.output / "checkpoints", ignore_errors=True)  # an ended trial does not resume
+        value = None
         if training.done:
-            value = self._value(training)
-            self.study.tell(trial, -value if self._lower else value)
-        elif failure is None:
-            self.study.tell(trial, state=TrialState.PRUNED)
+            try:
+                value = self._value(training)
+            except MMTError as error:
+                failure = str(error)
+        updates, seconds = _progress(training.output)
+        about = {"seconds": seconds, "threads": self._threads, "updates": updates, "value": value}
+        for name, what in {**about, "failure": failure, "ended": True}.items():
+            trial.set_user_attr(name, what)
+        self._tell(trial)
+        shutil.rmtree(training.output / "checkpoints", ignore_errors=True)  # an ended trial does not resume
+
+    def _tell(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> None:
+        about = trial.user_attrs
+        if about["value"] is not None:
+            self.study.tell(trial.number, -about["value"] if self._lower else about["value"])
         else:
-            trial.set_user_attr("failure", failure)
-            self.study.tell(trial, state=TrialState.FAIL)
-            if all(one.state == TrialState.FAIL for one in self.ended()) and len(self.ended()) >= _FIRST:
-                raise MMTError(f"{self._out}: the first {_FIRST} trials failed; the last: {failure}")
+            state = TrialState.PRUNED if about["failure"] is None else TrialState.FAIL
+            self.study.tell(trial.number, state=state)
+
+    def check(self) -> None:
+        """Raises MMTError if the first trials have all failed: more of them would fail, too."""
+        ended = self.ended()
+        if len(ended) >= _FIRST and all(one.state == TrialState.FAIL for one in ended):
+            failure = ended[-1].user_attrs["failure"]
+            raise MMTError(f"{self._out}: all of {len(ended)} trials failed; the last: {failure}")
 
     def _value(self, training: Training) -> float:
         """The score of the finished model; of ``loss`` the lowest of the run, which no model folder has."""
@@ -139,21 +165,20 @@ class Search:
             return float(found)
         lines = (training.output / "metrics" / "valid.jsonl").read_text(encoding="utf-8").splitlines()
         values = [json.loads(line).get(_TITLES.get(self.score, "Score")) for line in lines]
-        best = [value for value in values if value is not None]
+        best = [-value if self.score == "loss" else value for value in values if value is not None]
         if not best:
             raise MMTError(f"{training.output}: no validation has a {self.score}. Lower regime.validate_every.")
-        return float(min(best) if self._lower else max(best))
+        return -max(best) if self._lower else max(best)  # a score of labels has its sign changed already
 
     def rows(self) -> list[dict[str, Any]]:
         """The trials, the best first."""
         rows = []
         for one in self.ended():
-            shown = one.value if one.state == TrialState.COMPLETE else None
             rows.append(
                 {
                     "run": _name(one),
                     "settings": self._settings_of(one.params),
-                    "score": None if shown is None else -shown if self._lower else shown,
+                    "score": one.user_attrs["value"],
                     "ended": _WORDS[one.state],
                     "updates": one.user_attrs["updates"],
                     "core_seconds": round(one.user_attrs["seconds"] * one.user_attrs["threads"], 1),
@@ -165,6 +190,12 @@ class Search:
 
     def _settings_of(self, params: dict[str, Any]) -> dict[str, Any]:
         return {name: json.loads(value) if isinstance(value, str) else value for name, value in params.items()}
+
+
+def _progress(run: Path) -> tuple[int, float]:
+    """Updates and seconds of a run so far, also over interruptions."""
+    last = last_report(run / "metrics" / "train.jsonl")
+    return last.get("Step", 0), last.get("Total Time", 0.0)
 
 
 def _name(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str:
@@ -180,37 +211,51 @@ def tune(config_file: Path, out: Path, jobs: int, *, only_table: bool = False) -
 
     Raises:
         MMTError: a setting or a value is none of a training's, ``out`` holds another search, another process
-            is at it, or the first four trials failed.
+            is at it, or the first trials have all failed.
     """
     config, recipe = read_tuning(config_file)
     make_folder(out)
+    if only_table:
+        _claim(out, config, recipe)
+        _write(Search(config, recipe, out, jobs), config, recipe, out)
+        return
     lock = claim(out / "search")
     if lock is None:
         raise MMTError(f"{out}: another process searches here. Wait for it, or name another folder.")
     with lock:
         _claim(out, config, recipe)
-        search = Search(config, recipe, out, jobs)
-        progress = console(err=True)
-        if not only_table:
-            progress.print(
-                f"{counted(config.trials, 'trial')}, {len(search.ended())} of them done; {jobs} at a time",
-                soft_wrap=True,
+        search, progress = Search(config, recipe, out, jobs), console(err=True)
+        search.resume()
+        done = len(search.ended())
+        progress.print(f"{counted(config.trials, 'trial')}, {done} of them done; {jobs} at a time", soft_wrap=True)
+        try:
+            elsewhere = train_all(search.trainings(), jobs, progress, hopeless=search.hopeless, ended=search.end)
+        finally:
+            _write(search, config, recipe, out)
+        if elsewhere:
+            raise MMTError(
+                f"{elsewhere[0].output}: another process still trains it, of a search that was killed. Rerun the "
+                "command when it has ended."
             )
-            train_all(search.trainings(), jobs, progress, hopeless=search.hopeless, ended=search.end)
-        _write(search, config, recipe, out)
 
 
 def _claim(out: Path, config: TuningConfig, recipe: TrainConfig) -> None:
     settings = tree_of(recipe)
     for name in ("threads", "stack"):
         del settings[name]
-    now = {"recipe": settings, "search": sorted(config.search)}
+    space = {name: vars(one) if isinstance(one, Range) else one for name, one in config.search.items()}
+    now = json.loads(json.dumps({"recipe": settings, "search": space}))
     path = out / "search.json"
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in now.items():
-            if before.get(name) != value:
-                raise MMTError(f"{out}: holds a search with another {name}. Name another folder.")
+        if before["recipe"] != now["recipe"]:
+            raise MMTError(f"{out}: holds a search of another recipe. Name another folder.")
+        for name in {**before["search"], **space}:
+            was, is_now = before["search"].get(name), now["search"].get(name)
+            if was != is_now:
+                raise MMTError(
+                    f"{out}: holds a search with {name}: {was}, now it is {is_now}. Name another folder."
+                )
     write_whole(path, json.dumps(now, indent=2) + "\n")
 
 

@@ -21,7 +21,7 @@ _OTHERS = ("fusions", "features", "seeds", "split", "systems", "datasets")
 
 @dataclass(kw_only=True, config=STRICT)
 class Range:
-    """Numbers from ``low`` to ``high``, both included; whole numbers if both are written as such."""
+    """Numbers from ``low`` to ``high``, both included; whole numbers if all three are written as such."""
 
     low: Annotated[int, Strict()] | float
     """The lowest value."""
@@ -32,12 +32,12 @@ class Range:
     log: bool = False
     """Whether factors count rather than differences, as of a learning rate."""
 
-    step: Annotated[int, Strict()] | Annotated[float, Gt(0)] | None = None
+    step: Annotated[int, Strict(), Gt(0)] | Annotated[float, Gt(0)] | None = None
     """The distance of two values; null is any number between, or, of whole numbers, 1."""
 
     @property
     def whole(self) -> bool:
-        return isinstance(self.low, int) and isinstance(self.high, int)
+        return all(isinstance(one, int) for one in (self.low, self.high, self.step or 1))
 
 
 @dataclass(kw_only=True, config=STRICT)
@@ -57,7 +57,7 @@ class TuningConfig:
     """The budget in trainings; a search that is given more resumes with more."""
 
     core_hours: Annotated[float, Gt(0)] | None = None
-    """The budget in hours of one core: no trial begins after them. null is no limit."""
+    """The budget in hours of one core: no trial begins after them, and those that run finish. null is no limit."""
 
     prune: bool = True
     """Stops a trial whose validation score is below the median of the earlier trials at the same update."""
@@ -112,6 +112,8 @@ def read_tuning(path: Path) -> tuple[TuningConfig, TrainConfig]:
 
 
 def _check_range(values: Range, where: str) -> None:
+    if values.step is not None and values.step > values.high - values.low:
+        raise MMTError(f"{where}: expected a step of at most high - low, found {values.step}.")
     if values.low >= values.high:
         raise MMTError(f"{where}: expected low below high, found {values.low} and {values.high}.")
     if values.log and (values.low <= 0 or values.step is not None):

@@ -100,20 +100,25 @@ def test_a_search_trains_its_trials_and_writes_the_best_configuration(tmp_path: 
     assert (code, "3 trials, 3 of them done" in err) == (0, True)
     assert json.loads((tmp_path / "out" / "tuning.json").read_text())["trials"] == result["trials"]
 
-    other = write(tmp_path, search={"model.dropout_p": [0.1, 0.2]})
-    code, _, err = run("compare", other, tmp_path / "out")
-    assert (code, "holds a search with another search" in err) == (2, True)
+    other = write(tmp_path, search={"optimizer.lr": [0.1, 0.2], "optimizer.label_smoothing": [0.0, 0.1]})
+    code, _, err = run("compare", other, tmp_path / "out", "--only-table")
+    assert (code, "holds a search with optimizer.lr: {'low': 0.0001" in err) == (2, True)
 
 
 def test_an_interrupted_trial_resumes_with_its_settings_and_counts_once(tmp_path: Path) -> None:
-    first = next(search_in(tmp_path).trainings())  # and then the process is killed
-    search = search_in(tmp_path)
+    first = next(search_in(tmp_path).trainings())
+    for _ in range(2):  # killed twice, the second time before anything was proposed again
+        search = search_in(tmp_path)
+        search.resume()
     trainings = search.trainings()
     again = next(trainings)
     assert (again.name, again.settings) == (first.name, first.settings)
-    play(search, again, [1.0])
-    assert next(trainings).name != first.name
-    assert [row["run"] for row in search.rows()] == [first.name]
+    with patch.object(search.study, "tell", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        play(search, again, [1.0])  # killed between the score and the study
+    search = search_in(tmp_path)
+    search.resume()
+    assert next(search.trainings()).name != first.name
+    assert [(row["run"], row["score"], row["ended"]) for row in search.rows()] == [(first.name, 1.0, "finished")]
 
 
 def test_the_budget_is_of_trials_and_of_core_hours(tmp_path: Path) -> None:
@@ -165,8 +170,9 @@ def test_a_failed_trial_is_noted_and_four_of_four_end_the_search(tmp_path: Path)
     for _ in range(3):
         play(search, next(trainings), [], failure="training diverged")
     assert {(row["ended"], row["failure"]) for row in search.rows()} == {("failed", "training diverged")}
-    with pytest.raises(MMTError, match="first 4 trials failed; the last: no memory"):
-        play(search, next(trainings), [], failure="no memory")
+    play(search, next(trainings), [], failure="no memory")
+    with pytest.raises(MMTError, match="all of 4 trials failed; the last: no memory"):
+        next(trainings)
 
 
 def test_what_is_wrong_is_found_before_anything_is_trained(tmp_path: Path) -> None:
@@ -177,6 +183,8 @@ def test_what_is_wrong_is_found_before_anything_is_trained(tmp_path: Path) -> No
         ({"search": {"model.dropout_p": [0.1]}}, "at least 2"),
         ({"search": {"model.dropout_p": {"low": 0.5, "high": 0.1}}}, "expected low below high"),
         ({"search": {"model.dropout_p": {"low": 0.0, "high": 0.1, "log": True}}}, "expected low above 0"),
+        ({"search": {"model.dropout_p": {"low": 0.0, "high": 0.2, "step": 0.5}}}, "a step of at most"),
+        ({"search": {"regime.keep_last": {"low": 1, "high": 5, "step": 0}}}, "step"),
         ({"search": {"data.max_tokens": [1024, 2048]}}, "would not be comparable"),
         ({"search": {"seed": [1, 2]}, "settings": ["seed=3"]}, "it stands in settings, too"),
         ({"trials": 0}, "trials"),
@@ -185,3 +193,20 @@ def test_what_is_wrong_is_found_before_anything_is_trained(tmp_path: Path) -> No
             read_tuning(write(tmp_path, **changes))
     with pytest.raises(MMTError, match="found fusions, too"):
         is_tuning(write(tmp_path, fusions=["gated"]))
+
+
+def test_a_range_is_of_whole_numbers_if_all_of_it_is(tmp_path: Path) -> None:
+    space = {
+        "decoding.beam_size": {"low": 1, "high": 9, "step": 4},
+        "model.dropout_p": {"low": 0, "high": 0.8, "step": 0.2},
+    }
+    search = search_in(tmp_path, search=space, trials=12)
+    values: dict[str, set[float]] = {}
+    for training in search.trainings():
+        for setting in training.settings[-2:]:
+            name, _, value = setting.partition("=")
+            values.setdefault(name, set()).add(round(float(value), 6))
+        play(search, training, [1.0])
+    assert values["decoding.beam_size"] <= {1, 5, 9}
+    assert values["model.dropout_p"] <= {0.0, 0.2, 0.4, 0.6, 0.8}
+    assert len(values["model.dropout_p"]) > 2
