@@ -165,7 +165,7 @@ class Search:
             return float(found)
         lines = (training.output / "metrics" / "valid.jsonl").read_text(encoding="utf-8").splitlines()
         values = [json.loads(line).get(_TITLES.get(self.score, "Score")) for line in lines]
-        best = [-value if self.score == "loss" else value for value in values if value is not None]
+        best = [float(-one if self.score == "loss" else one) for one in values if one is not None]
         if not best:
             raise MMTError(f"{training.output}: no validation has a {self.score}. Lower regime.validate_every.")
         return -max(best) if self._lower else max(best)  # a score of labels has its sign changed already
