@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from mmt.data.batch import collate
+from mmt.data.batch import Example, collate
 from mmt.data.buckets import length_batches
 from mmt.errors import MMTError
 from mmt.inference.onnx_runtime import PRECISIONS, ExportedTranslator
@@ -48,10 +49,8 @@ def exported_bleu(run: Run, exported: Path) -> dict[str, float]:
     """The validation BLEU of an exported model in each precision; of several datasets, the mean over them."""
     decoding = read_card(exported).decoding
     options = SearchOptions(decoding["beam_size"], decoding["length_penalty"])
-    lengths = [(len(e.source) + 1, len(e.target) + 1) for e in run.valid_set]
     inputs, batches = [], []
-    for numbers in length_batches(lengths, run.config.data.max_tokens):
-        examples = [run.valid_set[i] for i in numbers]
+    for examples in _batches(run):
         names = [one.image if run.features is not None and one.image in run.features else None for one in examples]
         known = [name for name in names if name is not None]
         rows = iter(run.features.get(known)) if run.features is not None and known else iter(())
@@ -66,3 +65,13 @@ def exported_bleu(run: Run, exported: Path) -> dict[str, float]:
         values = [float(validation_bleu(*both).score) for both in texts.by_dataset.values()]
         scores[precision] = sum(values) / len(values)
     return scores
+
+
+def _batches(run: Run) -> Iterator[list[Example]]:
+    """The validation set, in batches of one prompt each: that of a target language."""
+    by_prompt: dict[tuple[int, ...], list[Example]] = {}
+    for one in run.valid_set:
+        by_prompt.setdefault(one.prompt, []).append(one)
+    for own in by_prompt.values():
+        lengths = [(len(one.source) + 1, len(one.target) + 1) for one in own]
+        yield from ([own[i] for i in numbers] for numbers in length_batches(lengths, run.config.data.max_tokens))
