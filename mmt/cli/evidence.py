@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,6 +28,9 @@ from mmt.evidence.options import SystemOptions, parse_system
 from mmt.inference.named import hub_model
 from mmt.io.hub import is_hub_name
 
+if TYPE_CHECKING:
+    from mmt.inference.open import Runtime
+
 _READS_PROMPTS = collected(
     SystemOptions,
     "options",
@@ -38,7 +42,6 @@ _READS_PROMPTS = collected(
                  help="Number type of hf:."),
     click.option("--batch-size", type=click.IntRange(min=1), default=8, help="Sentences in a batch of hf:."),
     click.option("--concurrency", type=click.IntRange(min=1), default=4, help="Requests of api: at a time."),
-    runtime_option,
     click.option("--max-requests", type=click.IntRange(min=1), help="Budget of api:, in requests."),
 )  # fmt: skip
 
@@ -67,6 +70,7 @@ _READS_PROMPTS = collected(
               help="Number of examples: half that the image helped, half that it hurt.")  # fmt: skip
 @click.option("--no-pictures", is_flag=True, help="Omit the photos, so that you can share the page.")
 @click.option("--output", type=PATH, default="evidence", help="Output folder for evidence.html and evidence.json.")
+@runtime_option
 @threads_option
 @quiet_option
 @import_option
@@ -87,6 +91,7 @@ def evidence_command(
     gallery: int,
     no_pictures: bool,
     output: Path,
+    runtime: Runtime,
     threads: int | None,
     quiet: bool,
 ) -> None:
@@ -107,12 +112,13 @@ def evidence_command(
     neural = tuple(NeuralMetric.parse(spec) for spec in metrics)
     answers = output / "answers"
     inputs = Inputs(
-        named, data, split, images, commute, commute_images, draws, seed, gallery, options, answers, neural
-    )
+        named, data, split, images, commute, commute_images, draws, seed, gallery, options, answers, neural,
+        runtime=runtime, threads=threads,
+    )  # fmt: skip
     if plan_folder is not None:
         plan_answers(inputs, plan_folder, quiet=quiet)
     else:
-        evaluate(inputs, output, pictures=not no_pictures, threads=threads, quiet=quiet)
+        evaluate(inputs, output, pictures=not no_pictures, quiet=quiet)
 
 
 def _named(systems: tuple[str, ...], model: Path | None, against: Path | None) -> dict[str, str | Path]:

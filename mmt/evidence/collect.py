@@ -102,7 +102,7 @@ def _opened(inputs: Inputs) -> Iterator[Systems]:
     models = {name: [Path(spec)] for name, spec in inputs.systems.items() if kind_of(str(spec)) is None}
     with ExitStack() as stack:
         opened = stack.enter_context(
-            open_systems(models, inputs.data, inputs.stores, names, runtime=inputs.options.runtime)
+            open_systems(models, inputs.data, inputs.stores, names, runtime=inputs.runtime, threads=inputs.threads)
         )
         by_name: dict[str, System] = {name: seeds[0] for name, seeds in opened.items()}
         ours = [seeds[0] for seeds in opened.values()]

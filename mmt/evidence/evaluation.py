@@ -20,6 +20,7 @@ from mmt.evidence.options import SystemOptions
 from mmt.evidence.sentences import Sentences
 from mmt.evidence.systems import Progress, System, has_text_base, progress
 from mmt.inference.controls import Control
+from mmt.inference.open import Runtime
 from mmt.inference.torch_runtime import Translator
 
 
@@ -35,6 +36,7 @@ class Inputs:
         ``CoMMuTE/images``.
     answers: the folder where systems that have to be paid store what they answered.
     metrics: neural metrics that score the translations, too.
+    runtime, threads: of our models, as of ``mmt.inference.open.open_translator``.
     """
 
     systems: Mapping[str, str | Path]
@@ -49,6 +51,8 @@ class Inputs:
     options: SystemOptions = field(default_factory=SystemOptions)
     answers: Path = Path("answers")
     metrics: tuple[Metric, ...] = ()
+    runtime: Runtime = "auto"
+    threads: int | None = None
 
     @property
     def folder_of_commute_images(self) -> Path:

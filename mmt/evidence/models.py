@@ -157,6 +157,7 @@ def open_systems(
     *,
     source_only: bool = False,
     runtime: Runtime | None = None,
+    threads: int | None = None,
 ) -> Iterator[dict[str, list[ModelSystem]]]:
     """Loads each model once, with the features of the images that it will be shown.
 
@@ -167,7 +168,7 @@ def open_systems(
         stores: feature stores. Without any, features are made of the dataset's image files, each read once, and
             last as long as the context; models of the same backbones share them.
         images: names of the images that will be shown.
-        runtime: as of ``open_translator``.
+        runtime, threads: as of ``open_translator``.
         source_only: the models need not write the dataset's target language, only read its source language.
     Returns:
         The systems, by the same names.
@@ -180,7 +181,9 @@ def open_systems(
         for folder in (member for one in folders for member in members_of(one)):
             if not is_base(folder):
                 _check_languages(read_card(folder), folder, info, data, source_only)
-    opened = {name: [_opened(folder, info, runtime) for folder in folders] for name, folders in models.items()}
+    opened = {
+        name: [_opened(folder, info, runtime, threads) for folder in folders] for name, folders in models.items()
+    }
     if info.probe:
         probe = read_probe(info.probe, str(data))
         for system in (system for seeds in opened.values() for system in seeds):
@@ -191,12 +194,14 @@ def open_systems(
         yield _with_features(opened, stores, {name: folder / name for name in images}, Path(temporary))
 
 
-def _opened(folder: Path, info: DatasetInfo, runtime: Runtime | None) -> ModelSystem:
+def _opened(folder: Path, info: DatasetInfo, runtime: Runtime | None, threads: int | None) -> ModelSystem:
     """A model; one that has several languages translates between the dataset's."""
     first = members_of(folder)[0]
     several = is_base(first) or len(read_card(first).training.get("pairs", ())) > 1
     source_lang, target_lang = (info.source_lang, info.target_lang) if several else (None, None)
-    translator = open_translator(folder, runtime=runtime, source_lang=source_lang, target_lang=target_lang)
+    translator = open_translator(
+        folder, runtime=runtime, threads=threads, source_lang=source_lang, target_lang=target_lang
+    )
     return ModelSystem(folder, translator)
 
 

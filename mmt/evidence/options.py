@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mmt.errors import MMTError
-
-if TYPE_CHECKING:
-    from mmt.inference.open import Runtime
 
 KINDS = ("files", "hf", "api")
 """Words before a SPEC's colon, see ``mmt.evidence.kinds``."""
@@ -24,7 +20,7 @@ class SystemOptions:
 
     prompt: file with the template. examples: file with few-shot examples. device, dtype, batch_size: of ``hf:``.
     concurrency: requests at a time, and max_requests: their budget, of ``api:``.
-    text_only: they are shown no images. runtime: of our models, as of ``mmt.inference.open.open_translator``.
+    text_only: they are shown no images.
     """
 
     prompt: Path | None = None
@@ -35,7 +31,6 @@ class SystemOptions:
     concurrency: int = 4
     max_requests: int | None = None
     text_only: bool = False
-    runtime: Runtime = "auto"
 
 
 def is_name(text: str) -> bool:

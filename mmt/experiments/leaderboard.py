@@ -48,15 +48,17 @@ class _Run:
     metrics: tuple[StoredMetric, ...]
     out: Path
     only_table: bool
+    threads: int | None
 
 
-def leaderboard(config_file: Path, out: Path, *, only_table: bool = False) -> Board:
+def leaderboard(config_file: Path, out: Path, *, only_table: bool = False, threads: int | None = None) -> Board:
     """Evaluates what is not evaluated yet, and writes the evidence on each dataset.
 
     Args:
         out: gets ``answers/``, what every system answered; the evidence on each dataset, in ``evidence/DATASET``;
             and ``leaderboard.json``, ``.md`` and ``.html``.
         only_table: evaluate nothing: systems without answers have no result.
+        threads: of our models, as of ``mmt.inference.open.open_translator``.
     Returns:
         All results. A system that fails on a dataset has a cell with the reason.
     Raises:
@@ -69,7 +71,7 @@ def leaderboard(config_file: Path, out: Path, *, only_table: bool = False) -> Bo
         metric.check()
     prepared = [_prepare(name, entry, config, stored) for name, entry in entries.items()]
     _claim(out, config, prepared)
-    run = _Run(config, members, stored, out, only_table)
+    run = _Run(config, members, stored, out, only_table, threads)
     ranked = {data.name: _evaluate(data, run) for data in prepared}
     settings = {
         "draws": config.draws,
@@ -87,10 +89,10 @@ def print_leaderboard_of(config_file: Path, out: Path, *, only_table: bool, thre
     """``leaderboard``, which is printed, too, with the address of its page.
 
     Args:
-        threads: of torch; None takes one for each core.
+        threads: of torch, and of ``leaderboard``; None takes one for each core.
     """
     use_threads(threads)
-    board = leaderboard(config_file, out, only_table=only_table)
+    board = leaderboard(config_file, out, only_table=only_table, threads=threads)
     print_leaderboard(board)
     print_note(str(out / f"{NAME}.html"))
     return board
@@ -178,7 +180,9 @@ def _evaluate(data: BoardData, run: _Run) -> Ranked:
     failures: dict[str, str] = {}
     for member in (member for seeds in run.members.values() for member in seeds):
         try:
-            system, identity = answered_system(member, data, run.out / "answers", only_table=run.only_table)
+            system, identity = answered_system(
+                member, data, run.out / "answers", only_table=run.only_table, threads=run.threads
+            )
             able[member.name], answered[member.name] = system, identity
         except FailedSystemError as error:
             failures[member.name] = str(error)

@@ -52,7 +52,9 @@ class BoardData:
         return checksum_of({name: file_checksum(path) for name, path in files.items() if path.is_file()})
 
 
-def _system(member: Member, data: BoardData, answers: Path, *, only_table: bool) -> tuple[System, str]:
+def _system(
+    member: Member, data: BoardData, answers: Path, *, only_table: bool, threads: int | None = None
+) -> tuple[System, str]:
     """A system whose answers are stored, and a checksum of what it is.
 
     Translations made elsewhere are read from where they are.
@@ -80,7 +82,7 @@ def _system(member: Member, data: BoardData, answers: Path, *, only_table: bool)
                 getattr(system, "close", lambda: None)()
             return
         models = {member.name: [Path(member.spec)]}
-        with open_systems(models, data.entry.data, stores or (), data.ready.names) as opened:
+        with open_systems(models, data.entry.data, stores or (), data.ready.names, threads=threads) as opened:
             model = opened[member.name][0]
             check_lines(data.ready.sentences, [model])
             for task in data.ready.tasks:
@@ -90,15 +92,19 @@ def _system(member: Member, data: BoardData, answers: Path, *, only_table: bool)
     return StoredSystem(member.name, answers / data.name / member.name / identity[:16], opening), identity
 
 
-def answered_system(member: Member, data: BoardData, answers: Path, *, only_table: bool) -> tuple[System, str]:
+def answered_system(
+    member: Member, data: BoardData, answers: Path, *, only_table: bool, threads: int | None = None
+) -> tuple[System, str]:
     """A system that has answered all that it is asked alone, closed again; and a checksum of what it is.
 
+    Args:
+        threads: of our models, as of ``mmt.inference.open.open_translator``.
     Raises:
         FailedSystemError: it cannot.
         MMTError: its answers cannot be stored, or are damaged.
     """
     try:
-        system, identity = _system(member, data, answers, only_table=only_table)
+        system, identity = _system(member, data, answers, only_table=only_table, threads=threads)
     except MMTError as error:
         raise FailedSystemError(member.name, str(error)) from error
     systems = data.ready.systems({member.name: system})

@@ -17,19 +17,16 @@ from mmt.io.terminal import hidden_bars, print_note
 from mmt.report.evidence import print_summary, wrapped, write_report
 
 
-def evaluate(
-    inputs: Inputs, output: Path, *, pictures: bool = True, threads: int | None = None, quiet: bool = False
-) -> None:
+def evaluate(inputs: Inputs, output: Path, *, pictures: bool = True, quiet: bool = False) -> None:
     """Runs every control on every system, and writes ``evidence.html`` and ``evidence.json`` into a folder.
 
     Args:
         pictures: False leaves the photos out of the page.
-        threads: of torch; None takes one for each core.
         quiet: show no progress bar and no summary.
     Raises:
         MMTError: as ``collect``, or the folder cannot be written.
     """
-    use_threads(threads)
+    use_threads(inputs.threads)
     with hidden_bars() if quiet else nullcontext():
         found, files = collect(inputs)
     write_report(found, output, files if pictures else None)

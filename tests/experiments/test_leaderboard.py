@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
@@ -22,6 +23,7 @@ from mmt.evidence.leaderboard import Board, Cell, Ranked, mean_awareness
 from mmt.evidence.models import CommuteModel
 from mmt.evidence.plan import write_plan
 from mmt.evidence.stored import FailedSystemError, StoredSystem
+from mmt.experiments import leaderboard_answers
 from mmt.experiments.leaderboard import leaderboard
 from mmt.experiments.leaderboard_config import is_leaderboard, read_leaderboard
 from mmt.experiments.stored_metric import StoredMetric
@@ -112,6 +114,20 @@ def test_it_says_what_the_evidence_says(
     assert page["controls"][0]["p_values"] == evidence.controls[0].p_values
     assert [row["p_values"] for row in page["controls"]] == [row.p_values for row in evidence.controls]
     assert page["comparison"]["sentence"] == evidence.comparison.sentence
+
+
+def test_threads_are_those_of_the_models(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def opened(*_: Any, **settings: Any) -> None:
+        threads.append(settings["threads"])
+        raise MMTError("not today.")
+
+    monkeypatch.setattr(leaderboard_answers, "open_systems", opened)
+    code, _, err = run(write(), tmp_path / "out", "--threads", torch.get_num_threads())
+    assert (code, threads) == (1, [torch.get_num_threads()] * 2), err
 
 
 def test_what_is_done_is_not_done_again(

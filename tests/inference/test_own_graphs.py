@@ -12,11 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from mmt import Translator
 from mmt.cli.main import main
 from mmt.errors import MMTError
+from mmt.evidence import collect
 from mmt.evidence.models import open_systems
 from mmt.inference import onnx_export, own_graphs, torch_runtime
 from mmt.inference.describe import describe
@@ -228,6 +230,25 @@ def test_evidence_gets_the_answers_of_the_weights(trained: Path, world: Path) ->
             found.append((translations, system.score(SENTENCES, IMAGES, TARGETS), about))
     assert found[0] == found[1]
     assert found[0][2]["parameters"] > 0
+
+
+def test_evidence_translates_in_so_many_threads(
+    trained: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_systems(
+        {"model": [trained]}, world / "data", [world / "features"], runtime="auto", threads=3
+    ) as systems:
+        assert systems["model"][0].translator.num_threads == 3
+    found: dict[str, object] = {}
+
+    def opened(*_: object, **settings: object) -> None:
+        found.update(settings)
+        raise MMTError("not today.")
+
+    monkeypatch.setattr(collect, "open_systems", opened)
+    more = ("--runtime", "onnx", "--threads", torch.get_num_threads())
+    assert "not today." in refusal("evidence", "--model", trained, "--data", world / "data", *more)
+    assert found == {"runtime": "onnx", "threads": torch.get_num_threads()}
 
 
 def test_only_a_model_folder_is_exported_into_itself(trained: Path) -> None:
