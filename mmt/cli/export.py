@@ -70,6 +70,11 @@ def export_command(
 ) -> None:
     """Export a model to ONNX, for translating without torch: same output, faster."""
     if out is None:
+        if no_backbone or backbone_precision != "float32":
+            raise MMTError(
+                "--no-backbone and --backbone-precision: the graphs in a model folder have no backbone. Name the "
+                "folder of an exported model: --out OUT."
+            )
         _export_into(model, precisions, source_lang, target_lang, layout, vocabulary, quiet=quiet)
         return
     write_alone(out)
@@ -107,6 +112,11 @@ def _export_into(
         raise MMTError(
             "--out is missing: name the folder of the exported model. Only a model folder of mmt train can be "
             "exported into itself, as it is."
+        )
+    if "float32" not in precisions:
+        raise MMTError(
+            f"--precision {' and '.join(precisions)}: expected float32, too, which {model} translates with unless "
+            "told otherwise. Leave --precision out, or name the folder of an exported model: --out OUT."
         )
     from mmt.inference.onnx_export import export_into
 

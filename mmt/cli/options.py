@@ -127,8 +127,8 @@ runtime_option = click.option(
     "--runtime",
     type=click.Choice(["auto", "torch", "onnx"]),
     default="auto",
-    help="Runtime: torch, onnx (the model's exported graphs, without torch), or auto, the fastest that gives the "
-    "same answers.",
+    help="Runtime: torch, onnx (the model's exported graphs alone; refuses what they cannot do), or auto, the "
+    "fastest that gives the same answers, but for rounding in int8.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Number of CPU threads.  [default: all cores]"

@@ -125,9 +125,10 @@ def translate_command(
     )
     if vocabulary is not None:
         translator.restrict_vocabulary(vocabulary)
+    runtimes = [one.runtime.partition(" (")[0] for one in translator.members]  # as opened, without the reason
     options = [
         decoding.beam_size, decoding.length_penalty, decoding.guidance, decoding.n_best, decoding.max_tokens,
-        precision, runtime, source_lang, target_lang, str(vocabulary or ""),
+        precision, runtimes, source_lang, target_lang, str(vocabulary or ""),
     ]  # fmt: skip
     for draw, path in enumerate(outputs):
         if draw:

@@ -86,6 +86,8 @@ class ExportedTranslator(BaseTranslator):
     """
 
     image_reader: Callable[[Sequence[ImageFile]], NDArray[np.float32]] | None = None
+    original = "the original model"
+    """What can do what the graphs cannot, for messages."""
 
     def __init__(
         self,
@@ -148,9 +150,12 @@ class ExportedTranslator(BaseTranslator):
 
     def prepare(self, beams: int, guidance: float) -> Callable[[SentenceBatch, int], DecodingState]:
         if guidance != 1.0:
-            raise MMTError(f"guidance {guidance}: an exported model supports only 1. Use the original model.")
+            raise MMTError(f"guidance {guidance}: an exported model supports only 1. Use {self.original}.")
         if beams > self.widest_beam:
-            raise MMTError(f"beam size {beams}: expected at most {self.widest_beam} for an exported model.")
+            raise MMTError(
+                f"beam size {beams}: expected at most {self.widest_beam} for an exported model. Use "
+                f"{self.original}."
+            )
         return lambda batch, limit: self._graphs.begin(batch)
 
     @property

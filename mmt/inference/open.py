@@ -10,7 +10,7 @@ from mmt.errors import MMTError
 from mmt.inference.ensemble import EnsembleTranslator, Models, members_of
 from mmt.inference.named import named_model
 from mmt.inference.onnx_runtime import ExportedTranslator, is_exported
-from mmt.inference.own_graphs import FolderTranslator, OtherRuntimeError
+from mmt.inference.own_graphs import FolderGraphs, FolderTranslator, OtherRuntimeError
 from mmt.inference.runtime_model import Features, open_store
 from mmt.inference.translator import BaseTranslator
 from mmt.model.config import is_base
@@ -39,8 +39,9 @@ def open_translator(
         features: in which images are looked up by id; without it images are files.
         precision: of the decoder's matrices; an exported model has float32 and int8.
         runtime: None takes onnx for an exported model, else torch. ``auto`` also takes the graphs of a model
-            folder (``mmt.inference.own_graphs``), where they give the same answers; not in an ensemble. ``onnx``
-            refuses a model without graphs.
+            folder (``mmt.inference.own_graphs``), where they give the same answers (int8 rounds differently in
+            them, so that a few translations differ); not in an ensemble. ``onnx`` takes graphs alone, and refuses
+            a model without them and what they cannot do.
         threads: None takes one for each core.
         source_lang, target_lang: codes of the languages, of a model that has several; None is the model's own.
     Raises:
@@ -60,11 +61,12 @@ def open_translator(
     why = ""
     if runtime in ("auto", "onnx") and not is_base(folder) and not is_exported(folder):
         try:
-            own = FolderTranslator.open(folder, features, precision, threads)
+            kind = FolderGraphs if runtime == "onnx" else FolderTranslator
+            own = kind.open(folder, features, precision, threads)
         except OtherRuntimeError as error:
             why = str(error)
             if runtime == "onnx":
-                raise MMTError(f"runtime onnx: {why}.") from None
+                raise MMTError(f"--runtime onnx: {why.rstrip('.')}. Or use --runtime auto.") from None
         else:
             own.set_languages(source_lang, target_lang)
             return own

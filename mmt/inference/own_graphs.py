@@ -8,9 +8,9 @@ are needed.
 from __future__ import annotations
 
 import json
-import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +23,21 @@ from mmt.data.vocabulary import VOCABULARY, read_vocabulary
 from mmt.errors import MMTError
 from mmt.inference.onnx_runtime import ENCODER, PRECISIONS, ExportedTranslator, ExportPrecision, Graphs, file_of
 from mmt.inference.runtime_model import ImageFeatures, ImageFile
-from mmt.inference.search import Hypothesis, IntArray, SearchOptions
+from mmt.inference.search import DecodingState, Hypothesis, IntArray, SearchOptions
 from mmt.inference.translator import SentenceBatch
 from mmt.io.text_files import file_checksum, parse_json
 from mmt.model.card import CARD, WEIGHTS, ModelCard, load_tokenizer, read_card
 
 if TYPE_CHECKING:
+    from mmt.features.onnx_backbone import OnnxBackbone
     from mmt.inference.torch_runtime import Translator
     from mmt.model.stepping import Precision
 
 EXPORTED = "exported"
 """The folder of a model folder that has its graphs."""
 MADE_FROM = "made_from.json"
-"""In ``EXPORTED``: ``weights``, the checksum of the file of weights; ``base``, that of the base's weights, if they
+"""In ``EXPORTED``: ``weights``, the checksum of the file of weights; ``file``, its size
+in bytes and when it was changed (ns); ``base``, that of the base's weights, if they
 lie elsewhere; ``validation_bleu`` of each precision that was measured."""
 _GRAPHS = "ONNX Runtime (the model's graphs)"
 
@@ -44,9 +46,23 @@ class OtherRuntimeError(Exception):
     """Why a model folder's graphs cannot be used; its weights can."""
 
 
-def made_from(folder: Path, card: ModelCard) -> dict[str, str]:
-    """What graphs of a model folder are made from: the content of ``MADE_FROM``."""
-    return {"weights": file_checksum(folder / WEIGHTS), "base": card.text.get("sha256", "")}
+def _file_of_weights(folder: Path) -> list[int]:
+    about = (folder / WEIGHTS).stat()
+    return [about.st_size, about.st_mtime_ns]
+
+
+def _has_weights(folder: Path, card: ModelCard, made: dict[str, Any]) -> bool:
+    """Whether ``made``, the content of ``MADE_FROM``, is of a folder's present weights.
+
+    The file is read where its size or its time differ; and where the time is of whole seconds, which archives and
+    some disks write, so that two files may have the same.
+    """
+    if made.get("base") != card.text.get("sha256", ""):
+        return False
+    file = _file_of_weights(folder)
+    if made.get("file") == file and file[1] % 10**9:
+        return True
+    return bool(made.get("weights") == file_checksum(folder / WEIGHTS))
 
 
 def precisions_of(folder: Path, card: ModelCard) -> list[ExportPrecision]:
@@ -55,6 +71,10 @@ def precisions_of(folder: Path, card: ModelCard) -> list[ExportPrecision]:
         exported, _ = _usable(folder, card)
     except (OtherRuntimeError, OSError):
         return []
+    return _precisions_in(exported)
+
+
+def _precisions_in(exported: Path) -> list[ExportPrecision]:
     return [one for one in PRECISIONS if (exported / file_of(ENCODER, one)).is_file()]
 
 
@@ -70,7 +90,7 @@ def _usable(folder: Path, card: ModelCard) -> tuple[Path, ModelCard]:
         raise OtherRuntimeError(f"{exported}: damaged ({error})") from None
     if (
         not isinstance(made, dict)
-        or any(made.get(name) != value for name, value in made_from(folder, card).items())
+        or not _has_weights(folder, card, made)
         or (own.config, own.features) != (card.config, card.features)
         or any(own.sha256.get(name) != _sum(folder, card, name) for name in (*TOKENIZER_FILES, VOCABULARY))
     ):
@@ -109,11 +129,61 @@ class _Weights:
             return self._loaded
 
 
-class FolderTranslator(ExportedTranslator):
+class FolderGraphs(ExportedTranslator):
+    """Translates with the graphs of a model folder alone, without torch; refuses what they cannot do."""
+
+    original = "--runtime auto"
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        features: FeatureStore | None = None,
+        precision: Precision = "float32",
+        threads: int | None = None,
+    ) -> FolderGraphs:
+        """Opens the graphs of a model folder.
+
+        Raises:
+            OtherRuntimeError: it has none of its present weights, or not in this precision.
+            MMTError: a damaged model folder, or features of another backbone.
+        """
+        graphs, tokenizer, card, ids = _opened(folder, precision)
+        return cls(graphs, tokenizer, card, features, threads, ids)
+
+    @property
+    def runtime(self) -> str:
+        return _GRAPHS
+
+    def restrict_vocabulary(self, text: Path) -> None:
+        raise MMTError(f"{text}: a model's graphs cannot restrict their vocabulary. Use {self.original}.")
+
+    def token_log_probs(
+        self,
+        sources: list[list[int]],
+        images: list[ImageFeatures | None],
+        targets: list[list[int]],
+    ) -> list[NDArray[np.float64]]:
+        if not super().can_score:
+            raise MMTError(
+                f"{self._graphs.folder}: these graphs cannot score translations: they write with a restricted "
+                f"vocabulary. Use {self.original}."
+            )
+        return super().token_log_probs(sources, images, targets)
+
+    @cached_property
+    def backbones(self) -> list[OnnxBackbone]:
+        self.refuse_images("images")
+        raise MMTError(
+            f"{self._graphs.folder}: a model's graphs take images' features from a store, not from files. Name a "
+            f"store with --images, or use {self.original}."
+        )
+
+
+class FolderTranslator(FolderGraphs):
     """Translates with the graphs of a model folder; what they cannot do is done with its weights, in torch.
 
-    That is guidance, a restricted vocabulary, very wide beams, and image files. Scores of given translations are
-    computed in torch where the process has loaded it: they take a quarter less time there.
+    That is guidance, a restricted vocabulary, very wide beams, and image files.
     """
 
     def __init__(
@@ -140,26 +210,8 @@ class FolderTranslator(ExportedTranslator):
         precision: Precision = "float32",
         threads: int | None = None,
     ) -> FolderTranslator:
-        """Opens the graphs of a model folder.
-
-        Raises:
-            OtherRuntimeError: it has none of its present weights, or not in this precision.
-            MMTError: a damaged model folder, or features of another backbone.
-        """
-        card = read_card(folder)
-        if not (folder / WEIGHTS).is_file():
-            raise OtherRuntimeError(f"no {WEIGHTS} in {folder}")
-        if precision == "bfloat16":
-            raise OtherRuntimeError("graphs have no bfloat16")
-        exported, own = _usable(folder, card)
-        if not (exported / file_of(ENCODER, precision)).is_file():
-            raise OtherRuntimeError(f"{exported} has no {precision}")
-        try:
-            graphs = Graphs(exported, own, precision)
-        except MMTError as error:
-            raise OtherRuntimeError(str(error)) from None
-        tokenizer = load_tokenizer(folder, card)
-        ids = read_vocabulary(folder, tokenizer.target_vocab_size)
+        """Raises as ``FolderGraphs.open``."""
+        graphs, tokenizer, card, ids = _opened(folder, precision)
         weights = _Weights(folder, precision, threads)
         return cls(graphs, tokenizer, card, features, threads, ids, weights=weights)
 
@@ -179,20 +231,30 @@ class FolderTranslator(ExportedTranslator):
         view.tokenizer, view.card = self.tokenizer, self.card
         return view
 
+    def _in_torch_for(self, beams: int, guidance: float) -> Translator | None:
+        """The model in torch, if the graphs cannot search so; ``runtime`` then says why."""
+        if self._restricted:
+            why = "a restricted vocabulary: the graphs write with all pieces"
+        elif guidance != 1.0:
+            why = f"guidance {guidance:g}: the graphs have 1"
+        elif beams > self.widest_beam:
+            why = f"beam size {beams}: the graphs have at most {self.widest_beam}"
+        else:
+            return None
+        self._reasons.setdefault(why)
+        return self.in_torch()
+
     def search_batches(
         self, batches: Sequence[SentenceBatch], options: SearchOptions, guidance: float
     ) -> Iterator[list[list[Hypothesis]]]:
-        why = ""
-        if self._restricted:
-            why = "a restricted vocabulary"
-        elif guidance != 1.0:
-            why = f"guidance {guidance:g}"
-        elif options.beam_size > self.widest_beam:
-            why = f"beam size {options.beam_size}"
-        if not why:
-            return super().search_batches(batches, options, guidance)
-        self._reasons.setdefault(f"{why}: the graphs have none")
-        return self.in_torch().search_batches(batches, options, guidance)
+        in_torch = self._in_torch_for(options.beam_size, guidance)
+        if in_torch is not None:
+            return in_torch.search_batches(batches, options, guidance)
+        return super().search_batches(batches, options, guidance)
+
+    def prepare(self, beams: int, guidance: float) -> Callable[[SentenceBatch, int], DecodingState]:
+        in_torch = self._in_torch_for(beams, guidance)
+        return super().prepare(beams, guidance) if in_torch is None else in_torch.prepare(beams, guidance)
 
     def restrict_vocabulary(self, text: Path) -> None:
         self._weights.load().restrict_vocabulary(text)
@@ -212,9 +274,10 @@ class FolderTranslator(ExportedTranslator):
         images: list[ImageFeatures | None],
         targets: list[list[int]],
     ) -> list[NDArray[np.float64]]:
-        if "torch" in sys.modules or not super().can_score:
-            return self.in_torch().token_log_probs(sources, images, targets)
-        return super().token_log_probs(sources, images, targets)
+        if super().can_score:
+            return super().token_log_probs(sources, images, targets)
+        self._reasons.setdefault("scores: the graphs write with a restricted vocabulary")
+        return self.in_torch().token_log_probs(sources, images, targets)
 
     @property
     def reads_files(self) -> bool:
@@ -230,7 +293,29 @@ class FolderTranslator(ExportedTranslator):
         return self._weights.load().notes() if self._weights.is_loaded else []
 
 
+def _opened(folder: Path, precision: Precision) -> tuple[Graphs, Tokenizer, ModelCard, IntArray | None]:
+    """A model folder's graphs, its tokenizer, its card, and the ids with which it writes."""
+    card = read_card(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise OtherRuntimeError(f"no {WEIGHTS} in {folder}; copy the model folder again")
+    exported, own = _usable(folder, card)
+    there = _precisions_in(exported)
+    if precision == "bfloat16" or precision not in there:
+        raise OtherRuntimeError(f"{exported} has graphs in {' and '.join(there)}, not in {precision}")
+    try:
+        graphs = Graphs(exported, own, precision)
+    except MMTError as error:
+        raise OtherRuntimeError(str(error)) from None
+    tokenizer = load_tokenizer(folder, card)
+    return graphs, tokenizer, card, read_vocabulary(folder, tokenizer.target_vocab_size)
+
+
 def write_made_from(exported: Path, folder: Path, card: ModelCard, scores: dict[str, float]) -> None:
     """Notes beside graphs which weights they are of; ``scores`` are the ``validation_bleu`` of ``MADE_FROM``."""
-    about: dict[str, Any] = {**made_from(folder, card), "validation_bleu": scores}
+    about: dict[str, Any] = {
+        "file": _file_of_weights(folder),
+        "weights": file_checksum(folder / WEIGHTS),
+        "base": card.text.get("sha256", ""),
+        "validation_bleu": scores,
+    }
     (exported / MADE_FROM).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -26,7 +26,9 @@ def export_graphs(run: Run) -> None:
     why = ""
     if not run.objectives.writes:
         return
+    remedy = f"; mmt export --model {folder} tries again"
     if run.leaves_out_text:
+        remedy = ""
         why = "the folder leaves out the frozen text model's weights, which graphs would contain"
     else:
         try:
@@ -39,7 +41,8 @@ def export_graphs(run: Run) -> None:
         except Exception as error:  # torch.export has one for each operation that it does not know
             why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     if why:
-        out.print(f"graphs: none, {why}", soft_wrap=True, markup=False)
+        why = why.rstrip(".")
+        out.print(f"graphs: none, {why}. The model translates in torch{remedy}.", soft_wrap=True, markup=False)
         return
     shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
     out.print(f"graphs: {folder / 'exported'}  (validation BLEU: {shown})", soft_wrap=True, markup=False)

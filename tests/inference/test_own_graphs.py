@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,16 +17,20 @@ from click.testing import CliRunner
 
 from mmt import Translator
 from mmt.cli.main import main
+from mmt.cli.reading import Reading
 from mmt.errors import MMTError
 from mmt.evidence import collect
 from mmt.evidence.models import open_systems
 from mmt.inference import onnx_export, own_graphs, torch_runtime
 from mmt.inference.describe import describe
+from mmt.inference.ensemble import EnsembleTranslator
 from mmt.inference.onnx_export import export_into
+from mmt.inference.onnx_runtime import Graphs
 from mmt.inference.open import open_translator
-from mmt.inference.own_graphs import EXPORTED, FolderTranslator
+from mmt.inference.own_graphs import EXPORTED, FolderTranslator, write_made_from
 from mmt.inference.scoring import score_pairs
 from mmt.inference.translator import BaseTranslator, Translation
+from mmt.model.card import read_card
 from mmt.model.folder import load_model, save_model
 from mmt.training import graphs
 from mmt.training.recipe import train
@@ -108,11 +112,69 @@ def _both(world: Path) -> list[tuple[str, object]]:
 def test_scores_are_those_of_the_weights(trained: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fast, slow = (open_translator(trained, store, runtime=kind) for kind, store in _both(world))  # type: ignore[arg-type]
     expected = [one.log_prob for one in score_pairs(slow, SENTENCES, TARGETS, IMAGES)]
-    assert [one.log_prob for one in score_pairs(fast, SENTENCES, TARGETS, IMAGES)] == expected  # torch is loaded
-    monkeypatch.setattr(own_graphs, "sys", SimpleNamespace(modules={}))
     found = [one.log_prob for one in score_pairs(fast, SENTENCES, TARGETS, IMAGES)]
     assert found == pytest.approx(expected, abs=1e-4)
-    assert found != expected
+    assert found != expected  # though torch is loaded
+    assert fast.runtime == "ONNX Runtime (the model's graphs)"
+    monkeypatch.setattr(Graphs, "__init__", _without_log_probs(Graphs.__init__))
+    fast, alone = (open_translator(trained, _both(world)[0][1], runtime=kind) for kind in ("auto", "onnx"))  # type: ignore[arg-type]
+    assert [one.log_prob for one in score_pairs(fast, SENTENCES, TARGETS, IMAGES)] == expected
+    assert fast.runtime.startswith("torch (scores: ")
+    with pytest.raises(MMTError, match=r"cannot score translations.*--runtime auto"):
+        score_pairs(alone, SENTENCES, TARGETS, IMAGES)
+
+
+def _without_log_probs(own: Callable[..., None]) -> Callable[..., None]:
+    def init(graphs: Graphs, *arguments: object) -> None:
+        own(graphs, *arguments)
+        graphs.gives_log_probs = False
+
+    return init
+
+
+def test_an_ensemble_is_restricted_as_in_torch(trained: Path, world: Path, tmp_path: Path) -> None:
+    (tmp_path / "de.txt").write_text("\n".join(TARGETS[:2]))
+    found = []
+    for runtime, store in _both(world):
+        members = [open_translator(trained, runtime=runtime) for _ in range(2)]  # type: ignore[arg-type]
+        ensemble = EnsembleTranslator(members, [trained, trained], store)  # type: ignore[arg-type]
+        ensemble.restrict_vocabulary(tmp_path / "de.txt")
+        found.append(said(ensemble))
+    assert found[0] == found[1]
+    joined = f"{trained}+{trained}"
+    more = ("--runtime", "onnx", "--vocabulary", tmp_path / "de.txt")
+    assert "cannot restrict their vocabulary" in refusal("translate", "--model", joined, *more)
+
+
+def test_runtime_onnx_never_loads_the_weights(
+    trained: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*_: object, **__: object) -> None:
+        raise AssertionError("torch")
+
+    monkeypatch.setattr(torch_runtime.Translator, "from_dir", loaded)
+    store = _both(world)[0][1]
+    alone = open_translator(trained, store, runtime="onnx")  # type: ignore[arg-type]
+    assert alone.translate(SENTENCES, IMAGES) == open_translator(trained, store, runtime="auto").translate(  # type: ignore[arg-type]
+        SENTENCES, IMAGES
+    )
+    assert len(score_pairs(alone, SENTENCES, TARGETS, IMAGES)) == len(SENTENCES)
+    (tmp_path / "pairs.tsv").write_text("A dog.\ttest-0.png\n")
+    pairs, files = tmp_path / "pairs.tsv", ("--images", world / "data_images")
+    for more, why in {
+        ("--guidance", 2, "--input", pairs, "--images", world / "features"): "guidance 2.0: an exported model",
+        ("--vocabulary", pairs): "cannot restrict their vocabulary",
+        ("--beam-size", 1000): "beam size 1000: expected at most",
+        ("--input", pairs, *files): "take images' features from a store, not from files",
+    }.items():
+        told = refusal("translate", "--model", trained, "--runtime", "onnx", *more)
+        assert why in told
+        assert "se --runtime auto." in told
+    (tmp_path / "de.txt").write_text("Ein Hund.\n")
+    given = ("--source", pairs, "--target", tmp_path / "de.txt", *files)
+    assert "from a store, not from files" in refusal(
+        "score-pairs", "--model", trained, "--runtime", "onnx", *given
+    )
 
 
 def test_one_sentence_loads_no_torch(trained: Path) -> None:
@@ -154,9 +216,13 @@ def test_damaged_graphs_are_never_used(copy: Path, file: str) -> None:
 
 def test_precisions(copy: Path) -> None:
     assert open_translator(copy, None, "int8", "auto").runtime.startswith("ONNX")
-    assert open_translator(copy, None, "bfloat16", "auto").runtime == "torch (graphs have no bfloat16)"
+    assert open_translator(copy, None, "bfloat16", "auto").runtime == (
+        f"torch ({copy / EXPORTED} has graphs in float32 and int8, not in bfloat16)"
+    )
     (copy / EXPORTED / "encoder.int8.onnx").unlink()
-    assert "has no int8" in open_translator(copy, None, "int8", "auto").runtime
+    assert "has graphs in float32, not in int8" in open_translator(copy, None, "int8", "auto").runtime
+    said = refusal("translate", "--model", copy, "--runtime", "onnx", "--precision", "int8")
+    assert "has graphs in float32, not in int8. Or use --runtime auto." in said
     assert describe(copy)["exported graphs"] == ["float32"]
 
 
@@ -180,7 +246,7 @@ def test_a_kill_leaves_a_folder_without_graphs_and_a_rerun_adds_them(
         patch.setattr(graphs, "exported_bleu", killed)
         with pytest.raises(KeyboardInterrupt):
             train(run, config(world, *EXPORTS))
-    assert "no exported graphs" in Translator.from_dir(run / "model").runtime or describe(run / "model")
+    assert "no exported graphs" in Translator.from_dir(run / "model").runtime
     assert describe(run / "model")["exported graphs"] == []
     assert [path.name for path in run.iterdir() if "writing" in path.name or path.name.endswith(".lock")] == []
     train(run, config(world, *EXPORTS))
@@ -256,3 +322,60 @@ def test_only_a_model_folder_is_exported_into_itself(trained: Path) -> None:
         assert "--out is missing" in refusal("export", "--model", trained, *more)
     with pytest.raises(MMTError, match=r"no mmt\.json"):
         export_into(trained / "nowhere")
+
+
+def test_graphs_in_a_model_folder_are_never_fewer_than_asked(trained: Path) -> None:
+    for more in (("--no-backbone",), ("--backbone-precision", "int8")):
+        assert "graphs in a model folder have no backbone" in refusal("export", "--model", trained, *more)
+    assert "expected float32, too" in refusal("export", "--model", trained, "--precision", "int8")
+    assert describe(trained)["exported graphs"] == ["float32", "int8"]
+
+
+def test_shards_share_the_runtime(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[object] = []
+
+    def parts(*_: object, options: list[object], **__: object) -> None:
+        found.append(options)
+
+    monkeypatch.setattr(Reading, "parts", parts)
+    (tmp_path / "en.txt").write_text("A dog.\n")
+    command = ["translate", "--model", copy, "--precision", "int8", "--input", tmp_path / "en.txt"]
+    for exported in (True, True, False):
+        if not exported:
+            shutil.rmtree(copy / EXPORTED)
+        result = CliRunner().invoke(main, [str(one) for one in command])
+        assert result.exit_code == 0, result.output
+    assert found[0] == found[1] != found[2]
+
+
+def test_weights_are_read_only_where_they_may_have_changed(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = copy / "model.safetensors"
+    read: list[str] = []
+    own = own_graphs.file_checksum
+
+    def checksum(path: Path) -> str:
+        read.append(path.name)
+        return own(path)
+
+    def opens() -> bool:
+        read.clear()
+        return bool(describe(copy)["exported graphs"])
+
+    monkeypatch.setattr(own_graphs, "file_checksum", checksum)
+    os.utime(weights, ns=(0, 10**18 + 1))
+    assert opens()
+    assert read.count(weights.name) == 1
+    card = read_card(copy)
+    write_made_from(copy / EXPORTED, copy, card, {})
+    assert opens()
+    assert weights.name not in read
+    os.utime(weights, ns=(0, 10**18))  # whole seconds, as archives write them
+    write_made_from(copy / EXPORTED, copy, card, {})
+    assert opens()
+    assert weights.name in read
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(changed)
+    os.utime(weights, ns=(0, 10**18))
+    assert not opens()
+    assert weights.name in read
