@@ -22,7 +22,7 @@ Options = TypeVar("Options", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_GATHERING = 1 / 8
+GATHERING = 1 / 8
 """Of the time that the last batch took: the longest wait for the next one to be as large."""
 
 Work = Callable[[Options, Sequence[Item]], Sequence[Result]]
@@ -152,7 +152,7 @@ class Batcher(Generic[Options, Item, Result]):
         """The next batch, this thread's share of what waits and is being translated; none if it is to end."""
         with self._lock:
             share = min(-(-(len(lane.queue) + lane.active + answered) // lane.threads), lane.batch)
-            lane.changed.wait_for(lambda: self._closed or len(lane.queue) >= share, seconds * _GATHERING)
+            lane.changed.wait_for(lambda: self._closed or len(lane.queue) >= share, seconds * GATHERING)
             lane.changed.wait_for(lambda: self._closed or lane.queue)
             if self._closed:
                 return []

@@ -66,7 +66,7 @@ def test_commands_and_options_are_completed(capsys: pytest.CaptureFixture[str]) 
     assert completed("") == sorted(COMMANDS)
     assert completed("tra") == ["train", "translate"]
     assert completed("translate", "--beam") == ["--beam-size"]
-    assert completed("translate", "--runtime", "") == ["torch", "onnx"]
+    assert completed("translate", "--runtime", "") == ["auto", "torch", "onnx"]
     assert completed("recipe", "s") == ["show"]
     assert completed("evaluate", "prob") == ["probes"]
     assert "multi30k" in completed("prepare", "")

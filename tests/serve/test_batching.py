@@ -78,7 +78,7 @@ def test_a_batch_has_a_limit() -> None:
 
 @pytest.mark.parametrize(("first", "others"), [(0, [1, 2, 3, 4]), (1000, [1001, 1002])])
 def test_a_full_batch_waits_for_no_more(first: int, others: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_GATHERING", 1000)
+    monkeypatch.setattr(batching, "GATHERING", 1000)
     worker = Worker()
     batch = batcher(worker, batch=2)
 

@@ -11,6 +11,7 @@ import yaml
 
 from mmt.errors import MMTError
 from mmt.experiments.config import read_compare
+from mmt.experiments.tuning_config import is_tuning, read_tuning
 from mmt.model.fusion import FUSIONS
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import dump_config, read_config
@@ -18,7 +19,8 @@ from mmt.training.config_file import dump_config, read_config
 FILES = sorted((Path(__file__).parents[2] / "recipes" / "configs").glob("*.yaml"))
 COMPARISONS = [path for path in FILES if path.stem.startswith("compare_")]
 BOARDS = [path for path in FILES if path.stem.startswith("leaderboard_")]
-CONFIGS = [path for path in FILES if path not in (*COMPARISONS, *BOARDS)]
+SEARCHES = [path for path in FILES if path.stem.startswith("search_")]
+CONFIGS = [path for path in FILES if path not in (*COMPARISONS, *BOARDS, *SEARCHES)]
 DATA = ["data.path=d"]
 
 
@@ -41,6 +43,14 @@ def test_every_comparison_is_valid_and_has_every_fusion(path: Path) -> None:
     config, _ = read_compare(path)
     assert {fusion for fusion, _ in config.systems()} == set(FUSIONS) - {"prefix"}  # newer than these results
     assert len(config.seeds) >= 2
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda p: p.stem)
+def test_every_search_is_valid(path: Path) -> None:
+    assert is_tuning(path)
+    config, recipe = read_tuning(path)
+    assert recipe.data.path is not None
+    assert config.trials > 1
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
