@@ -18,18 +18,20 @@ from click.testing import CliRunner
 from mmt import Translator
 from mmt.cli.main import main
 from mmt.cli.reading import Reading
+from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
 from mmt.evidence import collect
 from mmt.evidence.models import open_systems
-from mmt.inference import onnx_export, own_graphs, torch_runtime
+from mmt.inference import onnx_export, torch_runtime
 from mmt.inference.describe import describe
 from mmt.inference.ensemble import EnsembleTranslator
 from mmt.inference.onnx_export import export_into
 from mmt.inference.onnx_runtime import Graphs
-from mmt.inference.open import open_translator
+from mmt.inference.open import Runtime, open_translator
 from mmt.inference.own_graphs import EXPORTED, FolderTranslator, write_made_from
 from mmt.inference.scoring import score_pairs
 from mmt.inference.translator import BaseTranslator, Translation
+from mmt.io.text_files import file_checksum
 from mmt.model.card import read_card
 from mmt.model.folder import load_model, save_model
 from mmt.training import graphs
@@ -102,22 +104,20 @@ def test_what_graphs_cannot_do_is_done_in_torch(trained: Path, world: Path, tmp_
     assert wide.runtime.startswith("torch (beam size")
 
 
-def _both(world: Path) -> list[tuple[str, object]]:
-    from mmt.data.feature_store import FeatureStore
-
+def _both(world: Path) -> list[tuple[Runtime, FeatureStore]]:
     store = FeatureStore.open(world / "features")
     return [("auto", store), ("torch", store)]
 
 
 def test_scores_are_those_of_the_weights(trained: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fast, slow = (open_translator(trained, store, runtime=kind) for kind, store in _both(world))  # type: ignore[arg-type]
+    fast, slow = (open_translator(trained, store, runtime=kind) for kind, store in _both(world))
     expected = [one.log_prob for one in score_pairs(slow, SENTENCES, TARGETS, IMAGES)]
     found = [one.log_prob for one in score_pairs(fast, SENTENCES, TARGETS, IMAGES)]
     assert found == pytest.approx(expected, abs=1e-4)
     assert found != expected  # though torch is loaded
     assert fast.runtime == "ONNX Runtime (the model's graphs)"
     monkeypatch.setattr(Graphs, "__init__", _without_log_probs(Graphs.__init__))
-    fast, alone = (open_translator(trained, _both(world)[0][1], runtime=kind) for kind in ("auto", "onnx"))  # type: ignore[arg-type]
+    fast, alone = (open_translator(trained, _both(world)[0][1], runtime=kind) for kind in ("auto", "onnx"))
     assert [one.log_prob for one in score_pairs(fast, SENTENCES, TARGETS, IMAGES)] == expected
     assert fast.runtime.startswith("torch (scores: ")
     with pytest.raises(MMTError, match=r"cannot score translations.*--runtime auto"):
@@ -136,8 +136,8 @@ def test_an_ensemble_is_restricted_as_in_torch(trained: Path, world: Path, tmp_p
     (tmp_path / "de.txt").write_text("\n".join(TARGETS[:2]))
     found = []
     for runtime, store in _both(world):
-        members = [open_translator(trained, runtime=runtime) for _ in range(2)]  # type: ignore[arg-type]
-        ensemble = EnsembleTranslator(members, [trained, trained], store)  # type: ignore[arg-type]
+        members = [open_translator(trained, runtime=runtime) for _ in range(2)]
+        ensemble = EnsembleTranslator(members, [trained, trained], store)
         ensemble.restrict_vocabulary(tmp_path / "de.txt")
         found.append(said(ensemble))
     assert found[0] == found[1]
@@ -154,8 +154,8 @@ def test_runtime_onnx_never_loads_the_weights(
 
     monkeypatch.setattr(torch_runtime.Translator, "from_dir", loaded)
     store = _both(world)[0][1]
-    alone = open_translator(trained, store, runtime="onnx")  # type: ignore[arg-type]
-    assert alone.translate(SENTENCES, IMAGES) == open_translator(trained, store, runtime="auto").translate(  # type: ignore[arg-type]
+    alone = open_translator(trained, store, runtime="onnx")
+    assert alone.translate(SENTENCES, IMAGES) == open_translator(trained, store, runtime="auto").translate(
         SENTENCES, IMAGES
     )
     assert len(score_pairs(alone, SENTENCES, TARGETS, IMAGES)) == len(SENTENCES)
@@ -285,7 +285,7 @@ def test_evidence_gets_the_answers_of_the_weights(trained: Path, world: Path) ->
             {"model": [trained]},
             world / "data",
             [world / "features"],
-            runtime=runtime,  # type: ignore[arg-type]
+            runtime=runtime,
         ) as systems:
             (system,) = systems["model"]
             assert system.in_torch is not None
@@ -351,17 +351,16 @@ def test_shards_share_the_runtime(copy: Path, tmp_path: Path, monkeypatch: pytes
 def test_weights_are_read_only_where_they_may_have_changed(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = copy / "model.safetensors"
     read: list[str] = []
-    own = own_graphs.file_checksum
 
     def checksum(path: Path) -> str:
         read.append(path.name)
-        return own(path)
+        return file_checksum(path)
 
     def opens() -> bool:
         read.clear()
         return bool(describe(copy)["exported graphs"])
 
-    monkeypatch.setattr(own_graphs, "file_checksum", checksum)
+    monkeypatch.setattr("mmt.inference.own_graphs.file_checksum", checksum)
     os.utime(weights, ns=(0, 10**18 + 1))
     assert opens()
     assert read.count(weights.name) == 1
