@@ -20,8 +20,8 @@ from mmt.io.formats import TRANSLATIONS
 from mmt.io.tables import print_table
 from mmt.io.terminal import console, print_json
 from mmt.metrics.ambiguity import GROUPS, USUAL, Lexicon, SenseScore, sense_accuracy
-from mmt.metrics.exact_tests import McNemar, mcnemar
 from mmt.metrics.moses import unescape
+from mmt.metrics.p_values import McNemar, mcnemar
 from mmt.metrics.significance import p_text
 
 

@@ -38,7 +38,7 @@ from mmt.io.atomic import check_file, replacing
 from mmt.io.formats import packing
 from mmt.io.tables import print_table
 from mmt.io.terminal import console, counted
-from mmt.metrics.exact_tests import McNemar, mcnemar
+from mmt.metrics.p_values import McNemar, mcnemar
 from mmt.metrics.significance import p_text
 from mmt.model.card import ModelCard, read_card
 

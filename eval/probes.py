@@ -44,8 +44,8 @@ from mmt.io.atomic import make_folder, write_whole
 from mmt.io.tables import print_table
 from mmt.io.terminal import console, counted
 from mmt.io.versions import versions
-from mmt.metrics.exact_tests import signed_rank
 from mmt.metrics.masked_words import ProbeScore, can_be_scored, check_scorable, probe_accuracy
+from mmt.metrics.p_values import signed_rank
 from mmt.metrics.significance import Spread, p_text
 from mmt.metrics.translation import leading_metric, normalized
 from mmt.model.card import read_card

@@ -29,7 +29,7 @@ from mmt.evidence.plan import Pairs
 from mmt.evidence.systems import ScoringSystem, System, progress, scorer
 from mmt.inference.scoring import PairScore
 from mmt.io.normalization import normalize
-from mmt.metrics.exact_tests import mcnemar
+from mmt.metrics.p_values import mcnemar
 
 COMMUTE, COMMUTE_KEY = "CoMMuTE", "commute"
 

@@ -22,7 +22,7 @@ from mmt.inference.scoring import PairScore, score_pairs
 from mmt.io.normalization import is_blank, normalize
 from mmt.io.text_files import read_lines
 from mmt.metrics.accuracy import choice_accuracy, choice_hits, pair_accuracy
-from mmt.metrics.exact_tests import wilson_interval
+from mmt.metrics.p_values import wilson_interval
 from mmt.metrics.scores import Score
 
 _IMAGES = "img.order"

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmt.evidence.findings import CHANGED, CHRF, LOG_P, Awareness, Evidence, Verdict
 from mmt.evidence.measures import verdict
-from mmt.metrics.exact_tests import signed_rank
+from mmt.metrics.p_values import signed_rank
 from mmt.metrics.significance import Spread
 
 FORMAT = 1

@@ -32,8 +32,8 @@ from mmt.inference.controls import Control
 from mmt.io.terminal import counted
 from mmt.metrics.accuracy import word_hits
 from mmt.metrics.agreement import human_agreement
-from mmt.metrics.exact_tests import signed_rank
 from mmt.metrics.masked_words import can_be_scored, gold_items, probe_accuracy
+from mmt.metrics.p_values import signed_rank
 from mmt.metrics.significance import FEWEST_SENTENCES, Spread, p_text, paired_bootstrap
 from mmt.metrics.translation import corpus_scores, normalized
 

@@ -26,8 +26,8 @@ from mmt.io.tables import print_table
 from mmt.io.terminal import counted
 from mmt.io.versions import versions
 from mmt.metrics.accuracy import word_hits
-from mmt.metrics.exact_tests import signed_rank
 from mmt.metrics.masked_words import ProbeScore, can_be_scored, gold_items, probe_accuracy
+from mmt.metrics.p_values import signed_rank
 from mmt.metrics.significance import Spread, holm, p_text
 from mmt.metrics.translation import leading_metric, normalized
 from mmt.training.config import TrainConfig

@@ -1,7 +1,7 @@
 """Is a difference more than chance, and how far do the figures of several runs lie apart?
 
 Every spread over seeds or draws that mmt reports comes from here, and ``p_text`` writes every p value. Tests that
-need SciPy are in ``mmt.metrics.exact_tests``; these do without, in the small install, too.
+need SciPy are in ``mmt.metrics.p_values``; these do without, in the small install, too.
 """
 
 from __future__ import annotations

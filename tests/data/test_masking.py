@@ -27,8 +27,8 @@ from mmt.evidence.findings import Evidence
 from mmt.evidence.sentences import Sentences
 from mmt.inference.controls import controlled_images, wrong_images
 from mmt.inference.torch_runtime import Translation, Translator
-from mmt.metrics.exact_tests import signed_rank
 from mmt.metrics.masked_words import probe_accuracy
+from mmt.metrics.p_values import signed_rank
 from mmt.model.card import CARD, read_card
 from tests.worlds import make_features, tiny_folder
 

@@ -25,7 +25,7 @@ from mmt.evidence.measures import awareness, compare, control_rows, verdict
 from mmt.evidence.models import ModelSystem
 from mmt.evidence.sentences import Sentences
 from mmt.inference.controls import Control
-from mmt.metrics.exact_tests import signed_rank
+from mmt.metrics.p_values import signed_rank
 from tests.worlds import NOUNS
 
 LOG_P = "log-probability per token"

@@ -19,7 +19,7 @@ from mmt.experiments.jobs import claim
 from mmt.experiments.scores import RunScores, read_scores
 from mmt.experiments.table import table_of, tabulate
 from mmt.inference.controls import other_readings
-from mmt.metrics.exact_tests import signed_rank
+from mmt.metrics.p_values import signed_rank
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import read_config
 from tests import warm

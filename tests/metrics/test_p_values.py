@@ -7,7 +7,7 @@ import math
 import pytest
 
 from mmt.errors import MMTError
-from mmt.metrics.exact_tests import mcnemar, signed_rank, wilson_interval
+from mmt.metrics.p_values import mcnemar, signed_rank, wilson_interval
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 5), (5, 5), (12, 20), (150, 300)])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.stats import binomtest, wilcoxon
+from scipy import stats
 
 from mmt.errors import MMTError
 
@@ -16,7 +16,7 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
 
     It takes the items for independent of each other.
     """
-    interval = binomtest(right, total).proportion_ci(0.95, method="wilson")
+    interval = stats.binomtest(right, total).proportion_ci(0.95, method="wilson")
     return 100 * float(interval.low), 100 * float(interval.high)
 
 
@@ -30,7 +30,7 @@ def signed_rank(
     """
     # The same sums in another order may differ in their last digit, which would be ranked.
     moved = [rounded for difference in differences if (rounded := round(difference, 9))]
-    return float(wilcoxon(moved, alternative=alternative).pvalue) if moved else None
+    return float(stats.wilcoxon(moved, alternative=alternative).pvalue) if moved else None
 
 
 @dataclass(frozen=True)
@@ -59,4 +59,4 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     only_second = sum(other and not one for one, other in zip(first, second, strict=True))
     if not only_first + only_second:
         return McNemar(0, 0, 1.0)
-    return McNemar(only_first, only_second, float(binomtest(only_first, only_first + only_second).pvalue))
+    return McNemar(only_first, only_second, float(stats.binomtest(only_first, only_first + only_second).pvalue))
