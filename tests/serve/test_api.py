@@ -258,7 +258,10 @@ def test_two_damaged_images_leave_no_error_unseen(reader: Reader, caplog: pytest
     assert "never retrieved" not in caplog.text
 
 
-def test_an_image_is_read_once_however_many_sentences_have_it(reader: Reader) -> None:
+def test_an_image_is_read_once_however_many_sentences_have_it(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "seconds", 0.5)  # so that the second request comes while it is read
     image = encoded(picture(77), "PNG")
     app, before = serve(reader), reader.reads
     answers = send_all(app, [body(("A dog.", image), ("A cat.", image)), body(("A ball.", image))])

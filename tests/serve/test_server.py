@@ -60,7 +60,7 @@ def test_a_signal_ends_it_and_open_requests_are_answered(folder: Path, signum: s
                 assert not asked.done()
             process.send_signal(signum)
             assert asked.result().status_code == 200
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=90)
         assert process.returncode == 128 + signum
         assert said.splitlines()[-1] == f"stopped by {signum.name}. Requests that had arrived were answered."
         assert "Traceback" not in said
@@ -72,7 +72,7 @@ def test_an_ignored_signal_stays_ignored(folder: Path) -> None:
         caught = int(re.search(r"SigCgt:\s+(\w+)", status)[1], 16)  # type: ignore[index]
         assert caught >> (signal.SIGHUP - 1) & 1
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(90)
     code = (
         "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
         "from mmt.cli.main import main; main(sys.argv[1:])"
