@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
-from click.testing import CliRunner
 
-from mmt.cli.main import main
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.errors import MMTError
 from mmt.experiments.config import Cell, CompareConfig, read_compare, runs_of, training_of
@@ -22,7 +18,7 @@ from mmt.inference.controls import other_readings
 from mmt.metrics.p_values import signed_rank
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import read_config
-from tests import warm
+from tests.experiments.trainings import run
 from tests.worlds import SETTINGS, make_dataset, make_features
 
 NOUNS = ["Hund", "Katze"]
@@ -45,14 +41,6 @@ def write(folder: Path, **changes: object) -> Path:
     path = folder / "compare.yaml"
     path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
     return path
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    with patch.object(subprocess, "Popen", warm.Popen):
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from click.testing import CliRunner
 
-from mmt.cli.main import main
 from mmt.errors import MMTError
 from mmt.experiments.jobs import Training, threads_of
 from mmt.experiments.tuning import Search
 from mmt.experiments.tuning_config import is_tuning, read_tuning
 from mmt.model.card import ModelCard
 from mmt.training.config_file import read_config
-from tests import warm
+from tests.experiments.trainings import run
 from tests.worlds import SETTINGS, make_dataset
 
 
@@ -42,14 +39,6 @@ def write(folder: Path, **changes: object) -> Path:
     path = folder / "search.yaml"
     path.write_text(json.dumps(config))
     return path
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    with patch.object(subprocess, "Popen", warm.Popen):
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 def search_in(folder: Path, **changes: object) -> Search:
