@@ -29,7 +29,18 @@ from mmt.serve.metrics import Metrics
 from mmt.serve.models import ServedModel
 from tests.features.pictures import encoded, picture
 from tests.hard.media import bombs
-from tests.serve.worlds import PICTURES, Reader, body, in_base64, open_reader, send_all, serve, texts
+from tests.serve.worlds import (
+    PICTURES,
+    Reader,
+    body,
+    in_base64,
+    open_reader,
+    scope,
+    send_all,
+    serve,
+    status_of_slow_upload,
+    texts,
+)
 from tests.worlds import sentences, tiny_folder
 
 TEXTS = [source for source, _ in sentences(12, 3)]
@@ -232,20 +243,7 @@ def test_a_full_queue_and_a_late_answer_have_their_status(world: Path, tmp_path:
 
 def test_a_slow_upload_ends_with_the_time_limit(reader: Reader) -> None:
     app = serve(reader, Limits(seconds=0.3))
-    sent: list[Any] = []
-
-    async def run() -> None:
-        async def receive() -> dict[str, Any]:
-            await asyncio.sleep(0.05)
-            return {"type": "http.request", "body": b" ", "more_body": True}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await app(scope(), receive, send)
-
-    asyncio.run(asyncio.wait_for(run(), 5))
-    assert sent[0]["status"] == 408
+    assert status_of_slow_upload(app, "/translate") == 408
 
 
 def test_two_damaged_images_leave_no_error_unseen(reader: Reader, caplog: pytest.LogCaptureFixture) -> None:
@@ -286,22 +284,6 @@ def test_the_apis_images_do_not_wait_for_the_page(reader: Reader) -> None:
     finally:
         ended.set()
         model.close()
-
-
-def scope(path: str = "/translate") -> dict[str, Any]:
-    return {
-        "type": "http",
-        "method": "POST",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "headers": [(b"content-type", b"application/json")],
-        "http_version": "1.1",
-        "scheme": "http",
-        "server": ("tests", 80),
-        "client": ("tests", 1),
-        "root_path": "",
-    }
 
 
 def test_a_dropped_connection_withdraws_its_sentences(world: Path, tmp_path: Path) -> None:

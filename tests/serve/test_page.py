@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -15,8 +13,7 @@ from mmt.serve.page import add_page
 from mmt.serve.results import make_result, render, with_map
 from mmt.serve.schema import HypothesisAnswer, SentenceAnswer, TranslateAnswer
 from tests.features.pictures import encoded, picture
-from tests.serve.test_api import scope
-from tests.serve.worlds import body, open_reader, serve
+from tests.serve.worlds import body, open_reader, serve, status_of_slow_upload
 
 HOSTILE = "<b>x</b> ${alert(1)} {{value}}"
 
@@ -66,20 +63,7 @@ def test_the_pages_requests_have_the_apis_limit(client: TestClient) -> None:
 def test_a_slow_request_to_the_page_ends_with_the_time_limit(world: Path, tmp_path: Path) -> None:
     app = serve(open_reader(world, tmp_path / "tiny"), Limits(seconds=0.3))
     add_page(app)
-    sent: list[Any] = []
-
-    async def run() -> None:
-        async def receive() -> dict[str, Any]:
-            await asyncio.sleep(0.05)
-            return {"type": "http.request", "body": b" ", "more_body": True}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await app(scope("/gradio_api/queue/join"), receive, send)
-
-    asyncio.run(asyncio.wait_for(run(), 5))
-    assert sent[0]["status"] == 408
+    assert status_of_slow_upload(app, "/gradio_api/queue/join") == 408
 
 
 def test_requests_that_wait_for_the_page_count_as_held(world: Path, tmp_path: Path) -> None:

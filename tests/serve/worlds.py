@@ -75,3 +75,38 @@ def send_all(app: FastAPI, bodies: Sequence[dict[str, Any]]) -> list[httpx.Respo
 def texts(answer: httpx.Response) -> list[list[str]]:
     assert answer.status_code == 200, answer.text
     return [[one["text"] for one in row["hypotheses"]] for row in answer.json()["translations"]]
+
+
+def scope(path: str = "/translate") -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("tests", 80),
+        "client": ("tests", 1),
+        "root_path": "",
+    }
+
+
+def status_of_slow_upload(app: FastAPI, path: str) -> int:
+    """The status that answers a request whose body never ends."""
+    sent: list[Any] = []
+
+    async def run() -> None:
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(0.05)
+            return {"type": "http.request", "body": b" ", "more_body": True}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app(scope(path), receive, send)
+
+    asyncio.run(asyncio.wait_for(run(), 5))
+    status: int = sent[0]["status"]
+    return status
