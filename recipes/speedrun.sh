@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# From Multi30K's text to the best en-de model and its score on test_2016_flickr:
+#     MULTI30K=FOLDER bash recipes/speedrun.sh OUT
+# FOLDER has tok/, raw/, image_splits/ and captions_de/. The same command resumes wherever it was interrupted.
+set -euo pipefail
+recipes=$(realpath "$(dirname "$0")")
+MULTI30K=$(realpath "${MULTI30K:?the folder of Multi30K: MULTI30K=FOLDER bash recipes/speedrun.sh OUT}")
+mkdir -p "${1:?the folder to write: MULTI30K=FOLDER bash recipes/speedrun.sh OUT}"
+cd "$1"
+
+step() { # NAME COMMAND...: runs it once, and notes the seconds that the last attempt took
+    local name=$1 begun=$SECONDS
+    shift
+    if [ ! -e "done/$name" ]; then
+        echo "== $name"
+        "$@"
+        mkdir -p done
+        echo "$((SECONDS - begun))" >"done/$name"
+    fi
+}
+task1() { # OUT SOURCE TARGET
+    mmt prepare multi30k "$1" --raw "$MULTI30K/tok" --no-images --source "$2" --target "$3"
+}
+
+step data_en_de task1 data/multi30k_en_de_tok en de
+step data_de_en task1 data/multi30k_de_en_tok de en
+step captions mmt prepare monolingual data/captions_de_tok --multi30k "$MULTI30K" --language de --no-images --moses --full-stop
+step train_de_en mmt train runs/best_de_en_none --config-file "$recipes/configs/best_de_en_none.yaml"
+step back_translate mmt prepare translated data/captions_en_de_tok data/captions_de_tok --model runs/best_de_en_none/model \
+    --back --tag "<bt>" --no-copies --no-loops --max-ratio 2
+step train_en_de mmt train runs/best_en_de_bt --config-file "$recipes/configs/best_en_de_bt.yaml"
+step score mmt evaluate result runs/best_en_de_bt/model data/multi30k_en_de_tok test_2016_flickr best_en_de_bt
+(cd done && grep . data_en_de data_de_en captions train_de_en back_translate train_en_de score)
