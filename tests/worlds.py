@@ -221,7 +221,7 @@ def begin_training(output: Path, overrides: list[str], processes: int = 2) -> su
 
 def finish(process: subprocess.Popen[str]) -> str:
     try:
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=900)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

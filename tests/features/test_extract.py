@@ -131,13 +131,17 @@ def test_store_of_another_backbone_is_refused_by_name(lite0: Backbone, tmp_path:
 
 
 _SLOW_RUN = """
-import sys, time
+import sys, threading
 from pathlib import Path
 from mmt.features.backbone import Backbone
 from mmt.features.extract import extract_folder
 plain = Backbone.forward
+begun = 0
 def slow(self, x):
-    time.sleep(0.1)  # so that the kill comes midway
+    global begun
+    begun += 1
+    if begun > 7:
+        threading.Event().wait()  # so that the kill comes midway
     return plain(self, x)
 Backbone.forward = slow
 extract_folder(Path(sys.argv[1]), Path(sys.argv[2]), batch_size=2, progress=False)

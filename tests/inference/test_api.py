@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -136,7 +135,7 @@ def test_answers_come_in_order_and_are_sent_once(make: Make, endpoint: Endpoint,
 
     def reply(number: int, sentence: str) -> Reply:
         if number < 3:
-            together.wait(10)
+            together.wait(300)
         return completion(translated(sentence))
 
     endpoint.reply = reply
@@ -267,22 +266,26 @@ def test_each_failure_is_tried_again_and_finally_reported(
 
 
 def test_a_slow_endpoint_times_out(make: Make, endpoint: Endpoint) -> None:
+    ended = threading.Event()
+
     def slow(number: int, sentence: str) -> Reply:
-        time.sleep(0.3 if number == 0 else 0)
+        if number == 0:
+            ended.wait(300)
         return completion("Gut.")
 
     endpoint.reply = slow
-    system = make(timeout=0.1)
+    system = make(timeout=0.5, attempts=100)  # more, should a busy machine take as long for an answer
     assert system.translate(["A cat."], None) == ["Gut."]
-    assert system.describe()["repeated"] == 1
+    assert system.describe()["repeated"] >= 1
+    ended.set()
 
 
 def test_the_endpoint_says_how_long_to_wait(make: Make, endpoint: Endpoint, waits: list[float]) -> None:
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=30))
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=500))
     endpoint.reply = failing(*(error(429, headers={"Retry-After": value}) for value in ("7", later, "soon")))
     assert make(attempts=4).translate(["A cat."], None) == ["Gut."]
     assert waits[0] == 7
-    assert waits[1] == pytest.approx(30, abs=5)
+    assert 200 < waits[1] <= 500
     assert waits[2] <= 4
     endpoint.reply = lambda number, sentence: error(429, headers={"Retry-After": "86400"})
     with pytest.raises(MMTError, match="asks to wait for 86,400 seconds"):

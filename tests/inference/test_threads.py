@@ -21,11 +21,16 @@ def two_threads() -> Iterator[None]:
 
 
 def test_results_come_in_order_from_several_threads_of_one_core_each() -> None:
-    meeting = threading.Barrier(2, timeout=20)  # passed only by two at a time
+    meeting = threading.Barrier(2, timeout=300)  # passed only by two at a time
+
+    later = threading.Semaphore(0)
 
     def work(number: int) -> tuple[int, int]:
         meeting.wait()
-        time.sleep(0.01 * (number % 2))
+        if number % 2 == 0:  # the second result is there before the first
+            later.acquire()
+        else:
+            later.release()
         return number, torch.get_num_threads()
 
     assert list(each_on_a_core(work, range(6))) == [(number, 1) for number in range(6)]
@@ -41,9 +46,9 @@ def test_an_error_ends_the_work_and_gives_the_threads_back() -> None:
 
     def work(number: int) -> int:
         begun.append(number)
-        time.sleep(0.02)
         if number == 1:
             raise ValueError("no")
+        time.sleep(0.5 if number else 0)  # far longer than a busy machine needs to see the error
         return number
 
     with pytest.raises(ValueError, match="no"):

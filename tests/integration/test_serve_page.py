@@ -85,6 +85,7 @@ class Watched:
 
     def __init__(self, browser: Browser, address: str, width: int) -> None:  # noqa: F811
         self.page: Page = browser.new_page(viewport={"width": width, "height": 800})
+        self.page.set_default_timeout(300_000)
         self.complaints: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
@@ -92,8 +93,8 @@ class Watched:
         self.page.on("response", self._answered)
         self.page.on("request", lambda request: self._asked(request.url, address))
         self.page.goto(address)
-        self.page.wait_for_selector(".mmt-examples button", timeout=60_000)
-        self.page.locator("[data-ready]").nth(1).wait_for(timeout=60_000)
+        self.page.wait_for_selector(".mmt-examples button")
+        self.page.locator("[data-ready]").nth(1).wait_for()
 
     def _asked(self, url: str, address: str) -> None:
         if not url.startswith((address, "data:", "blob:")):
@@ -108,7 +109,7 @@ class Watched:
         from playwright.sync_api import expect  # as in the fixture: not where there is no browser
 
         words = self.page.locator(f"article[aria-label='Translations by {model}'] .mmt-words")
-        expect(words).to_have_count(count, timeout=60_000)
+        expect(words).to_have_count(count, timeout=300_000)
         return [" ".join(text.split()) for text in words.all_inner_texts()]
 
     def give(self, label: str, data: bytes) -> None:
@@ -182,7 +183,7 @@ def test_the_keyboard_is_enough(browser: Browser, address: str) -> None:  # noqa
     page.keyboard.type("A cat.")
     tab_to("Picture: choose")
     page.keyboard.press("Enter")
-    for _ in range(300):
+    for _ in range(3000):
         if choosers:
             break
         page.wait_for_timeout(100)

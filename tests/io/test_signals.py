@@ -49,8 +49,11 @@ def test_a_command_says_what_becomes_of_the_work_and_cleans_up(signum: signal.Si
 
 
 @pytest.mark.parametrize("second", SIGNALS)
-def test_a_second_signal_does_not_cut_off_the_cleaning_up(second: signal.Signals, tmp_path: Path) -> None:
+def test_a_second_signal_does_not_cut_off_the_cleaning_up(
+    second: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGHUP comes from the terminal and from its shell."""
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)  # the second comes within a second
 
     @click.command(cls=Command)
     def work() -> None:
@@ -68,14 +71,15 @@ def test_a_second_signal_does_not_cut_off_the_cleaning_up(second: signal.Signals
 
 
 def test_a_switch_notes_the_first_signal_and_the_same_again_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     with StopSwitch() as switch:
         assert not switch.signum
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         assert switch.signum == signal.SIGTERM
         os.kill(os.getpid(), signal.SIGTERM)  # to the launcher, and from it: one
-        later = time.monotonic() + 1
-        monkeypatch.setattr(time, "monotonic", lambda: later)
+        now += 1
         with pytest.raises(Stopped):
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -111,10 +115,12 @@ def test_an_ignored_signal_stays_ignored(signum: signal.Signals) -> None:
 
 def test_a_forked_worker_ends_as_it_would_have() -> None:
     code = (  # in a process of its own, as one with threads should not fork
-        "import multiprocessing, time; from mmt.io.signals import stopping_at_once\n"
+        "import multiprocessing, os, time; from mmt.io.signals import stopping_at_once\n"
+        "ours, theirs = os.pipe()\n"
+        "def work(): os.write(theirs, b'.'); time.sleep(600)\n"
         "with stopping_at_once():\n"
-        "    worker = multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,))\n"
-        "    worker.start(); time.sleep(0.3); worker.terminate(); worker.join(20)\n"
+        "    worker = multiprocessing.get_context('fork').Process(target=work)\n"
+        "    worker.start(); os.read(ours, 1); worker.terminate(); worker.join(300)\n"
         "print(worker.exitcode)"
     )
     done = python(code)

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given
@@ -23,7 +25,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
+from mmt.inference.runtime_model import ImageFeatures
 from mmt.inference.translator import Translation
+from mmt.serve.api import create_app
 from mmt.serve.limits import Limits, RefusedError
 from mmt.serve.metrics import Metrics
 from mmt.serve.models import ServedModel
@@ -31,6 +35,7 @@ from tests.features.pictures import encoded, picture
 from tests.hard.media import bombs
 from tests.serve.worlds import (
     PICTURES,
+    Gated,
     Reader,
     body,
     in_base64,
@@ -227,16 +232,28 @@ def test_limits_have_their_status(reader: Reader) -> None:
     assert status(body("x", "y")) == 200
 
 
-def test_a_full_queue_and_a_late_answer_have_their_status(world: Path, tmp_path: Path) -> None:
+def test_a_late_answer_is_an_error(world: Path, tmp_path: Path) -> None:
     slow = open_reader(world, tmp_path / "tiny")
-    slow.seconds = 0.0
-    app = serve(slow, Limits(waiting=8, seconds=0.8), threads=1)
-    slow.seconds = 1.5
-    late = TestClient(app).post("/translate", json=body(("A dog.", PICTURES[0])))
-    assert late.status_code == 504
-    slow.seconds = 0.0
-    answers = send_all(app, [body(*["A dog."] * 4) for _ in range(10)])
-    assert {answer.status_code for answer in answers} == {200, 503}
+    app = serve(slow, Limits(seconds=0.2), threads=1)
+    slow.gate.clear()
+    assert TestClient(app).post("/translate", json=body(("A dog.", PICTURES[0]))).status_code == 504
+    slow.gate.set()
+
+
+def test_what_a_full_queue_has_no_room_for_is_refused(world: Path, tmp_path: Path) -> None:
+    slow = Gated.from_dir(tiny_folder(tmp_path / "tiny", world, "gated"))
+    app = serve(slow, Limits(waiting=8, seconds=100), threads=1)
+    slow.translating.clear()
+    refused = 0
+
+    def answered(answer: httpx.Response) -> None:
+        nonlocal refused
+        refused += answer.status_code == 503
+        if refused == 8:
+            slow.translating.set()
+
+    answers = send_all(app, [body(*["A dog."] * 4) for _ in range(10)], answered)
+    assert sorted(answer.status_code for answer in answers) == [200] * 2 + [503] * 8
     assert {answer.headers.get("retry-after") for answer in answers if answer.status_code == 503} == {"1"}
     assert TestClient(app).post("/translate", json=body(*["A dog."] * 8)).status_code == 200
 
@@ -256,11 +273,23 @@ def test_two_damaged_images_leave_no_error_unseen(reader: Reader, caplog: pytest
     assert "never retrieved" not in caplog.text
 
 
-def test_an_image_is_read_once_however_many_sentences_have_it(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reader, "seconds", 0.5)  # so that the second request comes while it is read
+def test_an_image_is_read_once_however_many_sentences_have_it(reader: Reader) -> None:
     image = encoded(picture(77), "PNG")
+    model = ServedModel("tiny", reader.card, reader, 1, Limits(), Metrics())
+    before = reader.reads
+
+    async def run() -> list[ImageFeatures]:
+        reader.gate.clear()
+        deadline = time.monotonic() + 60
+        tasks = [asyncio.create_task(model.features_of(image, "image", deadline)) for _ in range(3)]
+        await asyncio.sleep(0)  # each runs until it waits for the features
+        reader.gate.set()
+        return [*await asyncio.gather(*tasks), await model.features_of(image, "image", deadline)]
+
+    first, *others = asyncio.run(run())
+    assert all(np.array_equal(one, first) for one in others)
+    assert reader.reads - before == 1
+    model.close()
     app, before = serve(reader), reader.reads
     answers = send_all(app, [body(("A dog.", image), ("A cat.", image)), body(("A ball.", image))])
     assert [answer.status_code for answer in answers] == [200, 200]
@@ -275,8 +304,8 @@ def test_the_apis_images_do_not_wait_for_the_page(reader: Reader) -> None:
     async def run() -> None:
         late = time.monotonic() + 0.05
         with pytest.raises(RefusedError, match="takes longer"):
-            await model.in_page_pool(lambda: ended.wait(20), late)
-        await model.features_of(PICTURES[0], "image", time.monotonic() + 5)
+            await model.in_page_pool(lambda: ended.wait(600), late)
+        await model.features_of(PICTURES[0], "image", time.monotonic() + 60)
 
     try:
         asyncio.run(run())
@@ -288,11 +317,14 @@ def test_the_apis_images_do_not_wait_for_the_page(reader: Reader) -> None:
 
 def test_a_dropped_connection_withdraws_its_sentences(world: Path, tmp_path: Path) -> None:
     slow = open_reader(world, tmp_path / "tiny")
-    app = serve(slow, threads=1)
-    slow.seconds = 0.5
+    limits, metrics = Limits(), Metrics()
+    model = ServedModel("tiny", slow.card, slow, 1, limits, metrics)
+    app = create_app([model], limits, metrics)
+    slow.gate.clear()
+    slow.reading.acquire()  # of the model's opening
     asked = slow.reads
 
-    async def run() -> float:
+    async def run() -> None:
         messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         content = json.dumps(body(*[(f"A dog {n}.", encoded(picture(n), "PNG")) for n in range(10)])).encode()
         messages.put_nowait({"type": "http.request", "body": content, "more_body": False})
@@ -301,15 +333,14 @@ def test_a_dropped_connection_withdraws_its_sentences(world: Path, tmp_path: Pat
             pass
 
         task = asyncio.create_task(app(scope(), messages.get, send))
-        await asyncio.sleep(0.2)
-        started = time.monotonic()
+        assert await asyncio.to_thread(slow.reading.acquire, timeout=60)
         messages.put_nowait({"type": "http.disconnect"})
-        await task
-        return time.monotonic() - started
+        await task  # though an image is being read
+        slow.gate.set()
+        await model.features_of(encoded(picture(10), "PNG"), "image", time.monotonic() + 60)
 
-    assert asyncio.run(run()) < 0.3
-    time.sleep(0.6)
-    assert slow.reads - asked <= 2  # not the other eight
+    asyncio.run(run())
+    assert slow.reads - asked == 2  # the first and the last, not the nine between them
     state = TestClient(app).get("/health").json()
     assert state["models"][0]["waiting"] == 0
     assert 'mmt_requests_total{path="/translate",status="499"} 1.0' in TestClient(app).get("/metrics").text

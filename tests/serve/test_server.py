@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -48,19 +48,28 @@ def served(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str]
         process.wait()
 
 
+def _waiting(client: httpx.Client, address: str, pool: ThreadPoolExecutor) -> Future[httpx.Response]:
+    """A request that the server translates; a longer one if it was too fast for its state to be seen."""
+    for length in (100, 200, 400):
+        long = body(*["a dog sees the cat. " * length] * 2)
+        asked = pool.submit(client.post, f"{address}/translate", json=long)
+        while not asked.done():
+            if client.get(f"{address}/health").json()["models"][0]["waiting"]:
+                return asked
+        assert asked.result().status_code == 200
+    pytest.fail("no request was seen waiting")
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_and_open_requests_are_answered(folder: Path, signum: signal.Signals) -> None:
-    with served(folder, "--max-seconds", "60") as (process, address):
+    with served(folder, "--max-seconds", "600") as (process, address), httpx.Client(timeout=600) as client:
         assert address.startswith("http://127.0.0.1:")
-        assert httpx.get(f"{address}/health").json()["models"][0]["name"] == "tiny"
-        long = body(*["a dog sees the cat. " * 100] * 2)
-        with ThreadPoolExecutor(1) as pool, httpx.Client() as client:
-            asked = pool.submit(client.post, f"{address}/translate", json=long, timeout=60)
-            while httpx.get(f"{address}/health").json()["models"][0]["waiting"] == 0:
-                assert not asked.done()
+        assert client.get(f"{address}/health").json()["models"][0]["name"] == "tiny"
+        with ThreadPoolExecutor(1) as pool:
+            asked = _waiting(client, address, pool)
             process.send_signal(signum)
             assert asked.result().status_code == 200
-        _, said = process.communicate(timeout=90)
+        _, said = process.communicate(timeout=600)
         assert process.returncode == 128 + signum
         assert said.splitlines()[-1] == f"stopped by {signum.name}. Requests that had arrived were answered."
         assert "Traceback" not in said
@@ -72,7 +81,7 @@ def test_an_ignored_signal_stays_ignored(folder: Path) -> None:
         caught = int(re.search(r"SigCgt:\s+(\w+)", status)[1], 16)  # type: ignore[index]
         assert caught >> (signal.SIGHUP - 1) & 1
         process.send_signal(signal.SIGTERM)
-        process.wait(90)
+        process.wait(600)
     code = (
         "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
         "from mmt.cli.main import main; main(sys.argv[1:])"
@@ -83,7 +92,7 @@ def test_an_ignored_signal_stays_ignored(folder: Path) -> None:
         assert process.stderr is not None
         address = next(found[1] for line in process.stderr if (found := re.search(r"API at (\S+),", line)))
         process.send_signal(signal.SIGHUP)
-        assert httpx.get(f"{address}/health").status_code == 200
+        assert httpx.get(f"{address}/health", timeout=600).status_code == 200
     finally:
         process.kill()
         process.wait()
@@ -101,17 +110,17 @@ def test_clients_that_vanish_leave_a_server_that_answers(folder: Path) -> None:
             for _ in range(20):
                 with socket.create_connection((host, int(port))) as connection:
                     connection.sendall(part)
-        answer = httpx.post(f"{address}/translate", json=body("A dog."))
+        answer = httpx.post(f"{address}/translate", json=body("A dog."), timeout=600)
         assert answer.status_code == 200
-        assert httpx.get(f"{address}/health").json()["models"][0]["waiting"] == 0
+        assert httpx.get(f"{address}/health", timeout=600).json()["models"][0]["waiting"] == 0
 
 
 def test_exported_models_are_served_without_torch(folder: Path, tmp_path: Path) -> None:
     export_model(folder, tmp_path / "exported", ["float32"])
     with served(tmp_path / "exported", folder) as (_, address):
-        names = [one["name"] for one in httpx.get(f"{address}/health").json()["models"]]
+        names = [one["name"] for one in httpx.get(f"{address}/health", timeout=600).json()["models"]]
         answers = [
-            httpx.post(f"{address}/translate", json=body("A dog sees the cat.", model=name)).json()
+            httpx.post(f"{address}/translate", json=body("A dog sees the cat.", model=name), timeout=600).json()
             for name in names
         ]
         assert (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mmt.features.decoding import decode_image
 from mmt.inference.runtime_model import ImageFile
 from mmt.inference.torch_runtime import Translator
+from mmt.inference.translator import Translation
 from mmt.serve.api import create_app
 from mmt.serve.limits import Limits
 from mmt.serve.metrics import Metrics
@@ -28,16 +29,35 @@ PICTURES = [encoded(picture(seed), kind) for seed, kind in enumerate(("PNG", "JP
 
 
 class Reader(Translator):
-    """A translator with a tiny backbone: means of the pixels."""
+    """A translator with a tiny backbone: means of the pixels. It reads no image while its gate is closed."""
 
-    reads, seconds = 0, 0.0
+    reads = 0
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.gate, self.reading = threading.Event(), threading.Semaphore(0)
+        self.gate.set()
 
     def read_images(self, images: Sequence[ImageFile]) -> NDArray[np.float32]:
-        time.sleep(self.seconds)
+        self.reading.release()
+        assert self.gate.wait(60)
         type(self).reads += len(images)
         means = [np.tile(decode_image(image).mean((0, 1)) / 64, 2) for image in images]
         assert all(len(one) == DIM for one in means)
         return np.stack(means)[:, None].astype(np.float32)
+
+
+class Gated(Reader):
+    """A translator that translates nothing while ``translating`` is not set."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.translating = threading.Event()
+        self.translating.set()
+
+    def hypotheses(self, *arguments: Any, **settings: Any) -> list[list[Translation]]:
+        assert self.translating.wait(100)
+        return super().hypotheses(*arguments, **settings)
 
 
 def open_reader(world: Path, folder: Path, **changes: object) -> Reader:
@@ -61,13 +81,23 @@ def body(*sentences: str | tuple[str, bytes], **settings: object) -> dict[str, A
     return {"sentences": rows, **settings}
 
 
-def send_all(app: FastAPI, bodies: Sequence[dict[str, Any]]) -> list[httpx.Response]:
-    """The answers to requests that are sent at the same time."""
+def send_all(
+    app: FastAPI,
+    bodies: Sequence[dict[str, Any]],
+    answered: Callable[[httpx.Response], object] = lambda answer: None,
+) -> list[httpx.Response]:
+    """The answers to requests that are sent at the same time. ``answered`` gets each as it comes."""
 
     async def send() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://tests", timeout=60) as client:
-            return await asyncio.gather(*(client.post("/translate", json=one) for one in bodies))
+        async with httpx.AsyncClient(transport=transport, base_url="http://tests", timeout=600) as client:
+
+            async def one(content: dict[str, Any]) -> httpx.Response:
+                answer = await client.post("/translate", json=content)
+                answered(answer)
+                return answer
+
+            return await asyncio.gather(*map(one, bodies))
 
     return asyncio.run(send())
 
@@ -107,6 +137,6 @@ def status_of_slow_upload(app: FastAPI, path: str) -> int:
 
         await app(scope(path), receive, send)
 
-    asyncio.run(asyncio.wait_for(run(), 5))
+    asyncio.run(asyncio.wait_for(run(), 60))
     status: int = sent[0]["status"]
     return status
