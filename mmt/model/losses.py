@@ -5,6 +5,7 @@ Legend: M rows (target tokens), D model width, V vocabulary, C rows of one chunk
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,10 +16,20 @@ from torch import Tensor
 _ROWS = 512
 _LOGITS = 1 << 26  # of a large vocabulary at once, 256 MiB; there are up to six such matrices
 
+_IN_CACHE = 1 << 19  # logits between the products: softmax and the rest pass over them several times
+
 
 def _num_rows(vocab_size: int) -> int:
     """C for this vocabulary."""
     return min(_ROWS, max(_LOGITS // vocab_size, 1))
+
+
+def _in_cache(rows: Tensor, first: int) -> Iterator[tuple[slice, Tensor]]:
+    """Parts of (C, V) rows that stay in the processor's cache, and their places among all rows, where C begin at first."""
+    step = max(_IN_CACHE // rows.size(1), 1)
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        yield slice(first + start, first + start + len(part)), part
 
 
 def label_smoothed_nll(
@@ -214,32 +225,34 @@ class _FusedLoss(torch.autograd.Function):
             num_rows = _num_rows(len(weight))
             for first in range(0, len(states), num_rows):
                 chunk = slice(first, first + num_rows)
-                rows, ids = rounded[chunk], targets[chunk].unsqueeze(1)
-                logits = (rows @ weight_rounded.T).float()  # (C, V)
-                if bias is not None:
-                    logits += bias
-                p = torch.softmax(logits, dim=1)
-                log_sum, of_rows = _row_losses(logits, p, ids)
-                nll += of_rows.sum()
-                if weights is not None:
-                    weighted += of_rows @ weights[chunk]
-                    log_sum = log_sum * weights[chunk]
-                smooth += log_sum.sum()  # mean over V of -log p = log of the sum - mean logit
-                if needs_grad:
-                    grad = p.scatter_add_(1, ids, p.new_full(ids.shape, smoothing - 1.0))
+                rows = rounded[chunk]
+                found = rows @ weight_rounded.T  # (C, V) logits, and then their gradient
+                for here, part in _in_cache(found, first):
+                    ids = targets[here].unsqueeze(1)
+                    logits = part.float()
+                    if bias is not None:
+                        logits += bias
+                    p = torch.softmax(logits, dim=1)
+                    log_sum, of_rows = _row_losses(logits, p, ids)
+                    nll += of_rows.sum()
                     if weights is not None:
-                        grad *= weights[chunk].unsqueeze(1)
-                    if grad_bias is not None:
-                        grad_bias += grad.sum(dim=0)
-                    if kind == torch.float32:
-                        torch.mm(grad, weight_as, out=grad_states[chunk])
-                        if grad_weight is not None:
-                            grad_weight.addmm_(grad.T, rows)
-                    else:
-                        grad = grad.to(kind)
-                        grad_states[chunk] = grad @ weight_rounded
-                        if grad_weight is not None:
-                            grad_weight += grad.T @ rows
+                        weighted += of_rows @ weights[here]
+                        log_sum = log_sum * weights[here]
+                    smooth += log_sum.sum()  # mean over V of -log p = log of the sum - mean logit
+                    if needs_grad:
+                        grad = p.scatter_add_(1, ids, p.new_full(ids.shape, smoothing - 1.0))
+                        if weights is not None:
+                            grad *= weights[here].unsqueeze(1)
+                        if grad_bias is not None:
+                            grad_bias += grad.sum(dim=0)
+                        part.copy_(grad)
+                if needs_grad:
+                    grad_states[chunk] = found @ weight_rounded
+                    if grad_weight is not None:
+                        if kind == torch.float32:
+                            grad_weight.addmm_(found.T, rows)
+                        else:
+                            grad_weight += found.T @ rows
             summed, count = _weighted_sum(states, weights)
             smooth -= summed @ mean_weight
             if bias is not None:

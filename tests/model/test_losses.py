@@ -10,12 +10,12 @@ from mmt.model.losses import label_smoothed_nll, r_drop_loss, soft_cross_entropy
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("rows", [1, 512, 1300])
-def test_fused_loss_equals_cross_entropy(rows: int, smoothing: float) -> None:
+@pytest.mark.parametrize(("rows", "words"), [(1, 50), (512, 50), (1300, 50), (700, 6000)])
+def test_fused_loss_equals_cross_entropy(rows: int, words: int, smoothing: float) -> None:
     torch.manual_seed(rows)
     states = torch.randn(rows, 8, dtype=torch.float32, requires_grad=True)
-    weight = torch.randn(50, 8, requires_grad=True)
-    targets = torch.randint(0, 50, (rows,))
+    weight = torch.randn(words, 8, requires_grad=True)
+    targets = torch.randint(0, words, (rows,))
     loss, nll = label_smoothed_nll(states, weight, targets, smoothing)
     ours = torch.autograd.grad(3 * loss, (states, weight))
     logits = states @ weight.T
@@ -53,19 +53,20 @@ def test_an_output_bias_counts_in_both_losses() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("autocast", [False, True])
-def test_weighted_rows_count_as_often_as_their_weight_says(smoothing: float, autocast: bool) -> None:
+@pytest.mark.parametrize("size", [50, 6000])
+def test_weighted_rows_count_as_often_as_their_weight_says(smoothing: float, autocast: bool, size: int) -> None:
     """Against a loop over the rows; an output bias with ids that are no words is included."""
     torch.manual_seed(4)
-    states, weight = torch.randn(700, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
-    bias = torch.randn(50).index_fill(0, torch.tensor([2, 49]), -torch.inf).requires_grad_()
-    targets, weights = torch.randint(3, 49, (700,)), torch.rand(700) * 4
+    states, weight = torch.randn(700, 8, requires_grad=True), torch.randn(size, 8, requires_grad=True)
+    bias = torch.randn(size).index_fill(0, torch.tensor([2, size - 1]), -torch.inf).requires_grad_()
+    targets, weights = torch.randint(3, size - 1, (700,)), torch.rand(700) * 4
     weights[5] = 0
     kind = torch.bfloat16 if autocast else torch.float32
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         loss, nll = label_smoothed_nll(states, weight, targets, smoothing, bias, weights)
     plain = states.new_zeros(())
     expected = states.new_zeros(())
-    words = [v for v in range(50) if v not in (2, 49)]
+    words = [v for v in range(size) if v not in (2, size - 1)]
     for state, target, w in zip(states, targets.tolist(), weights.tolist(), strict=True):
         log_p = torch.log_softmax(weight.to(kind).float() @ state.to(kind).float() + bias, dim=0)
         plain = plain - log_p[target].detach()
@@ -77,7 +78,7 @@ def test_weighted_rows_count_as_often_as_their_weight_says(smoothing: float, aut
     theirs = torch.autograd.grad(expected, inputs)
     for got, wanted in zip(torch.autograd.grad(loss, inputs), theirs, strict=True):
         error = (got - wanted)[..., words] if got.ndim == 1 else got - wanted
-        assert float(error.abs().max()) < (0.02 if autocast else 1e-5) * float(
+        assert float(error.abs().max()) < (0.02 if autocast else 5e-5) * float(
             wanted[wanted.isfinite()].abs().max()
         )
     assert not torch.autograd.grad(label_smoothed_nll(states, weight, targets, 0.1, bias, weights)[0], states)[0][
