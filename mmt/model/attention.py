@@ -19,8 +19,9 @@ _MAX_PLAIN = 64 * 64  # S * M up to which plain products are faster than torch's
 class Attention(SDPA):
     """Scaled dot-product attention, Vaswani et al. (2017), on padded batches.
 
-    On a CPU bfloat16 is computed in float32, as the gradient of torch's kernel takes five times as long there, and
-    short sentences by plain products, which take about half of the kernel's time.
+    On a CPU short sentences are computed by plain products, which take about half of the time of torch's kernel.
+    In bfloat16 the products are of rounded numbers and softmax is not; long sentences are computed in float32, as
+    the kernel's gradient takes five times as long in bfloat16.
     Padding is masked by one comparison a batch, not sentence by sentence; the output at a padding position is
     meaningless.
     """
@@ -49,18 +50,20 @@ class Attention(SDPA):
         masked = None if is_causal else self._masked(q.size(1), k_layout, q.device)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         num_keys = k.size(2)
-        if plain or (cpu and dtype == torch.bfloat16):
-            exact = torch.promote_types(dtype, torch.float32)  # float64 stays
+        rounded, exact = dtype == torch.bfloat16, torch.promote_types(dtype, torch.float32)  # float64 stays
+        if (plain or cpu) and plain != rounded:
             q, k, v = q.to(exact), k.to(exact), v.to(exact)
         weights: Tensor | None = None
         with torch.autocast(q.device.type, enabled=False):  # it would round again
             if plain:
-                k, v, masked = fill_register(k, v, masked)
-                scores = (q * q.size(3) ** -0.5) @ k.transpose(2, 3)
+                k, v, masked = fill_register(k, v, masked, exact)
+                scale = q.size(3) ** -0.5
+                # Scaled where it is rounded least.
+                scores = (q @ k.transpose(2, 3)).to(exact) * scale if rounded else (q * scale) @ k.transpose(2, 3)
                 if masked is not None:  # added, as the gradient of a sum is itself
                     scores = scores + torch.zeros(masked.shape, device=q.device).masked_fill_(masked, -torch.inf)
                 weights = torch.softmax(scores, dim=-1)
-                output = weights @ v
+                output = weights.to(v.dtype) @ v
                 weights = weights[..., :num_keys]
             else:
                 allowed = None if masked is None else ~masked
@@ -79,7 +82,9 @@ class Attention(SDPA):
         return masked
 
 
-def fill_register(k: Tensor, v: Tensor, masked: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+def fill_register(
+    k: Tensor, v: Tensor, masked: Tensor | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Appends masked keys and values until they fill a vector register of the CPU.
 
     Over fewer numbers than a register holds (16 in float32, 32 in bfloat16), torch's softmax takes up to ten times
@@ -88,8 +93,9 @@ def fill_register(k: Tensor, v: Tensor, masked: Tensor | None) -> tuple[Tensor, 
     Args:
         k, v: (N, H, M, K).
         masked: (N or 1, 1, S or 1, M) bool, True where a query must not attend; None if it may attend everywhere.
+        dtype: of the softmax.
     """
-    missing = 64 // k.element_size() - k.size(2)
+    missing = 64 // dtype.itemsize - k.size(2)
     if missing <= 0 or k.device.type != "cpu":
         return k, v, masked
     if masked is None:

@@ -25,7 +25,7 @@ def _num_rows(vocab_size: int) -> int:
 
 
 def _in_cache(rows: Tensor, first: int) -> Iterator[tuple[slice, Tensor]]:
-    """Parts of (C, V) rows that stay in the processor's cache, and their places among all rows, where C begin at first."""
+    """Parts of (C, V) rows that stay in the processor's cache, each with its place; rows[0] is at ``first``."""
     step = max(_IN_CACHE // rows.size(1), 1)
     for start in range(0, len(rows), step):
         part = rows[start : start + step]

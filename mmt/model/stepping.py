@@ -380,7 +380,7 @@ class _StandardCross:
         if isinstance(lens, Tensor) or min(lens) < width:
             padding = beyond(torch.as_tensor(lens, device=states.device), width)[:, None, None]
         if not torch.compiler.is_exporting() and num >= _MAX_FUSED:
-            k, v, padding = fill_register(k, v, padding)
+            k, v, padding = fill_register(k, v, padding, k.dtype)
         mask = None
         if padding is not None:
             mask = k.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)

@@ -57,13 +57,26 @@ def test_one_position_at_a_time_may_look_at_all_that_came_before() -> None:
     torch.testing.assert_close(causal, free)
 
 
-def test_bfloat16_is_near() -> None:
-    (q, layout), (k, _) = parts([5, 3], 5), parts([5, 3], 5)
-    exact = Attention()(q, layout, k, layout, k, AttentionBiasCache())[0]
-    with torch.autocast("cpu", torch.bfloat16):
-        rounded = Attention()(q.bfloat16(), layout, k.bfloat16(), layout, k.bfloat16(), AttentionBiasCache())[0]
-    assert rounded.dtype == torch.bfloat16
-    torch.testing.assert_close(rounded.float(), exact, atol=0.05, rtol=0.05)
+@pytest.mark.parametrize("length", [5, 20, 70])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("needs_weights", [False, True])
+def test_bfloat16_is_near_and_so_is_its_gradient(length: int, causal: bool, needs_weights: bool) -> None:
+    torch.manual_seed(3)
+    lens = [length, 3]
+    (q, layout), (k, _), (v, _) = parts(lens, length), parts(lens, length), parts(lens, length)
+    real = torch.arange(length) < torch.tensor(lens)[:, None]
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        part = Attention(causal=causal)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            given = (q.to(dtype), layout, k.to(dtype), layout, v.to(dtype), AttentionBiasCache())
+            states, weights = part(*given, needs_weights=needs_weights)
+        assert states.dtype == dtype
+        assert weights is None or weights.dtype == torch.float32
+        gradients = torch.autograd.grad((states[real].float() ** 2).sum(), (q, k, v))
+        found.append((states[real].detach().float(), *(gradient[real] for gradient in gradients)))
+    for exact, rounded in zip(*found, strict=True):
+        assert float((rounded - exact).norm() / exact.norm()) < 0.02  # bfloat16 has eight bits
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
