@@ -75,8 +75,22 @@ class Pass:
     def text_states(self) -> Tensor:
         """(M, D) decoder states of ``real`` tokens without the image, without dropout and gradient."""
         batch, model = self.illustrated, self.model
-        with without_dropout(model), torch.no_grad():
+        with without_dropout(model), no_gradient():
             return model.decode_after(batch, model.encode(batch.source, batch.source_lens))[self.real]
+
+
+@contextmanager
+def no_gradient() -> Iterator[None]:
+    """``torch.no_grad`` for a pass before one that has a gradient.
+
+    Autocast keeps the rounded copies of weights until it ends, so the second pass would use those that were made
+    here, which lead to no gradient.
+    """
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.clear_autocast_cache()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from mmt.model.fusion import mean_region
 from mmt.model.image_encoder import split_sets
 from mmt.model.losses import label_smoothed_nll, r_drop_loss, soft_cross_entropy, token_log_probs
 from mmt.model.model import MMTModel
-from mmt.training.forward_pass import Pass, without_dropout
+from mmt.training.forward_pass import Pass, no_gradient, without_dropout
 
 _MARGIN = 0.1  # Elliott and Kádár's alpha
 _HARD_MARGIN = 0.2  # VSE++'s
@@ -152,7 +152,7 @@ def faithfulness(given: Pass, teacher: MMTModel | None = None) -> Tensor:
     else:
         real = batch.labels != PAD
         states = given.states[real]
-        with torch.no_grad():
+        with no_gradient():
             memory = teacher.encode(batch.source, batch.source_lens)
             teacher_states = teacher.decode_after(batch, memory)[real]
     ours, theirs = model.text.final_proj, teacher.text.final_proj
@@ -204,7 +204,7 @@ def image_weights(given: Pass, strength: float) -> tuple[Tensor, Tensor]:
     """
     model, batch, real, output = given.model, given.illustrated, given.real, given.model.text.final_proj
     weights = torch.ones(given.batch.labels.shape, device=real.device)
-    with torch.no_grad():
+    with no_gradient():
         with without_dropout(model):
             states = model.decode_targets(batch)[real]
         targets = batch.labels[real]

@@ -13,6 +13,7 @@ from torch import nn
 
 from mmt.data.batch import Batch, Example, collate
 from mmt.model.card import read_card
+from mmt.model.frozen import freeze_text
 from mmt.model.fusion import FUSIONS
 from mmt.model.model import MMTModel
 from mmt.training.forward_pass import Pass, without_dropout
@@ -129,6 +130,28 @@ def test_the_weighted_loss_and_its_gradient_by_a_loop() -> None:
         assert (ours is None) == (theirs is None)
         if ours is not None:
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_under_autocast_too_all_that_is_trained_gets_its_gradient(frozen: bool) -> None:
+    """The passes without a gradient come first, and autocast keeps the weights that they rounded."""
+    model, given, found = tiny_model(V, "gated+adapters"), batch(IMAGES), []
+    if frozen:
+        freeze_text(model, saved=True)
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    objectives = Objectives(weights={"faithful": 1.0} if frozen else {}, image_weighting=0.5)
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            losses = objectives.computed(model, given)
+            loss = losses["translation"] + losses.get("faithful", 0)
+        gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        found.append(dict(zip(trained, gradients, strict=True)))
+    for name, exact in found[0].items():
+        rounded = found[1][name]
+        assert (exact is None) == (rounded is None), name
+        if exact is not None and rounded is not None:
+            agree = float((rounded * exact).sum() / (rounded.norm() * exact.norm()).clamp(min=1e-6))
+            assert agree > 0.8 or float(exact.norm()) < 1e-3, name
 
 
 def test_without_an_image_in_the_batch_the_loss_is_the_usual_one() -> None:
