@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -235,3 +236,25 @@ def assert_close_weights(one: Path, other: Path, step: int) -> None:
     matter = [name for name in ours if not name.endswith("k_proj.bias")]
     worst = max(float((ours[name] - theirs[name]).abs().max()) for name in matter)
     assert worst < 1e-5, f"weights differ by {worst}"
+
+
+_WITHOUT_TORCH = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "fairseq2", "timm", "safetensors", "transformers"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def without_torch(program: str, *arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a program in Python where what the small install lacks cannot be imported.
+
+    Args:
+        settings: of ``subprocess.run``.
+    """
+    command = [sys.executable, "-c", _WITHOUT_TORCH + program, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **settings)

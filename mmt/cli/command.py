@@ -22,6 +22,7 @@ from mmt.io.extras import missing_extra
 from mmt.io.plugins import import_modules
 from mmt.io.signals import Stopped, outlive_terminal, stopping_at_once
 from mmt.io.terminal import any_encoding
+from mmt.io.terminal import quiet as silence
 
 # At import: libraries that a script imports after this module read the environment when they are loaded.
 runtime.start()
@@ -35,6 +36,12 @@ def first_sentence(text: str) -> str:
 def write_alone(*outputs: Path | None) -> None:
     """Locks the outputs until the running command ends; see ``mmt.io.atomic.only_writer``."""
     click.get_current_context().with_resource(only_writer(*outputs))
+
+
+def be_quiet(*, quiet: bool) -> None:
+    """Prints nothing but errors until the running command ends, if ``quiet``; see ``mmt.io.terminal.quiet``."""
+    if quiet:
+        click.get_current_context().with_resource(silence())
 
 
 def write_alone_in(folder: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import PATH, import_option, threads_option
+from mmt.cli.command import Command, be_quiet, write_alone_in
+from mmt.cli.options import PATH, import_option, quiet_option, threads_option
 from mmt.errors import MMTError
 from mmt.io.terminal import counted
 
@@ -21,8 +21,11 @@ from mmt.io.terminal import counted
 @click.option("--only-table", is_flag=True,
               help="Train nothing and run no system; only score and compare what is finished.")  # fmt: skip
 @threads_option
+@quiet_option
 @import_option
-def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool, threads: int | None) -> None:
+def compare_command(
+    config_file: Path, out: Path, jobs: int, only_table: bool, threads: int | None, quiet: bool
+) -> None:
     """Train and compare fusions, features and seeds; search settings; or compare systems on datasets.
 
     With a recipe, fusions and features in CONFIG_FILE, every combination is trained; OUT gets
@@ -38,6 +41,7 @@ def compare_command(config_file: Path, out: Path, jobs: int, only_table: bool, t
 
     Rerun the same command to resume.
     """
+    be_quiet(quiet=quiet)
     # Imported here: the help needs none of it, each kind of comparison its own libraries.
     from mmt.experiments.kinds import kind_of
 

@@ -25,8 +25,7 @@ from mmt.cli.options import (
 from mmt.data.dataset import first_test_split
 from mmt.errors import MMTError
 from mmt.evidence.options import SystemOptions, parse_system
-from mmt.inference.named import hub_model
-from mmt.io.hub import is_hub_name
+from mmt.io.hub import hub_model, is_hub_name
 
 if TYPE_CHECKING:
     from mmt.inference.open import Runtime

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from mmt.errors import MMTError, is_url
-from mmt.inference.named import hub_model
-from mmt.io.hub import is_hub_name
+from mmt.io.hub import hub_model, is_hub_name
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

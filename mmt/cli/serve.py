@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,12 +12,16 @@ from mmt.cli.options import (
     PATH,
     import_option,
     quiet_option,
+    runtime_option,
     source_lang_option,
     target_lang_option,
     threads_option,
 )
 from mmt.errors import MMTError
 from mmt.serve.limits import Limits
+
+if TYPE_CHECKING:
+    from mmt.inference.open import Runtime
 
 
 @click.command("serve", cls=Command)
@@ -40,6 +45,7 @@ from mmt.serve.limits import Limits
 @click.option(
     "--max-batch", type=click.IntRange(min=1), default=256, help="Limit on sentences translated at a time."
 )
+@runtime_option
 @source_lang_option
 @target_lang_option
 @threads_option
@@ -60,6 +66,7 @@ def serve_command(
     max_waiting: int,
     max_seconds: float,
     max_batch: int,
+    runtime: Runtime,
     source_lang: str | None,
     target_lang: str | None,
     threads: int | None,
@@ -88,6 +95,7 @@ def serve_command(
         examples=examples,
         index=index,
         precision=precision,  # type: ignore[arg-type]  # click checks it
+        runtime=runtime,
         source_lang=source_lang,
         target_lang=target_lang,
         threads=threads,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import PATH, import_option, threads_option
+from mmt.cli.command import Command, be_quiet, write_alone_in
+from mmt.cli.options import PATH, import_option, quiet_option, threads_option
 from mmt.errors import MMTError
 from mmt.io.processes import rank
 
@@ -18,11 +18,18 @@ from mmt.io.processes import rank
 @click.option("--config", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; repeatable.")
 @click.option("--dump-config", "dumps", is_flag=True, help="Print all settings, defaults included, and exit.")
 @threads_option
+@quiet_option
 @import_option
 def train_command(
-    output: Path | None, config_file: Path | None, overrides: tuple[str, ...], dumps: bool, threads: int | None
+    output: Path | None,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    dumps: bool,
+    threads: int | None,
+    quiet: bool,
 ) -> None:
     """Train a model into OUTPUT/model, or resume an interrupted run."""
+    be_quiet(quiet=quiet)
     from mmt.training.config_file import dump_config, read_config, settings_of
 
     if output is not None and (output.is_file() or output.suffix.lower() in (".yaml", ".yml")):

@@ -186,7 +186,7 @@ def _evaluate(data: BoardData, run: _Run) -> Ranked:
             able[member.name], answered[member.name] = system, identity
         except FailedSystemError as error:
             failures[member.name] = str(error)
-            console(err=True).print(f"{data.name}, {member.name}: no result: {error}", soft_wrap=True)
+            console(errors=True).print(f"{data.name}, {member.name}: no result: {error}", soft_wrap=True)
     while True:
         try:
             ranked = _ranked(data, run, able, [(name, answered[name]) for name in able])

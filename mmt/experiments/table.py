@@ -23,7 +23,7 @@ from mmt.inference.controls import Control
 from mmt.io.atomic import write_whole
 from mmt.io.figures import new_figure
 from mmt.io.tables import print_table
-from mmt.io.terminal import counted
+from mmt.io.terminal import console, counted
 from mmt.io.versions import versions
 from mmt.metrics.accuracy import word_hits
 from mmt.metrics.masked_words import ProbeScore, can_be_scored, gold_items, probe_accuracy
@@ -205,7 +205,7 @@ def write_comparison(rows: Sequence[Row], config: CompareConfig, recipe: TrainCo
     notes = [f"± is the standard deviation over seeds; {wrong}.", f"p: {test}."]
     notes.append("tokens/s of training as it was: what else the machine did is in it.")
     for note in (*notes[:2], f"All columns: {out / 'compare.md'}; as a picture: {out / 'compare.png'}."):
-        print(note, flush=True)
+        console().print(note, soft_wrap=True)
     result = {
         "data": info.name,
         "data_checksum": info.splits[config.split].checksum,

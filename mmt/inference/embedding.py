@@ -18,6 +18,7 @@ from mmt.inference.index import Index, write_index
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.retrieve import IndexedImages, Query
 from mmt.inference.runtime_model import ImageInput
+from mmt.io.terminal import no_bar
 from mmt.model.heads import ContrastiveHead
 
 _IMAGES = 256  # images in one forward pass
@@ -87,7 +88,7 @@ def embed_queries(
     """(Q, D) vectors of queries, texts before images. Raises as ``embed_sentences``."""
     texts = [query.text for query in queries if query.image is None]
     images = [query.image for query in queries if query.image is not None]
-    with tqdm(total=len(texts), unit=" sentences", disable=None if show_progress else True) as bar:
+    with tqdm(total=len(texts), unit=" sentences", disable=no_bar() if show_progress else True) as bar:
         of_texts = embed_sentences(loaded, texts, progress=bar.update)
     return np.concatenate([of_texts, embed_images(loaded, images)])
 
@@ -116,7 +117,7 @@ def embed_indexed_images(
             raise MMTError(f"{store.folder}: has none of the {len(images.files):,} images of {images.folder}.")
         left_out = {name: store.left_out.get(name, "no features") for name in images.files if name not in store}
         with_store = loaded.with_features(store)
-        with tqdm(total=len(ids), unit=" images", disable=None if show_progress else True) as bar:
+        with tqdm(total=len(ids), unit=" images", disable=no_bar() if show_progress else True) as bar:
             return ids, embed_images(with_store, ids, progress=bar.update), left_out
 
 
@@ -134,7 +135,7 @@ def build_index(
         MMTError: as ``embed_sentences``, ``embed_indexed_images`` and ``write_index``.
     """
     if isinstance(items, list):
-        with tqdm(total=len(items), unit=" sentences", disable=None if show_progress else True) as bar:
+        with tqdm(total=len(items), unit=" sentences", disable=no_bar() if show_progress else True) as bar:
             vectors = embed_sentences(loaded, items, progress=bar.update)
         return write_index(folder, "sentences", items, vectors, model), {}
     ids, vectors, left_out = embed_indexed_images(loaded, items, show_progress=show_progress)

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from mmt.data.feature_store import FeatureSignature, FeatureStore, JoinedSignature, side_by_side
 from mmt.data.tokenizer import BOS, EOS, PAD
 from mmt.errors import MMTError, local_path
-from mmt.inference.named import built_in_model, hub_model
+from mmt.inference.named import built_in_model
 from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.runtime_model import ImageFeatures, ImageFile
 from mmt.inference.search import Candidates, DecodingState, FloatArray, IntArray
 from mmt.inference.translator import BaseTranslator, SentenceBatch
-from mmt.io.hub import is_hub_name
+from mmt.io.hub import hub_model, is_hub_name
 from mmt.io.text_files import file_checksum
 from mmt.model.card import CARD, ModelCard, read_card
 from mmt.model.config import is_base

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +25,7 @@ from mmt.inference.translator import BaseTranslator, Translation
 from mmt.io.atomic import replacing
 from mmt.io.formats import packing, writes_json
 from mmt.io.shards import Parts, Shard
-from mmt.io.terminal import counted
+from mmt.io.terminal import counted, no_bar, print_note
 
 Result = TypeVar("Result")
 
@@ -122,8 +121,8 @@ class FileProcessor:
         stream = self._with_images(image_control, control_seed)
         interactive = self.input.typed
         if interactive and show_progress:
-            print("One line at a time; Ctrl+D ends.", file=sys.stderr)
-        hidden = None if show_progress and not interactive else True
+            print_note("One line at a time; Ctrl+D ends.")
+        hidden = no_bar() if show_progress and not interactive else True
         with tqdm(total=self._total(), unit=" sentences", disable=hidden, smoothing=0.05) as bar:
             while chunk := list(self._chunk(stream)):
                 images = [image for _, image in chunk]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 from pathlib import Path
 
 from mmt.errors import MMTError, nearest
@@ -23,18 +22,6 @@ def built_in_model(name: str | Path) -> Path | None:
     if str(name) not in BUILT_IN or Path(name).exists():
         return None
     return _BOX / str(name)
-
-
-@functools.cache
-def hub_model(name: str) -> Path:
-    """The folder of ``hub:OWNER/NAME[@REVISION]``, downloaded into the cache of huggingface_hub.
-
-    A process asks the hub once for each name, so that all that it reads of a model is of one commit.
-
-    Raises:
-        MMTError: as ``mmt.io.hub.fetch``, or the name is none.
-    """
-    return fetch(HubModel.parse(name))
 
 
 def named_model(name: str, revision: str | None = None) -> Path:

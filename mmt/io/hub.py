@@ -6,6 +6,7 @@ So are the cache (``HF_HOME``), offline use (``HF_HUB_OFFLINE=1``) and other ser
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import sys
@@ -26,7 +27,7 @@ PREFIX = "hub:"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _TOKEN = re.compile(r"\b(hf|api_org)_\w+")
 _CARD = "mmt.json"
-_FILE = re.compile(r"\w[\w.-]*")  # no folder, and nothing that huggingface_hub would take for a pattern
+_FILE = re.compile(r"(?:\w+/)?\w[\w.-]*")  # in one folder at most; nothing that is a pattern to huggingface_hub
 _ATTEMPTS = 2
 
 
@@ -60,25 +61,42 @@ def is_hub_name(name: object) -> bool:
     return str(name).startswith(PREFIX)
 
 
-def fetch(model: HubModel) -> Path:
+@functools.cache
+def hub_model(name: str, *, download: bool = True) -> Path:
+    """The folder of ``hub:OWNER/NAME[@REVISION]`` in the cache of huggingface_hub.
+
+    A process asks the hub once for each name, so that all that it reads of a model is of one commit.
+
+    Args:
+        download: as of ``fetch``.
+    Raises:
+        MMTError: as ``fetch``, or the name is none.
+    """
+    return fetch(HubModel.parse(name), download=download)
+
+
+def fetch(model: HubModel, *, download: bool = True) -> Path:
     """The folder of a model, in the cache of huggingface_hub; what is missing there is downloaded.
 
     ``mmt.json`` is downloaded first, then the files that it names, of the same commit, and nothing else. An
     interrupted download resumes. Each file's checksum is compared with the one that the hub names, once; a
     damaged file is downloaded again. Without a network, the cached files are used.
 
+    Args:
+        download: whether the hub may be asked; False looks into the cache alone.
     Raises:
         MMTError: there is no such repository or revision, it is no model of mmt, it cannot be reached and is not
             in the cache, or its checksums are wrong; or huggingface_hub is missing.
     """
     hub = _library(str(model))
     for _ in range(_ATTEMPTS):
-        card = _cached(model, hub.hf_hub_download, filename=_CARD, revision=model.revision)
+        offline = {"local_files_only": not download}
+        card = _cached(model, hub.hf_hub_download, filename=_CARD, revision=model.revision, **offline)
         folder = card.parent  # named after the commit
         if not (damaged := _damaged(folder)):
             names = _files_of(card, model)
             if not all((folder / name).is_file() for name in names):
-                _cached(model, hub.snapshot_download, revision=folder.name, allow_patterns=names)
+                _cached(model, hub.snapshot_download, revision=folder.name, allow_patterns=names, **offline)
                 damaged = _damaged(folder)
             if missing := [name for name in names if not (folder / name).is_file()]:
                 raise MMTError(
@@ -103,6 +121,10 @@ def _cached(model: HubModel, download: Callable[..., Any], **settings: Any) -> P
         kinds = _library(str(model)).errors
         if isinstance(error, kinds.EntryNotFoundError) and not isinstance(error, kinds.LocalEntryNotFoundError):
             raise MMTError(f"{model}: has no {_CARD}, so no model of mmt.") from None
+        if settings["local_files_only"]:
+            raise MMTError(
+                f"{model}: not in the cache of models of the Hugging Face hub. mmt info {model} downloads it."
+            ) from None
         raise MMTError(
             f"{model}: the Hugging Face hub gave no such model ({_reason(error)}). Check name, revision and "
             "connection; rerun the same command to resume a download. A private model needs hf auth login."

@@ -24,22 +24,27 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
-_hides_bars = ContextVar("hides_bars", default=False)
+_quiet = ContextVar("quiet", default=False)
 
 
 @contextmanager
-def hidden_bars() -> Iterator[None]:
-    """Progress bars made inside show nothing, if they ask ``no_bar``."""
-    before = _hides_bars.set(True)
+def quiet() -> Iterator[None]:
+    """Inside, nothing is printed but errors, by what prints through this module: as ``--quiet`` asks."""
+    before = _quiet.set(True)
     try:
         yield
     finally:
-        _hides_bars.reset(before)
+        _quiet.reset(before)
+
+
+def is_quiet() -> bool:
+    """Whether this runs inside ``quiet``."""
+    return _quiet.get()
 
 
 def no_bar() -> bool | None:
     """For ``disable`` of tqdm: None, which shows the bar in a terminal alone, or True."""
-    return True if _hides_bars.get() else None
+    return True if is_quiet() else None
 
 
 def any_encoding() -> None:
@@ -67,13 +72,19 @@ def print_json(value: Any) -> None:
 
 
 def print_note(text: str) -> None:
-    """Prints a line on standard error; nothing where that is closed."""
-    if sys.stderr is not None:  # else print() would take standard output
+    """Prints a line on standard error; nothing where that is closed, and inside ``quiet``."""
+    if sys.stderr is not None and not is_quiet():  # else print() would take standard output
         print(text, file=sys.stderr, flush=True)
 
 
-def console(*, err: bool = False) -> Console:
-    """A rich console that prints names as they are, even with brackets and colons."""
+def console(*, err: bool = False, errors: bool = False) -> Console:
+    """A rich console that prints names as they are, even with brackets and colons. Inside ``quiet`` it is silent.
+
+    Args:
+        err: prints to standard error.
+        errors: prints what went wrong, to standard error, also inside ``quiet``.
+    """
     from rich.console import Console  # as long as all of mmt --help takes, for those that print no table
 
-    return Console(stderr=err, highlight=False, markup=False, emoji=False)
+    quiet = is_quiet() and not errors
+    return Console(stderr=err or errors, quiet=quiet, highlight=False, markup=False, emoji=False)

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from mmt.errors import MMTError
 from mmt.io.atomic import write_whole
 from mmt.io.normalization import normalize
+from mmt.io.terminal import no_bar
 from mmt.io.text_files import parse_json
 from mmt.metrics.lemmas import is_content, lemmatizer, readings, true_case, words_of
 
@@ -344,7 +345,7 @@ def _alike(one: str, other: str) -> bool:
 
 def _align(pairs: Sequence[tuple[list[str], list[str]]], seed: int) -> Iterable[list[tuple[int, int]]]:
     """For each pair the links (source position, target position) on which both directions agree."""
-    with tqdm(desc="align", unit=" rounds", disable=None) as bar:
+    with tqdm(desc="align", unit=" rounds", disable=no_bar()) as bar:
         forward = _trained(pairs, seed, bar.update)
         backward = _trained([(target, source) for source, target in pairs], seed, bar.update)
     both = SymmetrizedAlignmentModel(forward, backward)

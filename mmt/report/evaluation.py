@@ -13,7 +13,8 @@ from mmt.evidence.collect import collect, plan
 from mmt.evidence.evaluation import Inputs
 from mmt.evidence.plan import write_plan
 from mmt.inference.threads import use_threads
-from mmt.io.terminal import hidden_bars, print_note
+from mmt.io.terminal import print_note
+from mmt.io.terminal import quiet as quietly
 from mmt.report.evidence import print_summary, wrapped, write_report
 
 
@@ -27,7 +28,7 @@ def evaluate(inputs: Inputs, output: Path, *, pictures: bool = True, quiet: bool
         MMTError: as ``collect``, or the folder cannot be written.
     """
     use_threads(inputs.threads)
-    with hidden_bars() if quiet else nullcontext():
+    with quietly() if quiet else nullcontext():
         found, files = collect(inputs)
     write_report(found, output, files if pictures else None)
     if quiet:

@@ -27,10 +27,10 @@ _MOST = 12  # of a list, such as of missing images; all of them are in the JSON
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
-def environment() -> Environment:
-    """Of the templates: it escapes all values, refuses undefined ones, and knows the formats of this module."""
+def environment(package: str = "mmt.report") -> Environment:
+    """Of a package's templates: it escapes all values, refuses undefined ones, and knows the formats here."""
     made = Environment(
-        loader=PackageLoader("mmt.report"),
+        loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

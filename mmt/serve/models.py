@@ -19,7 +19,8 @@ from PIL import Image
 
 from mmt.errors import MMTError
 from mmt.inference.ensemble import read_joint_card
-from mmt.inference.open import open_translator
+from mmt.inference.open import Runtime, open_translator
+from mmt.inference.own_graphs import FolderTranslator
 from mmt.inference.runtime_model import ImageFeatures
 from mmt.inference.translator import BaseTranslator, Translation
 from mmt.serve.batching import Batcher
@@ -134,7 +135,13 @@ class ServedModel:
 
     @property
     def loaded(self) -> LoadedModel | None:
-        """The network in torch; None for an exported model and for an ensemble."""
+        """The network in torch, loaded if it is not; None for an exported model and for an ensemble.
+
+        Raises:
+            MMTError: the weights of a folder whose graphs are served cannot be loaded.
+        """
+        if isinstance(self._model, FolderTranslator):
+            return self._model.in_torch()
         # Not isinstance, for which a server of exported models would have to import torch.
         return cast("LoadedModel", self._model) if hasattr(self._model, "model") else None
 
@@ -145,7 +152,11 @@ class ServedModel:
     @property
     def guides(self) -> bool:
         """Whether it can amplify the effect of an image."""
-        return self.reads_images and self.writes and all(hasattr(one, "model") for one in self.translator.members)
+        return (
+            self.reads_images
+            and self.writes
+            and all(hasattr(one, "model") or isinstance(one, FolderTranslator) for one in self.translator.members)
+        )
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -273,6 +284,7 @@ def open_models(
     *,
     threads: int,
     precision: Precision = "float32",
+    runtime: Runtime = "auto",
     source_lang: str | None = None,
     target_lang: str | None = None,
 ) -> list[ServedModel]:
@@ -281,8 +293,10 @@ def open_models(
     Args:
         specs: PATH or NAME=PATH; without a name it is the folder's, or its parent's where that says more.
         threads: for each model: batches, and images, computed at a time.
+        precision, runtime, source_lang, target_lang: as of ``open_translator``. A model that does not write runs
+            in torch.
     Raises:
-        MMTError: as ``open_translator``, or two models of one name.
+        MMTError: as ``open_translator``; two models have one name; or ``runtime`` is onnx, and one writes nothing.
     """
     opened: list[ServedModel] = []
     for spec in specs:
@@ -293,8 +307,10 @@ def open_models(
         model: BaseTranslator | LoadedModel
         if read_joint_card(path).config.get("writes", True):
             # One batch on one core: several batches at a time are faster than several cores on one.
-            model = open_translator(path, None, precision, threads=1, **languages)
+            model = open_translator(path, None, precision, runtime, threads=1, **languages)
         else:
+            if runtime == "onnx":
+                raise MMTError(f"--runtime onnx: {path} writes nothing, and answers in torch. Use --runtime auto.")
             from mmt.inference.loaded import LoadedModel  # imports torch, which an exported model needs not
             from mmt.inference.threads import use_threads
 

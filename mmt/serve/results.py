@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from PIL import Image, ImageOps
 
 from mmt.evidence.findings import GalleryItem, Region
 from mmt.evidence.words import merge_words
+from mmt.report import page
 from mmt.report.cards import Word, differing_words, make_card
-from mmt.report.page import Picture, number, visible
+from mmt.report.page import Picture, visible
 from mmt.serve.schema import SentenceAnswer, TranslateAnswer
 
 _SIDE = 420  # pixels of the picture beside a translation
@@ -53,14 +54,7 @@ class Result:
 
 def environment() -> Environment:
     """Of the page's parts: it escapes all values, also for Gradio, which reads ``${}`` and ``{{}}`` in them."""
-    made = Environment(
-        loader=PackageLoader("mmt.serve"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["number"] = number
+    made = page.environment("mmt.serve")
     made.finalize = lambda value: _inert(value) if type(value) is str else value
     return made
 

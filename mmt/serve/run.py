@@ -15,6 +15,7 @@ from mmt.serve.models import ServedModel, open_models
 from mmt.serve.server import address_of, bind, run
 
 if TYPE_CHECKING:
+    from mmt.inference.open import Runtime
     from mmt.model.stepping import Precision
 
 
@@ -28,6 +29,7 @@ def serve(
     examples: Path | None,
     index: Path | None,
     precision: Precision,
+    runtime: Runtime,
     source_lang: str | None,
     target_lang: str | None,
     threads: int | None,
@@ -36,7 +38,7 @@ def serve(
     """Opens models and answers requests until Ctrl+C.
 
     Args:
-        models, precision, source_lang, target_lang: as in ``open_models``.
+        models, precision, runtime, source_lang, target_lang: as in ``open_models``.
         host, port: as in ``bind``.
         page: whether there is a web page beside the API.
         examples, index: of the page, as in ``add_page``.
@@ -53,6 +55,7 @@ def serve(
         metrics,
         threads=threads or os.cpu_count() or 1,
         precision=precision,
+        runtime=runtime,
         source_lang=source_lang,
         target_lang=target_lang,
     )
@@ -68,8 +71,9 @@ def serve(
 
 def _print_served(models: Sequence[ServedModel], address: str, *, page: bool) -> None:
     for one in models:
+        runtime = f"; {one.translator.runtime}" if one.writes else ""
         languages = f"{one.card.source_lang}-{one.card.target_lang}"
         reads = "" if one.reads_images else f"; no images: {one.images_refused}"
-        print_note(f"{one.name}: {languages}, {' and '.join(one.tasks)}{reads}")
+        print_note(f"{one.name}: {languages}, {' and '.join(one.tasks)}{reads}{runtime}")
     what = f"{counted(len(models), 'model')}: {'page and API' if page else 'API'}"
     print_note(f"{what} at {address}, described at {address}/docs")

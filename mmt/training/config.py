@@ -190,7 +190,8 @@ class OptimizerSection:
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.98)
     """AdamW's decay rates of the mean gradient and of its square."""
     num_warmup_steps: CountOrNone = 2000
-    """Updates over which the learning rate rises; after them it falls with their inverse square root."""
+    """Updates over which the learning rate rises; after them it falls with their inverse square root. By default a
+    fifth of the training sentences where these are fewer than 10,000, and at least 25."""
     start_lr: Annotated[float, Interval(ge=0, le=100)] = 1e-7
     """The learning rate of the first update."""
     max_grad_norm: Annotated[float, Gt(0)] | None = 1.0
@@ -204,12 +205,14 @@ class OptimizerSection:
 @dataclass(kw_only=True, config=STRICT)
 class RegimeSection:
     num_steps: Count = 8000
-    """Updates in all. It may be raised when a run is resumed."""
+    """Updates in all. It may be raised when a run is resumed. Of n training sentences, where these are fewer than
+    10,000, by default sqrt(n / 10,000) as many."""
     report_every: Count = 100
     """Updates between two reports; ``validate_every`` must be a multiple of it."""
 
     validate_every: Count = 500
-    """Updates between two validations, each followed by a checkpoint."""
+    """Updates between two validations, each followed by a checkpoint. By default fewer, as of ``num_steps``, where
+    there are few training sentences; ``report_every``, too."""
 
     cooldown_steps: CountOrNone = 0
     """The number of final updates over which the learning rate falls to zero. It may be set when a

@@ -65,9 +65,10 @@ def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig
     config = validated(TrainConfig, tree, where)
     # These load torch, so only now: mistakes in keys and types are reported at once.
     from mmt.training.config_checks import check_values
+    from mmt.training.small_data import fit_to_data
     from mmt.training.text_base import with_base
 
-    config = with_base(config, tree, where)
+    config = fit_to_data(with_base(config, tree, where), tree)
     check_values(config, where)
     return config
 

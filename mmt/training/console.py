@@ -14,7 +14,7 @@ from fairseq2.metrics.recorders import MetricRecorder
 from fairseq2.utils.rich import get_error_console
 
 from mmt.io.disk import disk_error
-from mmt.io.terminal import console
+from mmt.io.terminal import console, is_quiet
 from mmt.training.tasks import SCORES
 
 
@@ -67,10 +67,14 @@ class ConsoleRecorder(MetricRecorder):
 def quiet_fairseq2() -> Iterator[None]:
     """Keeps fairseq2's log out of the terminal, and the environment, with its secrets, out of the log file.
 
+    Inside ``mmt.io.terminal.quiet``, fairseq2 prints nothing else, either.
+
     What it changes in the process, of ``logging``, ``warnings`` and ``threading``, is restored at the end.
     """
     ours, root = logging.getLogger("fairseq2"), logging.getLogger()
     before = (ours.propagate, ours.level, logging.raiseExceptions, threading.excepthook)
+    terminal = get_error_console()
+    was_quiet, terminal.quiet = terminal.quiet, terminal.quiet or is_quiet()
     ours.addFilter(_is_no_environment)
     root.addFilter(_is_no_empty_mean)
     ours.propagate = False  # its file handler is its own; the terminal's is the root's
@@ -89,6 +93,7 @@ def quiet_fairseq2() -> Iterator[None]:
             yield
     finally:
         ours.propagate, level, logging.raiseExceptions, threading.excepthook = before
+        terminal.quiet = was_quiet
         ours.setLevel(level)
         ours.removeFilter(_is_no_environment)
         root.removeFilter(_is_no_empty_mean)
@@ -106,7 +111,7 @@ def _in_a_line(usual: Any) -> Any:
         if full is None:
             usual(failed)
         else:
-            console(err=True).print(f"TensorBoard's files are not written any more ({full.strerror}).")
+            console(errors=True).print(f"TensorBoard's files are not written any more ({full.strerror}).")
 
     return handle
 

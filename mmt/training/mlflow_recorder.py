@@ -107,7 +107,7 @@ class MLflowRecorder(MetricRecorder):
 
     def _stop(self, error: Exception) -> None:
         self._failed = True
-        console(err=True).print(f"MLflow: nothing is recorded any more ({_reason(error)}).", soft_wrap=True)
+        console(errors=True).print(f"MLflow: nothing is recorded any more ({_reason(error)}).", soft_wrap=True)
 
 
 def _reason(error: Exception) -> str:

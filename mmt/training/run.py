@@ -153,6 +153,13 @@ class Run:
             f"{self.num_with_image:,} with image; {len(self.valid_set):,} for validation",
             soft_wrap=True,
         )
+        warmup, steps = self.config.optimizer.num_warmup_steps, self.config.regime.num_steps
+        if warmup > steps:
+            out.print(
+                f"optimizer.num_warmup_steps ({warmup:,}) is more than regime.num_steps ({steps:,}): the learning "
+                "rate stays far below optimizer.lr.",
+                soft_wrap=True,
+            )
         if self.features is None:
             self._report_unused()
         else:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.progress import track
 
 from mmt.data.batch import Batch, collate
@@ -93,7 +92,7 @@ def choose(
         if weights is None:  # written before the run kept a moving average
             continue
         model.load_state_dict(weights)
-        reading = track(batches, f"validating: {name}", console=Console(stderr=True), transient=True)
+        reading = track(batches, f"validating: {name}", console=console(err=True), transient=True)
         scores[name] = validation_score(
             model, reading, tokenizer, score=score, beam_size=beam_size, length_penalty=length_penalty
         )
@@ -118,7 +117,7 @@ def choose_length_penalty(
     scores = {}
     for tenths in (10, 8, 12, 6, 14, 16):
         reading = track(
-            batches, f"validating: length penalty {tenths / 10}", console=Console(stderr=True), transient=True
+            batches, f"validating: length penalty {tenths / 10}", console=console(err=True), transient=True
         )
         scores[tenths / 10] = validation_score(
             model, reading, tokenizer, score=score, beam_size=beam_size, length_penalty=tenths / 10

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from mmt.inference.describe import describe
 from mmt.inference.named import BUILT_IN, EXAMPLES, examples
 from mmt.inference.open import open_translator
 from recipes.box import PICTURES
+from tests.worlds import without_torch
 
 BOX = EXAMPLES.parent
 MEGABYTES = 11
@@ -27,21 +26,13 @@ ROWS = examples()
 
 PROGRAM = """
 import sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "fairseq2", "timm", "safetensors", "transformers"):
-            raise ImportError(f"{name} is blocked")
-
-sys.meta_path.insert(0, Blocker())
 from mmt.cli.main import main
 main(sys.argv[1:])
 """
 
 
 def test_the_demo_shows_what_pictures_change_and_needs_no_torch(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", PROGRAM, "demo"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=utf8())
+    done = without_torch(PROGRAM, "demo", cwd=tmp_path, env=utf8())
     assert done.returncode == 0, done.stderr
     lines = [line.strip("│ ") for line in done.stdout.splitlines()]
     for row in ROWS:

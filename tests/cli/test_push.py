@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import mmt
 from mmt.cli.main import main
 from mmt.errors import MMTError
 from mmt.inference.ensemble import members_of
-from mmt.inference.onnx_export import export_model
+from mmt.inference.onnx_export import export_into, export_model
+from mmt.io.hub import hub_model
 from tests.hub_server import HubServer
-from tests.worlds import tiny_folder
+from tests.worlds import ONE_LAYER, tiny_folder, without_torch
 
 RESULTS = Path(__file__).parents[2] / "recipes" / "results"
 SENTENCES = ["The man sees the dog .", "A dog ."]
@@ -63,6 +65,57 @@ def test_a_pushed_model_translates_by_its_name(hub: HubServer, model: Path, tmp_
     assert "hub:org/none: the Hugging Face hub gave no such model" in said
     with pytest.raises(MMTError, match="expected OWNER/NAME"):
         mmt.Translator.from_pretrained("hub:org/model@main", revision="v2")
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["whole graphs", "graphs with weights beside them"])
+def test_a_pushed_model_has_its_graphs_and_needs_no_torch(
+    external: bool, hub: HubServer, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    if external:
+        monkeypatch.setattr("mmt.inference.onnx_export.LARGEST_FILE", 0)
+    model = tiny_folder(tmp_path / "model", world, **ONE_LAYER)
+    export_into(model, ["float32"], show_progress=False)
+    expected = mmt.Translator.from_dir(model).translate(SENTENCES)
+    status, said = run("push", model, "org/model", "--licence", "mit")
+    assert status == 0, said
+    assert "not uploaded" not in said
+    there = hub.files("org/model")
+    graphs = {name for name in there if name.startswith("exported/")}
+    assert {Path(name).name for name in graphs} == {path.name for path in (model / "exported").iterdir()}
+    assert set(json.loads(there["mmt.json"])["sha256"]) >= graphs
+    assert "mmt-toolkit[hf]" in there["README.md"].decode()
+    assert str(tmp_path) not in "".join(there[name].decode() for name in graphs if name.endswith(".json"))
+    fetched = mmt.Translator.from_pretrained("org/model")
+    assert fetched.translate(SENTENCES) == expected
+    assert fetched.runtime == "ONNX Runtime (the model's graphs)"
+    program = "import sys, mmt; print(*mmt.Translator.from_dir(sys.argv[1]).translate(sys.argv[2:]), sep='\\n')"
+    folder = hub_model("hub:org/model")
+    done = without_torch(program, folder, *SENTENCES)
+    assert done.stdout.splitlines() == expected, done.stderr
+    monkeypatch.setattr("mmt.inference.own_graphs.file_checksum", lambda path: pytest.fail(f"{path} was read"))
+    assert mmt.Translator.from_dir(folder).runtime == fetched.runtime  # the cache has compared the weights
+    status, said = run("push", folder, "org/copy", "--licence", "mit")  # what was fetched can be pushed again
+    assert status == 0, said
+    assert hub.files("org/copy")["mmt.json"] == there["mmt.json"]
+
+
+def test_graphs_of_other_weights_are_not_pushed_and_damaged_ones_refused(
+    hub: HubServer, world: Path, tmp_path: Path
+) -> None:
+    model = tiny_folder(tmp_path / "model", world, **ONE_LAYER)
+    export_into(model, ["float32"], show_progress=False)
+    graph = model / "exported" / "decoder.float32.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    status, said = run("push", model, "org/model", "--licence", "mit", "--dry-run")
+    assert status == 2
+    assert f"{graph}: damaged" in said
+    tiny_folder(tmp_path / "other", world, seed=3, **ONE_LAYER)
+    shutil.copytree(model / "exported", tmp_path / "other" / "exported")
+    status, said = run("push", tmp_path / "other", "org/model", "--licence", "mit", "--dry-run")
+    assert status == 0, said
+    assert "not uploaded: exported\n" in said
+    assert "exported/" not in said
 
 
 def test_the_card_says_what_the_model_its_result_and_its_evidence_say(

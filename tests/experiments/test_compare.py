@@ -55,6 +55,13 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, out
 
 
+def test_a_quiet_comparison_prints_nothing(compared: tuple[Path, str]) -> None:
+    folder, _ = compared
+    before = {name: (folder / "out" / name).read_bytes() for name in ("compare.json", "compare.md")}
+    assert run("compare", folder / "compare.yaml", folder / "out", "--only-table", "--quiet") == (0, "", "")
+    assert {name: (folder / "out" / name).read_bytes() for name in before} == before
+
+
 def test_a_comparison_trains_every_cell_and_writes_the_table(compared: tuple[Path, str]) -> None:
     folder, out = compared
     models = sorted(path.parent.name for path in (folder / "out" / "runs").glob("*/model"))

@@ -385,6 +385,10 @@ def test_the_table_alone_runs_no_system(write: Callable[..., Path], calls: list[
     code, out, _ = run(write(), tmp_path / "out", "--only-table")
     assert (code, calls) == (1, [])
     assert "no result" in out
+    code, out, err = run(write(), tmp_path / "out", "--only-table", "--quiet")
+    assert (code, out) == (1, "")
+    assert [line.partition(": ")[2] for line in err.splitlines()[:2]] == ["no result: not evaluated yet."] * 2
+    assert err.splitlines()[2:] == ["2 results missing. Rerun the command to try again."]
 
 
 # --- the board itself -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from eval.result import main as result_command
 from mmt.cli.main import main
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.errors import MMTError
-from mmt.experiments.reproduce import read_result, write_result
+from mmt.experiments.reproduce import Agreement, read_result, write_result
 from mmt.training.config_file import read_config
 from mmt.training.recipe import train
 from tests.worlds import make_dataset, tiny_folder
@@ -73,6 +73,17 @@ def test_a_repeated_run_agrees_to_the_byte(written: Path, world: Path, tmp_path:
     assert "does not agree to the byte" in done.output
     assert "torch 1.0 was, 2.9.1 is now" in done.output
     assert "BLEU" in done.output
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_quiet_reproduction_says_by_its_exit_code_alone(
+    exact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreement = Agreement(exact, "from the recipe", [("BLEU", 10.0, 11.0)], [("torch", "1", "2")])
+    monkeypatch.setattr("mmt.experiments.reproduce.reproduce", lambda *_: agreement)
+    done = reproduce(tmp_path / "result.json", tmp_path / "out", "--quiet")
+    assert (done.exit_code, done.output) == (0 if exact else 1, "")
+    assert "10.00 was" in reproduce(tmp_path / "result.json", tmp_path / "out").output
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from mmt.inference.torch_runtime import Translator
 from mmt.model.card import ModelCard
 from mmt.model.folder import save_model
 from tests.features.pictures import picture
-from tests.worlds import ONE_LAYER, tiny_model
+from tests.worlds import ONE_LAYER, tiny_model, without_torch
 
 LINES = ["A dog sees the cat.", "A boat finds the ball.", "A ball.", "A tree."]
 IMAGES = ["wide.jpg", "", "grey.png", "tiny.png"]
@@ -95,17 +93,7 @@ def test_files_of_images_give_the_translations_of_the_model(
 
 
 PROGRAM = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "fairseq2", "timm", "safetensors", "transformers"):
-            raise ImportError(f"{name} is blocked")
-
-sys.meta_path.insert(0, Blocker())
-import json, mmt
+import json, sys, mmt
 folder, lines, images = json.loads(sys.argv[1])
 translator = mmt.Translator.from_dir(folder, threads=1)
 assert isinstance(translator, mmt.Translator)
@@ -116,7 +104,7 @@ print(json.dumps(translator.translate(lines, images)))
 def test_python_opens_an_exported_model_where_torch_cannot_be_imported(folder: Path, expected: list[str]) -> None:
     images = [name and str(folder / "photos" / name) for name in SHOWN]
     given = json.dumps([str(folder / "exported"), LINES, images])
-    done = subprocess.run([sys.executable, "-c", PROGRAM, given], capture_output=True, text=True, check=False)
+    done = without_torch(PROGRAM, given)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == expected
 

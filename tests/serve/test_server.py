@@ -21,7 +21,7 @@ from mmt.cli.main import main
 from mmt.inference.onnx_export import export_model
 from tests import warm
 from tests.serve.worlds import body
-from tests.worlds import ONE_LAYER, tiny_folder, usual_signals
+from tests.worlds import ONE_LAYER, tiny_folder, usual_signals, without_torch
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +127,13 @@ def test_exported_models_are_served_without_torch(folder: Path, tmp_path: Path) 
             answers[0]["translations"][0]["hypotheses"][0]["text"]
             == (answers[1]["translations"][0]["hypotheses"][0]["text"])
         )
-    code = (
-        "import sys; sys.modules['torch'] = None; from mmt.serve.limits import Limits; "
+    program = (
+        "import sys; from mmt.serve.limits import Limits; "
         "from mmt.serve.metrics import Metrics; from mmt.serve.models import open_models; "
         "from mmt.serve.api import create_app; limits, metrics = Limits(), Metrics(); "
         "create_app(open_models([sys.argv[1]], limits, metrics, threads=1), limits, metrics); print('opened')"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "exported"], capture_output=True, text=True)
+    done = without_torch(program, tmp_path / "exported")
     assert done.stdout.splitlines()[-1:] == ["opened"], done.stderr
 
 

@@ -42,6 +42,9 @@ class Reader(Translator):
         self.reading.release()
         assert self.gate.wait(60)
         type(self).reads += len(images)
+        return self.read_means(images)
+
+    def read_means(self: Translator, images: Sequence[ImageFile]) -> NDArray[np.float32]:
         means = [np.tile(decode_image(image).mean((0, 1)) / 64, 2) for image in images]
         assert all(len(one) == DIM for one in means)
         return np.stack(means)[:, None].astype(np.float32)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from mmt.cli.main import main
 from mmt.training.console import quiet_fairseq2
+from tests.worlds import PLAIN, settings
 
 
 def process_state() -> tuple[object, ...]:
@@ -50,3 +55,30 @@ def test_a_full_disk_in_a_thread_takes_one_line(
             thread.join()
     assert "TensorBoard's files are not written any more (No space left on device)" in capsys.readouterr().err
     assert others == [KeyError]
+
+
+def test_a_quiet_training_prints_nothing_and_writes_the_same(world: Path, tmp_path: Path) -> None:
+    said = {}
+    for name, more in (("loud", ()), ("quiet", ("--quiet",))):
+        overrides = [f"--config={one}" for one in settings(world, *PLAIN, "regime.num_steps=3")]
+        done = CliRunner().invoke(main, ["train", str(tmp_path / name), *overrides, *more])
+        assert done.exit_code == 0, done.output
+        said[name] = done.output
+    assert "model: " in said["loud"]
+    assert "valid  loss" in said["loud"]
+    assert said["quiet"] == ""
+    loud, quiet = (
+        {str(path.relative_to(tmp_path / name)): path for path in (tmp_path / name).rglob("*") if path.is_file()}
+        for name in said
+    )
+    unlike = re.compile(r"events\.out|rank_|\.log")  # named after the time and the process
+    assert {one for one in loud if not unlike.search(one)} == {one for one in quiet if not unlike.search(one)}
+    assert loud["model/model.safetensors"].read_bytes() == quiet["model/model.safetensors"].read_bytes()
+
+
+def test_a_quiet_command_still_reports_errors(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        main, ["train", str(tmp_path / "run"), "--config", f"data.path={tmp_path}", "--quiet"]
+    )
+    assert done.exit_code == 2
+    assert done.output.startswith("error: ")

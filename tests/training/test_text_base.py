@@ -8,10 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
 from fairseq2.gang import create_fake_gangs
+from huggingface_hub.utils import reset_sessions
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,16 +26,19 @@ from mmt.inference.onnx_export import export_model
 from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.search import SearchOptions
 from mmt.inference.torch_runtime import Translator
+from mmt.io.hub import hub_model
 from mmt.model.card import CARD, WEIGHTS, read_card
 from mmt.model.folder import load_model
 from mmt.model.frozen import freeze_text
 from mmt.model.model import MMTModel
 from mmt.model.pretrained.base import open_base
+from mmt.model.pretrained.find import find_base
 from mmt.model.stepping import StepDecoder
 from mmt.training.checkpoints import checkpoint_steps
 from mmt.training.config_file import dump_config, read_config
 from mmt.training.recipe import train
 from mmt.training.run import Run
+from tests.hub_server import HubServer
 from tests.worlds import assert_same_weights, base_folder, config, settings, weights
 
 SENTENCES = ["A dog sees the cat.", "A boat finds the ball."]
@@ -332,3 +337,50 @@ def test_a_start_on_another_base_is_refused(run: Path, base: Path, world: Path, 
         train(tmp_path / "run", config(world, start))
     with pytest.raises(MMTError, match=r"has a text model of its own.*Set model\.text: mmt:"):
         train(tmp_path / "run", config(world, *on(base, f"start.model={base}")))
+
+
+def test_a_base_of_the_hub_is_downloaded_once_and_found_offline(
+    hub: HubServer, base: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {path.name: path.read_bytes() for path in base.iterdir()}
+    hub.commit("org/base", files)
+    named = ("model.text=mmt:hub:org/base", "start.freeze_text=true", "regime.num_steps=3")
+    trained = train(tmp_path / "run", config(world, *named))
+    assert read_card(trained).text["name"] == "mmt:hub:org/base"
+    assert read_card(trained).text["sha256"] == open_base(f"mmt:{base}").sha256
+    here = train(tmp_path / "here", config(world, *on(base, "regime.num_steps=3")))
+    assert_same_weights(load_file(trained / WEIGHTS), load_file(here / WEIGHTS))
+    assert hub.gets(WEIGHTS) == [""]
+    expected = Translator.from_dir(here).translate(SENTENCES)
+    hub_model.cache_clear()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    reset_sessions()
+    hub.asked.clear()
+    assert Translator.from_dir(trained).translate(SENTENCES) == expected
+    assert open_base("mmt:hub:org/base").sha256 == open_base(f"mmt:{base}").sha256
+    assert hub.asked == []
+
+
+def test_a_model_never_asks_the_hub_for_its_base(hub: HubServer, base: Path, world: Path, tmp_path: Path) -> None:
+    hub.commit("org/base", {path.name: path.read_bytes() for path in base.iterdir()})
+    card = {"name": "mmt:hub:org/base", "family": "mmt", "sha256": open_base(f"mmt:{base}").sha256}
+    with pytest.raises(MMTError, match=r"has only what was trained on mmt:hub:org/base\. Expected that base"):
+        find_base(card, tmp_path / "model")
+    with pytest.raises(MMTError, match="mmt info hub:org/base downloads it"):
+        find_base(card, tmp_path / "model")
+    (tmp_path / "model").mkdir()
+    assert hub.asked == []
+    assert find_base(card | {"folder": os.path.relpath(base, tmp_path / "model")}, tmp_path / "model").folder
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("mmt:hub:org/none", "hub:org/none: the Hugging Face hub gave no such model"),
+     ("mmt:hub:none", "hub:none: expected OWNER/NAME"),
+     ("mmt:hub:org/damaged", "hub:org/damaged: wrong checksum of model.safetensors, twice")],
+)  # fmt: skip
+def test_a_base_that_the_hub_lacks_is_one_line(hub: HubServer, base: Path, name: str, told: str) -> None:
+    hub.commit("org/damaged", {path.name: path.read_bytes() for path in base.iterdir()})
+    hub.objects[f"wrong {WEIGHTS}"] = bytes((base / WEIGHTS).stat().st_size)
+    with pytest.raises(MMTError, match=told):
+        open_base(name)

@@ -10,6 +10,7 @@ from typing import Any
 from mmt.data.pretrained_tokenizer import open_tokenizer
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError, nearest
+from mmt.io.hub import hub_model, is_hub_name
 from mmt.model.build import build_empty_model
 from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
@@ -32,12 +33,12 @@ _GENERATION = "generation_config.json"
 
 
 def open_base(name: str, *, download: bool = True) -> Base:
-    """The base that ``model.text`` names, FAMILY:NAME_OR_FOLDER.
+    """The base that ``model.text`` names, FAMILY:NAME_OR_FOLDER; our own models are also ``mmt:hub:OWNER/NAME``.
 
     Args:
         download: whether the hub may be asked for what is not on this machine.
     Raises:
-        MMTError: there is no such family, or no such checkpoint.
+        MMTError: there is no such family, or no such checkpoint; or as ``mmt.io.hub.fetch``.
     """
     family, colon, place = name.partition(":")
     if not colon or family not in FAMILIES or not place:
@@ -47,7 +48,7 @@ def open_base(name: str, *, download: bool = True) -> Base:
         )
     kind = FAMILIES[family]
     if not issubclass(kind, PublishedBase):
-        return kind(name, Path(place))
+        return kind(name, hub_model(place, download=download) if is_hub_name(place) else Path(place))
     files = (*kind.tokenizer_files, *kind.optional_files, _GENERATION)
     return kind(name, find_folder(place, files, download=download))
 
