@@ -86,7 +86,7 @@ class _Kernel:
         weights[place >= (self.last - self.first)[:, None]] = 0
         weights /= weights.sum(axis=1, keepdims=True)
         self.bits = 0  # as many as 16-bit weights have room for
-        while self.bits < _MOST_BITS and int(0.5 + weights.max() * (2 << self.bits)) < _LARGEST_WEIGHT:
+        while self.bits < _MOST_BITS and int(0.5 + np.max(weights) * (2 << self.bits)) < _LARGEST_WEIGHT:
             self.bits += 1
         self.weights: NDArray[np.float64] = np.trunc(weights * (1 << self.bits) + np.copysign(0.5, weights))
 
