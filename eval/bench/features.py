@@ -1,6 +1,7 @@
 """Measures the feature pipeline against its bare decoding and its backbone's bare forward pass, and its memory.
 
     python -m eval.bench.features IMAGES_FOLDER [--threads 1] [--images 400] [--repeats 5]
+    python -m eval.bench.features IMAGES_FOLDER --earlier CHECKOUT [--runtime openvino] [...]
 
 In the same run, turn by turn: the bare network on ready batches, decoding alone (read, decode, resize, crop; on
 as many threads), and the whole pipeline (all of these, normalise, write) into a fresh store. Each figure is the
@@ -9,6 +10,9 @@ alike. On a CPU network and decoding share the cores, so the second ratio is to 
 time that an image takes in one plus in the other. The third is of the processor time that an image costs by the
 network alone and by the pipeline, which other processes disturb least. Memory is the peak of a process of its
 own that makes features of N and of 4 N images.
+
+With ``--earlier``, the whole pipeline is measured against that of another checkout of this repository, in
+processes of their own that take turns: in float32 and in bfloat16, by the clock and in processor time.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +119,77 @@ def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_siz
     print(peak_memory())
 
 
+_WORKER = """
+import itertools, json, sys, tempfile, time
+from pathlib import Path
+from mmt.features.extract import extract_features
+from mmt.features.images import find_images
+from mmt.features.load import load_backbone
+folder, backbone, num_images, batch_size = json.loads(sys.argv[1])
+images = dict(itertools.islice(find_images(Path(folder)).items(), num_images))
+loaded = load_backbone(backbone)
+for line in sys.stdin:
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as out:
+        report = extract_features(
+            images, loaded, Path(out, "store"), batch_size=batch_size, progress=False, **json.loads(line)
+        )
+    processor = time.process_time() - start
+    print(json.dumps([report.done / report.seconds, report.done / processor]), flush=True)
+"""
+
+
+def compare(
+    folder: Path, earlier: Path, backbone: str, runtime: str, num_images: int, repeats: int, batch_size: int
+) -> dict[str, Any]:
+    """Images/s of this code and of an earlier checkout's, turn by turn; a dictionary for JSON."""
+    ways = {
+        "earlier": (earlier, {}),
+        "float32": (Path.cwd(), {"runtime": runtime}),
+        "bfloat16": (Path.cwd(), {"runtime": runtime, "precision": "bfloat16"}),
+    }
+    arguments = json.dumps([str(folder.absolute()), backbone, num_images, batch_size])
+    with ExitStack() as stack:
+        workers = {
+            name: stack.enter_context(
+                subprocess.Popen(  # noqa: S603 (our own command)
+                    [sys.executable, "-c", _WORKER, arguments],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env=os.environ | {"PYTHONPATH": str(code.absolute())},
+                    cwd=code,
+                )
+            )
+            for name, (code, _) in ways.items()
+        }
+
+        def turn(name: str) -> tuple[float, float]:
+            worker = workers[name]
+            assert worker.stdin is not None  # noqa: S101 (a pipe)
+            assert worker.stdout is not None  # noqa: S101 (a pipe)
+            print(json.dumps(ways[name][1]), file=worker.stdin, flush=True)
+            wall, processor = json.loads(worker.stdout.readline())
+            return wall, processor
+
+        for name in ways:  # the first pass pays for memory and code
+            turn(name)
+        turns = [{name: turn(name) for name in ways} for _ in range(repeats)]
+        for worker in workers.values():
+            assert worker.stdin is not None  # noqa: S101 (a pipe)
+            worker.stdin.close()
+    result: dict[str, Any] = {"images": num_images, "runtime": runtime, "threads": os.environ["OMP_NUM_THREADS"]}
+    for name in ways:
+        result[name] = statistics.median(one[name][0] for one in turns)
+    for name in ("float32", "bfloat16"):
+        for place, what in enumerate(("ratios", "processor_ratios")):
+            ratios = sorted(one[name][place] / one["earlier"][place] for one in turns)
+            result[f"{name}_{what}"] = [round(ratio, 3) for ratio in ratios]
+            result[f"{name}_{what[:-1]}"] = round(statistics.median(ratios), 3)
+    result["load"] = os.getloadavg()[0]
+    return result
+
+
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
 @click.argument("folder", type=PATH)
 @click.option("--backbone", default="efficientnet_lite0", help="Backbone, as in mmt features.")
@@ -122,6 +198,8 @@ def _run_for_memory(folder: Path, backbone_name: str, num_images: int, batch_siz
 @click.option("--batch-size", default=32, help="Images in a batch.")
 @click.option("--threads", default=0, help="Number of cores and of threads; 0 is all.")
 @click.option("--memory/--no-memory", default=True, help="Measure memory at N and 4 N images.")
+@click.option("--earlier", type=PATH, help="Measure against this checkout of the repository.")
+@click.option("--runtime", default="openvino", help="With --earlier: the runtime of this code.")
 @click.option("--only-memory", is_flag=True, hidden=True)
 def main(
     folder: Path,
@@ -131,14 +209,20 @@ def main(
     batch_size: int,
     threads: int,
     memory: bool,
+    earlier: Path | None,
+    runtime: str,
     only_memory: bool,
 ) -> None:
     cores = sorted(os.sched_getaffinity(0))
-    if threads:
+    if threads or earlier:
+        threads = threads or len(cores)
         os.sched_setaffinity(0, set(cores[-threads:]))  # before torch counts them; child processes inherit it
         os.environ["OMP_NUM_THREADS"] = str(threads)
     if only_memory:
         _run_for_memory(folder, backbone, num_images, batch_size)
+        return
+    if earlier is not None:
+        print(json.dumps(compare(folder, earlier, backbone, runtime, num_images, repeats, batch_size)))
         return
     result = measure_speed(folder, backbone, num_images, repeats, batch_size)
     if memory:

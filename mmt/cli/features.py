@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,10 @@ from mmt.cli.options import PATH, quiet_option, shard_option, threads_option
 from mmt.errors import MMTError
 from mmt.io.shards import Shard
 from mmt.io.terminal import counted
+
+if TYPE_CHECKING:
+    from mmt.data.feature_store import Precision
+    from mmt.features.fastest import RuntimeChoice
 
 
 @click.command("features", cls=Command, when_stopped="Progress saved; rerun the same command to resume.")
@@ -36,6 +41,10 @@ from mmt.io.terminal import counted
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, help="Images in a batch.")
 @click.option("--workers", type=click.IntRange(min=1), help="Number of decoding threads.  [default: as --threads]")
 @click.option("--device", default="cpu", help="Device of the backbone, such as cuda.")
+@click.option("--runtime", type=click.Choice(["auto", "torch", "onnx", "openvino"]), default="auto",
+              help="What computes on a CPU; auto is the fastest one here, measured once.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32",
+              help="Precision of the computation; bfloat16 is faster; features differ by 1 %.")  # fmt: skip
 @threads_option
 @shard_option
 @quiet_option
@@ -50,6 +59,8 @@ def features_command(
     batch_size: int,
     workers: int | None,
     device: str,
+    runtime: RuntimeChoice,
+    precision: Precision,
     threads: int | None,
     shard: str | None,
     quiet: bool,
@@ -84,6 +95,8 @@ def features_command(
         batch_size=batch_size,
         num_workers=workers or threads,
         device=device,
+        runtime=runtime,
+        precision=precision,
         shard=share,
         progress=not quiet,
     )

@@ -25,6 +25,7 @@ PACKAGES = (
     "onnxruntime",
     "onnx",
     "onnxscript",
+    "openvino",
     "transformers",
     "tokenizers",
     "huggingface_hub",

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -37,6 +38,8 @@ from mmt.io.text_files import file_checksum, parse_json
 
 DType = Literal["float16", "float32"]
 DTYPES: tuple[DType, ...] = ("float16", "float32")
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 META, IDS, ROWS, JOURNAL = "meta.json", "ids.txt", "features.bin", "journal.jsonl"
 FORMAT = 1
@@ -54,6 +57,8 @@ class FeatureSignature:
             weights have equal checksums, whatever file they come from.
         num_regions: R, 1 for ``pool``.
         dim: D, the width of one vector.
+        precision: in which the backbone computed: ``float32`` or ``bfloat16``. It is written only if it is not
+            ``float32``, so that earlier versions read all other signatures.
     """
 
     backbone: str
@@ -62,11 +67,14 @@ class FeatureSignature:
     weights: str
     num_regions: int
     dim: int
+    precision: str = "float32"
 
     def __str__(self) -> str:
         pixels = self.transform.split("-mean")[0]
+        rounded = "" if self.precision == "float32" else f", {self.precision}"
         return (
-            f"{self.backbone}/{self.layer} ({self.num_regions} x {self.dim}, {pixels}, weights {self.weights[:8]})"
+            f"{self.backbone}/{self.layer} ({self.num_regions} x {self.dim}, {pixels}, "
+            f"weights {self.weights[:8]}{rounded})"
         )
 
     @property
@@ -76,17 +84,26 @@ class FeatureSignature:
 
     def to_dict(self) -> dict[str, Any]:
         """The signature as JSON-ready values."""
-        return asdict(self)
+        values = asdict(self)
+        if self.precision == "float32":
+            del values["precision"]
+        return values
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> FeatureSignature:
         """Reads ``to_dict``'s values. Raises MMTError if a field is missing, unknown or of the wrong type."""
         expected = {field.name: (int if field.name in ("num_regions", "dim") else str) for field in fields(cls)}
+        raw = {"precision": "float32", **raw}
         wrong = set(raw) ^ set(expected) or {k for k, t in expected.items() if type(raw[k]) is not t}
         if wrong:
             raise MMTError(
                 f"feature signature: expected the fields {', '.join(expected)}; "
                 f"missing, unknown or of the wrong type: {', '.join(sorted(wrong))}."
+            )
+        if raw["precision"] not in PRECISIONS:
+            raise MMTError(
+                f"feature signature: precision must be one of {', '.join(PRECISIONS)}, but is "
+                f"'{raw['precision']}' instead."
             )
         return cls(**raw)
 
@@ -106,6 +123,8 @@ class FeatureSignature:
     def check(self, other: FeatureSignature, where: str) -> None:
         """Checks that ``other`` equals this signature, which is required.
 
+        Features of one backbone in another precision are nearly the same; they are taken, with a warning.
+
         Args:
             other: the signature of the features at hand.
             where: where they come from, for the message, e.g. ``features/lite0``.
@@ -122,7 +141,13 @@ class FeatureSignature:
                 mine.check(theirs, where)
             return
         names = self.differences(other)
-        if names:
+        if names == ["precision"]:
+            print(
+                f"{where}: its features are of precision {other.precision}, those expected of {self.precision}; "
+                "they differ a little.",
+                file=sys.stderr,
+            )
+        elif names:
             detail = "; ".join(f"{n} {getattr(self, n)} became {getattr(other, n)}" for n in names)
             raise MMTError(
                 f"{where}: expected features made by {self}, found {other}. They differ in {detail}. "
@@ -293,7 +318,7 @@ def read_ids(folder: Path, num_images: int, sums: Mapping[str, str]) -> list[str
 class JoinedSignature(FeatureSignature):
     """The signatures of several sets as one; ``num_regions`` is the sum of theirs, ``dim`` the largest."""
 
-    parts: tuple[FeatureSignature, ...]
+    parts: tuple[FeatureSignature, ...] = ()
 
     @classmethod
     def of(cls, sets: Sequence[FeatureSignature]) -> FeatureSignature:

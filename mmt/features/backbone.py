@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode, v2
 
-from mmt.data.feature_store import FeatureSignature
+from mmt.data.feature_store import FeatureSignature, Precision
 from mmt.features.decoding import Pixels, decode_image
 from mmt.features.images import IMAGE_SUFFIXES
 from mmt.features.resize import ResizeCrop
@@ -123,6 +124,8 @@ class Backbone(nn.Module):
 
     things = "images"
     notes: Counter[str]
+    _dtype = torch.float32
+    _side: int
 
     def __init__(
         self,
@@ -138,6 +141,7 @@ class Backbone(nn.Module):
         self.notes = Counter()
         self.transform = transform.pipeline()
         self._regions = regions
+        self._side = transform.resize or transform.crop
         network = network.float()  # before the checksum: a file of half precision has the same numbers
         weights = _checksum(network.state_dict())
         if fold:
@@ -167,17 +171,33 @@ class Backbone(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """The network alone: (N, 3, C, C) normalised float32 -> (N, R, D) float32."""
-        return self._regions(self.network, images).float()
+        return self._regions(self.network, images.to(self._dtype)).float()
+
+    def in_precision(self, precision: Precision) -> Backbone:
+        """This backbone, or a copy whose network computes in bfloat16; its signature says so.
+
+        Raises:
+            MMTError: this backbone has no network.
+        """
+        if precision == self.signature.precision:
+            return self
+        rounded = copy.deepcopy(self)
+        rounded.network.to(torch.bfloat16)
+        rounded._dtype = torch.bfloat16
+        rounded.signature = replace(self.signature, precision=precision)
+        return rounded
 
     def read(self, source: Path | bytes | Image.Image) -> Tensor:
         """Decodes and transforms a file, its bytes, or an opened image -> (3, C, C) uint8, for ``stack``.
 
-        torchvision decodes 8-bit JPEGs to the same pixels as PIL, twice as fast.
+        torchvision decodes 8-bit JPEGs to the same pixels as PIL, twice as fast. In reduced precision, large JPEGs
+        are decoded at a fraction of their size.
 
         Raises:
             ImageError: (an MMTError) naming the file, see ``mmt.features.decoding.decode_image``.
         """
-        picture: Tensor = self.transform(as_tensor(decode_image(source, _decode_jpeg)))
+        smallest_side = None if self._dtype == torch.float32 else 2 * self._side
+        picture: Tensor = self.transform(as_tensor(decode_image(source, _decode_jpeg, smallest_side)))
         return picture
 
     def stack(self, read: Sequence[Tensor]) -> Tensor:

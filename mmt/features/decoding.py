@@ -34,7 +34,9 @@ _TURNS = {
 
 
 def decode_image(
-    source: Path | bytes | Image.Image, decode_jpeg: Callable[[bytes], Pixels | None] | None = None
+    source: Path | bytes | Image.Image,
+    decode_jpeg: Callable[[bytes], Pixels | None] | None = None,
+    smallest_side: int | None = None,
 ) -> Pixels:
     """Decodes one image as a viewer shows it: upright, the first frame, transparency over white.
 
@@ -45,6 +47,8 @@ def decode_image(
         source: a file, a file's bytes, or an opened PIL image.
         decode_jpeg: decodes 8-bit grey and colour JPEGs faster than PIL, to the same upright pixels; it returns
             None for a file that it cannot decode.
+        smallest_side: JPEGs of at least twice this size are decoded at a half, a quarter or an eighth of their
+            size, with no side below this; much faster, and not the same pixels as after a resize.
     Returns:
         (H, W, 3) uint8 RGB.
     Raises:
@@ -61,15 +65,17 @@ def decode_image(
     if not data:
         raise ImageError(name, "the file is empty")
     try:
-        return _decode(data, name, decode_jpeg)
+        return _decode(data, name, decode_jpeg, smallest_side)
     except ImageError:
         for copy in without_metadata(data):
             with contextlib.suppress(ImageError):
-                return _decode(copy, name, decode_jpeg)
+                return _decode(copy, name, decode_jpeg, smallest_side)
         raise
 
 
-def _decode(data: bytes, name: str, decode_jpeg: Callable[[bytes], Pixels | None] | None) -> Pixels:
+def _decode(
+    data: bytes, name: str, decode_jpeg: Callable[[bytes], Pixels | None] | None, smallest_side: int | None
+) -> Pixels:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)  # reads the header only
     except UnidentifiedImageError:
@@ -77,6 +83,11 @@ def _decode(data: bytes, name: str, decode_jpeg: Callable[[bytes], Pixels | None
     except Exception as error:  # PIL's readers raise nearly anything on damaged files
         raise ImageError(name, f"cannot be read ({error})") from None
     _check_size(image, name)
+    if smallest_side is not None:
+        full = image.size
+        image.draft(None, (smallest_side, smallest_side))  # does nothing unless it is a JPEG
+        if image.size != full:
+            return _decode_pil(image, name)
     if decode_jpeg is not None and image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
         pixels = decode_jpeg(data)
         if pixels is not None:  # else PIL decodes it, or explains the error

@@ -13,9 +13,8 @@ import itertools
 import json
 import os
 import time
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,17 +23,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
-from mmt.data.feature_store import DType, FeatureSignature, FeatureStore
+from mmt.data.feature_store import DType, FeatureSignature, FeatureStore, Precision
 from mmt.data.image_names import Names, files_below
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
-from mmt.features.images import ImageError, find_images, read_ahead
+from mmt.features.engines import Engine
+from mmt.features.fastest import RuntimeChoice, opened_engine
+from mmt.features.images import find_images
 from mmt.features.load import DEFAULT_BACKBONE, load_backbone, media_suffixes
+from mmt.features.pipeline import features_of
 from mmt.features.writer import FeatureWriter, check_folder, finished_ids
-from mmt.io import runtime
+from mmt.io.runtime import start as prepare_process
 from mmt.io.shards import Parts, Shard, done_parts, drop_parts
 from mmt.io.terminal import counted
 
@@ -58,6 +59,7 @@ class ExtractReport:
         things: ``images`` or ``recordings``.
         notes: what was done to some of them, e.g. ``resampled from 22,050 Hz``, and to how many.
         note: for a shard, a message about what happened to its part.
+        runtime: that computed them.
     """
 
     out: Path
@@ -70,6 +72,7 @@ class ExtractReport:
     notes: dict[str, int]
     note: str = ""
     nearest: dict[str, str] = field(default_factory=dict)
+    runtime: str = "torch"
 
 
 def extract_features(
@@ -82,6 +85,8 @@ def extract_features(
     progress: bool = True,
     device: str = "cpu",
     shard: Shard | None = None,
+    runtime: RuntimeChoice = "auto",
+    precision: Precision = "float32",
 ) -> ExtractReport:
     """Computes the features of images into a feature store: parallel decoding, one forward pass per batch.
 
@@ -100,22 +105,39 @@ def extract_features(
         device: where the forward pass runs, e.g. ``cuda``.
         shard: this process's share of the batches; the last process merges all parts into one store, bit-equal to
             that of one process.
+        runtime: of the network on a CPU: ``torch``, ``onnx``, ``openvino``, or ``auto``, the fastest one here
+            (``mmt.features.fastest``).
+        precision: in which the network computes. ``bfloat16`` is faster, and its features differ by about 1 %.
     Raises:
-        MMTError: the existing store has another signature, not a single image could be read, or the device is
-            missing.
+        MMTError: the existing store has another signature, not a single image could be read, or the device, the
+            runtime or the precision is missing.
     """
     if batch_size < 1:
         raise MMTError(f"batch_size must be at least 1, but is {batch_size} instead.")
-    runtime.start()
-    to_device(backbone, device)
-    backbone.notes.clear()
-    if shard is not None:
-        return _extract_share(image_paths, backbone, out, dtype, batch_size, num_workers, progress, shard)
-    with FeatureWriter(out, backbone.signature, dtype) as writer:
-        batches = _batches(image_paths, writer.ids, writer.left_out, batch_size)
-        report = _extract(image_paths, batches, backbone, writer, num_workers, progress)
-        _finish(writer, image_paths, backbone.things)
-        return report
+    prepare_process()
+    used = to_device(backbone.in_precision(precision), device)
+    used.notes.clear()
+    with _engine(backbone, runtime, precision, device, len(image_paths)) as engine:
+        if shard is not None:
+            return _extract_share(image_paths, used, out, dtype, batch_size, num_workers, progress, engine, shard)
+        with FeatureWriter(out, used.signature, dtype) as writer:
+            batches = _batches(image_paths, writer.ids, writer.left_out, batch_size)
+            report = _extract(image_paths, batches, used, writer, num_workers, progress, engine)
+            _finish(writer, image_paths, used.things)
+            return report
+
+
+def _engine(
+    backbone: Backbone, runtime: RuntimeChoice, precision: Precision, device: str, num_images: int
+) -> AbstractContextManager[Engine | None]:
+    if backbone.things == "images" and torch.device(device).type == "cpu":
+        return opened_engine(backbone, runtime, precision, num_images, torch.get_num_threads())
+    if runtime not in ("auto", "torch"):
+        where = f"on {device}" if backbone.things == "images" else f"for {backbone.things}"
+        raise MMTError(
+            f"runtime {runtime} is for images on a CPU; {where} only torch computes. Use --runtime auto."
+        )
+    return nullcontext()
 
 
 def _batches(
@@ -137,6 +159,7 @@ def _extract(
     writer: FeatureWriter,
     num_workers: int | None,
     progress: bool,
+    engine: Engine | None,
 ) -> ExtractReport:
     """Adds ``batches`` of ``image_paths`` to the store."""
     skipped = len(image_paths) - sum(map(len, batches))
@@ -149,15 +172,23 @@ def _extract(
         disable=None if progress else True,
         smoothing=0.05,
     ) as bar:
-        for pictures, failed in _decoded(sources, backbone, num_workers):
-            writer.append(list(pictures), _forward(backbone, list(pictures.values())), failed)
-            done += len(pictures)
-            bar.update(len(pictures) + len(failed))
+        for names, rows, failed in features_of(sources, backbone, num_workers, engine=engine):
+            writer.append(names, rows, failed)
+            done += len(names)
+            bar.update(len(names) + len(failed))
     left_out = {i: writer.left_out[i] for i in image_paths if i in writer.left_out}
     seconds = time.perf_counter() - start
     notes = dict(sorted(backbone.notes.items()))
     return ExtractReport(
-        writer.folder, backbone.signature, done, skipped, left_out, seconds, backbone.things, notes
+        writer.folder,
+        backbone.signature,
+        done,
+        skipped,
+        left_out,
+        seconds,
+        backbone.things,
+        notes,
+        runtime=engine.runtime if engine is not None else "torch",
     )
 
 
@@ -176,6 +207,7 @@ def _extract_share(
     batch_size: int,
     num_workers: int | None,
     progress: bool,
+    engine: Engine | None,
     shard: Shard,
 ) -> ExtractReport:
     """Extracts one shard of the batches into a store of its own; the last process merges the stores."""
@@ -216,7 +248,7 @@ def _extract_share(
             with FeatureWriter(parts.part, backbone.signature, dtype) as writer:
                 have = {*writer.ids, *writer.left_out}
                 rest = [batch for n, batch in enumerate(batches) if shard.has(n) and not have.issuperset(batch)]
-                report = _extract(own, rest, backbone, writer, num_workers, progress)
+                report = _extract(own, rest, backbone, writer, num_workers, progress, engine)
                 if len(writer):
                     writer.finish()
         about = {"rows": len(own) - len(report.left_out), "left_out": report.left_out}
@@ -238,15 +270,12 @@ def compute_features(
     Raises:
         ImageError: (an MMTError) with the name of the first image that cannot be read.
     """
-    runtime.start()
+    prepare_process()
     numbered = list(enumerate(images))
     batches = (numbered[i : i + batch_size] for i in range(0, len(numbered), batch_size))
-    rows = []
-    for pictures, failed in _decoded(batches, backbone, num_workers, strict=True):
-        assert not failed  # noqa: S101 (strict)
-        rows.append(_forward(backbone, list(pictures.values())))
-    empty = np.zeros((0, backbone.signature.num_regions, backbone.signature.dim), np.float32)
-    return np.concatenate([empty, *rows])
+    rows = [np.zeros((0, backbone.signature.num_regions, backbone.signature.dim), np.float32)]
+    rows += (found for _, found, _ in features_of(batches, backbone, num_workers, strict=True))
+    return np.concatenate(rows)
 
 
 def extract_folder(
@@ -261,11 +290,15 @@ def extract_folder(
     progress: bool = True,
     device: str = "cpu",
     shard: Shard | None = None,
+    runtime: RuntimeChoice = "auto",
+    precision: Precision = "float32",
 ) -> ExtractReport:
     """All of ``mmt features``: see ``find_images``, ``load_backbone``, ``extract_features``."""
     image_paths = find_images(source, media_suffixes(backbone))
     loaded = load_backbone(backbone, layer, weights)
-    report = extract_features(image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard)
+    report = extract_features(
+        image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard, runtime, precision
+    )
     gone = [image_id for image_id in report.left_out if not os.path.exists(image_paths[image_id])][:_HINTS]
     if not gone:
         return report
@@ -278,7 +311,7 @@ def print_report(report: ExtractReport) -> None:
     """Prints the result of ``extract_features``, with the names of the images that it left out."""
     thing = report.things.removesuffix("s")
     rate = f"{report.done / report.seconds:.1f} {report.things}/s"
-    parts = [f"{counted(report.done, thing)} in {report.seconds:.1f} s ({rate})"]
+    parts = [f"{counted(report.done, thing)} in {report.seconds:.1f} s ({rate}, {report.runtime})"]
     if not report.done:
         parts = ["nothing to do" if not report.left_out else "no new features"]
     if report.skipped:
@@ -305,57 +338,3 @@ def to_device(backbone: Backbone, device: str) -> Backbone:
         raise MMTError(
             f"device '{device}' cannot be used ({reason}). Use cpu, or a device that is there."
         ) from None
-
-
-def _decoded(
-    batches: Iterable[Sequence[tuple[Key, Path | bytes | Image.Image]]],
-    backbone: Backbone,
-    num_workers: int | None,
-    strict: bool = False,
-) -> Iterator[tuple[dict[Key, Tensor], dict[Key, str]]]:
-    """Decodes batches for the forward passes, in threads.
-
-    On a CPU it decodes between the forward passes, since decoding during a pass slows the pass by more than it
-    saves. On other devices it decodes during the passes, at most three batches ahead, so that memory stays
-    bounded. Meanwhile the system loads the files of the next batch into its cache.
-
-    Yields:
-        For each batch the transformed images, and why the others failed; with ``strict`` the first
-        failure is raised instead.
-    """
-
-    # Threads suffice: decoding and resizing release Python's lock.
-    pool = ThreadPoolExecutor(num_workers or os.cpu_count() or 1, "decode")
-    waiting: deque[list[tuple[Key, Future[Tensor]]]] = deque()
-    ahead = 1 if any(weight.device.type == "cpu" for weight in backbone.parameters()) else 3
-    upcoming, later = itertools.tee(batches)
-    next(later, None)
-    try:
-        while True:
-            for batch in itertools.islice(upcoming, ahead - len(waiting)):
-                waiting.append([(key, pool.submit(backbone.read, source)) for key, source in batch])
-                for _, source in next(later, ()):
-                    read_ahead(source)
-            if not waiting:
-                return
-            pictures: dict[Key, Tensor] = {}
-            failed: dict[Key, str] = {}
-            for key, future in waiting.popleft():
-                try:
-                    pictures[key] = future.result()
-                except ImageError as error:
-                    if strict:
-                        raise
-                    failed[key] = error.reason
-            yield pictures, failed
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _forward(backbone: Backbone, pictures: Sequence[Tensor]) -> NDArray[np.float32]:
-    """Results of ``backbone.read`` -> (N, R, D)."""
-    if not pictures:
-        return np.zeros((0, backbone.signature.num_regions, backbone.signature.dim), np.float32)
-    with torch.inference_mode():
-        features: NDArray[np.float32] = backbone(backbone.stack(pictures)).cpu().numpy()
-        return features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from mmt.data.feature_store import FeatureSignature
@@ -53,7 +54,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
 
 
 def load_backbones(signature: FeatureSignature) -> list[Backbone]:
-    """The backbones that made features, one for each set.
+    """The backbones that made features, one for each set; they compute in float32, whatever precision that was.
 
     Raises:
         MMTError: one is missing, or differs from the one that made the features.
@@ -61,7 +62,7 @@ def load_backbones(signature: FeatureSignature) -> list[Backbone]:
     backbones = []
     for one in signature.sets:
         backbone = load_backbone(one.backbone, one.layer)
-        one.check(backbone.signature, "this machine's backbone")
+        replace(one, precision="float32").check(backbone.signature, "this machine's backbone")
         backbones.append(backbone)
     return backbones
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from mmt.data.feature_store import FeatureSignature
+from mmt.data.feature_store import FeatureSignature, Precision
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone, BackboneLoader, Layer
 from mmt.features.images import ImageError, read_file
@@ -204,6 +204,11 @@ class LogMel(Backbone):
         frames = (frames - _MEAN) / _DEVIATION
         missing = self.signature.num_regions - len(frames)
         return nn.functional.pad(frames, (0, 0, 0, missing), value=math.nan)
+
+    def in_precision(self, precision: Precision) -> LogMel:
+        if precision != "float32":
+            raise MMTError(f"{self.signature.backbone}: has no network to compute in {precision}. Use float32.")
+        return self
 
     def stack(self, read: Sequence[Tensor]) -> Tensor:
         """(R, D) each -> (N, R, D)."""

@@ -60,6 +60,11 @@ def check_folder(folder: Path, signature: FeatureSignature, dtype: DType) -> Non
 def _check_same(
     folder: Path, existing: tuple[FeatureSignature, str], wanted: tuple[FeatureSignature, str]
 ) -> None:
+    if existing[0].differences(wanted[0]) == ["precision"]:
+        raise MMTError(
+            f"{folder}: holds features of precision {existing[0].precision}, but {wanted[0].precision} was asked "
+            f"for. Ask for --precision {existing[0].precision}, or name another folder."
+        )
     existing[0].check(wanted[0], f"{folder} (made earlier)")
     if existing[1] != wanted[1]:
         raise MMTError(

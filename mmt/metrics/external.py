@@ -25,6 +25,7 @@ import numpy as np
 
 from mmt.data.inputs import read_texts
 from mmt.errors import MMTError
+from mmt.io.cache import cache_folder
 from mmt.io.formats import SOURCES, TRANSLATIONS
 from mmt.io.normalization import NORM
 from mmt.io.text_files import file_checksum, parse_json
@@ -179,7 +180,7 @@ def environment() -> Path:
     """The folder of COMET's environment, whether it exists or not."""
     if folder := os.environ.get(VARIABLE):
         return Path(folder).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mmt" / "comet"
+    return cache_folder("comet")
 
 
 def creation_command() -> str:

@@ -238,7 +238,7 @@ def test_decoding_is_never_far_ahead_and_not_beside_a_network_on_the_cpu(device:
 
 def test_files_are_asked_for_a_batch_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = Counting("cpu")
-    monkeypatch.setattr("mmt.features.extract.read_ahead", backbone.asked.append)
+    monkeypatch.setattr("mmt.features.pipeline.read_ahead", backbone.asked.append)
     paths = list(make_folder(tmp_path / "images", 6).values())
     compute_features(paths, backbone, batch_size=2, num_workers=2)
     assert backbone.asked_before == [paths[2:4], paths[2:6], paths[2:6]]

@@ -1,0 +1,94 @@
+"""Runtimes that compute features on a CPU from a backbone's graph: each call on one core, several at a time."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmt.data.feature_store import Precision
+from mmt.errors import MMTError
+from mmt.features.onnx_backbone import FEATURES, PIXELS
+from mmt.io.onnx import open_session
+
+Runtime = Literal["torch", "onnx", "openvino"]
+
+
+class Engine(Protocol):
+    """Computes features of small batches.
+
+    Attributes:
+        runtime: its name.
+        batch: images of a call, at which it is fastest.
+    """
+
+    runtime: Runtime
+    batch: int
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, C, C, 3) after the transform -> (N, R, D); N is 1 to ``batch``. Threads may call it side by side."""
+
+
+class OnnxEngine:
+    """ONNX Runtime, in float32."""
+
+    runtime: Runtime = "onnx"
+
+    def __init__(self, graph: Path, batch: int) -> None:
+        self.batch = batch
+        self._session = open_session(graph, 1)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = self._session.run([FEATURES], {PIXELS: pixels})[0]
+        return features
+
+
+class OpenVinoEngine:
+    """OpenVINO. Batches are filled up to one size, for which it compiles the graph."""
+
+    runtime: Runtime = "openvino"
+
+    def __init__(self, graph: Path, batch: int, precision: Precision, streams: int) -> None:
+        """
+        Args:
+            streams: calls at a time, each on one core.
+        Raises:
+            MMTError: OpenVINO is missing, or cannot run the graph.
+        """
+        self.batch = batch
+        self._local = threading.local()
+        try:
+            import openvino  # an extra, which takes a second to import
+        except ImportError:
+            raise MMTError("the package openvino is missing. pip install 'mmt-toolkit[openvino]'.") from None
+        settings = {
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams,
+            "ENABLE_CPU_PINNING": False,  # other processes use the cores, too
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[
+                precision
+            ],  # its own default varies
+        }
+        try:
+            core = openvino.Core()
+            model = core.read_model(graph)
+            sides = list(model.input(0).partial_shape)[1:]
+            model.reshape([batch, *(side.get_length() for side in sides)])
+            self._compiled: Any = core.compile_model(model, "CPU", settings)
+        except Exception as error:  # its errors are RuntimeErrors of many lines
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            message = f"OpenVINO cannot run this backbone ({reason[0].strip()}). Use --runtime auto."
+            raise MMTError(message) from None
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        missing = self.batch - len(pixels)
+        if missing:
+            pixels = np.concatenate([pixels, np.repeat(pixels[:1], missing, axis=0)])
+        found: NDArray[np.float32] = request.infer({0: pixels})[0]
+        return found[: self.batch - missing].copy()  # the request's own memory

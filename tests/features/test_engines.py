@@ -1,0 +1,88 @@
+"""Engines give the features that the backbone gives in torch, in batches of any size and several threads."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from mmt.data.feature_store import Precision
+from mmt.errors import MMTError
+from mmt.features.backbone import Backbone
+from mmt.features.engines import Engine, OnnxEngine, OpenVinoEngine
+from mmt.features.onnx_export import export_backbone
+from tests.features.tiny import tiny_backbone
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return tiny_backbone()
+
+
+@pytest.fixture(scope="module")
+def graph(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "tiny.onnx"
+    export_backbone(backbone, path)
+    return path
+
+
+def opened(name: str, graph: Path, precision: Precision = "float32") -> Engine:
+    if name == "onnx":
+        return OnnxEngine(graph, 4)
+    pytest.importorskip("openvino")
+    return OpenVinoEngine(graph, 4, precision, 2)
+
+
+def pictures(num: int, seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (num, 32, 32, 3), np.uint8)
+
+
+def in_torch(backbone: Backbone, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        features: NDArray[np.float32] = backbone(torch.from_numpy(pixels).permute(0, 3, 1, 2)).numpy()
+        return features
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_float32_is_torchs_in_every_batch_and_thread(name: str, backbone: Backbone, graph: Path) -> None:
+    engine = opened(name, graph)
+    assert (engine.runtime, engine.batch) == (name, 4)
+    batches = [pictures(1 + seed % 4, seed) for seed in range(24)]
+    with ThreadPoolExecutor(6) as pool:  # more threads than streams
+        found = list(pool.map(engine, batches))
+    for pixels, rows in zip(batches, found, strict=True):
+        np.testing.assert_allclose(rows, in_torch(backbone, pixels), atol=1e-5, rtol=0)
+    kept = engine(batches[3])
+    before = kept.copy()
+    engine(batches[7])
+    np.testing.assert_array_equal(kept, before)  # not a buffer that the next call fills
+
+
+def test_bfloat16_is_near(backbone: Backbone, graph: Path) -> None:
+    pixels = pictures(4, 0)
+    expected = in_torch(backbone, pixels)
+    rounded = backbone.in_precision("bfloat16")
+    assert rounded.signature.precision == "bfloat16"
+    assert backbone.signature.precision == "float32"
+    torchs = in_torch(rounded, pixels)
+    assert 0 < np.abs(torchs - expected).max() < 0.05
+    np.testing.assert_array_equal(in_torch(backbone, pixels), expected)  # the copy has weights of its own
+    np.testing.assert_allclose(opened("openvino", graph, "bfloat16")(pixels), expected, atol=0.05)
+
+
+def test_a_missing_extra_and_a_damaged_graph_are_one_line(
+    graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "damaged.onnx").write_bytes(graph.read_bytes()[:100])
+    for name in ("onnx", "openvino"):
+        with pytest.raises(MMTError) as error:
+            opened(name, tmp_path / "damaged.onnx")
+        assert "\n" not in str(error.value)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MMTError, match=r"openvino is missing\. pip install 'mmt-toolkit\[openvino\]'"):
+        OpenVinoEngine(graph, 4, "float32", 1)
