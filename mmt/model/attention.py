@@ -105,7 +105,8 @@ def fill_register(
 
 
 Lens = list[int] | Tensor
-"""How many of each sentence's positions are real: numbers, or a tensor (N) while a model is exported."""
+"""How many of each sentence's positions are real: numbers; or a tensor (N) while a model is exported, or on a GPU,
+where numbers that it computed would have to be waited for."""
 
 
 def layout_of(states: Tensor, lens: Lens, active: Tensor | None = None) -> BatchLayout:
@@ -120,7 +121,7 @@ def layout_of(states: Tensor, lens: Lens, active: Tensor | None = None) -> Batch
 
 
 class TracedLayout:
-    """In place of fairseq2's ``BatchLayout``, which wants lengths as numbers, while a model is exported."""
+    """In place of fairseq2's ``BatchLayout``, which wants lengths as numbers: see ``Lens``."""
 
     packed = False
     padded = True  # it may be
@@ -130,6 +131,11 @@ class TracedLayout:
         self.width, self.seq_lens_pt = states.size(1), lens
         places = torch.arange(self.width, device=lens.device)
         self.position_indices = places.expand(states.size(0), -1).masked_fill(beyond(lens, self.width), -1)
+
+    @property
+    def seq_lens(self) -> list[int]:
+        """As numbers, which an LSTM needs."""
+        return self.seq_lens_pt.tolist()  # type: ignore[no-any-return]
 
 
 def beyond(lens: Tensor, length: int) -> Tensor:

@@ -402,12 +402,13 @@ def real_first(states: Tensor, pad: Tensor) -> tuple[Tensor, Lens]:
         pad: (N, L) bool, True where there is nothing.
     Returns:
         (N, the most real positions, at least 1, D), 0 in padding, and the number of each row's real positions.
-        While a model is exported nothing is cut off.
+        Nothing is cut off while a model is exported, and on a GPU, which would wait for the numbers.
     """
     width = pad.size(1)
     order = (pad * width + torch.arange(width, device=pad.device)).argsort(dim=1)
     num_real = (~pad).sum(dim=1)
-    lens: Lens = num_real if torch.compiler.is_exporting() else num_real.tolist()
+    whole = torch.compiler.is_exporting() or pad.device.type != "cpu"
+    lens: Lens = num_real if whole else num_real.tolist()
     if not isinstance(lens, Tensor):
         order = order[:, : max(*lens, 1)]
     states = states.masked_fill(pad.unsqueeze(-1), 0)  # even nan in padding must not matter

@@ -226,10 +226,14 @@ class MMTModel(nn.Module):
         states = self.decode_targets(batch) if states is None else states
         targets, output = batch.labels, self.text.final_proj
         real = targets != PAD  # (N, T)
-        weights = None if weights is None else weights[real]
-        return label_smoothed_nll(
-            states[real], output.weight, targets[real], label_smoothing, output.bias, weights
-        )
+        if real.device.type != "cpu":  # their number is known here: a GPU need not be waited for
+            places = real.flatten().nonzero_static(size=batch.num_target_tokens)[:, 0]
+            states, targets = states.flatten(0, 1)[places], targets.flatten()[places]
+            weights = None if weights is None else weights.flatten()[places]
+        else:
+            states, targets = states[real], targets[real]
+            weights = None if weights is None else weights[real]
+        return label_smoothed_nll(states, output.weight, targets, label_smoothing, output.bias, weights)
 
     def forward(self, batch: Batch, objectives: Iterable[Objective]) -> dict[str, Tensor]:
         """Computes ``objectives`` on ``batch``, and gives what they give, by name.
