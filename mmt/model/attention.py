@@ -135,7 +135,7 @@ class TracedLayout:
     @property
     def seq_lens(self) -> list[int]:
         """As numbers, which an LSTM needs."""
-        return self.seq_lens_pt.tolist()  # type: ignore[no-any-return]
+        return self.seq_lens_pt.tolist()
 
 
 def beyond(lens: Tensor, length: int) -> Tensor:
