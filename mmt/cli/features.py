@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--runtime", type=click.Choice(["auto", "torch", "onnx", "openvino"]), default="auto",
               help="What computes on a CPU; auto is the fastest one here, measured once.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32",
-              help="Precision of the computation; bfloat16 is faster; features differ by 1 %.")  # fmt: skip
+              help="Precision of the computation; bfloat16 is faster, and features differ slightly.")  # fmt: skip
 @threads_option
 @shard_option
 @quiet_option

@@ -107,7 +107,7 @@ def extract_features(
             that of one process.
         runtime: of the network on a CPU: ``torch``, ``onnx``, ``openvino``, or ``auto``, the fastest one here
             (``mmt.features.fastest``).
-        precision: in which the network computes. ``bfloat16`` is faster, and its features differ by about 1 %.
+        precision: in which the network computes. ``bfloat16`` is faster, and its features differ slightly.
     Raises:
         MMTError: the existing store has another signature, not a single image could be read, or the device, the
             runtime or the precision is missing.
