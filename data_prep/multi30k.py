@@ -33,7 +33,8 @@ from data_prep.image_folders import ImageFolders, Unreadable, images_option
 from data_prep.raw_text import find_layout, read_raw
 from data_prep.splits import LANGUAGES, Pairs
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import PATH, shard_option
+from mmt.cli.engines import ran_on_engine, shard_of
+from mmt.cli.options import PATH, on_option, shard_option
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.splits import print_splits
 from mmt.errors import MMTError
@@ -100,7 +101,7 @@ def prepare(
     if shard is None:
         return write(undecodable(present))
     text = hashlib.sha256(json.dumps([name, source, target, splits, present]).encode()).hexdigest()
-    with Parts(out, shard, {"data": text}) as parts:
+    with Parts(out, shard, {"data": text}, remember=True) as parts:
         bad = [] if parts.is_done else undecodable(present[shard.number :: shard.count])
         return parts.finish({"bad": bad}, join)
 
@@ -130,6 +131,7 @@ def prepare(
 )
 @click.option("--lowercase", is_flag=True, help="Lowercase both sides, as most papers on Multi30K do.")
 @shard_option
+@on_option
 def main(
     out: Path,
     multi30k: Path | None,
@@ -144,6 +146,7 @@ def main(
     unreadable: Unreadable,
     lowercase: bool,
     shard: str | None,
+    engine: str | None,
 ) -> None:
     """Prepare Multi30K, or data in its format, as the dataset OUT."""
     if source == target:
@@ -167,7 +170,9 @@ def main(
         _check_folder("--images", folder, "give the folder of the images, or --no-images for text alone")
     if image_splits is not None:
         _check_folder("--image-splits", image_splits, "give the folder of SPLIT.txt, or --no-images")
-    share = Shard.of(shard)
+    share = shard_of(shard, engine)
+    if ran_on_engine(engine, out, words=("prepare", "multi30k")):
+        return
     if share is None:
         write_alone(out)
     if hub:
@@ -194,7 +199,8 @@ def main(
         shard=share,
     )
     if isinstance(info, str):
-        click.echo(info)
+        if info:
+            click.echo(info)
         return
     print_splits(info)
     click.echo(f"written to {out}; images: {' + '.join(map(str, images)) or 'none'}")

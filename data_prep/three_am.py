@@ -18,10 +18,10 @@ from data_prep.image_folders import ImageFolders, Unreadable, images_option
 from data_prep.multi30k import prepare
 from data_prep.raw_text import read_raw
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import PATH, shard_option
+from mmt.cli.engines import ran_on_engine, shard_of
+from mmt.cli.options import PATH, on_option, shard_option
 from mmt.data.splits import print_splits
 from mmt.errors import MMTError
-from mmt.io.shards import Shard
 
 LANGUAGES = ("en", "zh")
 SPLITS = ("train", "val", "test")
@@ -36,6 +36,7 @@ SPLITS = ("train", "val", "test")
 @click.option("--unreadable", type=click.Choice(["refuse", "skip"]), default="refuse",
               help="Image that does not decode: refuse (exit) or skip (count as missing).")  # fmt: skip
 @shard_option
+@on_option
 def main(
     out: Path,
     folder: Path,
@@ -44,6 +45,7 @@ def main(
     source: str,
     unreadable: Unreadable,
     shard: str | None,
+    engine: str | None,
 ) -> None:
     """Prepare 3AM as the dataset OUT."""
     if bool(images) == no_images:
@@ -52,7 +54,9 @@ def main(
     for one, option in [*((one, "--images") for one in images), (text, "--three-am")]:
         if not one.is_dir():
             raise MMTError(f"{option}: no folder {one}.")
-    share = Shard.of(shard)
+    share = shard_of(shard, engine)
+    if ran_on_engine(engine, out, words=("prepare", "three-am")):
+        return
     if share is None:
         write_alone(out)
     target = LANGUAGES[source == LANGUAGES[0]]
@@ -64,7 +68,8 @@ def main(
         out, splits, name="3am", source=source, target=target, images=folders, unreadable=unreadable, shard=share
     )
     if isinstance(info, str):
-        click.echo(info)
+        if info:
+            click.echo(info)
         return
     print_splits(info)
     click.echo(f"written to {out}; images: {folders or 'none'}")

@@ -25,11 +25,13 @@ import click
 from data_prep.pair_filters import PairFilter
 from data_prep.translating import Decoding, Translated, text_column, translate_dataset
 from mmt.cli.command import Command, write_alone
+from mmt.cli.engines import is_worker, ran_on_engine, shard_of
 from mmt.cli.options import (
     MODEL,
     PATH,
     collected,
     missing_images_option,
+    on_option,
     shard_option,
     source_lang_option,
     stores_option,
@@ -42,7 +44,6 @@ from mmt.data.splits import print_splits
 from mmt.data.tags import check_tag
 from mmt.errors import MMTError, nearest
 from mmt.io.formats import TRANSLATIONS
-from mmt.io.shards import Shard
 
 _FILTERS = collected(
     PairFilter,
@@ -83,6 +84,7 @@ _FILTERS = collected(
 @_FILTERS
 @threads_option
 @shard_option
+@on_option
 def main(
     out: Path,
     data: Path,
@@ -94,6 +96,7 @@ def main(
     splits: tuple[str, ...],
     filtered: PairFilter,
     shard: str | None,
+    engine: str | None,
     **decoding: Any,
 ) -> None:
     """Write the dataset OUT: splits of the prepared dataset DATA, with machine translations.
@@ -106,12 +109,18 @@ def main(
         if not back:
             raise MMTError(f"--tag {tag}: marks back-translated sources. Add --back, or leave --tag out.")
         check_tag(tag, "--tag")
-    share = Shard.of(shard)
-    if share is None:
+    share = shard_of(shard, engine)
+    if share is None and not is_worker():
         write_alone(out)
     check_splits(data, [text.partition("=")[0] for text in texts] or splits)
     if model is None:
-        if target is None or filtered.min_log_prob is not None or splits or share is not None:
+        if (
+            target is None
+            or filtered.min_log_prob is not None
+            or splits
+            or share is not None
+            or engine is not None
+        ):
             raise MMTError("--text: expected --target, the translations' language, and no option of --model.")
         found: Mapping[str, Sequence[Translated | str]] = read_files(texts)
         language = target
@@ -119,16 +128,19 @@ def main(
         if target is not None:
             raise MMTError(f"--target {target}: of --text; the model says what it translates into. Leave it out.")
         info = read_info(data)
+        file = out.with_name(f"{out.name}.translations.jsonl")
+        ran_on_engine(engine, file, threads=decoding["threads"], words=("prepare", "translated"))
         answer = translate_dataset(
             data,
             splits or list(info.splits),
-            out.with_name(f"{out.name}.translations.jsonl"),
+            file,
             Decoding(model=model, **decoding),
             back=back,
             share=share,
         )
-        if isinstance(answer, str):
-            click.echo(answer)
+        if isinstance(answer, str) or is_worker():  # of an engine, whose driver writes the dataset
+            if isinstance(answer, str) and answer:
+                click.echo(answer)
             return
         language, found = answer
     print_splits(prepare(out, data, language, found, back=back, tag=tag or "", filtered=filtered))

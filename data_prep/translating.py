@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split
 from mmt.data.inputs import Images, Input, Line
+from mmt.engines.worker import kept
 from mmt.errors import MMTError
 from mmt.io.atomic import replacing
 from mmt.io.shards import Parts, Shard
@@ -99,7 +100,8 @@ def translate_dataset(
                             stream.write((line + "\n").encode("utf-8", "backslashreplace"))
                 bar.update(work.size(number))
                 message = parts.finish({}, partial(_join, file, parts))
-    with Parts(file, Shard(0, count), plan, remember=True) as parts:
+    own = mine[-1] if mine else 0  # no other process works on it
+    with Parts(file, Shard(own, count), plan, remember=True) as parts:
         if not parts.is_merged:
             return message
     for note in work.notes:
@@ -170,14 +172,17 @@ class _Work:
             from mmt.inference.open import open_translator
 
             one, stores = self.decoding, self.images.stores
-            self._translator = open_translator(
-                one.model,
-                open_features(stores) if stores else None,
-                one.precision,
-                one.runtime,
-                one.threads,
-                source_lang=one.source_lang,
-                target_lang=one.target_lang,
+            self._translator = kept(
+                "translator",
+                lambda: open_translator(
+                    one.model,
+                    open_features(stores) if stores else None,
+                    one.precision,
+                    one.runtime,
+                    one.threads,
+                    source_lang=one.source_lang,
+                    target_lang=one.target_lang,
+                ),
             )
         return self._translator
 

@@ -16,7 +16,7 @@ from data_prep.pictures.scenes import SIZES, prepare
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import PATH
 from mmt.errors import MMTError
-from mmt.experiments.jobs import Training, train_all
+from mmt.experiments.jobs import Places, Training, train_all
 from mmt.inference.controls import other_readings
 from mmt.io.atomic import holder_of, make_folder, write_whole
 from mmt.io.tables import print_table
@@ -80,7 +80,7 @@ def _train(folder: Path, data: Path, store: Path) -> None:
         settings = (f"data.path={data}", *([f"images.features={store}"] if fusion != "none" else []))
         steps = read_config(config, settings).regime.num_steps
         trainings.append(Training(name, folder / fusion, config, settings, steps))
-    if elsewhere := train_all(trainings, len(trainings), out):
+    if elsewhere := train_all(trainings, Places.here(len(trainings)), out):
         place = elsewhere[0].output
         raise MMTError(f"{place}: {holder_of(place)} is training there. Wait for it to end.")
 

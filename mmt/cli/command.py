@@ -14,7 +14,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from mmt.cli.options import IMPORTED
+from mmt.cli.options import ARGUMENTS, IMPORTED
 from mmt.errors import MMTError
 from mmt.io import runtime
 from mmt.io.atomic import disk_error, only_writer, only_writer_in, remedy
@@ -106,6 +106,7 @@ class Command(click.Command):
             self.short_help = first_sentence(self.help)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = list(args)
         with _disk_errors_in_one_line():  # of printing the help
             return super().parse_args(ctx, args)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, be_quiet, write_alone_in
-from mmt.cli.options import PATH, import_option, quiet_option, threads_option
+from mmt.cli.engines import is_worker, ran_on_engine
+from mmt.cli.options import PATH, import_option, on_option, quiet_option, threads_option
 from mmt.errors import MMTError
+from mmt.io.shards import Shard
 from mmt.io.terminal import counted
 
 
@@ -21,10 +23,17 @@ from mmt.io.terminal import counted
 @click.option("--only-table", is_flag=True,
               help="Train nothing and run no system; only score and compare what is finished.")  # fmt: skip
 @threads_option
+@on_option
 @quiet_option
 @import_option
 def compare_command(
-    config_file: Path, out: Path, jobs: int, only_table: bool, threads: int | None, quiet: bool
+    config_file: Path,
+    out: Path,
+    jobs: int,
+    only_table: bool,
+    threads: int | None,
+    engine: str | None,
+    quiet: bool,
 ) -> None:
     """Train and compare fusions, features and seeds; search settings; or compare systems on datasets.
 
@@ -43,9 +52,12 @@ def compare_command(
     """
     be_quiet(quiet=quiet)
     # Imported here: the help needs none of it, each kind of comparison its own libraries.
+    from mmt.engines.spec import Engine
     from mmt.experiments.kinds import kind_of
 
     kind = kind_of(config_file)
+    if engine is not None and jobs > 1:
+        raise MMTError("--jobs: an engine says how many at a time: --on ENGINE,workers=N.")
     if kind != "leaderboard":
         if threads is not None:
             raise MMTError("--threads: trainings share all cores; see --jobs.")
@@ -53,13 +65,21 @@ def compare_command(
             from mmt.experiments.tuning import tune as run
         else:
             from mmt.experiments.compare import compare as run
-        run(config_file, out, jobs, only_table=only_table)
+        on = Engine.parse(engine) if engine is not None else None
+        run(config_file, out, jobs, only_table=only_table, engine=on)
         return
     if jobs > 1:
         raise MMTError("--jobs: a leaderboard evaluates one system at a time; see --threads.")
-    write_alone_in(out)
-    from mmt.experiments.leaderboard import print_leaderboard_of
+    from mmt.experiments.leaderboard import answer, claim_board, print_leaderboard_of
 
+    if is_worker():
+        answer(config_file, out, Shard.of(None), threads=threads)
+        return
+    write_alone_in(out)
+    if engine is not None and not only_table:
+        # At least two shards: a single one would be the whole command.
+        count = max(claim_board(config_file, out), 2)
+        ran_on_engine(engine, out / "answers", threads=threads, count=count, quiet=quiet)
     board = print_leaderboard_of(config_file, out, only_table=only_table, threads=threads)
     if board.failures:
         click.echo(f"{counted(len(board.failures), 'result')} missing. Rerun the command to try again.", err=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mmt.cli.command import Command, write_alone_in
+from mmt.cli.engines import is_worker, ran_on_engine, shard_of
 from mmt.cli.options import (
     MODEL,
     PATH,
@@ -16,6 +18,7 @@ from mmt.cli.options import (
     draws_seed_option,
     import_option,
     metrics_option,
+    on_option,
     quiet_option,
     runtime_option,
     split_option,
@@ -71,6 +74,7 @@ _READS_PROMPTS = collected(
 @click.option("--output", type=PATH, default="evidence", help="Output folder for evidence.html and evidence.json.")
 @runtime_option
 @threads_option
+@on_option
 @quiet_option
 @import_option
 def evidence_command(
@@ -92,6 +96,7 @@ def evidence_command(
     output: Path,
     runtime: Runtime,
     threads: int | None,
+    engine: str | None,
     quiet: bool,
 ) -> None:
     """Do systems use the image, and are they better than text-only? Run every control and write one page."""
@@ -100,24 +105,39 @@ def evidence_command(
     named = _named(systems, model, against)
     if (plan_folder is None) != bool(named):
         raise MMTError("expected one of --model DIR, --system NAME=SPEC or --plan DIR.")
+    if engine is not None and plan_folder is not None:
+        raise MMTError(f"--on {engine}: a plan takes no time. Leave --on or --plan out.")
     split = split or first_test_split(data)
-    write_alone_in(plan_folder or output)
+    if not is_worker():
+        write_alone_in(plan_folder or output)
 
     # Imported here: the help and the checks of the options need neither NumPy nor torch.
+    from mmt.evidence.collect import answer, identity
     from mmt.evidence.evaluation import Inputs
+    from mmt.evidence.shared import SharedCalls
     from mmt.metrics.external import NeuralMetric
     from mmt.report.evaluation import evaluate, plan_answers
 
     neural = tuple(NeuralMetric.parse(spec) for spec in metrics)
     answers = output / "answers"
+    folder = output / "calls"
+    calls = SharedCalls(folder, shard_of(None, engine)) if engine is not None else None
     inputs = Inputs(
         named, data, split, images, commute, commute_images, draws, seed, gallery, options, answers, neural,
-        runtime=runtime, threads=threads,
+        runtime=runtime, threads=threads, calls=calls,
     )  # fmt: skip
+    if calls is not None:
+        if is_worker():
+            answer(inputs)
+            return
+        calls.claim(identity(inputs))
+        ran_on_engine(engine, folder, threads=threads, quiet=quiet)
     if plan_folder is not None:
         plan_answers(inputs, plan_folder, quiet=quiet)
     else:
         evaluate(inputs, output, pictures=not no_pictures, quiet=quiet)
+    if calls is not None:
+        shutil.rmtree(folder)
 
 
 def _named(systems: tuple[str, ...], model: Path | None, against: Path | None) -> dict[str, str | Path]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt.cli.command import Command, write_alone_in
-from mmt.cli.options import PATH, quiet_option, shard_option, threads_option
+from mmt.cli.engines import ran_on_engine, shard_of
+from mmt.cli.options import PATH, on_option, quiet_option, shard_option, threads_option
 from mmt.errors import MMTError
-from mmt.io.shards import Shard
 from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
               help="Precision of the computation; bfloat16 is faster, and features differ slightly.")  # fmt: skip
 @threads_option
 @shard_option
+@on_option
 @quiet_option
 def features_command(
     source: Path | None,
@@ -63,6 +64,7 @@ def features_command(
     precision: Precision,
     threads: int | None,
     shard: str | None,
+    engine: str | None,
     quiet: bool,
 ) -> None:
     """Extract features from images or recordings, for training and translating."""
@@ -77,7 +79,11 @@ def features_command(
         raise MMTError(
             "expected --images and --out: what to make features of, and where they go; or --check STORE."
         )
-    share = Shard.of(shard)
+    share = shard_of(shard, engine)
+    if engine is not None and not source.exists():
+        raise MMTError(f"{source}: expected a folder of images or a prepared dataset, found no such folder.")
+    if ran_on_engine(engine, out, threads=threads, quiet=quiet):
+        return
     if share is None:
         write_alone_in(out)
 

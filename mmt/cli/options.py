@@ -19,6 +19,9 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 IMPORTED = "mmt.import"
 """The key under which ``import_option`` stores the modules in the context's ``meta``."""
 
+ARGUMENTS = "mmt.arguments"
+"""The key under which the running command's arguments are, as the user gave them."""
+
 
 class LocalPath(click.Path):
     """A local path. A URL is refused, since ``pathlib`` would change it, and so is a model of the hub."""
@@ -136,6 +139,13 @@ shard_option = click.option(
     "--shard",
     metavar="K/N",
     help="Process shard K of N; the last one merges the results.  [default: by torchrun or srun]",
+)
+on_option = click.option(
+    "--on",
+    "engine",
+    metavar="ENGINE",
+    help="Run shards on local[:N] processes, ray[:ADDRESS] or slurm:PARTITION, with resources such as "
+    ",workers=8,cpus=4,gpus=1 (docs/many_machines.md).",
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress bar and no summary.")
 

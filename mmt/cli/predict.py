@@ -8,9 +8,17 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import MODEL, PATH_OR_DASH, import_option, quiet_option, shard_option, threads_option
+from mmt.cli.engines import ran_on_engine, shard_of
+from mmt.cli.options import (
+    MODEL,
+    PATH_OR_DASH,
+    import_option,
+    on_option,
+    quiet_option,
+    shard_option,
+    threads_option,
+)
 from mmt.cli.reading import READS_SENTENCES, Reading, file_or_stdout
-from mmt.io.shards import Shard
 
 
 @click.command("predict", cls=Command)
@@ -21,23 +29,37 @@ from mmt.io.shards import Shard
               ".gz compresses.")  # fmt: skip
 @threads_option
 @shard_option
+@on_option
 @quiet_option
 @import_option
 def predict_command(
-    model: Path, reading: Reading, output: Path, threads: int | None, shard: str | None, quiet: bool
+    model: Path,
+    reading: Reading,
+    output: Path,
+    threads: int | None,
+    shard: str | None,
+    engine: str | None,
+    quiet: bool,
 ) -> None:
     """Predict labels and scores of sentences. Every input line yields one output line."""
-    share = Shard.of(shard)
-    reading.check(output, share)
-    if share is None:
+    share = shard_of(shard, engine)
+    reading.check(output, share, engine)
+    if share is None and engine is None:
         write_alone(file_or_stdout(output))
     card, store = reading.read_card(model), reading.open_stores()
     lines = reading.open(card)
+    if ran_on_engine(engine, output, threads=threads, quiet=quiet):
+        return
 
     # torch is loaded after the inputs have been checked.
+    from mmt.engines.worker import kept
     from mmt.inference.labelling import FileLabeller, write_predictions
+    from mmt.inference.loaded import LoadedModel
+    from mmt.inference.threads import use_threads
 
-    labeller = FileLabeller.from_dir(model, store, lines, reading.missing_images, share, threads=threads)
+    use_threads(threads)
+    loaded = kept("model", lambda: LoadedModel.from_dir(model, store))
+    labeller = FileLabeller(loaded, lines, reading.missing_images, share)
     predictions = labeller.predict(
         image_control=reading.image_control, control_seed=reading.control_seed, show_progress=not quiet
     )

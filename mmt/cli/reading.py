@@ -72,8 +72,10 @@ class Reading:
         if self.data is None and self.split is not None:
             raise MMTError(f"--split {self.split}: expected --data, the dataset, too.")
 
-    def check(self, output: Path, shard: Shard | None) -> None:
+    def check(self, output: Path, shard: Shard | None, engine: str | None = None) -> None:
         """
+        Args:
+            engine: on which other processes do the work, see ``mmt.cli.engines``.
         Raises:
             MMTError: options that exclude each other, or an input or output that several processes cannot share.
         """
@@ -84,14 +86,15 @@ class Reading:
         self.check_split()
         if is_file(output):
             writes_json(output)  # raises for an unsupported file name
-        if shard is None:
+        if shard is None and engine is None:
             return
+        what = f"shard {shard}" if shard is not None else f"--on {engine}"
         assert self.input_file is not None  # noqa: S101  # --input has a default
         if self.data is None and not self.from_stdin and not self.input_file.exists():
             raise MMTError(f"{self.input_file}: no such file.")
         if (self.data is None and not self.input_file.is_file()) or not is_file(output):
             raise MMTError(
-                f"shard {shard}: other processes read and write the same files. Give --input FILE or --data, and "
+                f"{what}: other processes read and write the same files. Give --input FILE or --data, and "
                 "--output."
             )
         check_file(output)  # early, rather than after the work

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +15,7 @@ import click
 from tqdm import tqdm
 
 from mmt.cli.command import Command, write_alone
+from mmt.cli.engines import ran_on_engine, shard_of
 from mmt.cli.options import (
     PATH,
     PATH_OR_DASH,
@@ -19,14 +24,16 @@ from mmt.cli.options import (
     import_option,
     missing_images_option,
     models_option,
+    on_option,
     quiet_option,
     runtime_option,
+    shard_option,
     source_lang_option,
     split_option,
     target_lang_option,
     threads_option,
 )
-from mmt.cli.reading import Reading, file_or_stdout
+from mmt.cli.reading import Reading, file_or_stdout, is_file
 from mmt.data.dataset import read_split
 from mmt.data.inputs import Line, read_texts
 from mmt.errors import MMTError
@@ -82,6 +89,8 @@ _READS_PAIRS = collected(
 )
 @runtime_option
 @threads_option
+@shard_option
+@on_option
 @quiet_option
 @import_option
 def score_pairs_command(
@@ -98,6 +107,8 @@ def score_pairs_command(
     max_tokens: int,
     runtime: Runtime,
     threads: int | None,
+    shard: str | None,
+    engine: str | None,
     quiet: bool,
 ) -> None:
     """Score given translations: the model's log-probability and perplexity of each, with its image or without.
@@ -118,36 +129,57 @@ def score_pairs_command(
     path = file_or_stdout(output)
     check_file(path)
     writes_json(path)  # raises for an unsupported file name
-    write_alone(path)
+    share = shard_of(shard, engine)
+    if share is None and engine is None:
+        write_alone(path)
+    elif path is None or not is_file(path):
+        raise MMTError("--shard and --on: other processes write the same file. Give --output FILE.")
     store = reading.open_stores()
     source = reading.open(card)
     lines = list(source.lines)
     targets = _read_targets(lines, reading, target) if n_best is None else []
+    if ran_on_engine(engine, output, threads=threads, quiet=quiet):
+        return
 
+    from mmt.engines.worker import kept
     from mmt.inference import files, pairs, scoring
     from mmt.inference.open import open_translator
 
     candidates = scoring.read_n_best(n_best, len(lines)) if n_best is not None else []
-    total = sum(map(len, candidates)) if n_best is not None else len(lines) * (1 + also_blank)
+    total = len(lines) * (1 + also_blank) if n_best is None else sum(map(len, candidates))
     chosen = None if runtime == "auto" and total > _FEW else runtime
-    scorer = open_translator(
-        model, store, runtime=chosen, threads=threads, source_lang=source_lang, target_lang=target_lang
+    scorer = kept(
+        "scorer",
+        lambda: open_translator(
+            model, store, runtime=chosen, threads=threads, source_lang=source_lang, target_lang=target_lang
+        ),
     )
     reader = files.FileProcessor(scorer, source, reading.missing_images)
-    images = [reader.image(line) for line in lines]
+    own = [share is None or share.has(number // files.CHUNK) for number in range(len(lines))]
+    images = [reader.image(line) if is_own else None for line, is_own in zip(lines, own, strict=True)]
+    given = {"targets": _checksum(targets), "candidates": _checksum(candidates)}
+    options = [old_weight, keep, also_blank, max_tokens, scorer.runtime, source_lang, target_lang]
     started = time.monotonic()
-    with tqdm(total=total, unit=" pairs", disable=True if quiet else None) as bar:
-        work = pairs.PairFiles(scorer, lines, images, max_tokens, bar)
+    with (
+        reading.parts(output, share, model, options=options, **given) or nullcontext() as parts,
+        tqdm(total=total if share is None else None, unit=" pairs", disable=True if quiet else None) as bar,
+    ):
+        work = pairs.PairFiles(scorer, lines, images, max_tokens, bar, share, parts)
         if n_best is not None:
             summary = work.rerank(candidates, old_weight, keep, path)
         else:
             summary = work.score(targets, also_blank, path)
     if not quiet:
-        summary += pairs.unusual(reader, lines, scorer.tokenizer)
+        summary += pairs.unusual(reader, list(compress(lines, own)), scorer.tokenizer)
         seconds = time.monotonic() - started
         click.echo(f"{summary}, {seconds:.1f} s, {scorer.runtime}{source.note}", err=True)
         if reader.counts.missing_images:
             click.echo(reader.missing(), err=True)
+
+
+def _checksum(values: Sequence[object]) -> str:
+    """A checksum of what JSON can hold, which all shards must have in common."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _read_targets(lines: Sequence[Line], reading: Reading, target: Path | None) -> list[str]:

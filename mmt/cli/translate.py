@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mmt.cli.command import Command, write_alone
+from mmt.cli.engines import ran_on_engine, shard_of
 from mmt.cli.options import (
     PATH_OR_DASH,
     collected,
     import_option,
     models_option,
+    on_option,
     quiet_option,
     runtime_option,
     shard_option,
@@ -26,11 +28,11 @@ from mmt.cli.options import (
 )
 from mmt.cli.reading import READS_SENTENCES, Reading, file_or_stdout
 from mmt.errors import MMTError
-from mmt.io.shards import Shard
 
 if TYPE_CHECKING:
     from mmt.inference.files import FileTranslator
     from mmt.inference.open import Runtime
+    from mmt.inference.translator import BaseTranslator
     from mmt.model.stepping import Precision
 
 _SHOWN = {"right": "with image", "wrong": "with another's image", "blank": "with image (blank)"}
@@ -90,6 +92,7 @@ _DECODES = collected(
 @runtime_option
 @threads_option
 @shard_option
+@on_option
 @quiet_option
 @import_option
 def translate_command(
@@ -105,26 +108,34 @@ def translate_command(
     runtime: Runtime,
     threads: int | None,
     shard: str | None,
+    engine: str | None,
     quiet: bool,
 ) -> None:
     """Translate sentences, with their images or without. Every input line yields one output line."""
     # Inputs are checked before torch is loaded.
-    share = Shard.of(shard)
-    reading.check(output, share)
+    share = shard_of(shard, engine)
+    reading.check(output, share, engine)
     outputs = _outputs(reading, output, draws)
-    if share is None:
+    if share is None and engine is None:
         write_alone(*map(file_or_stdout, dict.fromkeys(outputs)))
     card, store = reading.read_card(model), reading.open_stores()
     lines = reading.open(card)
+    if ran_on_engine(engine, *dict.fromkeys(outputs), threads=threads, quiet=quiet):
+        return
 
+    from mmt.engines.worker import kept
     from mmt.inference.files import FileTranslator, write_output
     from mmt.inference.open import open_translator
 
-    translator = open_translator(
-        model, store, precision, runtime, threads, source_lang=source_lang, target_lang=target_lang
-    )
-    if vocabulary is not None:
-        translator.restrict_vocabulary(vocabulary)
+    def opened() -> BaseTranslator:
+        translator = open_translator(
+            model, store, precision, runtime, threads, source_lang=source_lang, target_lang=target_lang
+        )
+        if vocabulary is not None:
+            translator.restrict_vocabulary(vocabulary)
+        return translator
+
+    translator = kept("translator", opened)
     runtimes = [one.runtime.partition(" (")[0] for one in translator.members]  # as opened, without the reason
     options = [
         decoding.beam_size, decoding.length_penalty, decoding.guidance, decoding.n_best, decoding.max_tokens,

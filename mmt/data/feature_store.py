@@ -1,10 +1,11 @@
 """FeatureStore: image features by image id, memory-mapped, with the backbone that made them.
 
-A store is a folder of three files, none of them a pickle:
+A store is a folder of these files, none of them a pickle:
 
 - ``meta.json``: the signature, the number type, the number of rows, and which images were left out and why. It is
   written last and replaced atomically, so a folder without it is not a store yet.
 - ``ids.txt``: one image id per line, in row order.
+- ``ids.index``, from a million ids on: where each is, so that none is in memory (``mmt.data.id_index``).
 - ``features.bin``: the rows, (num_images, R, D) row-major, little-endian float16 or float32.
 
 ``meta.json`` has the SHA-256 of the ids and of the finished rows. Opening a store checks the ids': ids in another
@@ -32,6 +33,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mmt.data.id_index import INDEX, IndexedIds
 from mmt.data.image_names import Names
 from mmt.errors import MMTError, unreadable
 from mmt.io.text_files import file_checksum, parse_json
@@ -164,10 +166,10 @@ class FeatureStore:
         folder: Path,
         signature: FeatureSignature,
         dtype: DType,
-        ids: list[str],
+        ids: Sequence[str],
         rows: NDArray[Any],
         left_out: dict[str, str],
-        rows_checksum: str | None = None,
+        sums: Mapping[str, str] | None = None,
     ) -> None:
         """Use ``FeatureStore.open``."""
         self.folder = folder
@@ -176,8 +178,9 @@ class FeatureStore:
         self.ids = ids
         #: image id -> why it has no features
         self.left_out = left_out
-        self._rows, self._rows_checksum = rows, rows_checksum
-        self._row_of = {image_id: row for row, image_id in enumerate(ids)}
+        self._rows, self._sums = rows, sums or {}
+        indexed = isinstance(ids, IndexedIds)
+        self._row_of = {} if indexed else {image_id: row for row, image_id in enumerate(ids)}
 
     @classmethod
     def open(cls, folder: Path) -> FeatureStore:
@@ -196,41 +199,49 @@ class FeatureStore:
                 "finishes it."
             )
         signature, dtype, num_images, left_out, sums = meta
-        ids = read_ids(folder, num_images, sums)
+        ids: Sequence[str] | None = _indexed_ids(folder, num_images, sums)
+        if ids is None:
+            ids = read_ids(folder, num_images, sums)
+        distinct = len(ids) if isinstance(ids, IndexedIds) else len(set(ids))
         shape = (num_images, signature.num_regions, signature.dim)
         need = math.prod(shape) * np.dtype(dtype).itemsize
         size = (folder / ROWS).stat().st_size if (folder / ROWS).is_file() else 0
         # More bytes or ids than needed are rows still being added; fewer are a damaged store.
-        if len(ids) != num_images or len(set(ids)) != num_images or size < need:
+        if len(ids) != num_images or distinct != num_images or size < need:
             raise MMTError(
                 f"{folder}: expected {num_images:,} ids and {need:,} bytes of features, "
-                f"found {len(set(ids)):,} ids and {size:,} bytes. Remove the folder and run mmt features again."
+                f"found {distinct:,} ids and {size:,} bytes. Remove the folder and run mmt features again."
             )
         rows: NDArray[Any] = np.memmap(folder / ROWS, dtype=np.dtype(dtype), mode="r", shape=shape)
-        return cls(folder, signature, dtype, ids, rows, left_out, sums.get(ROWS))
+        return cls(folder, signature, dtype, ids, rows, left_out, sums)
 
     def verify(self) -> None:
         """Reads all rows, and raises MMTError if their checksum differs."""
-        if self._rows_checksum is None:
+        if ROWS not in self._sums:
             raise MMTError(
                 f"{self.folder}: has no checksum of its rows: an earlier version of mmt made it. Run mmt "
                 "features again with a new --out."
             )
-        if file_checksum(self.folder / ROWS, self._rows.nbytes) != self._rows_checksum:
+        if file_checksum(self.folder / ROWS, self._rows.nbytes) != self._sums[ROWS]:
             raise MMTError(
                 f"{self.folder / ROWS}: damaged, its checksum differs from the one in {META}. Remove the folder "
                 "and run mmt features again."
+            )
+        if isinstance(self.ids, IndexedIds) and file_checksum(self.folder / INDEX) != self._sums.get(INDEX):
+            raise MMTError(
+                f"{self.folder / INDEX}: damaged, its checksum differs from the one in {META}. Remove this file: "
+                "the ids are then read into memory."
             )
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __contains__(self, image_id: object) -> bool:
-        return image_id in self._row_of
+        return image_id in (self.ids if isinstance(self.ids, IndexedIds) else self._row_of)
 
     def hint(self, image_id: str) -> str:
         """`` (there is 'x')`` for the existing id nearest to a missing one, or an empty string."""
-        return Names(self.ids).hint(image_id)
+        return "" if isinstance(self.ids, IndexedIds) else Names(self.ids).hint(image_id)  # of millions
 
     def get(self, image_ids: Sequence[str]) -> NDArray[np.float32]:
         """Reads features by id.
@@ -242,19 +253,44 @@ class FeatureStore:
         Raises:
             MMTError: an id has no features; the message names the first.
         """
-        try:
-            rows = [self._row_of[image_id] for image_id in image_ids]
-        except KeyError as error:
-            image_id = error.args[0]
+        if isinstance(self.ids, IndexedIds):
+            rows = self.ids.find(image_ids).tolist()
+        else:
+            rows = [self._row_of.get(image_id, -1) for image_id in image_ids]
+        if -1 in rows:
+            image_id = image_ids[rows.index(-1)]
             why = self.hint(image_id)
             if image_id in self.left_out:
                 why = f" (left out: {self.left_out[image_id]})"
             raise MMTError(
                 f"no features for image '{image_id}' in {self.folder} ({len(self):,} ids){why}. "
                 "Run mmt features, or set images.missing: skip."
-            ) from None
+            )
         features: NDArray[np.float32] = self._rows[rows].astype(np.float32)
         return features
+
+
+def _indexed_ids(folder: Path, num_images: int, sums: Mapping[str, str]) -> IndexedIds | None:
+    """The ids of the finished rows, from their index; None without one, or where rows are being added.
+
+    Raises:
+        MMTError: the index or the ids are damaged.
+    """
+    if not (folder / INDEX).is_file() or not (folder / IDS).is_file():
+        return None
+    ids = IndexedIds(folder / IDS, folder / INDEX)
+    if len(ids) != num_images:
+        return None
+    if not ids.checksum.hex() == sums.get(IDS) == file_checksum(folder / IDS, ids.num_bytes):
+        raise _damaged_ids(folder)
+    return ids
+
+
+def _damaged_ids(folder: Path) -> MMTError:
+    return MMTError(
+        f"{folder / IDS}: damaged, its checksum differs from the one in {META}, so that images could get each "
+        "other's features. Remove the folder and run mmt features again."
+    )
 
 
 def ids_checksum(ids: Sequence[str]) -> str:
@@ -304,10 +340,7 @@ def read_ids(folder: Path, num_images: int, sums: Mapping[str, str]) -> list[str
         raise MMTError(f"{folder / IDS}: cannot be read ({error.strerror}). Run mmt features again.") from None
     ids = text.split("\n")[:-1][:num_images]  # not splitlines: an id may hold any other separator
     if len(ids) == num_images and sums.get(IDS) not in (None, ids_checksum(ids)):
-        raise MMTError(
-            f"{folder / IDS}: damaged, its checksum differs from the one in {META}, so that images could get each "
-            "other's features. Remove the folder and run mmt features again."
-        )
+        raise _damaged_ids(folder)
     return ids
 
 
@@ -356,7 +389,13 @@ class JoinedStore(FeatureStore):
         Raises:
             MMTError: no image is in all of them.
         """
-        ids = [name for name in stores[0].ids if all(name in store for store in stores[1:])]
+        first = stores[0].ids
+        ids: Sequence[str] = first
+        same = isinstance(first, IndexedIds) and all(
+            isinstance(store.ids, IndexedIds) and store.ids.checksum == first.checksum for store in stores
+        )
+        if not same:
+            ids = [name for name in first if all(name in store for store in stores[1:])]
         if not ids:
             raise MMTError(
                 f"{' and '.join(str(store.folder) for store in stores)}: expected features of the same images, "

@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mmt import __version__
 from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split
-from mmt.data.feature_store import FeatureStore, open_features
+from mmt.data.feature_store import META, FeatureStore, open_features
 from mmt.errors import MMTError
 from mmt.evidence.choices import COMMUTE_KEY, ChoiceTask, commute_task
 from mmt.evidence.contrastive import FoundImages, Item, check_commute, find_images, read_contrastive
@@ -26,9 +27,11 @@ from mmt.evidence.plan import Plan, make_plan
 from mmt.evidence.sections import SECTIONS, Section
 from mmt.evidence.sentences import Sentences, read_sentences
 from mmt.evidence.systems import System, describe
+from mmt.inference.ensemble import identity_of
+from mmt.io.text_files import file_checksum
 from mmt.io.versions import versions
 
-__all__ = ["Inputs", "Prepared", "check_lines", "collect", "evidence_of", "plan", "prepare"]
+__all__ = ["Inputs", "Prepared", "answer", "check_lines", "collect", "evidence_of", "identity", "plan", "prepare"]
 
 
 def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
@@ -43,6 +46,29 @@ def collect(inputs: Inputs) -> tuple[Evidence, dict[str, Path]]:
     started = time.monotonic()
     with _opened(inputs) as systems:
         return evidence_of(systems, started), dict(systems.files)
+
+
+def answer(inputs: Inputs) -> None:
+    """Stores in ``inputs.calls`` what the systems answer to a worker's share. Raises as ``collect``."""
+    with _opened(inputs) as systems:
+        systems.outputs  # noqa: B018  # what is computed is stored
+
+
+def identity(inputs: Inputs) -> dict[str, Any]:
+    """What the answers depend on (JSON), for ``SharedCalls.claim``.
+
+    Raises:
+        MMTError: a model or the data is missing.
+    """
+    info = read_info(inputs.data)
+    specs = {name: str(spec) for name, spec in inputs.systems.items()}
+    return {
+        "mmt": __version__,
+        "systems": {name: one if kind_of(one) is not None else identity_of(one) for name, one in specs.items()},
+        "data": info.splits[inputs.split].checksum,
+        "features": [file_checksum(store / META) for store in inputs.stores],
+        "settings": [inputs.draws, inputs.seed, inputs.runtime, inputs.options],
+    }
 
 
 def evidence_of(systems: Systems, started: float) -> Evidence:

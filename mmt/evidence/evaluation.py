@@ -18,6 +18,7 @@ from mmt.evidence.models import ModelSystem
 from mmt.evidence.neural import Metric, add_neural_scores
 from mmt.evidence.options import SystemOptions
 from mmt.evidence.sentences import Sentences
+from mmt.evidence.shared import SharedCalls
 from mmt.evidence.systems import Progress, System, has_text_base, progress
 from mmt.inference.controls import Control
 from mmt.inference.open import Runtime
@@ -37,6 +38,7 @@ class Inputs:
     answers: the folder where systems that have to be paid store what they answered.
     metrics: neural metrics that score the translations, too.
     runtime, threads: of our models, as of ``mmt.inference.open.open_translator``.
+    calls: where workers of an engine store what systems answer under controls.
     """
 
     systems: Mapping[str, str | Path]
@@ -53,6 +55,7 @@ class Inputs:
     metrics: tuple[Metric, ...] = ()
     runtime: Runtime = "auto"
     threads: int | None = None
+    calls: SharedCalls | None = None
 
     @property
     def folder_of_commute_images(self) -> Path:
@@ -106,10 +109,12 @@ class Systems:
     @cached_property
     def outputs(self) -> dict[str, Outputs]:
         """What each system makes of the sentences under each control: the long part."""
-        return {
-            name: run_controls(system, self.sentences, self.draws, name=name).normalized()
-            for name, system in self.by_name.items()
-        }
+        found = {}
+        for name, system in self.by_name.items():
+            asked = system if self.inputs.calls is None else self.inputs.calls.of(name, system)
+            outputs = run_controls(asked, self.sentences, self.draws, name=name).normalized()
+            found[name] = replace(outputs, system=system)
+        return found
 
     @cached_property
     def control_rows(self) -> tuple[list[ControlRow], dict[str, str]]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mmt.data.dataset import read_info
+from mmt.engines.spec import Engine
 from mmt.errors import MMTError
 from mmt.experiments.config import CompareConfig, read_compare, runs_of, training_of
-from mmt.experiments.jobs import Training, claim, train_all
+from mmt.experiments.jobs import Training, claim, places, train_all
 from mmt.experiments.scores import check_images, read_scores, score_run
 from mmt.experiments.table import tabulate, write_comparison
 from mmt.io.atomic import make_folder, write_whole
@@ -20,7 +21,9 @@ from mmt.training.config import TrainConfig
 from mmt.training.config_file import tree_of
 
 
-def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False) -> None:
+def compare(
+    config_file: Path, out: Path, jobs: int, *, only_table: bool = False, engine: Engine | None = None
+) -> None:
     """Trains what is not trained yet, scores it, and writes the comparison; see ``mmt compare --help``.
 
     Raises:
@@ -39,10 +42,10 @@ def compare(config_file: Path, out: Path, jobs: int, *, only_table: bool = False
     }
     if not only_table:
         todo = sum(not training.done for training in trainings.values())
-        progress.print(
-            f"{counted(len(runs), 'run')}, {len(runs) - todo} of them done; {jobs} at a time", soft_wrap=True
-        )
-        train_all(list(trainings.values()), jobs, progress)
+        with places(engine, out, jobs) as where:
+            state = f"{counted(len(runs), 'run')}, {len(runs) - todo} of them done"
+            progress.print(f"{state}; {where.jobs} at a time", soft_wrap=True)
+            train_all(list(trainings.values()), where, progress)
     for run, training in trainings.items():
         if training.done:
             score_run(run, training.output / "model", out, config, recipe)

@@ -1,25 +1,24 @@
-"""Several trainings on one machine, each in a process of its own, with a progress bar for each."""
+"""Several trainings, on one machine or an engine, each in a process of its own, with a progress bar for each."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from mmt.engines.run import Crew, Process, crew_of
+from mmt.engines.spec import Engine
+from mmt.engines.worker import Job, launch
 from mmt.errors import MMTError
 from mmt.inference.describe import last_report
 from mmt.io.atomic import Lock, hold
 from mmt.io.plugins import imported
-
-# A training process must not take itself for one of several that train one model together.
-_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_")
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,36 @@ def claim(output: Path, *, wait: bool = False) -> Lock | None:
     return hold(output.parent / f".{output.name}.claim", wait=wait, note=True, remove=True)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where trainings run. jobs: how many at a time. threads: of each. crew: an engine's; None is this machine."""
+
+    jobs: int
+    threads: int
+    crew: Crew | None = None
+
+    @classmethod
+    def here(cls, jobs: int) -> Places:
+        """On this machine, whose cores ``jobs`` trainings share."""
+        return cls(jobs, threads_of(jobs))
+
+
+@contextmanager
+def places(engine: Engine | None, out: Path, jobs: int) -> Iterator[Places]:
+    """The places of an engine, or ``jobs`` on this machine.
+
+    Args:
+        out: beside which SLURM's jobs keep their files.
+    Raises:
+        MMTError: as ``crew_of``.
+    """
+    if engine is None:
+        yield Places.here(jobs)
+        return
+    with crew_of(engine, Job("", (), os.getcwd()), out) as crew:
+        yield Places(crew.workers, crew.cpus, crew)
+
+
 def threads_of(jobs: int) -> int:
     """How many cores each of ``jobs`` trainings at a time gets."""
     return max((os.cpu_count() or 2) // jobs, 1)
@@ -56,13 +85,13 @@ def threads_of(jobs: int) -> int:
 
 def train_all(
     trainings: Iterable[Training],
-    jobs: int,
+    where: Places,
     console: Console,
     *,
     hopeless: Callable[[Training], bool] | None = None,
     ended: Callable[[Training, str | None], object] | None = None,
 ) -> list[Training]:
-    """Runs the trainings that are not done, ``jobs`` at a time; an interrupted one resumes.
+    """Runs the trainings that are not done, as many at a time as there are places; an interrupted one resumes.
 
     Args:
         trainings: the next is taken when there is room for it.
@@ -73,9 +102,8 @@ def train_all(
     Raises:
         MMTError: one failed, with the last line of its log; the others are stopped, and resume another time.
     """
-    threads = threads_of(jobs)
     waiting, elsewhere = iter(trainings), []
-    running: dict[TaskID, tuple[Training, subprocess.Popen[bytes], Lock]] = {}
+    running: dict[TaskID, tuple[Training, Process, Lock]] = {}
     stopped: set[TaskID] = set()
     name = TextColumn("{task.description}", markup=False)  # a run's name has the user's name of features
     columns = (name, BarColumn(), TextColumn("{task.fields[loss]}"))
@@ -83,13 +111,13 @@ def train_all(
         try:
             more = True
             while more or running:
-                while more and len(running) < jobs:
+                while more and len(running) < where.jobs:
                     training = next(waiting, None)
                     if training is None:
                         more = False
                     elif (lock := _free(training)) is not None:
                         bar = progress.add_task(training.name, total=training.num_steps, loss="")
-                        running[bar] = (training, _begin(training, threads, lock), lock)
+                        running[bar] = (training, _begin(training, where, lock), lock)
                     elif not training.done:
                         elsewhere.append(training)
                     elif ended is not None:
@@ -129,26 +157,20 @@ def _free(training: Training) -> Lock | None:
     return lock
 
 
-def _begin(training: Training, threads: int, lock: Lock) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mmt.cli", "train", str(training.output)]
+def _begin(training: Training, where: Places, lock: Lock) -> Process:
+    command = ["train", str(training.output)]
     command += ["--config-file", str(training.config_file)]
     for module in imported:
         command += ["--import", module]
     # Without graphs, which take as long to write as a small training: these models are compared, and few are kept.
     settings = ["decoding.export=false", *(s for s in training.settings if not s.startswith("threads="))]
-    for setting in (*settings, f"threads={threads}"):
+    for setting in (*settings, f"threads={where.threads}"):
         command += ["--config", setting]
-    training.output.mkdir(parents=True, exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHER)}
-    environment["OMP_NUM_THREADS"] = str(threads)
-    with (training.output / "train.log").open("ab") as log:
-        return subprocess.Popen(  # noqa: S603  # our own interpreter and module
-            command,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=[lock.fileno()],  # so that it holds the lock, too, should it outlive this process
-        )
+    log = training.output / "train.log"
+    if where.crew is not None:
+        return where.crew.launch(command, log)
+    # It holds the lock, too, should it outlive this process.
+    return launch(command, log, where.threads, descriptors=[lock.fileno()])
 
 
 def _last_report(output: Path) -> tuple[int, float]:

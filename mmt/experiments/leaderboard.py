@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from mmt.experiments.leaderboard_config import DatasetEntry, LeaderboardConfig, 
 from mmt.experiments.stored_metric import StoredMetric
 from mmt.inference.threads import use_threads
 from mmt.io.atomic import make_folder, write_whole
+from mmt.io.shards import Shard
 from mmt.io.terminal import console, print_note
 from mmt.io.text_files import parse_json
 from mmt.io.versions import versions
@@ -64,12 +66,9 @@ def leaderboard(config_file: Path, out: Path, *, only_table: bool = False, threa
     Raises:
         MMTError: a setting or dataset is wrong, or ``out`` holds other datasets under these names.
     """
-    config, systems, entries = read_leaderboard(config_file)
-    members = {name: _members(name, entry) for name, entry in systems.items()}
-    stored = tuple(StoredMetric(NeuralMetric.parse(spec), out / "answers") for spec in config.metrics)
+    config, systems, members, stored, prepared = _opened(config_file, out)
     for metric in stored:
         metric.check()
-    prepared = [_prepare(name, entry, config, stored) for name, entry in entries.items()]
     _claim(out, config, prepared)
     run = _Run(config, members, stored, out, only_table, threads)
     ranked = {data.name: _evaluate(data, run) for data in prepared}
@@ -83,6 +82,45 @@ def leaderboard(config_file: Path, out: Path, *, only_table: bool = False, threa
     board = Board({name: entry.specs for name, entry in systems.items()}, ranked, settings)
     write_leaderboard(board, out)
     return board
+
+
+def claim_board(config_file: Path, out: Path) -> int:
+    """Writes down what the leaderboard is of, as ``leaderboard`` does, before engines' workers ``answer``.
+
+    Returns:
+        How many answers there are: one for each seed of each system on each dataset.
+    Raises:
+        MMTError: as ``leaderboard``.
+    """
+    config, _, members, _, prepared = _opened(config_file, out)
+    _claim(out, config, prepared)
+    return len(prepared) * sum(map(len, members.values()))
+
+
+def answer(config_file: Path, out: Path, shard: Shard | None, *, threads: int | None = None) -> None:
+    """Stores the answers of one shard of the systems on the datasets, and writes nothing else.
+
+    A system that fails has no answers; ``leaderboard`` says why.
+    """
+    use_threads(threads)
+    _, _, members, _, prepared = _opened(config_file, out)
+    each = [(data, member) for data in prepared for seeds in members.values() for member in seeds]
+    for number, (data, member) in enumerate(each):
+        if shard is None or shard.has(number):
+            with suppress(FailedSystemError):
+                answered_system(member, data, out / "answers", only_table=False, threads=threads)
+                print_note(f"{data.name}, {member.name}: answered")
+
+
+def _opened(
+    config_file: Path, out: Path
+) -> tuple[
+    LeaderboardConfig, dict[str, SystemEntry], dict[str, list[Member]], tuple[StoredMetric, ...], list[BoardData]
+]:
+    config, systems, entries = read_leaderboard(config_file)
+    members = {name: _members(name, entry) for name, entry in systems.items()}
+    stored = tuple(StoredMetric(NeuralMetric.parse(spec), out / "answers") for spec in config.metrics)
+    return config, systems, members, stored, [_prepare(n, e, config, stored) for n, e in entries.items()]
 
 
 def print_leaderboard_of(config_file: Path, out: Path, *, only_table: bool, threads: int | None) -> Board:

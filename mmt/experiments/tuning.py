@@ -17,8 +17,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from mmt.engines.spec import Engine
 from mmt.errors import MMTError
-from mmt.experiments.jobs import Training, claim, threads_of, train_all
+from mmt.experiments.jobs import Places, Training, claim, places, train_all
 from mmt.experiments.tuning_config import Range, TuningConfig, read_tuning, setting
 from mmt.inference.describe import last_report
 from mmt.io.atomic import make_folder, write_whole
@@ -38,9 +39,9 @@ _WORDS = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", T
 class Search:
     """A search in a folder: its study, the runs of its trials, and what they scored."""
 
-    def __init__(self, config: TuningConfig, recipe: TrainConfig, out: Path, jobs: int) -> None:
+    def __init__(self, config: TuningConfig, recipe: TrainConfig, out: Path, where: Places) -> None:
         self._config, self._recipe, self._out = config, recipe, out
-        self._threads = threads_of(jobs)
+        self._threads = where.threads
         self.score = score_of(recipe)
         # Optuna maximises: losses and errors change their sign.
         self._lower = self.score == "loss" or (self.score in SCORES and not SCORES[self.score].higher_is_better)
@@ -55,7 +56,7 @@ class Search:
         begun = len(self.study.get_trials(deepcopy=False))
         # With the same seed after an interruption, the same random numbers would come again.
         self.study.sampler = optuna.samplers.TPESampler(
-            seed=config.seed + begun, n_startup_trials=_FIRST, constant_liar=jobs > 1
+            seed=config.seed + begun, n_startup_trials=_FIRST, constant_liar=where.jobs > 1
         )
         self._trials: dict[str, optuna.Trial] = {}  # that are running, by the name of the run
         self._reported: dict[str, int] = {}  # the last validation that Optuna knows
@@ -203,7 +204,9 @@ def _name(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str:
     return run
 
 
-def tune(config_file: Path, out: Path, jobs: int, *, only_table: bool = False) -> None:
+def tune(
+    config_file: Path, out: Path, jobs: int, *, only_table: bool = False, engine: Engine | None = None
+) -> None:
     """Searches until the budget is used up, and writes the trials and the best configuration.
 
     Writes ``tuning.json``, ``tuning.md`` and ``best.yaml`` to ``out``, and the trainings to ``out/runs``. A search
@@ -217,19 +220,21 @@ def tune(config_file: Path, out: Path, jobs: int, *, only_table: bool = False) -
     make_folder(out)
     if only_table:
         _claim(out, config, recipe)
-        _write(Search(config, recipe, out, jobs), config, recipe, out)
+        _write(Search(config, recipe, out, Places.here(jobs)), config, recipe, out)
         return
     lock = claim(out / "search")
     if lock is None:
         raise MMTError(f"{out}: another process searches here. Wait for it, or name another folder.")
-    with lock:
+    with lock, places(engine, out, jobs) as where:
         _claim(out, config, recipe)
-        search, progress = Search(config, recipe, out, jobs), console(err=True)
+        search, progress = Search(config, recipe, out, where), console(err=True)
         search.resume()
         done = len(search.ended())
-        progress.print(f"{counted(config.trials, 'trial')}, {done} of them done; {jobs} at a time", soft_wrap=True)
+        progress.print(
+            f"{counted(config.trials, 'trial')}, {done} of them done; {where.jobs} at a time", soft_wrap=True
+        )
         try:
-            elsewhere = train_all(search.trainings(), jobs, progress, hopeless=search.hopeless, ended=search.end)
+            elsewhere = train_all(search.trainings(), where, progress, hopeless=search.hopeless, ended=search.end)
         finally:
             _write(search, config, recipe, out)
         if elsewhere:

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from mmt.data.feature_store import DType, FeatureSignature, FeatureStore, Precision
 from mmt.data.image_names import Names, files_below
+from mmt.engines.worker import kept
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
 from mmt.features.engines import Engine
@@ -294,8 +295,8 @@ def extract_folder(
     precision: Precision = "float32",
 ) -> ExtractReport:
     """All of ``mmt features``: see ``find_images``, ``load_backbone``, ``extract_features``."""
-    image_paths = find_images(source, media_suffixes(backbone))
-    loaded = load_backbone(backbone, layer, weights)
+    image_paths = kept("images", lambda: find_images(source, media_suffixes(backbone)))
+    loaded = kept("backbone", lambda: load_backbone(backbone, layer, weights))
     report = extract_features(
         image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard, runtime, precision
     )

@@ -27,6 +27,7 @@ from mmt.data.feature_store import (
     read_ids,
     read_meta,
 )
+from mmt.data.id_index import INDEX, INDEXED_FROM, write_id_index
 from mmt.errors import MMTError
 from mmt.io.atomic import is_temporary, only_writer_in, unwritable, write_whole, writing
 from mmt.io.text_files import file_checksum, parse_json
@@ -44,7 +45,7 @@ def check_folder(folder: Path, signature: FeatureSignature, dtype: DType) -> Non
         raise MMTError(f"dtype must be one of {', '.join(DTYPES)}, but is '{dtype}' instead.")
     if folder.exists() and not folder.is_dir():
         raise MMTError(f"{folder}: expected a folder for the features, found a file. Name another folder.")
-    known = {META, IDS, ROWS, JOURNAL}
+    known = {META, IDS, INDEX, ROWS, JOURNAL}
     there = [path.name for path in folder.iterdir()] if folder.exists() else []
     foreign = sorted(name for name in there if name not in known and not is_temporary(name))
     if foreign:
@@ -210,16 +211,20 @@ class FeatureWriter:
                 os.fsync(self._rows.fileno())
             lines = "".join(f"{image_id}\n" for image_id in self.ids)
             write_whole(self.folder / IDS, lines.encode("utf-8", "surrogateescape"))
+            sums = {
+                IDS: ids_checksum(self.ids),
+                ROWS: file_checksum(self.folder / ROWS, len(self.ids) * self._row_bytes),
+            }
+            if len(self.ids) >= INDEXED_FROM:
+                write_id_index(self.folder / IDS, self.folder / INDEX, self.ids, len(self.ids))
+                sums[INDEX] = file_checksum(self.folder / INDEX)
             meta = {
                 "format": FORMAT,
                 "signature": self.signature.to_dict(),
                 "dtype": self.dtype,
                 "num_images": len(self.ids),
                 "left_out": self.left_out,
-                "sha256": {
-                    IDS: ids_checksum(self.ids),
-                    ROWS: file_checksum(self.folder / ROWS, len(self.ids) * self._row_bytes),
-                },
+                "sha256": sums,
             }
             write_whole(self.folder / META, (json.dumps(meta, indent=2) + "\n").encode())
         (self.folder / JOURNAL).unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from mmt.data.buckets import length_batches
 from mmt.data.feature_store import open_features
 from mmt.errors import MMTError
+from mmt.inference.compressed import BLOCK
 from mmt.inference.index import Index, write_index
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.retrieve import IndexedImages, Query
@@ -54,7 +56,6 @@ def embed_sentences(
     return vectors
 
 
-@torch.inference_mode()
 def embed_images(
     loaded: LoadedModel,
     images: Sequence[ImageInput],
@@ -70,16 +71,24 @@ def embed_images(
     Raises:
         MMTError: as ``embed_sentences``; an image is unknown or cannot be read.
     """
+    blocks = list(image_blocks(loaded, images, progress=progress))
+    return np.concatenate(blocks) if blocks else np.zeros((0, loaded.model.text.sizes.model_dim), np.float32)
+
+
+def image_blocks(
+    loaded: LoadedModel, images: Sequence[ImageInput], *, progress: Callable[[int], object] | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """As ``embed_images``, in blocks of (B, D)."""
     model, head = loaded.model, _head(loaded)
-    vectors = np.zeros((len(images), model.text.sizes.model_dim), np.float32)
     for first in range(0, len(images), _IMAGES):
         chunk = images[first : first + _IMAGES]
-        rows = loaded.features_of(chunk)
-        batch = loaded.batch([[] for _ in chunk], rows)
-        vectors[first : first + len(chunk)] = head.embed_image(model.image_means(batch)).numpy()
+        with torch.inference_mode():  # not over the yield, where it would hold for the caller
+            rows = loaded.features_of(chunk)
+            batch = loaded.batch([[] for _ in chunk], rows)
+            vectors: NDArray[np.float32] = head.embed_image(model.image_means(batch)).numpy()
         if progress is not None:
             progress(len(chunk))
-    return vectors
+        yield vectors
 
 
 def embed_queries(
@@ -93,15 +102,16 @@ def embed_queries(
     return np.concatenate([of_texts, embed_images(loaded, images)])
 
 
-def embed_indexed_images(
+@contextmanager
+def indexed_store(
     loaded: LoadedModel, images: IndexedImages, *, show_progress: bool = True
-) -> tuple[list[str], NDArray[np.float32], dict[str, str]]:
-    """Vectors of the images that go into an index; missing features are extracted to a temporary store.
+) -> Iterator[tuple[LoadedModel, list[str], dict[str, str]]]:
+    """The images that go into an index; missing features are extracted to a temporary store.
 
-    Returns:
-        N ids, their vectors (N, D), and id -> reason of the images that have none.
+    Yields:
+        The model with their features, N ids, and id -> reason of the images that have none.
     Raises:
-        MMTError: as ``embed_images``; there is no image.
+        MMTError: there is no image.
     """
     from mmt.features.extract import extract_features  # torchvision takes a second, and texts need none of it
 
@@ -112,13 +122,11 @@ def embed_indexed_images(
             for backbone, part in zip(loaded.backbones, parts, strict=True):
                 extract_features(images.files, backbone, part, progress=show_progress)
             store = open_features(parts)
-        ids = [name for name in images.files if name in store] if images.files else store.ids
+        ids = [name for name in images.files if name in store] if images.files else list(store.ids)
         if not ids:
             raise MMTError(f"{store.folder}: has none of the {len(images.files):,} images of {images.folder}.")
         left_out = {name: store.left_out.get(name, "no features") for name in images.files if name not in store}
-        with_store = loaded.with_features(store)
-        with tqdm(total=len(ids), unit=" images", disable=no_bar() if show_progress else True) as bar:
-            return ids, embed_images(with_store, ids, progress=bar.update), left_out
+        yield loaded.with_features(store), ids, left_out
 
 
 def build_index(
@@ -132,14 +140,22 @@ def build_index(
     Returns:
         The index, and id -> reason of the images that are not in it.
     Raises:
-        MMTError: as ``embed_sentences``, ``embed_indexed_images`` and ``write_index``.
+        MMTError: as ``embed_sentences``, ``embed_images``, ``indexed_store`` and ``write_index``.
     """
+    _head(loaded)  # before anything is read
     if isinstance(items, list):
         with tqdm(total=len(items), unit=" sentences", disable=no_bar() if show_progress else True) as bar:
-            vectors = embed_sentences(loaded, items, progress=bar.update)
-        return write_index(folder, "sentences", items, vectors, model), {}
-    ids, vectors, left_out = embed_indexed_images(loaded, items, show_progress=show_progress)
-    return write_index(folder, "images", ids, vectors, model, items.folder), left_out
+            blocks = (
+                embed_sentences(loaded, items[first : first + BLOCK], progress=bar.update)
+                for first in range(0, len(items), BLOCK)
+            )
+            return write_index(folder, "sentences", items, blocks, model), {}
+    with (
+        indexed_store(loaded, items, show_progress=show_progress) as (with_store, ids, left_out),
+        tqdm(total=len(ids), unit=" images", disable=no_bar() if show_progress else True) as bar,
+    ):
+        vectors = image_blocks(with_store, ids, progress=bar.update)
+        return write_index(folder, "images", ids, vectors, model, items.folder), left_out
 
 
 def _head(loaded: LoadedModel) -> ContrastiveHead:

@@ -3,7 +3,8 @@
 The folder holds ``vectors.npy`` (N, D), ``items.json`` (image ids, or sentences, one a row), ``index.json`` (what
 it is, which model made it, and the other files' SHA-256) and, if it is large, ``search.faiss``. Below
 ``EXACT_BELOW`` items the search is exact; above, it is by HNSW (Malkov and Yashunin 2018,
-https://arxiv.org/abs/1603.09320), which compares few items and may miss some of the nearest. Both are faiss's.
+https://arxiv.org/abs/1603.09320), which compares few items and may miss some of the nearest; from
+``COMPRESSED_FROM`` on by compressed vectors on disk (``mmt.inference.compressed``). All are faiss's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from mmt.data.tokenizer import TOKENIZER
 from mmt.errors import MMTError, nearest, unreadable
+from mmt.inference.compressed import CompressedSearcher, build
 from mmt.io.atomic import disk_error, replacing_folder, unwritable
 from mmt.io.terminal import counted
 from mmt.io.text_files import file_checksum, parse_json
@@ -28,9 +31,11 @@ from mmt.model.card import WEIGHTS
 
 Kind = Literal["images", "sentences"]
 EXACT_BELOW = 100_000
+COMPRESSED_FROM = 1_000_000  # where HNSW would take 1.3 GB of memory
 
 _VECTORS, _ITEMS, _INFO, _SEARCH = "vectors.npy", "items.json", "index.json", "search.faiss"
 _FORMAT = 1
+_COMPRESSED = "ivfpq"  # "search" in index.json
 # They find all ten nearest of 100,000 clustered vectors of 256 numbers; building took 112 s on two cores.
 _LINKS, _BUILD_BREADTH, _SEARCH_BREADTH = 32, 100, 128
 
@@ -58,7 +63,7 @@ class Index:
             queries: (Q, D) vectors of length 1.
             top: K; all N items if there are fewer.
         Returns:
-            (Q, K) rows in ``items`` and (Q, K) cosines. HNSW may, rarely, find fewer than K: rows -1.
+            (Q, K) rows in ``items`` and (Q, K) cosines. A large index may, rarely, find fewer than K: rows -1.
         Raises:
             MMTError: vectors of another length.
         """
@@ -95,29 +100,31 @@ def check_place(folder: Path) -> None:
 
 
 def write_index(
-    folder: Path, kind: Kind, items: list[str], vectors: NDArray[np.float32], model: Path, images: str = ""
+    folder: Path,
+    kind: Kind,
+    items: list[str],
+    vectors: NDArray[np.float32] | Iterable[NDArray[np.float32]],
+    model: Path,
+    images: str = "",
 ) -> Index:
     """Writes an index atomically; an older one at ``folder`` is replaced.
 
     Args:
         items: N, as ``Index.items``.
-        vectors: (N, D) of length 1.
+        vectors: (N, D) of length 1, or blocks of them, in order, of which one at a time is in memory.
         model: the folder of the model that made the vectors.
         images: as ``Index.images``.
     Raises:
         MMTError: there are no items, a vector is not finite, or the folder cannot be written.
     """
     faiss = _faiss()
-    if not items or len(items) != len(vectors):
-        raise MMTError(f"{folder}: expected a vector for each item, found {len(items):,} and {len(vectors):,}.")
-    if not np.isfinite(vectors).all():
-        raise MMTError(f"{folder}: {model} gives vectors that are not finite. Train it again.")
+    if not items:
+        raise MMTError(f"{folder}: expected a vector for each item, found 0 and 0.")
     check_place(folder)
-    info = {
+    info: dict[str, Any] = {
         "format": _FORMAT,
         "kind": kind,
         "num_items": len(items),
-        "dim": vectors.shape[1],
         "model": os.path.abspath(model),
         "model_checksum": model_checksum(model),
         "images": images,
@@ -125,12 +132,18 @@ def write_index(
     folder = Path(os.path.realpath(folder))
     try:
         with replacing_folder(folder) as beside:
-            np.save(beside / _VECTORS, vectors)
+            blocks = [vectors] if isinstance(vectors, np.ndarray) else vectors
+            info["dim"] = _write_vectors(beside / _VECTORS, len(items), blocks, folder, model)
             (beside / _ITEMS).write_text(json.dumps(items), encoding="utf-8")
             if len(items) >= EXACT_BELOW:
-                searcher = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-                searcher.hnsw.efConstruction = _BUILD_BREADTH
-                searcher.add(np.ascontiguousarray(vectors))
+                written = np.load(beside / _VECTORS, mmap_mode="r")
+                if len(items) >= COMPRESSED_FROM:
+                    searcher = build(faiss, written)
+                    info["search"] = _COMPRESSED
+                else:
+                    searcher = faiss.IndexHNSWFlat(info["dim"], _LINKS, faiss.METRIC_INNER_PRODUCT)
+                    searcher.hnsw.efConstruction = _BUILD_BREADTH
+                    searcher.add(np.ascontiguousarray(written))
                 with (beside / _SEARCH).open(
                     "wb"
                 ) as stream:  # faiss's own writer hides a failure of the last bytes
@@ -140,6 +153,24 @@ def write_index(
     except OSError as error:
         raise unwritable(folder, disk_error(error) or error) from None
     return open_index(folder, model)
+
+
+def _write_vectors(path: Path, num: int, blocks: Iterable[NDArray[np.float32]], folder: Path, model: Path) -> int:
+    """Writes blocks as ``np.save`` would write the whole; returns D. (A memory map would crash on a full disk.)"""
+    rows = dim = 0
+    with path.open("wb") as stream:
+        for block in blocks:
+            if not np.isfinite(block).all():
+                raise MMTError(f"{folder}: {model} gives vectors that are not finite. Train it again.")
+            if not rows:
+                dim = block.shape[1]
+                header = {"descr": "<f4", "fortran_order": False, "shape": (num, dim)}
+                np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(np.ascontiguousarray(block, "<f4").data)
+            rows += len(block)
+    if rows != num:
+        raise MMTError(f"{folder}: expected a vector for each item, found {num:,} and {rows:,}.")
+    return dim
 
 
 def _faiss() -> ModuleType:
@@ -168,8 +199,12 @@ def open_index(folder: Path, model: Path) -> Index:
                 "index again with --images or --sentences."
             )
         large = (folder / _SEARCH).is_file()
-        # Checked first, as faiss trusts its files. Earlier versions wrote no checksums.
+        compressed = large and info.get("search") == _COMPRESSED
+        # Checked first, as faiss trusts its files. Earlier versions wrote no checksums. Vectors by the million are
+        # not read as a whole: a damaged one is at a wrong place in the order, at worst.
         for name, checksum in dict(info.get("sha256", {})).items():
+            if name == _VECTORS and compressed:
+                continue
             if name not in (_ITEMS, _VECTORS, _SEARCH) or file_checksum(folder / name) != checksum:
                 raise ValueError(f"the checksum of {name} is another")
         items = parse_json((folder / _ITEMS).read_text(encoding="utf-8"))
@@ -182,7 +217,10 @@ def open_index(folder: Path, model: Path) -> Index:
             raise ValueError(f"of kind {info['kind']!r}")
         method = "exact search"
         searcher: Any
-        if large:
+        if compressed:
+            searcher = CompressedSearcher.read(faiss, folder / _SEARCH, vectors)
+            method = "approximate search by compressed vectors (IVF-PQ)"
+        elif large:
             searcher = faiss.read_index(str(folder / _SEARCH))
             if not isinstance(searcher, faiss.IndexHNSWFlat) or (searcher.ntotal, searcher.d) != vectors.shape:
                 raise ValueError(f"{_SEARCH} is of another index")

@@ -60,6 +60,7 @@ def score_pairs(
     images: Sequence[ImageInput | None] | None = None,
     *,
     max_tokens: int = 8192,
+    first: int = 1,
     progress: Callable[[int], object] | None = None,
 ) -> list[PairScore]:
     """Scores each given target, in batches of similar length, and returns the scores in order.
@@ -71,6 +72,7 @@ def score_pairs(
         images: one for each pair, as ``RuntimeModel.features_of`` takes them; None for a pair without. Repeated
             images are read once.
         max_tokens: pairs times the longest side of a batch.
+        first: the number of the first pair, in messages.
         progress: called with the number of pairs just finished.
     Raises:
         MMTError: images for a text-only model, an unreadable or unknown image, unequal numbers, a line that is
@@ -80,10 +82,11 @@ def score_pairs(
         raise MMTError(f"expected one target a source, found {len(targets):,} for {len(sources):,}.")
     if images is not None and len(images) != len(sources):
         raise MMTError(f"expected one image (or None) a pair, found {len(images):,} for {len(sources):,}.")
-    source_ids, target_ids = _encoded(loaded, sources, "source"), _encoded(loaded, targets, "target")
+    source_ids = _encoded(loaded, sources, "source", first)
+    target_ids = _encoded(loaded, targets, "target", first)
     for side, lines in (("source", source_ids), ("target", target_ids)):
         if [] in lines:
-            raise MMTError(f"{side} line {lines.index([]) + 1} is empty: there is nothing to score.")
+            raise MMTError(f"{side} line {lines.index([]) + first} is empty: there is nothing to score.")
     return _scored(loaded, source_ids, target_ids, images, max_tokens, progress)
 
 
@@ -131,6 +134,8 @@ def rescore(
     *,
     old_weight: float = 0.0,
     max_tokens: int = 8192,
+    first: int = 1,
+    first_candidate: int = 1,
     progress: Callable[[int], object] | None = None,
 ) -> list[list[Translation]]:
     """Ranks the translations of an n-best list anew, by what this model thinks of them.
@@ -143,7 +148,8 @@ def rescore(
         candidates: for each source its translations with their old scores, as ``read_n_best`` gives them.
         images: one for each source, or None; see ``score_pairs``.
         old_weight: w above, 0 to 1; sensible where the old scores are mean log-probabilities too.
-        max_tokens, progress: see ``score_pairs``; progress counts candidates.
+        max_tokens, first, progress: see ``score_pairs``; progress counts candidates.
+        first_candidate: the number of the first candidate, in messages.
     Returns:
         For each source all its translations, best first, with their new scores.
     Raises:
@@ -157,13 +163,13 @@ def rescore(
         images = [None] * len(sources)
     if len(images) != len(sources):
         raise MMTError(f"expected one image (or None) a source, found {len(images):,} for {len(sources):,}.")
-    source_ids = _encoded(loaded, sources, "source")
+    source_ids = _encoded(loaded, sources, "source", first)
     where = [row for row, texts in enumerate(candidates) for _ in texts if source_ids[row]]
     texts = [text for row, of_source in enumerate(candidates) for text, _ in of_source if source_ids[row]]
     scores = _scored(
         loaded,
         [source_ids[row] for row in where],
-        _encoded(loaded, texts, "candidate"),
+        _encoded(loaded, texts, "candidate", first_candidate),
         [images[row] for row in where],
         max_tokens,
         progress,
@@ -183,13 +189,13 @@ def rescore(
     return ranked
 
 
-def _encoded(loaded: RuntimeModel, lines: Sequence[str], side: str) -> list[list[int]]:
+def _encoded(loaded: RuntimeModel, lines: Sequence[str], side: str, first: int = 1) -> list[list[int]]:
     """Ids of each line. Raises MMTError, naming ``side``, for a line that the model has no positions for."""
     target = side != "source"
     most = loaded.max_pieces(target=target)
     known: dict[str, list[int]] = {}  # lines of contrastive pairs and n-best lists come more than once
     encoded = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, first):
         if line not in known:
             known[line] = loaded.encode(line, target=target)
         encoded.append(known[line])

@@ -22,6 +22,9 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
         return f"the package {package} is missing. pip install 'mmt-toolkit[serve]'."
     if package == "huggingface_hub":
         return "the package huggingface_hub is missing. pip install 'mmt-toolkit[hf]'."
+    if package in ("ray", "submitit"):
+        extra = "ray" if package == "ray" else "slurm"
+        return f"the package {package} is missing. pip install 'mmt-toolkit[{extra}]'."
     if package == "optuna":
         return "the package optuna is missing. pip install 'mmt-toolkit[tune]'."
     if not package or package in OURS or find_spec("torch") is not None:

@@ -22,6 +22,7 @@ _SETTINGS = {
     "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime >= 1.29: a device id and an event file in HOME, and uploads
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, transformers, datasets
     "DISABLE_SAFETENSORS_CONVERSION": "true",  # transformers asks a server to convert a downloaded checkpoint
+    "RAY_USAGE_STATS_ENABLED": "0",
     "GRADIO_ANALYTICS_ENABLED": "False",
     "WANDB_ERROR_REPORTING": "false",  # fairseq2 imports wandb
 }

@@ -15,6 +15,7 @@ import errno
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,9 @@ from mmt.io.text_files import parse_json
 _PLAN = "plan.json"
 # What launchers set: the number from 0, and the count. SLURM sets these in a step of srun, not in a batch script.
 _LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+WORKER_SHARD = "MMT_SHARD"
+"""The environment variable from which a worker of an engine (``mmt.engines``) takes its shard, ``2/8``."""
+_PATIENCE = 60.0  # seconds that a worker waits for its shard: an earlier worker may be about to end
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,12 @@ class Shard:
 
     @classmethod
     def of(cls, given: str | None) -> Shard | None:
-        """The shard of ``--shard`` (``2/8``), otherwise the launcher's; None is the whole job.
+        """The shard of ``--shard`` (``2/8``), otherwise the engine's or the launcher's; None is the whole job.
 
         Raises:
             MMTError: ``given`` is not a shard, or the launcher's variables contradict each other.
         """
+        given = given if given is not None else os.environ.get(WORKER_SHARD)
         if given is not None:
             match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", given)
             if not match or not 1 <= int(match[1]) <= int(match[2]):
@@ -84,6 +89,22 @@ class Shard:
 def parts_folder(output: Path) -> Path:
     """Where the parts of ``output`` are."""
     return output.with_name(f"{output.name}.parts")
+
+
+def joined_note(output: Path) -> Path:
+    """Where ``Parts`` notes what it merged into ``output``."""
+    return output.with_name(f".{output.name}.joined")
+
+
+def shards_there(output: Path) -> int | None:
+    """Into how many shards the job is divided whose parts, or merged output, are there; None without any."""
+    for path, keys in ((parts_folder(output) / _PLAN, ("shards",)), (joined_note(output), ("plan", "shards"))):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            value = parse_json(path.read_text(encoding="utf-8"))
+            for key in keys:
+                value = value[key]
+            return int(value)
+    return None
 
 
 def done_parts(output: Path) -> list[Path]:
@@ -119,7 +140,7 @@ class Parts:
         self.output, self.shard = output, shard
         self.folder = parts_folder(output)
         self._plan = json.loads(json.dumps({"shards": shard.count, **plan}))
-        self._note = output.with_name(f".{output.name}.joined") if remember else None
+        self._note = joined_note(output) if remember else None
         self._lock: Lock | None = None
         sweep_beside(self.folder)  # left by a process that was killed while it removed the parts
         while not self._is_joined():
@@ -127,7 +148,10 @@ class Parts:
             with contextlib.suppress(FileNotFoundError):
                 self._begin()
                 lock = self.folder / f"{self._name(shard.number)}.lock"
-                self._lock = hold(lock, note=True)
+                until = time.monotonic() + (_PATIENCE if WORKER_SHARD in os.environ else 0)
+                while (held := hold(lock, note=True)) is None and time.monotonic() < until:
+                    time.sleep(0.1)
+                self._lock = held
                 if self._lock is None:
                     raise MMTError(
                         f"{self.folder}: shard {shard} is being processed by {holder(lock)}. Wait for it to end."
@@ -169,7 +193,7 @@ class Parts:
             join: writes the output from the parts, given the facts about each, in order. It may be called again
                 after a kill.
         Returns:
-            A message about what happened, to print.
+            A message about what happened, to print; in an engine's worker "" until the parts are merged.
         """
         if self._lock is None:
             return f"{self.output}: merged already. Remove it to start again."
@@ -179,6 +203,8 @@ class Parts:
         done = [self._mark(number).exists() for number in range(self.shard.count)]
         if not all(done) and self.folder.exists():
             left = done.count(False)
+            if WORKER_SHARD in os.environ:  # the engine says how far it is
+                return ""
             return (
                 f"{self.folder}: part {self.shard} is complete, {left} are missing; the last process merges them"
             )

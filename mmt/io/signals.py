@@ -20,6 +20,8 @@ from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """The signals that stop a command, unless they are ignored."""
+ENDS_WITH_PARENT = "MMT_ENDS_WITH_PARENT"
+"""The environment variable that makes ``python -m mmt.cli`` end when the process that started it ends."""
 _PR_SET_PDEATHSIG = 1  # of Linux
 
 
@@ -108,7 +110,12 @@ def stop_with_launcher() -> None:
     The launcher passes on SIGINT, SIGTERM and SIGHUP, but SIGUSR1 and SIGUSR2 end it and leave its processes.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Requests SIGTERM for when the process that started this one has ended, however it ended."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 # --- terminals that close ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from mmt.errors import MMTError
-from mmt.experiments.jobs import Training, threads_of
+from mmt.experiments.jobs import Places, Training, threads_of
 from mmt.experiments.tuning import Search
 from mmt.experiments.tuning_config import is_tuning, read_tuning
 from mmt.model.card import ModelCard
@@ -44,7 +44,7 @@ def write(folder: Path, **changes: object) -> Path:
 def search_in(folder: Path, **changes: object) -> Search:
     config, recipe = read_tuning(write(folder, **changes))
     (folder / "out").mkdir(exist_ok=True)
-    return Search(config, recipe, folder / "out", 1)
+    return Search(config, recipe, folder / "out", Places.here(1))
 
 
 def play(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import mmt.inference.compressed
 import mmt.inference.index
 from mmt.data.tokenizer import TOKENIZER
 from mmt.errors import MMTError
@@ -75,6 +76,59 @@ def test_a_large_index_finds_nearly_all_of_the_nearest(
     rows, cosines = large.search(queries, 10)
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, rows, strict=True)]) > 0.98
     assert np.allclose(cosines, np.take_along_axis(queries @ vectors.T, rows, 1), atol=1e-6)
+
+
+@pytest.fixture
+def compressed(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An index of 3,000 vectors, built in blocks."""
+    for name in ("EXACT_BELOW", "COMPRESSED_FROM"):
+        monkeypatch.setattr(mmt.inference.index, name, 3000)
+    monkeypatch.setattr(mmt.inference.compressed, "BLOCK", 700)
+    vectors = unit(3000)
+    blocks = (vectors[first : first + 1100] for first in range(0, 3000, 1100))
+    write_index(tmp_path / "compressed", "images", [str(n) for n in range(3000)], blocks, model)
+    return tmp_path / "compressed"
+
+
+def test_a_compressed_index_finds_most_of_the_nearest_with_their_exact_cosines(
+    compressed: Path, model: Path
+) -> None:
+    vectors, queries = unit(3000), unit(50, seed=1)
+    index = open_index(compressed, model)
+    assert "IVF-PQ" in index.method
+    assert np.array_equal(np.load(compressed / "vectors.npy"), vectors)
+    rows, cosines = index.search(queries, 10)
+    exact = np.argsort(-(queries @ vectors.T), axis=1)[:, :10]
+    assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(exact, rows, strict=True)]) > 0.95
+    assert np.allclose(cosines, np.take_along_axis(queries @ vectors.T, rows, 1), atol=1e-6)
+    assert (np.diff(cosines, axis=1) <= 0).all()
+
+
+def test_a_compressed_index_takes_its_lists_from_the_disk(compressed: Path, model: Path) -> None:
+    """The file stays mapped, so that its lists are not in memory."""
+    index = open_index(compressed, model)
+    assert str(compressed / "search.faiss") in Path("/proc/self/maps").read_text()
+    assert index.size == "3,000 images"
+
+
+def test_a_compressed_index_of_other_vectors_is_refused(compressed: Path, model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    write_index(other, "images", [str(n) for n in range(3100)], unit(3100), model)
+    info = json.loads((compressed / "index.json").read_text())
+    info["sha256"]["search.faiss"] = json.loads((other / "index.json").read_text())["sha256"]["search.faiss"]
+    (compressed / "index.json").write_text(json.dumps(info))
+    (compressed / "search.faiss").write_bytes((other / "search.faiss").read_bytes())
+    with pytest.raises(MMTError, match=r"search\.faiss is of another index"):
+        open_index(compressed, model)
+    (compressed / "search.faiss").write_bytes(b"no index")
+    with pytest.raises(MMTError, match=r"the checksum of search\.faiss is another"):
+        open_index(compressed, model)
+
+
+def test_blocks_that_are_not_the_items_are_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(MMTError, match="a vector for each item, found 3 and 4"):
+        write_index(tmp_path / "index", "sentences", ["a", "b", "c"], iter([unit(2), unit(2)]), model)
+    assert not (tmp_path / "index").exists()
 
 
 def test_another_models_index_is_refused(model: Path, tmp_path: Path) -> None:

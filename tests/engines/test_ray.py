@@ -1,0 +1,110 @@
+"""Ray: two nodes in one machine, of one core each; workers and nodes that are lost."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmt.engines.run import crew_of
+from mmt.engines.spec import Engine
+from mmt.engines.worker import Job
+from mmt.errors import MMTError
+from tests.engines.commands import LINES, count_command
+
+pytest.importorskip("ray", reason="pip install 'mmt-toolkit[ray]'")
+
+SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+
+
+def started(start: Callable[[], Any]) -> Any:
+    """A cluster or a node. Ray gives each 30 seconds to start, which a busy machine may exceed."""
+    for _ in range(3):
+        try:
+            return start()
+        except Exception as error:  # Ray raises no other kind
+            if "timed out" not in str(error):
+                raise
+    pytest.skip("Ray did not start within 30 seconds, three times")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    one = started(lambda: Cluster(initialize_head=True, head_node_args=SMALL))
+    yield one
+    one.shutdown()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.txt"
+    path.write_text("".join(f"{number}\n" for number in range(LINES)))
+    count_command(path, tmp_path / "alone")
+    return path
+
+
+def begun(folder: Path) -> int:
+    return len(list(folder.glob("begun-*")))
+
+
+def test_lost_workers_and_nodes_change_nothing(cluster: Any, source: Path, tmp_path: Path) -> None:
+    """Every shard's first worker is killed; then a node is lost while both nodes are at work."""
+    node = started(lambda: cluster.add_node(num_cpus=1, object_store_memory=80 << 20))
+    deaths, waits = tmp_path / "deaths", tmp_path / "waits"
+    for folder in (deaths, waits):
+        folder.mkdir()
+    more = ["--deaths", f"before:{deaths}", "--waits", str(waits)]
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            count_command(source, tmp_path / "out", engine=f"ray:{cluster.address},shards=3", more=more)
+        except BaseException as error:
+            failed.append(error)
+
+    driver = threading.Thread(target=run)
+    driver.start()
+    while begun(waits) < 2 and driver.is_alive():
+        time.sleep(0.05)
+    cluster.remove_node(node, allow_graceful=False)
+    (waits / "go").touch()
+    driver.join()
+    assert failed == []
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "alone").read_bytes()
+    assert len(list(deaths.iterdir())) == 3
+    assert begun(waits) > 3, "shards were done again"
+
+
+def test_a_command_runs_apart(cluster: Any, tmp_path: Path) -> None:
+    job = Job("", (), os.getcwd())
+    with crew_of(Engine.parse(f"ray:{cluster.address}"), job, tmp_path / "out") as crew:
+        process = crew.launch(["--version"], tmp_path / "log")
+        assert process.wait() == 0
+    assert (tmp_path / "log").read_text().startswith("mmt, version")
+
+
+def test_a_worker_of_another_version_is_refused(cluster: Any, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(MMTError, match=r"^ray: the worker on \S+: mmt \S+ is installed there, 0\.0 here\."):
+        count_command(source, tmp_path / "out", engine=f"ray:{cluster.address}", version="0.0")
+
+
+def test_what_no_node_has_is_refused(cluster: Any, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(MMTError, match="no machine of the cluster has 1 CPU and 2 GPUs for a worker"):
+        count_command(source, tmp_path / "out", engine=f"ray:{cluster.address},gpus=2")
+
+
+def test_no_ray_at_the_address_is_one_line(source: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    for address, reason in ((f"127.0.0.1:{free}", "nothing listens there"), ("here", "expected HOST:PORT")):
+        with pytest.raises(MMTError, match=reason) as error:
+            count_command(source, tmp_path / "out", engine=f"ray:{address}")
+        assert "\n" not in str(error.value)
