@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ _WORDS = [
 ]
 
 
+def _started(start: Callable[[], Any]) -> Any:
+    """A cluster or a node. Ray gives each 30 seconds to start, which a busy machine may exceed."""
+    for left in (4, 3, 2, 1, 0):
+        try:
+            return start()
+        except Exception as error:  # Ray raises no other kind
+            if "timed out" not in str(error) or not left:
+                raise
+    raise AssertionError
+
+
 class Killer(threading.Thread):
     """Kills a worker or a node in turn, each time that another part was completed or a worker has begun."""
 
@@ -51,7 +63,7 @@ class Killer(threading.Thread):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        nodes = [self._cluster.add_node(**_NODE) for _ in range(2)]
+        nodes = [_started(lambda: self._cluster.add_node(**_NODE)) for _ in range(2)]
         while not self.ended.wait(self._random.uniform(2, 8)) and self._left:
             if self._left % 2:
                 running = _workers()
@@ -62,7 +74,7 @@ class Killer(threading.Thread):
             else:
                 lost = nodes.pop(self._random.randrange(2))
                 self._cluster.remove_node(lost, allow_graceful=False)
-                nodes.append(self._cluster.add_node(**_NODE))
+                nodes.append(_started(lambda: self._cluster.add_node(**_NODE)))
                 self.nodes += 1
             self._left -= 1
 
@@ -95,7 +107,8 @@ def _killed(name: str, words: list[object], option: str, out: Path, kills: int, 
 
     alone, many = out / f"{name}.alone", out / f"{name}.many"
     assert _mmt(*words, option, alone, "--threads", 1, "--quiet") == 0
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    head = {"num_cpus": 0, "include_dashboard": False}
+    cluster = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
     killer = Killer(cluster, kills, many)
     killer.start()
     code = _mmt(*words, option, many, "--on", f"ray:{cluster.address},workers=2,shards={shards}", "--quiet")
@@ -111,7 +124,8 @@ def _head_dies(words: list[object], option: str, out: Path, shards: int) -> list
     from ray.cluster_utils import Cluster
 
     alone, many = out / "translations.alone", out / "translations.headless"
-    cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
+    head = {**_NODE, "include_dashboard": False}
+    cluster = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
     on = ["--on", f"ray:{cluster.address},shards={shards}"]
     driver = subprocess.Popen([sys.executable, "-m", "mmt.cli", *map(str, [*words, option, many, *on])])
     while driver.poll() is None and not list(parts_folder(many).glob("*.done")):
