@@ -28,6 +28,7 @@ from mmt.io.shards import Shard
 from mmt.io.terminal import counted
 
 _POLL = 1.0  # seconds between two looks at the cluster: nodes may have come
+_HEALTH = 90  # seconds in which a busy machine, too, can tell whether Ray answers
 _SILENT = 15  # seconds without an answer of the head
 
 
@@ -284,7 +285,7 @@ def _check_address(address: str) -> None:
     if _answers(address):
         command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
         try:
-            if subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0:  # noqa: S603
+            if subprocess.run(command, capture_output=True, timeout=_HEALTH, check=False).returncode == 0:  # noqa: S603
                 return
             why = "what listens there is no Ray, or another version of it"
         except subprocess.TimeoutExpired:

@@ -10,7 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,31 +51,36 @@ def _started(start: Callable[[], Any]) -> Any:
     raise AssertionError
 
 
-class Killer(threading.Thread):
-    """Kills a worker or a node in turn, each time that another part was completed or a worker has begun."""
+class Killer:
+    """Kills a worker and a node in turn. In the main thread, as Ray's nodes set signal handlers."""
 
-    def __init__(self, cluster: Any, kills: int, output: Path, seed: int = 1) -> None:
-        super().__init__(daemon=True)
-        self._cluster, self._left, self._output = cluster, kills, output
+    def __init__(self, cluster: Any, kills: int, seed: int = 1) -> None:
+        self._cluster, self._left = cluster, kills
         self._random = random.Random(seed)
+        self._nodes = [self._node(), self._node()]
         self.workers = self.nodes = 0
-        self.ended = threading.Event()
 
-    def run(self) -> None:
-        nodes = [_started(lambda: self._cluster.add_node(**_NODE)) for _ in range(2)]
-        while not self.ended.wait(self._random.uniform(2, 8)) and self._left:
-            if self._left % 2:
+    def _node(self) -> Any:
+        return _started(lambda: self._cluster.add_node(**_NODE))
+
+    def kill_until_the_end_of(self, driver: subprocess.Popen[bytes]) -> None:
+        while driver.poll() is None:
+            time.sleep(self._random.uniform(2, 8))
+            if not self._left:
+                driver.wait()
+            elif self._left % 2:
                 running = _workers()
                 if not running:
                     continue
                 os.kill(self._random.choice(running), signal.SIGKILL)
                 self.workers += 1
+                self._left -= 1
             else:
-                lost = nodes.pop(self._random.randrange(2))
+                lost = self._nodes.pop(self._random.randrange(2))
                 self._cluster.remove_node(lost, allow_graceful=False)
-                nodes.append(_started(lambda: self._cluster.add_node(**_NODE)))
+                self._nodes.append(self._node())
                 self.nodes += 1
-            self._left -= 1
+                self._left -= 1
 
 
 def _workers() -> list[int]:
@@ -109,11 +113,11 @@ def _killed(name: str, words: list[object], option: str, out: Path, kills: int, 
     assert _mmt(*words, option, alone, "--threads", 1, "--quiet") == 0
     head = {"num_cpus": 0, "include_dashboard": False}
     cluster = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
-    killer = Killer(cluster, kills, many)
-    killer.start()
-    code = _mmt(*words, option, many, "--on", f"ray:{cluster.address},workers=2,shards={shards}", "--quiet")
-    killer.ended.set()
-    killer.join()
+    killer = Killer(cluster, kills)
+    on = ["--on", f"ray:{cluster.address},workers=2,shards={shards}", "--quiet"]
+    driver = subprocess.Popen([sys.executable, "-m", "mmt.cli", *map(str, [*words, option, many, *on])])
+    killer.kill_until_the_end_of(driver)
+    code = driver.returncode
     cluster.shutdown()
     same = code == 0 and _contents(alone) == _contents(many) and not parts_folder(many).exists()
     return [name, str(shards), str(killer.workers), str(killer.nodes), "yes" if same else f"NO (exit code {code})"]
