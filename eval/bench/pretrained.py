@@ -8,7 +8,8 @@
 Weights are random, of a published model's shape, written in transformers' layout to a temporary folder, from which
 both sides load them. Each side is a process of its own; they take turns, and translate the same ids, with the
 lengths of DATA's first test split, into exactly 14 tokens each, so that both do the same work. A ratio is the
-median of the turns' own. Peak memory is that of the process.
+median of the turns' own. Peak memory is that of the process; ``own_bytes`` of it, measured after a turn, are no
+pages of files, which the system takes back where it has no room (a peak, too, as freed memory is kept).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from mmt.cli.options import PATH
 from mmt.data.batch import Example, collate
 from mmt.data.dataset import first_test_split, read_split
 from mmt.data.tokenizer import EOS
-from mmt.io.runtime import keep_freed_memory, peak_memory
+from mmt.io.runtime import keep_freed_memory, own_memory, peak_memory
 
 _STEPS = 14
 _REGIONS = 49  # of an image, in training
@@ -216,7 +217,8 @@ def _serve(side: str, given: dict[str, Any]) -> None:
     for line in sys.stdin:
         begun = time.perf_counter()
         work(int(line))
-        print(json.dumps({"seconds": time.perf_counter() - begun, "bytes": peak_memory()}), flush=True)
+        found = {"seconds": time.perf_counter() - begun, "bytes": peak_memory(), "own_bytes": own_memory()}
+        print(json.dumps(found), flush=True)
 
 
 class _Side:
@@ -272,7 +274,7 @@ def measure(data: Path, shape: str, precision: str, pieces: int, how: dict[str, 
     ids = _random_ids(data, size["vocab_size"], how["sentences"])
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        write_random(shape, Path(folder))
+        _write_apart(shape, Path(folder))
         common = {"family": family, "folder": folder, "ids": ids, "beam": how["beam"]}
         theirs = precision if precision != "int8" else "float32"
         settings = {
@@ -306,8 +308,6 @@ def measure(data: Path, shape: str, precision: str, pieces: int, how: dict[str, 
 def measure_memory(data: Path, shape: str, precision: str, how: dict[str, int]) -> dict[str, Any]:
     """Peak memory of our process, which loads the model and translates one batch.
 
-    The file's pages that are mapped into memory count, though the system takes them back where it has no room.
-
     Args:
         how: ``threads``, ``batch`` and ``beam``.
     """
@@ -322,7 +322,7 @@ def measure_memory(data: Path, shape: str, precision: str, how: dict[str, int]) 
         side.close()
     return {
         "shape": shape, "precision": precision, **how,
-        "seconds": round(seconds, 1), "peak_bytes": side.answer["bytes"],
+        "seconds": round(seconds, 1), "peak_bytes": side.answer["bytes"], "own_bytes": side.answer["own_bytes"],
     }  # fmt: skip
 
 

@@ -74,7 +74,17 @@ def peak_memory() -> int:
 
     Not from ``getrusage``, whose figure a process inherits from its parent.
     """
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])  # type: ignore[index]
+    return _status("VmHWM")
+
+
+def own_memory() -> int:
+    """The resident size of this process now, in bytes, without pages of files (Linux)."""
+    return _status("RssAnon")
+
+
+def _status(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return 1024 * int(found[1])  # type: ignore[index]
 
 
 def _has_entry() -> bool:
