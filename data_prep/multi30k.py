@@ -51,6 +51,7 @@ def prepare(
     target: str,
     images: ImageFolders | None,
     unreadable: Unreadable = "refuse",
+    only_images: bool = False,
     shard: Shard | None = None,
 ) -> DatasetInfo | str:
     """Looks at every image, then writes the prepared dataset.
@@ -61,6 +62,7 @@ def prepare(
         images: the image folders, None for text alone.
         unreadable: what to do with an image that is there but does not decode: refuse the run, or count it
             as missing.
+        only_images: leaves out sentences whose image is missing.
         shard: this process's share of the images; the last process writes the dataset.
     Returns:
         What was written; of a share, what became of it.
@@ -84,6 +86,7 @@ def prepare(
                     "has_image": image in found,
                 }
                 for line, (s, t, image) in enumerate(zip(*pairs, strict=True))
+                if image in found or not only_images
             ]
             for split, pairs in splits.items()
         }
@@ -100,7 +103,7 @@ def prepare(
 
     if shard is None:
         return write(undecodable(present))
-    text = hashlib.sha256(json.dumps([name, source, target, splits, present]).encode()).hexdigest()
+    text = hashlib.sha256(json.dumps([name, source, target, splits, present, only_images]).encode()).hexdigest()
     with Parts(out, shard, {"data": text}, remember=True) as parts:
         bad = [] if parts.is_done else undecodable(present[shard.number :: shard.count])
         return parts.finish({"bad": bad}, join)
@@ -113,6 +116,7 @@ def prepare(
 @click.option("--image-splits", type=PATH, help="Folder of SPLIT.txt: image names.")
 @images_option
 @click.option("--no-images", is_flag=True, help="Use the text alone.")
+@click.option("--only-images", is_flag=True, help="Keep only sentences whose image is found.")
 @click.option("--hub", metavar="NAME", help="Text from the Hugging Face hub, such as bentrevett/multi30k.")
 @click.option("--source", type=click.Choice(LANGUAGES), default="en", help="Source language.")
 @click.option("--target", type=click.Choice(LANGUAGES), default="de", help="Target language.")
@@ -139,6 +143,7 @@ def main(
     image_splits: Path | None,
     images: tuple[Path, ...],
     no_images: bool,
+    only_images: bool,
     hub: str | None,
     source: str,
     target: str,
@@ -153,6 +158,8 @@ def main(
         raise MMTError(f"--source and --target: expected two languages, both are '{source}'.")
     if no_images and (images or image_splits):
         raise MMTError("--no-images contradicts --images and --image-splits. Drop one or the other.")
+    if no_images and only_images:
+        raise MMTError("--only-images contradicts --no-images. Drop one or the other.")
     if hub and (multi30k or raw or image_splits):
         raise MMTError("--hub contradicts --multi30k, --raw and --image-splits. Drop one or the other.")
     if multi30k:
@@ -196,6 +203,7 @@ def main(
         target=target,
         images=ImageFolders(images) if images else None,
         unreadable=unreadable,
+        only_images=only_images,
         shard=share,
     )
     if isinstance(info, str):

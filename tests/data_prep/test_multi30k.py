@@ -223,6 +223,16 @@ def test_image_splits_may_name_the_caption_or_no_image(base: Path, tmp_path: Pat
     assert train["has_image"][:] == [True, False, True]
 
 
+def test_only_sentences_with_their_image_keep_their_names(base: Path, tmp_path: Path, run: Run) -> None:
+    assert (
+        run(tmp_path / "all", "--multi30k", base)[0]
+        == run(tmp_path / "some", "--multi30k", base, "--only-images")[0]
+        == 0
+    )
+    assert read_info(tmp_path / "some").splits["val"].images_missing == 0
+    assert list(read_split(tmp_path / "some", "val")) == list(read_split(tmp_path / "all", "val"))[:2]
+
+
 def test_text_alone_says_that_it_has_no_image(base: Path, tmp_path: Path, run: Run) -> None:
     assert "--images is missing" in _refused(run, tmp_path / "out", "--raw", base / "raw")
     assert run(tmp_path / "out", "--raw", base / "raw", "--no-images")[0] == 0
@@ -395,6 +405,7 @@ def test_contradicting_options_are_refused(base: Path, tmp_path: Path, run: Run)
         ([], "no input"),
         (["--multi30k", base, "--source", "de", "--target", "de"], "both are 'de'"),
         (["--multi30k", base, "--no-images", "--images", base / "images"], "contradicts"),
+        (["--multi30k", base, "--no-images", "--only-images"], "contradicts"),
         (["--multi30k", base, "--hub", "some/data"], "contradicts"),
         (["--raw", base / "raw", "--images", base / "images"], "--image-splits is missing"),
         (["--raw", base / "nope", "--no-images"], "--raw: no folder"),
