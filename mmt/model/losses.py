@@ -25,8 +25,8 @@ def _num_rows(vocab_size: int) -> int:
 
 
 def _in_cache(rows: Tensor, first: int) -> Iterator[tuple[slice, Tensor]]:
-    """Parts of (C, V) rows that stay in the processor's cache, each with its place; rows[0] is at ``first``."""
-    step = max(_IN_CACHE // rows.size(1), 1)
+    """Parts of (C, V) rows that stay in a CPU's cache, each with its place; rows[0] is at ``first``."""
+    step = max(_IN_CACHE // rows.size(1), 1) if rows.device.type == "cpu" else len(rows)
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
         yield slice(first + start, first + start + len(part)), part
@@ -194,6 +194,14 @@ def _row_losses(logits: Tensor, p: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]
     return log_sum, log_sum - logits.gather(1, ids).squeeze(1)
 
 
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, where the product may be rounded and the sum is not."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
+
+
 class _FusedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -226,8 +234,8 @@ class _FusedLoss(torch.autograd.Function):
             for first in range(0, len(states), num_rows):
                 chunk = slice(first, first + num_rows)
                 rows = rounded[chunk]
-                found = rows @ weight_rounded.T  # (C, V) logits, and then their gradient
-                for here, part in _in_cache(found, first):
+                products = rows @ weight_rounded.T  # (C, V) logits, and then their gradient
+                for here, part in _in_cache(products, first):
                     ids = targets[here].unsqueeze(1)
                     logits = part.float()
                     if bias is not None:
@@ -247,12 +255,9 @@ class _FusedLoss(torch.autograd.Function):
                             grad_bias += grad.sum(dim=0)
                         part.copy_(grad)
                 if needs_grad:
-                    grad_states[chunk] = found @ weight_rounded
+                    grad_states[chunk] = products @ weight_rounded
                     if grad_weight is not None:
-                        if kind == torch.float32:
-                            grad_weight.addmm_(found.T, rows)
-                        else:
-                            grad_weight += found.T @ rows
+                        _add_product(grad_weight, products.T, rows)
             summed, count = _weighted_sum(states, weights)
             smooth -= summed @ mean_weight
             if bias is not None:

@@ -76,7 +76,7 @@ def test_bfloat16_is_near_and_so_is_its_gradient(length: int, causal: bool, need
         gradients = torch.autograd.grad((states[real].float() ** 2).sum(), (q, k, v))
         found.append((states[real].detach().float(), *(gradient[real] for gradient in gradients)))
     for exact, rounded in zip(*found, strict=True):
-        assert float((rounded - exact).norm() / exact.norm()) < 0.02  # bfloat16 has eight bits
+        assert float((rounded - exact).norm() / exact.norm()) < 0.05  # bfloat16 has eight bits
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
