@@ -43,7 +43,7 @@ class RayCrew:
         self._engine, self._job = engine, job
         self.losses = Losses()
         self.cpus = engine.cpus
-        self._next_look = self._answered = time.monotonic()
+        self._next_look = self._looked = self._answered = time.monotonic()
         self.workers = engine.workers or 1  # known when connected
 
     def __enter__(self) -> Self:
@@ -79,15 +79,14 @@ class RayCrew:
         actor = self.actor()
         with _in_one_line():
             while todo or any(shard is not None for _, shard in tasks.values()):
-                if todo and self._engine.workers is None:
+                # First: what asks a head that is gone waits until Ray ends this process.
+                if self.check_head() and todo and self._engine.workers is None:
                     self.workers = max(self._room(), 1)
                 busy = sum(shard is not None for _, shard in tasks.values())
                 for _ in range(len(tasks), min(self.workers, busy + len(todo))):
                     one = actor.remote(asdict(self._job))
                     tasks[one.facts.remote()] = one, None
                 ready, _ = ray.wait(list(tasks), num_returns=1, timeout=_POLL)
-                if not ready:
-                    self.check_head()
                 for task in ready:
                     one, shard = tasks.pop(task)
                     try:
@@ -120,12 +119,16 @@ class RayCrew:
         """Starts ``mmt`` with these words on a worker, in a process of its own; its output goes to ``log``."""
         return _Training(self, replace(self._job, words=tuple(words)), log)
 
-    def check_head(self) -> None:
-        """Raises MMTError where the cluster's head has not answered for long: Ray would end this process."""
+    def check_head(self) -> bool:
+        """Whether the cluster's head answered when it was last asked, at most a second ago.
+
+        Raises:
+            MMTError: it has not answered for long: Ray would end this process.
+        """
         now = time.monotonic()
         if now < self._next_look:
-            return
-        self._next_look = now + _POLL
+            return self._answered >= self._looked
+        self._next_look, self._looked = now + _POLL, now
         if _answers(self._address):
             self._answered = now
         elif now - self._answered > _SILENT:
@@ -133,6 +136,7 @@ class RayCrew:
                 f"ray: the head of the cluster, {self._address}, has not answered for {_SILENT} s. What is "
                 "complete is kept: rerun the command to resume, there or with --on local."
             )
+        return self._answered >= self._looked
 
     def _connect(self) -> None:
         address = self._engine.where or os.environ.get("RAY_ADDRESS") or None

@@ -89,7 +89,9 @@ def _workers() -> list[int]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             try:
-                if (folder / "cmdline").read_bytes().startswith(b"ray::Actor.run"):
+                if (folder / "cmdline").read_bytes().startswith(b"ray::") and b"Actor.run" in (
+                    folder / "cmdline"
+                ).read_bytes():
                     found.append(int(folder.name))
             except OSError:  # it has ended
                 continue
