@@ -89,9 +89,8 @@ def _workers() -> list[int]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             try:
-                if (folder / "cmdline").read_bytes().startswith(b"ray::") and b"Actor.run" in (
-                    folder / "cmdline"
-                ).read_bytes():
+                name = (folder / "cmdline").read_bytes()
+                if name.startswith(b"ray::") and b"Actor.run" in name:
                     found.append(int(folder.name))
             except OSError:  # it has ended
                 continue
