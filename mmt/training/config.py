@@ -205,14 +205,14 @@ class OptimizerSection:
 @dataclass(kw_only=True, config=STRICT)
 class RegimeSection:
     num_steps: Count = 8000
-    """Updates in all. It may be raised when a run is resumed. Of n training sentences, where these are fewer than
-    10,000, by default sqrt(n / 10,000) as many."""
+    """Updates in all. It may be raised when a run is resumed. With n training sentences, fewer than 10,000, the
+    default is n / 10,000 of this, and at least 100; see ``mmt.training.small_data``."""
     report_every: Count = 100
     """Updates between two reports; ``validate_every`` must be a multiple of it."""
 
     validate_every: Count = 500
-    """Updates between two validations, each followed by a checkpoint. By default fewer, as of ``num_steps``, where
-    there are few training sentences; ``report_every``, too."""
+    """Updates between two validations, each followed by a checkpoint. With fewer than 10,000 training sentences
+    the default is smaller in proportion, and so is that of ``report_every``."""
 
     cooldown_steps: CountOrNone = 0
     """The number of final updates over which the learning rate falls to zero. It may be set when a

@@ -13,14 +13,15 @@ from mmt.training.config import TrainConfig
 
 LARGE = 10_000
 """Training sentences from which on the defaults of ``mmt.training.config`` hold."""
-_STEP = 25  # updates: what the derived numbers are multiples of
+_LEAST_STEPS, _LEAST_WARMUP = 100, 25
+_STEP = 5  # updates: what the derived numbers are multiples of
 
 
 def fit_to_data(config: TrainConfig, tree: Mapping[str, Any]) -> TrainConfig:
     """``config`` with defaults that fit its training data, if these have fewer than ``LARGE`` sentences.
 
-    A fifth of an update of warm-up for each sentence, and updates by the square root of the number of sentences:
-    a run on few sentences overfits within a few hundred updates, in which the usual warm-up would not end.
+    In proportion to the number of sentences, which keeps the number of epochs: 120 sentences are one batch, and
+    after 50 updates a model has seen them 50 times and knows them by heart.
 
     Args:
         tree: the keys that the user set; these keep their values.
@@ -29,7 +30,7 @@ def fit_to_data(config: TrainConfig, tree: Mapping[str, Any]) -> TrainConfig:
     size = _training_sentences(config)
     if size is None or size >= LARGE:
         return config
-    share = math.sqrt(size / LARGE)
+    share = size / LARGE
     defaults, given = type(config.regime)(), config.regime
     validate, report = given.validate_every, given.report_every
     if "validate_every" not in regime:
@@ -40,10 +41,11 @@ def fit_to_data(config: TrainConfig, tree: Mapping[str, Any]) -> TrainConfig:
         report = math.gcd(defaults.report_every, validate)
     steps = given.num_steps
     if "num_steps" not in regime:
-        steps = max(math.ceil(share * defaults.num_steps / validate) * validate, given.cooldown_steps)
+        least = max(share * defaults.num_steps, given.cooldown_steps, _LEAST_STEPS)
+        steps = math.ceil(least / validate) * validate
     warmup = config.optimizer.num_warmup_steps
     if "num_warmup_steps" not in optimizer:
-        warmup = max(round(warmup * size / LARGE), _STEP)
+        warmup = max(round(share * warmup), _LEAST_WARMUP)
     return replace(
         config,
         regime=replace(given, num_steps=steps, report_every=report, validate_every=validate),
