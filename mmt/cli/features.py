@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(min=1), help="Number of decoding threads.  [default: as --threads]")
 @click.option("--device", default="cpu", help="Device of the backbone, such as cuda.")
 @click.option("--runtime", type=click.Choice(["auto", "torch", "onnx", "openvino"]), default="auto",
-              help="What computes on a CPU; auto is the fastest one here, measured once.")  # fmt: skip
+              help="Runtime on a CPU; auto: the fastest, measured once.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32",
               help="Precision of the computation; bfloat16 is faster, and features differ slightly.")  # fmt: skip
 @threads_option

@@ -2,8 +2,8 @@
 
 A store is a folder of these files, none of them a pickle:
 
-- ``meta.json``: the signature, the number type, the number of rows, and which images were left out and why. It is
-  written last and replaced atomically, so a folder without it is not a store yet.
+- ``meta.json``: the signature, the number type, the number of rows, which images were left out and why, and the
+  runtime, if not torch. It is written last and replaced atomically: a folder without it is not a store yet.
 - ``ids.txt``: one image id per line, in row order.
 - ``ids.index``, from a million ids on: where each is, so that none is in memory (``mmt.data.id_index``).
 - ``features.bin``: the rows, (num_images, R, D) row-major, little-endian float16 or float32.
@@ -24,9 +24,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +35,7 @@ from numpy.typing import NDArray
 from mmt.data.id_index import INDEX, IndexedIds
 from mmt.data.image_names import Names
 from mmt.errors import MMTError, unreadable
+from mmt.io.terminal import print_note
 from mmt.io.text_files import file_checksum, parse_json
 
 DType = Literal["float16", "float32"]
@@ -109,6 +109,10 @@ class FeatureSignature:
             )
         return cls(**raw)
 
+    def in_float32(self) -> FeatureSignature:
+        """Of the same features in float32, as image files always get them."""
+        return JoinedSignature.of([replace(one, precision="float32") for one in self.sets])
+
     def differences(self, other: FeatureSignature) -> list[str]:
         """The names of the fields in which ``other`` differs.
 
@@ -144,10 +148,9 @@ class FeatureSignature:
             return
         names = self.differences(other)
         if names == ["precision"]:
-            print(
+            print_note(
                 f"{where}: its features are of precision {other.precision}, those expected of {self.precision}; "
-                "they differ a little.",
-                file=sys.stderr,
+                "they differ a little."
             )
         elif names:
             detail = "; ".join(f"{n} {getattr(self, n)} became {getattr(other, n)}" for n in names)

@@ -248,7 +248,9 @@ def _with_features(
                 one.image_reader = _ImageReader(one.card.features)
         if not system.uses_images or not (stores or files):
             return system
-        if not stores and (features is None or features.signature != system.card.features):
+        trained_on = system.card.features
+        wanted = trained_on.in_float32() if trained_on is not None else None  # files are computed in float32
+        if not stores and (features is None or features.signature != wanted):
             features = _features_of(files, backbones_of(translator), folder)
         return replace(system, translator=translator.with_features(features))
 

@@ -20,7 +20,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode, v2
 
-from mmt.data.feature_store import FeatureSignature, Precision
+from mmt.data.feature_store import PRECISIONS, FeatureSignature, Precision
+from mmt.errors import MMTError
 from mmt.features.decoding import Pixels, decode_image
 from mmt.features.images import IMAGE_SUFFIXES
 from mmt.features.resize import ResizeCrop
@@ -177,10 +178,17 @@ class Backbone(nn.Module):
         """This backbone, or a copy whose network computes in bfloat16; its signature says so.
 
         Raises:
-            MMTError: this backbone has no network.
+            MMTError: this backbone has no network, or has rounded its weights; there is no such precision.
         """
         if precision == self.signature.precision:
             return self
+        if self.signature.precision != "float32":
+            raise MMTError(
+                f"{self.signature}: its weights are rounded, so it cannot compute in {precision}. Load the "
+                "backbone again (load_backbone)."
+            )
+        if precision not in PRECISIONS:
+            raise MMTError(f"precision must be one of {', '.join(PRECISIONS)}, but is '{precision}' instead.")
         rounded = copy.deepcopy(self)
         rounded.network.to(torch.bfloat16)
         rounded._dtype = torch.bfloat16

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +15,8 @@ from numpy.typing import NDArray
 from mmt.data.feature_store import Precision
 from mmt.errors import MMTError
 from mmt.features.onnx_backbone import FEATURES, PIXELS
+from mmt.features.runtimes import Runtime
 from mmt.io.onnx import open_session
-
-Runtime = Literal["torch", "onnx", "openvino"]
 
 
 class Engine(Protocol):
@@ -56,21 +58,22 @@ class OpenVinoEngine:
         Args:
             streams: calls at a time, each on one core.
         Raises:
-            MMTError: OpenVINO is missing, or cannot run the graph.
+            MMTError: OpenVINO is missing, or cannot run the graph, or not in this precision on this CPU.
         """
         self.batch = batch
         self._local = threading.local()
         try:
-            import openvino  # an extra, which takes a second to import
+            with _without_telemetry():
+                import openvino  # an extra, which takes a second to import
         except ImportError:
             raise MMTError("the package openvino is missing. pip install 'mmt-toolkit[openvino]'.") from None
+        # its own default varies
+        hint = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}[precision]
         settings = {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams,
             "ENABLE_CPU_PINNING": False,  # other processes use the cores, too
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[
-                precision
-            ],  # its own default varies
+            "INFERENCE_PRECISION_HINT": hint,
         }
         try:
             core = openvino.Core()
@@ -78,10 +81,15 @@ class OpenVinoEngine:
             sides = list(model.input(0).partial_shape)[1:]
             model.reshape([batch, *(side.get_length() for side in sides)])
             self._compiled: Any = core.compile_model(model, "CPU", settings)
+            computes_in = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         except Exception as error:  # its errors are RuntimeErrors of many lines
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             message = f"OpenVINO cannot run this backbone ({reason[0].strip()}). Use --runtime auto."
             raise MMTError(message) from None
+        if computes_in != hint:  # a CPU without bfloat16, where it falls back in silence
+            raise MMTError(
+                f"OpenVINO cannot compute in {precision} on this CPU. Use --precision float32, or --runtime torch."
+            )
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         request = getattr(self._local, "request", None)
@@ -92,3 +100,18 @@ class OpenVinoEngine:
             pixels = np.concatenate([pixels, np.repeat(pixels[:1], missing, axis=0)])
         found: NDArray[np.float32] = request.infer({0: pixels})[0]
         return found[: self.batch - missing].copy()  # the request's own memory
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Its import would write an id below HOME and send events; without this package it uses a stub."""
+    name = "openvino_telemetry"
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]  # then its import fails
+    try:
+        yield
+    finally:
+        if before is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = before

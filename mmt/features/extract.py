@@ -13,9 +13,10 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,10 +32,11 @@ from mmt.engines.worker import kept
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
 from mmt.features.engines import Engine
-from mmt.features.fastest import RuntimeChoice, opened_engine
+from mmt.features.fastest import opened_engine
 from mmt.features.images import find_images
 from mmt.features.load import DEFAULT_BACKBONE, load_backbone, media_suffixes
 from mmt.features.pipeline import features_of
+from mmt.features.runtimes import TORCH, Computed, RuntimeChoice, recorded
 from mmt.features.writer import FeatureWriter, check_folder, finished_ids
 from mmt.io.runtime import start as prepare_process
 from mmt.io.shards import Parts, Shard, done_parts, drop_parts
@@ -42,6 +44,7 @@ from mmt.io.terminal import counted
 
 Key = TypeVar("Key")
 
+_RUNTIME = "runtime"  # beside the parts: what computes all of them
 _HINTS = 10  # for missing images, as many as are printed
 
 
@@ -86,14 +89,15 @@ def extract_features(
     progress: bool = True,
     device: str = "cpu",
     shard: Shard | None = None,
-    runtime: RuntimeChoice = "auto",
+    runtime: RuntimeChoice = "torch",
     precision: Precision = "float32",
 ) -> ExtractReport:
     """Computes the features of images into a feature store: parallel decoding, one forward pass per batch.
 
     Memory does not depend on the number of images (except for their names). A killed run resumes where it stopped,
-    with the same batches, so the store is bit-equal on one machine. Images in the store are skipped. Images that
-    an earlier run left out are tried again, last, since the file may have been fixed.
+    with the same batches and the same runtime, so on one machine its store is bit-equal to that of an
+    uninterrupted run. Images in the store are skipped. Images that an earlier run left out are tried again, last,
+    since the file may have been fixed.
 
     Args:
         image_paths: image id -> file, e.g. from ``find_images``.
@@ -104,41 +108,84 @@ def extract_features(
         num_workers: decoding threads; one per core if None.
         progress: show a progress bar.
         device: where the forward pass runs, e.g. ``cuda``.
-        shard: this process's share of the batches; the last process merges all parts into one store, bit-equal to
-            that of one process.
-        runtime: of the network on a CPU: ``torch``, ``onnx``, ``openvino``, or ``auto``, the fastest one here
-            (``mmt.features.fastest``).
+        shard: this process's share of the batches; the last process merges all parts into one store. All use the
+            runtime of the first one, so on CPUs of one kind the store is bit-equal to that of one process with
+            that runtime.
+        runtime: of the network on a CPU: ``torch``, ``onnx``, ``openvino``; or ``auto``, that of the rows in the
+            store, for a new one the fastest here (``mmt.features.fastest``): features then depend on a
+            measurement, in the last bits.
         precision: in which the network computes. ``bfloat16`` is faster, and its features differ slightly.
     Raises:
-        MMTError: the existing store has another signature, not a single image could be read, or the device, the
-            runtime or the precision is missing.
+        MMTError: the existing store has another signature or runtime, not a single image could be read, or the
+            device, the runtime or the precision is missing.
     """
     if batch_size < 1:
         raise MMTError(f"batch_size must be at least 1, but is {batch_size} instead.")
     prepare_process()
     used = to_device(backbone.in_precision(precision), device)
     used.notes.clear()
-    with _engine(backbone, runtime, precision, device, len(image_paths)) as engine:
-        if shard is not None:
-            return _extract_share(image_paths, used, out, dtype, batch_size, num_workers, progress, engine, shard)
-        with FeatureWriter(out, used.signature, dtype) as writer:
-            batches = _batches(image_paths, writer.ids, writer.left_out, batch_size)
+    opened = _opener(backbone, runtime, precision, device, len(image_paths))
+    if shard is not None:
+        return _extract_share(
+            image_paths, used, out, dtype, batch_size, num_workers, progress, opened, runtime, shard
+        )
+    with FeatureWriter(out, used.signature, dtype) as writer:
+        batches = _batches(image_paths, writer.ids, writer.left_out, batch_size)
+        _check_runtime(writer.computed, runtime, out)
+        with _engine(opened, batches, writer, lambda choose: writer.computed or choose()) as engine:
             report = _extract(image_paths, batches, used, writer, num_workers, progress, engine)
-            _finish(writer, image_paths, used.things)
-            return report
+        _finish(writer, image_paths, used.things)
+        return report
 
 
-def _engine(
+_Choose = Callable[[], Computed]
+_Opener = Callable[[Callable[[_Choose], Computed]], AbstractContextManager[Engine | None]]
+"""Gets ``opened_engine``'s ``agree``."""
+
+
+def _opener(
     backbone: Backbone, runtime: RuntimeChoice, precision: Precision, device: str, num_images: int
-) -> AbstractContextManager[Engine | None]:
+) -> _Opener:
     if backbone.things == "images" and torch.device(device).type == "cpu":
-        return opened_engine(backbone, runtime, precision, num_images, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        return partial(opened_engine, backbone, runtime, precision, num_images, threads)
+    where = f"on {device}" if backbone.things == "images" else f"for {backbone.things}"
     if runtime not in ("auto", "torch"):
-        where = f"on {device}" if backbone.things == "images" else f"for {backbone.things}"
         raise MMTError(
             f"runtime {runtime} is for images on a CPU; {where} only torch computes. Use --runtime auto."
         )
-    return nullcontext()
+
+    def torch_alone(agree: Callable[[_Choose], Computed]) -> AbstractContextManager[None]:
+        if (agreed := agree(lambda: TORCH)) != TORCH:
+            raise MMTError(f"{where} only torch computes. Use --device cpu --runtime {agreed.runtime}.")
+        return nullcontext()
+
+    return torch_alone
+
+
+def _check_runtime(computed: Computed | None, runtime: RuntimeChoice, out: Path) -> None:
+    if computed is not None:
+        computed.check(runtime, out, "name another folder")
+
+
+@contextmanager
+def _engine(
+    opened: _Opener, batches: Sequence[object], writer: FeatureWriter, agree: Callable[[_Choose], Computed]
+) -> Iterator[Engine | None]:
+    """The engine that computes the rest of a store, which the writer records; None is torch."""
+    if not batches:
+        yield None
+        return
+    before = writer.computed
+    with ExitStack() as stack:
+        try:
+            engine = stack.enter_context(opened(agree))
+        except MMTError as error:
+            if before is None:
+                raise
+            raise MMTError(f"{writer.folder}: holds features computed by {before.runtime}: {error}") from None
+        writer.computed = TORCH if engine is None else Computed(engine.runtime, engine.batch)
+        yield engine
 
 
 def _batches(
@@ -208,11 +255,14 @@ def _extract_share(
     batch_size: int,
     num_workers: int | None,
     progress: bool,
-    engine: Engine | None,
+    opened: _Opener,
+    runtime: RuntimeChoice,
     shard: Shard,
 ) -> ExtractReport:
     """Extracts one shard of the batches into a store of its own; the last process merges the stores."""
     check_folder(out, backbone.signature, dtype)  # now, not at the end
+    there = recorded(out)
+    _check_runtime(there, runtime, out)
     ids, left_out = finished_ids(out)
     batches = _batches(image_paths, ids, left_out, batch_size)
     done = done_parts(out)
@@ -232,16 +282,23 @@ def _extract_share(
     def join(about: list[dict[str, Any]]) -> None:
         stores = [FeatureStore.open(parts.of(n)) if one["rows"] else None for n, one in enumerate(about)]
         with FeatureWriter(out, backbone.signature, dtype) as writer:
+            if writer.computed is None:
+                writer.computed = Computed.of(parts.agreed(_RUNTIME), out)
             for number, batch in enumerate(batches):
                 store, left_out = stores[number % shard.count], about[number % shard.count]["left_out"]
                 # Images that are in the store already were added by a process that was killed while it merged.
-                there = [i for i in batch if i not in left_out and i not in writer]
+                new = [i for i in batch if i not in left_out and i not in writer]
                 shape = (0, backbone.signature.num_regions, backbone.signature.dim)
-                rows = store.get(there) if store is not None else np.zeros(shape, np.float32)
-                writer.append(there, rows, {i: left_out[i] for i in batch if i in left_out})
+                rows = store.get(new) if store is not None else np.zeros(shape, np.float32)
+                writer.append(new, rows, {i: left_out[i] for i in batch if i in left_out})
             if not len(writer):
                 parts.drop()  # otherwise fixed images would not be read again
             _finish(writer, image_paths, backbone.things)
+
+    def agree(choose: _Choose) -> Computed:
+        agreed = Computed.of(parts.agreed(_RUNTIME, lambda: (there or choose()).to_dict()), parts.folder)
+        agreed.check(runtime, parts.folder, "remove the folder")
+        return agreed
 
     with Parts(out, shard, plan) as parts:
         report = ExtractReport(parts.part, backbone.signature, 0, len(own), {}, 0.0, backbone.things, {})
@@ -249,7 +306,8 @@ def _extract_share(
             with FeatureWriter(parts.part, backbone.signature, dtype) as writer:
                 have = {*writer.ids, *writer.left_out}
                 rest = [batch for n, batch in enumerate(batches) if shard.has(n) and not have.issuperset(batch)]
-                report = _extract(own, rest, backbone, writer, num_workers, progress, engine)
+                with _engine(opened, rest, writer, agree) as engine:
+                    report = _extract(own, rest, backbone, writer, num_workers, progress, engine)
                 if len(writer):
                     writer.finish()
         about = {"rows": len(own) - len(report.left_out), "left_out": report.left_out}
@@ -291,7 +349,7 @@ def extract_folder(
     progress: bool = True,
     device: str = "cpu",
     shard: Shard | None = None,
-    runtime: RuntimeChoice = "auto",
+    runtime: RuntimeChoice = "torch",
     precision: Precision = "float32",
 ) -> ExtractReport:
     """All of ``mmt features``: see ``find_images``, ``load_backbone``, ``extract_features``."""

@@ -17,8 +17,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -27,15 +27,13 @@ from numpy.typing import NDArray
 from mmt.data.feature_store import Precision
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
-from mmt.features.engines import Engine, OnnxEngine, OpenVinoEngine, Runtime
+from mmt.features.engines import Engine, OnnxEngine, OpenVinoEngine
 from mmt.features.onnx_export import export_backbone
 from mmt.features.resize import ResizeCrop
+from mmt.features.runtimes import TORCH, Computed, Runtime, RuntimeChoice
 from mmt.io.atomic import write_whole
 from mmt.io.cache import cache_folder, one_at_a_time
 from mmt.io.text_files import file_checksum, parse_json
-
-RuntimeChoice = Literal["auto", "torch", "onnx", "openvino"]
-RUNTIMES: tuple[RuntimeChoice, ...] = get_args(RuntimeChoice)
 
 MEASURE_FROM = 1000
 """Images from which on measuring the runtimes, which takes ten seconds, is worth it."""
@@ -46,7 +44,8 @@ _CANDIDATES: dict[Precision, tuple[tuple[Runtime, int], ...]] = {
 }
 """Runtimes and their batches. Small batches stay in a core's cache."""
 
-_TOLERANCE = 1e-3  # between features of two runtimes in float32
+_TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 0.1}
+"""Largest difference from torch's features in float32, relative to the largest feature."""
 _IMAGES, _TURNS = 16, 3
 _FORMAT = 1
 _CHOICE = "choice_{}.json"
@@ -56,7 +55,12 @@ _LARGEST_GRAPH = 512 << 20  # bytes
 
 @contextmanager
 def opened_engine(
-    backbone: Backbone, runtime: RuntimeChoice, precision: Precision, num_images: int, threads: int
+    backbone: Backbone,
+    runtime: RuntimeChoice,
+    precision: Precision,
+    num_images: int,
+    threads: int,
+    agree: Callable[[Callable[[], Computed]], Computed] = lambda choose: choose(),
 ) -> Iterator[Engine | None]:
     """The engine for a number of images; None means torch, ``backbone``'s own forward pass.
 
@@ -64,29 +68,41 @@ def opened_engine(
         backbone: on a CPU, in float32.
         runtime: ``auto`` is the fastest one, and torch for fewer than ``MEASURE_FROM`` images.
         threads: calls at a time.
+        agree: gets a function that chooses, and opens what it chose; returns what computes, chosen now or earlier.
     Raises:
-        MMTError: the named runtime is missing, does not have the precision, or cannot run the backbone.
+        MMTError: the runtime is missing, does not have the precision, or cannot run the backbone.
     """
     known = {name for name, _ in _CANDIDATES[precision]}
     if runtime not in {"auto", *known}:
         raise MMTError(f"runtime {runtime} does not compute in {precision}; expected one of {', '.join(known)}.")
-    if runtime == "torch" or (runtime == "auto" and num_images < MEASURE_FROM):
-        yield None
-        return
     with ExitStack() as stack:
-        try:
-            graph = stack.enter_context(_graph(backbone))
-        except MMTError:
-            if runtime != "auto":
-                raise
-            yield None  # ONNX cannot express it
-            return
-        name, batch = _choice(backbone, graph, precision) if runtime == "auto" else _first(runtime, precision)
-        yield None if name == "torch" else _engine(name, batch, graph, precision, threads)
 
+        @cache
+        def graph() -> Path:
+            return stack.enter_context(_graph(backbone))
 
-def _first(runtime: RuntimeChoice, precision: Precision) -> tuple[Runtime, int]:
-    return next(one for one in _CANDIDATES[precision] if one[0] == runtime)
+        @cache
+        def engine(one: Computed) -> Engine | None:
+            if one.runtime == "torch":
+                return None
+            return _engine(one.runtime, one.batch, graph(), precision, threads)
+
+        def choose() -> Computed:
+            if runtime == "torch" or (runtime == "auto" and num_images < MEASURE_FROM):
+                return TORCH
+            if runtime == "auto":
+                try:
+                    graph()
+                except MMTError:  # ONNX cannot express it
+                    return TORCH
+                name, batch = _choice(backbone, graph(), precision)
+            else:
+                name, batch = next(one for one in _CANDIDATES[precision] if one[0] == runtime)
+            chosen = TORCH if name == "torch" else Computed(name, batch)
+            engine(chosen)  # what cannot be opened is not agreed upon
+            return chosen
+
+        yield engine(agree(choose))
 
 
 def _engine(name: Runtime, batch: int, graph: Path, precision: Precision, threads: int) -> Engine:
@@ -129,7 +145,8 @@ def _graph(backbone: Backbone) -> Iterator[Path]:
         for path in sorted(folder.glob("*.onnx")):
             with suppress(OSError, MMTError):
                 if file_checksum(path) == path.stem:
-                    folder.touch()  # it is in use: see _drop_old
+                    with suppress(OSError):  # of another user, or on a disk that is read-only
+                        folder.touch()  # it is in use: see _drop_old
                     break
                 path.unlink()
         else:
@@ -168,7 +185,8 @@ def _choice(backbone: Backbone, graph: Path, precision: Precision) -> tuple[Runt
             if chosen in _CANDIDATES[precision]:
                 return chosen
         speeds = measure(backbone, graph, precision)
-        name, batch = max(speeds, key=lambda one: speeds[one])
+        # None is right where the backbone itself gives NaN
+        name, batch = max(speeds, key=lambda one: speeds[one], default=("torch", 32))
         figures = {f"{runtime}, batch {size}": round(speed, 1) for (runtime, size), speed in speeds.items()}
         about = {"runtime": name, "batch": batch, "images_per_processor_second": figures}
         with suppress(OSError, MMTError):
@@ -197,7 +215,7 @@ def measure(backbone: Backbone, graph: Path, precision: Precision) -> dict[tuple
             with suppress(MMTError):
                 run = _torch(own) if name == "torch" else _engine(name, batch, graph, precision, 1)
                 found = _whole(run, pixels, batch)
-                if precision != "float32" or np.abs(found - expected).max() <= _TOLERANCE * np.abs(expected).max():
+                if np.abs(found - expected).max() <= _TOLERANCE[precision] * np.abs(expected).max():  # not of NaN
                     candidates[name, batch] = run
         best = dict.fromkeys(candidates, 0.0)
         for _ in range(_TURNS):

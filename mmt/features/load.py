@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from mmt.data.feature_store import FeatureSignature
@@ -60,9 +59,9 @@ def load_backbones(signature: FeatureSignature) -> list[Backbone]:
         MMTError: one is missing, or differs from the one that made the features.
     """
     backbones = []
-    for one in signature.sets:
+    for one in signature.in_float32().sets:
         backbone = load_backbone(one.backbone, one.layer)
-        replace(one, precision="float32").check(backbone.signature, "this machine's backbone")
+        one.check(backbone.signature, "this machine's backbone")
         backbones.append(backbone)
     return backbones
 

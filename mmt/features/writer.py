@@ -29,6 +29,7 @@ from mmt.data.feature_store import (
 )
 from mmt.data.id_index import INDEX, INDEXED_FROM, write_id_index
 from mmt.errors import MMTError
+from mmt.features.runtimes import Computed, recorded
 from mmt.io.atomic import is_temporary, only_writer_in, unwritable, write_whole, writing
 from mmt.io.text_files import file_checksum, parse_json
 
@@ -63,14 +64,14 @@ def _check_same(
 ) -> None:
     if existing[0].differences(wanted[0]) == ["precision"]:
         raise MMTError(
-            f"{folder}: holds features of precision {existing[0].precision}, but {wanted[0].precision} was asked "
-            f"for. Ask for --precision {existing[0].precision}, or name another folder."
+            f"{folder}: holds features of precision {existing[0].precision}, but {wanted[0].precision} was "
+            f"requested. Use --precision {existing[0].precision}, or name another folder."
         )
     existing[0].check(wanted[0], f"{folder} (made earlier)")
     if existing[1] != wanted[1]:
         raise MMTError(
-            f"{folder}: holds {existing[1]}, but {wanted[1]} was asked for. "
-            f"Ask for {existing[1]}, or name another folder."
+            f"{folder}: holds {existing[1]}, but {wanted[1]} was requested. "
+            f"Use --dtype {existing[1]}, or name another folder."
         )
 
 
@@ -95,7 +96,11 @@ class FeatureWriter:
 
     On an unfinished folder it resumes after the last batch; on a finished store it adds rows. A second writer at
     the same time is refused. Use it as a context manager, and call ``finish`` after the last row; without
-    ``finish``, the rows wait for the next writer.
+    ``finish``, the rows wait for the next writer. A new folder without rows is removed.
+
+    Attributes:
+        computed: what computes the rows, which the store records; None as long as there are none. Set it before
+            the first ``append``.
     """
 
     def __init__(self, folder: Path, signature: FeatureSignature, dtype: DType) -> None:
@@ -116,6 +121,8 @@ class FeatureWriter:
         self._rows: IO[bytes] | None = None
         self._journal: IO[bytes] | None = None
         self._num_finished = 0
+        self._heading = False  # whether the journal has its own
+        self.computed: Computed | None = None
         self._alone = contextlib.ExitStack()
         self._alone.enter_context(_only_one_of_this_process(folder))
         self._alone.enter_context(only_writer_in(folder))
@@ -129,8 +136,11 @@ class FeatureWriter:
                 self._journal = open(folder / JOURNAL, "ab+")  # noqa: SIM115 (held open until close)
             except OSError as error:
                 raise unwritable(folder, error) from None
+            self.computed = recorded(folder)
             with writing(folder):
                 self._resume(self._journal)
+            if not self._num_finished and not self._heading:
+                self.computed = None  # its rows are lost
         except BaseException:
             self.close()
             raise
@@ -193,6 +203,8 @@ class FeatureWriter:
             self._rows.write(rows.tobytes())
             self._rows.flush()
             # The batch counts from now on: its rows are written before its line in the journal.
+            if not self._heading:
+                self._write_heading()
             self._write_journal(entry)
         self._take(entry)
 
@@ -225,6 +237,7 @@ class FeatureWriter:
                 "num_images": len(self.ids),
                 "left_out": self.left_out,
                 "sha256": sums,
+                **self._runtime(),
             }
             write_whole(self.folder / META, (json.dumps(meta, indent=2) + "\n").encode())
         (self.folder / JOURNAL).unlink(missing_ok=True)
@@ -233,14 +246,17 @@ class FeatureWriter:
 
     def close(self) -> None:
         """Closes the files. Rows appended so far wait for the next writer."""
+        resumed = self._rows is not None
         if self._rows is not None:
             with contextlib.suppress(OSError):  # a full disk, which ``append`` has reported
                 self._rows.close()
             self._rows = None
         if self._journal is not None:
-            # A journal with only its heading beside a finished store is useless.
-            if self._num_finished and self._num_finished == len(self.ids):
+            # A journal without rows is useless; but not one that was refused.
+            if resumed and self._num_finished == len(self.ids) and (self._num_finished or not self.left_out):
                 (self.folder / JOURNAL).unlink(missing_ok=True)
+                if not self._num_finished:
+                    (self.folder / ROWS).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 self._journal.close()
             self._journal = None
@@ -249,7 +265,7 @@ class FeatureWriter:
     def _resume(self, journal: IO[bytes]) -> None:
         """Keeps the rows that are listed in the journal, and cuts off what a kill left after them."""
         journal.seek(0)
-        good, heading = 0, False
+        good = 0
         path = self.folder / ROWS
         size = path.stat().st_size if path.exists() else 0
         for line in journal:
@@ -264,8 +280,8 @@ class FeatureWriter:
                 _check_same(self.folder, there, (self.signature, self.dtype))
                 if entry["after"] != len(self.ids):
                     break  # the journal of rows that were finished meanwhile
-                heading = True
-            elif not heading or (len(self.ids) + len(entry["ids"])) * self._row_bytes > size:
+                self._heading = True
+            elif not self._heading or (len(self.ids) + len(entry["ids"])) * self._row_bytes > size:
                 break
             else:
                 self._take(entry)
@@ -279,9 +295,6 @@ class FeatureWriter:
         self._rows = open(path, "ab")  # noqa: SIM115 (held open until close)
         if size > len(self.ids) * self._row_bytes:
             self._rows.truncate(len(self.ids) * self._row_bytes)
-        if not heading:
-            signature = self.signature.to_dict()
-            self._write_journal({"signature": signature, "dtype": self.dtype, "after": len(self.ids)})
 
     def _take(self, entry: Mapping[str, Any]) -> None:
         self.ids.extend(entry["ids"])
@@ -290,6 +303,15 @@ class FeatureWriter:
         self.left_out.update(entry.get("left_out", {}))
         for image_id in entry["ids"]:
             self.left_out.pop(image_id, None)
+
+    def _write_heading(self) -> None:
+        heading = {"signature": self.signature.to_dict(), "dtype": self.dtype, "after": len(self.ids)}
+        self._write_journal(heading | self._runtime())
+        self._heading = True
+
+    def _runtime(self) -> dict[str, Any]:
+        about = self.computed.to_dict() if self.computed is not None else None
+        return {"runtime": about} if about is not None else {}
 
     def _write_journal(self, entry: Mapping[str, Any]) -> None:
         assert self._journal is not None  # noqa: S101  # as ``_rows``

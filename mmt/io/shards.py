@@ -224,6 +224,26 @@ class Parts:
             remove_folder(self.folder)
         return f"{self.output}: merged from {self.shard.count} parts"
 
+    def agreed(self, name: str, make: Callable[[], Any] | None = None) -> Any:
+        """What the first process of all shards made, for all of them, until the parts are merged.
+
+        Args:
+            name: of what it is.
+            make: makes it (JSON), while the others wait; without it, None is returned where none was made.
+        Raises:
+            MMTError: the file is damaged.
+        """
+        path = self.folder / f"{name}.json"
+        with hold(self.folder / f"{name}.lock", wait=True) or contextlib.nullcontext():
+            if not path.exists():
+                if make is None:
+                    return None
+                write_whole(path, json.dumps(make()) + "\n")
+            try:
+                return parse_json(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise MMTError(f"{path}: damaged ({error}). Remove {self.folder}.") from None
+
     def drop(self) -> None:
         """Removes all parts, if no output can be made of them; only within ``join``."""
         remove_folder(self.folder)

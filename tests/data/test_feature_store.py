@@ -21,6 +21,7 @@ from mmt.data.feature_store import (
 )
 from mmt.errors import MMTError
 from mmt.features.writer import FeatureWriter
+from mmt.io.terminal import quiet
 
 SIGNATURE = FeatureSignature("efficientnet_lite0", "grid", "resize4-crop4-bicubic-mean0-std1", "ab" * 32, 3, 5)
 ODD_IDS = [
@@ -108,6 +109,21 @@ def test_equal_signature_passes_and_survives_json() -> None:
         FeatureSignature.from_dict({**SIGNATURE.to_dict(), "nonsense": 1})
 
 
+def test_another_precision_is_noted_unless_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    rounded = replace(SIGNATURE, precision="bfloat16")
+    with quiet():
+        SIGNATURE.check(rounded, "x")
+    assert capsys.readouterr().err == ""
+    SIGNATURE.check(rounded, "x")
+    assert "x: its features are of precision bfloat16" in capsys.readouterr().err
+
+
+def test_files_have_the_signature_in_float32() -> None:
+    rounded = replace(SIGNATURE, precision="bfloat16")
+    assert rounded.in_float32() == SIGNATURE.in_float32() == SIGNATURE
+    assert JoinedSignature.of([rounded, SIGNATURE]).in_float32() == JoinedSignature.of([SIGNATURE, SIGNATURE])
+
+
 def test_moved_clip_folder_is_the_same_backbone() -> None:
     here, there = (replace(SIGNATURE, backbone=f"clip:{folder}/tiny") for folder in ("/a", "b/c"))
     here.check(there, "x")
@@ -154,7 +170,7 @@ def test_half_written_store_refuses_another_signature(tmp_path: Path) -> None:
         writer.append(["a"], rows(1))
     with pytest.raises(MMTError, match="backbone"):
         FeatureWriter(tmp_path / "s", replace(SIGNATURE, backbone="vgg16"), "float16")
-    with pytest.raises(MMTError, match="float32 was asked"):
+    with pytest.raises(MMTError, match="float32 was requested"):
         FeatureWriter(tmp_path / "s", SIGNATURE, "float32")
 
 

@@ -14,8 +14,14 @@ from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
 from mmt.features import fastest
 from mmt.features.backbone import Backbone
-from mmt.features.extract import extract_features
+from mmt.features.extract import ExtractReport, compute_features, extract_features
 from mmt.features.fastest import MEASURE_FROM, opened_engine
+from mmt.features.load import load_backbone
+from mmt.features.writer import FeatureWriter
+from mmt.io import cache as cache_module
+from mmt.io.atomic import write_whole
+from mmt.io.locks import Lock
+from mmt.io.shards import Shard
 from tests.features.pictures import bad_files, encoded, make_folder, picture
 from tests.features.tiny import tiny_backbone
 
@@ -77,6 +83,10 @@ def test_damage_and_a_folder_that_cannot_be_written_cost_time_alone(
         assert graph.read_bytes() == whole
         assert len(measured) - before == (path == choice)
         assert json.loads(choice.read_text())["runtime"] == "onnx"
+    with monkeypatch.context() as patch:  # a cache that can only be read
+        patch.setattr(Path, "touch", lambda *_: (_ for _ in ()).throw(PermissionError()))
+        patch.setattr(fastest, "export_backbone", lambda *_: pytest.fail("exported again"))
+        assert chosen(backbone) == "onnx"
     choice.write_text(json.dumps({"runtime": "abacus", "batch": 1}))  # of another version
     assert chosen(backbone) == "onnx"
     (tmp_path / "file").touch()
@@ -90,22 +100,31 @@ def test_two_that_begin_together_measure_once(
     backbone: Backbone, cache: Path, measured: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads stand for processes: the lock is of the file, and each opens it itself."""
-    started, let_go, plain = threading.Event(), threading.Event(), fastest.measure
+    plain_hold, plain = cache_module.hold, fastest.measure
     with opened_engine(backbone, "onnx", "float32", 1, 1):
         pass  # torch exports in one thread at a time
+    begun, other_is_there = threading.Event(), threading.Event()
 
-    def waits(*args: object) -> object:
-        started.set()
-        assert let_go.wait(300)
+    def hold(path: Path, *, wait: bool = False) -> Lock | None:
+        if (lock := plain_hold(path)) is None:
+            other_is_there.set()
+            return plain_hold(path, wait=wait)
+        return lock
+
+    def measure(*args: object) -> object:
+        if begun.is_set():
+            other_is_there.set()  # in the measurement, as there is no lock
+        begun.set()
+        assert other_is_there.wait(300)
         return plain(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fastest, "measure", waits)
+    monkeypatch.setattr(cache_module, "hold", hold)
+    monkeypatch.setattr(fastest, "measure", measure)
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(chosen(backbone))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    assert started.wait(300)
-    let_go.set()
+    threads[0].start()
+    assert begun.wait(300)
+    threads[1].start()
     for thread in threads:
         thread.join(300)
     assert found == ["onnx", "onnx"]
@@ -158,6 +177,135 @@ def test_a_runtime_that_is_missing_or_wrong_is_no_candidate(
         pass
 
 
+@pytest.mark.parametrize("wrong", [np.nan, 1e9])
+def test_bfloat16_is_compared_with_torch(
+    wrong: float, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = compute_features([picture(1, 50, 50)], backbone)
+
+    def engine(*_: object) -> object:
+        return lambda pixels: np.full((len(pixels), *expected.shape[1:]), wrong, np.float32)
+
+    monkeypatch.setattr(fastest, "OpenVinoEngine", engine)
+    assert set(fastest.measure(backbone, tmp_path, "bfloat16")) == {("torch", 32)}
+
+
+# --- a store has one runtime ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def best(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a measurement finds to be the fastest, already for one image: onnx. The measurement is never kept."""
+    fastest_now = ["onnx"]
+
+    def measure(*_: object) -> dict[tuple[str, int], float]:
+        return {("torch", 32): 1.0, ("onnx", 4): 2.0 if fastest_now == ["onnx"] else 0.5}
+
+    def write(path: Path, content: str | bytes) -> None:
+        if path.suffix == ".onnx":
+            write_whole(path, content)
+
+    monkeypatch.setattr(fastest, "MEASURE_FROM", 1)
+    monkeypatch.setattr(fastest, "measure", measure)
+    monkeypatch.setattr(fastest, "write_whole", write)
+    return fastest_now
+
+
+def runtime_in(store: Path) -> object:
+    return json.loads((store / "meta.json").read_text()).get("runtime")
+
+
+def test_torch_unless_told(backbone: Backbone, best: list[str], tmp_path: Path) -> None:
+    asked = make_folder(tmp_path / "images", 2)
+    assert extract_features(asked, backbone, tmp_path / "s", progress=False).runtime == "torch"
+    assert runtime_in(tmp_path / "s") is None  # the file of earlier versions
+    report = extract_features(asked, backbone, tmp_path / "t", progress=False, runtime="auto")
+    assert report.runtime == "onnx"
+    assert runtime_in(tmp_path / "t") == {"name": "onnx", "batch": 4}
+
+
+@pytest.mark.parametrize("first", ["onnx", "torch"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_store_ends_with_the_runtime_that_began_it(
+    first: str,
+    finished: bool,
+    backbone: Backbone,
+    best: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, out = make_folder(tmp_path / "images", 5), tmp_path / "store"
+    other = {"onnx": "torch", "torch": "onnx"}[first]
+    best[:] = [first]
+    if finished:
+        extract_features(dict(list(asked.items())[:2]), backbone, out, progress=False, runtime="auto")
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(FeatureWriter, "finish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt()))
+            with pytest.raises(KeyboardInterrupt):
+                extract_features(dict(list(asked.items())[:2]), backbone, out, progress=False, runtime="auto")
+    best[:] = [other]
+    with pytest.raises(MMTError, match=f"store: holds features computed by {first}, but {other} was requested"):
+        extract_features(asked, backbone, out, progress=False, runtime=other)
+    report = extract_features(asked, backbone, out, progress=False, runtime="auto")
+    assert (report.runtime, report.done) == (first, 3)
+    assert runtime_in(out) == ({"name": "onnx", "batch": 4} if first == "onnx" else None)
+
+
+def test_the_first_shard_chooses_for_all(backbone: Backbone, best: list[str], tmp_path: Path) -> None:
+    asked, out = make_folder(tmp_path / "images", 6), tmp_path / "store"
+
+    def extract(number: int, runtime: str = "auto", folder: Path = out) -> ExtractReport:
+        shard = Shard(number, 3)
+        return extract_features(
+            asked, backbone, folder, batch_size=1, progress=False, shard=shard, runtime=runtime
+        )
+
+    assert extract(1).runtime == "onnx"
+    best[:] = ["torch"]
+    with pytest.raises(MMTError, match=r"parts: holds features computed by onnx, but torch was requested"):
+        extract(0, "torch")
+    assert extract(2).runtime == "onnx"
+    assert "merged" in extract(0, "onnx").note
+    assert runtime_in(out) == {"name": "onnx", "batch": 4}
+    asked |= {f"new{number}.png": path for number, path in enumerate(list(asked.values()))}
+    for number in range(3):  # rows that are added to it, too
+        assert extract(number).runtime == "onnx"
+    assert len(FeatureStore.open(out)) == 12
+    for number in range(3):
+        assert extract(number, folder=tmp_path / "by_torch").runtime == "torch"
+    assert runtime_in(tmp_path / "by_torch") is None
+
+
+def test_what_cannot_be_opened_is_neither_agreed_upon_nor_leaves_anything(
+    backbone: Backbone, best: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = make_folder(tmp_path / "images", 4)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    for shard in (None, Shard(0, 2)):
+        with pytest.raises(MMTError, match="openvino is missing"):
+            extract_features(asked, backbone, tmp_path / "s", progress=False, shard=shard, runtime="openvino")
+        assert not (tmp_path / "s").exists()
+    for number in (0, 1):
+        report = extract_features(
+            asked, backbone, tmp_path / "s", batch_size=32, progress=False, shard=Shard(number, 2), runtime="onnx"
+        )
+    assert "merged" in report.note
+
+
+def test_nothing_to_do_and_a_folder_that_is_refused_cost_no_export(
+    backbone: Backbone, best: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = make_folder(tmp_path / "images", 2)
+    extract_features(asked, backbone, tmp_path / "done", progress=False, runtime="auto")
+    monkeypatch.setattr(fastest, "file_checksum", lambda _: pytest.fail("a graph was opened"))
+    for shard in (None, Shard(0, 2)):
+        again = extract_features(asked, backbone, tmp_path / "done", progress=False, shard=shard, runtime="auto")
+        assert (again.done, again.skipped) == (0, 2)
+        with pytest.raises(MMTError, match="expected a new folder or a feature store"):
+            extract_features(asked, backbone, tmp_path / "images", progress=False, shard=shard, runtime="auto")
+
+
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_store_by_any_runtime_is_torchs(
     runtime: str, backbone: Backbone, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -190,7 +338,7 @@ def test_precisions_do_not_mix_in_a_store_and_are_noted_elsewhere(
     assert rounded == backbone.in_precision("bfloat16").signature
     assert "bfloat16" in str(rounded)
     assert "precision" not in FeatureStore.open(tmp_path / "whole").signature.to_dict()
-    with pytest.raises(MMTError, match="holds features of precision bfloat16, but float32 was asked for"):
+    with pytest.raises(MMTError, match="holds features of precision bfloat16, but float32 was requested"):
         extract_features(asked, backbone, tmp_path / "rounded", progress=False)
     assert capsys.readouterr().err == ""
     backbone.signature.check(rounded, "rounded")
@@ -213,3 +361,12 @@ def test_recordings_and_devices_have_torch_alone(tmp_path: Path, backbone: Backb
     asked = make_folder(tmp_path / "images", 1)
     with pytest.raises(MMTError, match="runtime onnx is for images on a CPU; on meta only torch computes"):
         extract_features(asked, tiny_backbone(), tmp_path / "s", device="meta", runtime="onnx")
+    sounds = load_backbone("logmel80")
+    with pytest.raises(MMTError, match="runtime onnx is for images on a CPU; for recordings only torch computes"):
+        extract_features({"a.wav": tmp_path / "a.wav"}, sounds, tmp_path / "s", runtime="onnx")
+    extract_features(asked, tiny_backbone(), tmp_path / "by_onnx", progress=False, runtime="onnx")
+    asked["more.png"] = asked[min(asked)]
+    with pytest.raises(
+        MMTError, match=r"by_onnx: .* on meta only torch computes\. Use --device cpu --runtime onnx"
+    ):
+        extract_features(asked, tiny_backbone(), tmp_path / "by_onnx", device="meta", runtime="auto")

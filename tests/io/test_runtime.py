@@ -145,6 +145,17 @@ def test_an_exported_model_reports_to_nobody(everything: Run, tmp_path: Path, en
     assert (reached, left(tmp_path)) == ([], [])
 
 
+def test_openvino_reports_to_nobody(world: Path, tmp_path: Path) -> None:
+    """Its import writes a client id below HOME, and sends events, where openvino_telemetry is installed."""
+    pytest.importorskip("openvino")
+    given = ["-m", "mmt.cli", "features", "--images", str(world / "data"), "--out", str(tmp_path / "store")]
+    cache = str(tmp_path / "cache")
+    done, reached = alone(tmp_path / "alone", *given, "--runtime", "openvino", XDG_CACHE_HOME=cache)
+    assert done.returncode == 0, done.stderr
+    assert ", openvino)" in done.stdout
+    assert (reached, left(tmp_path / "alone")) == ([], [])
+
+
 def test_every_command_starts_in_the_same_way() -> None:
     commands = [leaf for module in (mmt.cli.main, *scripts()) for leaf in commands_of(module)]
     assert len(commands) > 25
