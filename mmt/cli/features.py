@@ -15,7 +15,7 @@ from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
     from mmt.data.feature_store import Precision
-    from mmt.features.fastest import RuntimeChoice
+    from mmt.features.runtimes import RuntimeChoice
 
 
 @click.command("features", cls=Command, when_stopped="Progress saved; rerun the same command to resume.")

@@ -13,7 +13,6 @@ from mmt.io.text_files import parse_json
 
 Runtime = Literal["torch", "onnx", "openvino"]
 RuntimeChoice = Literal["auto", "torch", "onnx", "openvino"]
-RUNTIMES: tuple[RuntimeChoice, ...] = get_args(RuntimeChoice)
 
 
 class Computed(NamedTuple):
