@@ -174,6 +174,21 @@ def test_image_files_give_what_their_features_give(
     assert backbone.num_seen - 2 * for_map == 24  # and none
 
 
+def test_models_trained_on_bfloat16_share_the_features_of_files(
+    shown: Path, copying: Path, backbone: FirstPixel, tmp_path: Path
+) -> None:
+    for name in ("one", "other"):
+        shutil.copytree(copying, tmp_path / name)
+        card = json.loads((tmp_path / name / "mmt.json").read_text())
+        card["features"]["precision"] = "bfloat16"
+        (tmp_path / name / "mmt.json").write_text(json.dumps(card))
+    images = FeatureStore.open(shown / "features").ids
+    systems = {name: [tmp_path / name] for name in ("one", "other")}
+    with open_systems(systems, shown / "data", images=images) as opened:
+        assert all(system.card.features is not None for (system,) in opened.values())
+        assert backbone.num_seen == len(images)
+
+
 def commute(folder: Path) -> Path:
     """Mirrored items on two nouns each, and a photograph for each item."""
     nouns = list(NOUNS.values())
