@@ -135,6 +135,11 @@ runtime_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Number of CPU threads.  [default: all cores]"
 )
+device_option = click.option(
+    "--device",
+    default="cpu",
+    help="Device that torch computes on, such as cuda; exported models compute on the CPU.",
+)
 shard_option = click.option(
     "--shard",
     metavar="K/N",

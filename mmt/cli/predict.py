@@ -12,6 +12,7 @@ from mmt.cli.engines import ran_on_engine, shard_of
 from mmt.cli.options import (
     MODEL,
     PATH_OR_DASH,
+    device_option,
     import_option,
     on_option,
     quiet_option,
@@ -28,6 +29,7 @@ from mmt.cli.reading import READS_SENTENCES, Reading, file_or_stdout
               help="Output file: label, probability and score, tab-separated; .jsonl writes JSON lines, "
               ".gz compresses.")  # fmt: skip
 @threads_option
+@device_option
 @shard_option
 @on_option
 @quiet_option
@@ -37,6 +39,7 @@ def predict_command(
     reading: Reading,
     output: Path,
     threads: int | None,
+    device: str,
     shard: str | None,
     engine: str | None,
     quiet: bool,
@@ -58,7 +61,7 @@ def predict_command(
     from mmt.inference.threads import use_threads
 
     use_threads(threads)
-    loaded = kept("model", lambda: LoadedModel.from_dir(model, store))
+    loaded = kept("model", lambda: LoadedModel.from_dir(model, store).to(device))
     labeller = FileLabeller(loaded, lines, reading.missing_images, share)
     predictions = labeller.predict(
         image_control=reading.image_control, control_seed=reading.control_seed, show_progress=not quiet

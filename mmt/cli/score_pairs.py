@@ -20,6 +20,7 @@ from mmt.cli.options import (
     PATH,
     PATH_OR_DASH,
     collected,
+    device_option,
     images_option,
     import_option,
     missing_images_option,
@@ -89,6 +90,7 @@ _READS_PAIRS = collected(
 )
 @runtime_option
 @threads_option
+@device_option
 @shard_option
 @on_option
 @quiet_option
@@ -107,6 +109,7 @@ def score_pairs_command(
     max_tokens: int,
     runtime: Runtime,
     threads: int | None,
+    device: str,
     shard: str | None,
     engine: str | None,
     quiet: bool,
@@ -151,7 +154,13 @@ def score_pairs_command(
     scorer = kept(
         "scorer",
         lambda: open_translator(
-            model, store, runtime=chosen, threads=threads, source_lang=source_lang, target_lang=target_lang
+            model,
+            store,
+            runtime=chosen,
+            threads=threads,
+            source_lang=source_lang,
+            target_lang=target_lang,
+            device=device,
         ),
     )
     reader = files.FileProcessor(scorer, source, reading.missing_images)

@@ -15,6 +15,7 @@ from mmt.cli.engines import ran_on_engine, shard_of
 from mmt.cli.options import (
     PATH_OR_DASH,
     collected,
+    device_option,
     import_option,
     models_option,
     on_option,
@@ -91,6 +92,7 @@ _DECODES = collected(
 @vocabulary_option
 @runtime_option
 @threads_option
+@device_option
 @shard_option
 @on_option
 @quiet_option
@@ -107,6 +109,7 @@ def translate_command(
     vocabulary: Path | None,
     runtime: Runtime,
     threads: int | None,
+    device: str,
     shard: str | None,
     engine: str | None,
     quiet: bool,
@@ -129,8 +132,9 @@ def translate_command(
 
     def opened() -> BaseTranslator:
         translator = open_translator(
-            model, store, precision, runtime, threads, source_lang=source_lang, target_lang=target_lang
-        )
+            model, store, precision, runtime, threads,
+            source_lang=source_lang, target_lang=target_lang, device=device,
+        )  # fmt: skip
         if vocabulary is not None:
             translator.restrict_vocabulary(vocabulary)
         return translator

@@ -38,6 +38,7 @@ from mmt.features.load import DEFAULT_BACKBONE, load_backbone, media_suffixes
 from mmt.features.pipeline import features_of
 from mmt.features.runtimes import TORCH, Computed, RuntimeChoice, recorded
 from mmt.features.writer import FeatureWriter, check_folder, finished_ids
+from mmt.io.devices import to_device
 from mmt.io.runtime import start as prepare_process
 from mmt.io.shards import Parts, Shard, done_parts, drop_parts
 from mmt.io.terminal import counted
@@ -386,14 +387,3 @@ def print_report(report: ExtractReport) -> None:
             print(f"  ... and {len(report.left_out) - 10:,} more, in {report.out}/meta.json under left_out")
     if report.note:
         print(report.note)
-
-
-def to_device(backbone: Backbone, device: str) -> Backbone:
-    """Moves ``backbone`` to a device. Raises MMTError if it is missing."""
-    try:
-        return backbone.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise MMTError(
-            f"device '{device}' cannot be used ({reason}). Use cpu, or a device that is there."
-        ) from None

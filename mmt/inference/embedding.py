@@ -50,7 +50,7 @@ def embed_sentences(
     vectors = np.zeros((len(sources), model.text.sizes.model_dim), np.float32)
     for rows in length_batches([(len(ids) + 1, 1) for ids in sources], max_tokens):
         batch = loaded.batch([sources[row] for row in rows], [None] * len(rows))
-        vectors[rows] = head.embed_text(model.sentence_means(batch)).numpy()
+        vectors[rows] = head.embed_text(model.sentence_means(batch)).cpu().numpy()
         if progress is not None:
             progress(len(rows))
     return vectors
@@ -85,7 +85,7 @@ def image_blocks(
         with torch.inference_mode():  # not over the yield, where it would hold for the caller
             rows = loaded.features_of(chunk)
             batch = loaded.batch([[] for _ in chunk], rows)
-            vectors: NDArray[np.float32] = head.embed_image(model.image_means(batch)).numpy()
+            vectors: NDArray[np.float32] = head.embed_image(model.image_means(batch)).cpu().numpy()
         if progress is not None:
             progress(len(chunk))
         yield vectors

@@ -72,7 +72,7 @@ def predict(
     for numbers in length_batches([(len(ids) + 1, 1) for ids in sources], max_tokens):
         batch = loaded.batch([sources[i] for i in numbers], [rows[i] for i in numbers])
         states = model.represent(batch.source, batch.source_lens, batch.image, batch.image_pad)
-        outputs = {name: model.heads[name](states) for name in heads}
+        outputs = {name: model.heads[name](states).cpu() for name in heads}
         best = outputs["classification"].softmax(1).max(1) if "classification" in outputs else None
         for row, number in enumerate(numbers):
             predictions[number] = Prediction(

@@ -17,6 +17,7 @@ from mmt.data.feature_store import FeatureStore, side_by_side
 from mmt.data.tokenizer import PAD, Tokenizer
 from mmt.errors import local_path
 from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, RuntimeModel, open_store
+from mmt.io.devices import to_device
 from mmt.model.card import ModelCard
 from mmt.model.config import is_base
 from mmt.model.folder import load_model
@@ -42,6 +43,15 @@ class LoadedModel(RuntimeModel):
         """Raises as ``RuntimeModel``."""
         super().__init__(tokenizer, card, features)
         self.model = model
+
+    device = "cpu"
+    """Where the model computes; image files are read on the CPU."""
+
+    def to(self, device: str) -> Self:
+        """Moves the model to a device, such as ``cuda``. Raises MMTError if it is missing."""
+        to_device(self.model, device)
+        self.device = device
+        return self
 
     @classmethod
     def from_dir(
@@ -129,6 +139,8 @@ class LoadedModel(RuntimeModel):
         rows = [row for row, image in enumerate(images) if image is not None]
         if rows:
             batch.add_images(rows, np.stack([image for image in images if image is not None]))
+        if self.device != "cpu":
+            batch.to(torch.device(self.device))
         return batch
 
 

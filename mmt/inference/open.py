@@ -30,6 +30,7 @@ def open_translator(
     *,
     source_lang: str | None = None,
     target_lang: str | None = None,
+    device: str = "cpu",
 ) -> BaseTranslator:
     """Opens a model folder, an exported model, a pretrained text model, or several of them as an ensemble.
 
@@ -44,21 +45,34 @@ def open_translator(
             a model without them and what they cannot do.
         threads: None takes one for each core.
         source_lang, target_lang: codes of the languages, of a model that has several; None is the model's own.
+        device: where torch computes, such as ``cuda``. Exported models and graphs compute on the CPU.
     Raises:
-        MMTError: as ``Translator.from_dir``, ``ExportedTranslator.from_dir`` and ``EnsembleTranslator``.
+        MMTError: as ``Translator.from_dir``, ``ExportedTranslator.from_dir`` and ``EnsembleTranslator``; no such
+            device, or one that exported models or int8 do not have.
     """
     folders = members_of(models)
     if len(folders) > 1:
         runtime = None if runtime == "auto" else runtime
         members = [
             open_translator(
-                one, None, precision, runtime, threads, source_lang=source_lang, target_lang=target_lang
+                one,
+                None,
+                precision,
+                runtime,
+                threads,
+                source_lang=source_lang,
+                target_lang=target_lang,
+                device=device,
             )
             for one in folders
         ]
         return EnsembleTranslator(members, folders, features)
     (folder,) = folders
     why = ""
+    if device != "cpu":
+        if runtime == "onnx" or is_exported(folder) or precision == "int8":
+            raise MMTError(f"--device {device}: exported models and int8 compute on the CPU. Use --device cpu.")
+        runtime = "torch"
     if runtime in ("auto", "onnx") and not is_base(folder) and not is_exported(folder):
         try:
             kind = FolderGraphs if runtime == "onnx" else FolderTranslator
@@ -83,7 +97,7 @@ def open_translator(
     use_threads(threads)
     translator = Translator.from_dir(folder, features, precision, source_lang=source_lang, target_lang=target_lang)
     translator.why_torch = why
-    return translator
+    return translator if device == "cpu" else translator.to(device)
 
 
 class Translator(ABC):  # noqa: B024  # never instantiated

@@ -119,7 +119,8 @@ class Translator(LoadedModel, BaseTranslator):
     @cached_property
     def decoder(self) -> StepDecoder:
         """The model's decoder, made ready to translate."""
-        return StepDecoder(self.model, self.precision, self._vocabulary)
+        vocabulary = self._vocabulary
+        return StepDecoder(self.model, self.precision, None if vocabulary is None else vocabulary.to(self.device))
 
     def restrict_vocabulary(self, text: Path) -> None:
         self._write_with(pieces_of_file(text, self.tokenizer))
@@ -147,4 +148,4 @@ class Translator(LoadedModel, BaseTranslator):
     def in_parallel(
         self, work: Callable[[SentenceBatch], _Result], batches: Sequence[SentenceBatch]
     ) -> Iterator[_Result]:
-        return each_on_a_core(work, batches)
+        return each_on_a_core(work, batches) if self.device == "cpu" else map(work, batches)

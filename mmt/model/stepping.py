@@ -194,14 +194,14 @@ class StepDecoder:
 
 def _moments(weight: Tensor, bias: Tensor | None, vocabulary: Tensor) -> tuple[Tensor, Tensor, int]:
     """Mean (D + 1), covariance (D + 1, D + 1) and number of the rows [weight, bias] outside ``vocabulary``."""
-    others = torch.ones(len(weight), dtype=torch.bool)
+    others = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
     others[vocabulary] = False
     if bias is not None:
         others &= bias.isfinite()  # -inf: no word
     ids = others.nonzero()[:, 0]
     count = max(len(ids), 1)
-    first = torch.zeros(weight.size(1) + 1, dtype=torch.float64)
-    second = torch.zeros(len(first), len(first), dtype=torch.float64)
+    first = torch.zeros(weight.size(1) + 1, dtype=torch.float64, device=weight.device)
+    second = torch.zeros(len(first), len(first), dtype=torch.float64, device=weight.device)
     for part in torch.split(ids, 1 << 14):  # a copy of all rows of a large vocabulary is a gigabyte
         offsets = weight.new_zeros(len(part)) if bias is None else bias.detach()[part]
         rows = torch.cat([weight.detach()[part], offsets[:, None]], dim=1).float()

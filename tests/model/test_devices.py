@@ -1,4 +1,4 @@
-"""A training step keeps to its device, and reads no number from it.
+"""Training and the steps of a search keep to their device, and read no number from it.
 
 The meta device stands for a GPU. Every operation fails there that has to know a tensor's values: ``item``,
 ``tolist``, ``bool``, ``nonzero`` and indexing by a mask. ``OneDevice`` refuses to mix its tensors with a CPU's.
@@ -15,8 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mmt.data.batch import Batch, Example, collate
+from mmt.inference.beam import best_candidates
 from mmt.model.attention import beyond
 from mmt.model.fusion import real_first
+from mmt.model.stepping import StepDecoder
 from tests.worlds import DIM, MODELS, tiny_model
 
 V = 40
@@ -61,6 +63,36 @@ def test_a_step_of_training_stays_on_its_device_and_waits_for_nothing(
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     assert any(weight.grad is not None for weight in trained)
     assert {weight.grad.device.type for weight in trained if weight.grad is not None} == {"meta"}
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+@pytest.mark.parametrize("fusion", MODELS)
+def test_the_steps_of_a_search_stay_on_their_device(
+    fusion: str, restricted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the best candidates of a step come to the CPU, and only its choices go back."""
+    monkeypatch.setattr(torch, "autocast", lambda *args, **settings: nullcontext())
+    model = tiny_model(V, fusion).to("meta").requires_grad_(False)
+    batch = batch_with_images()
+    if fusion == "none":
+        batch.image = batch.image_pad = None
+    batch.to(torch.device("meta"))
+    vocabulary = torch.arange(0, V, 2, device="meta") if restricted else None
+    if restricted:  # the decoder reads numbers of its weights once, as it is made
+        monkeypatch.setattr(torch.Tensor, "__float__", lambda one: 0.0)
+        monkeypatch.setattr(torch.Tensor, "nonzero", lambda one: one.new_zeros(V // 2, 1, dtype=torch.int64))
+    with OneDevice(), torch.inference_mode():
+        decoder = StepDecoder(model, vocabulary=vocabulary)
+        cache = decoder.begin(model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad), 2, 4)
+        scores = torch.zeros(3, 1, device="meta")
+        for beams in (1, 2):
+            tokens = torch.zeros(len(scores), beams, dtype=torch.int64, device="meta")
+            log_p = torch.log_softmax(decoder.project(cache.step(tokens)), dim=1).view(len(scores), beams, -1)
+            found = best_candidates(log_p, scores, 4)
+            assert {one.device.type for one in found} == {"meta"}
+            cache.reorder(torch.zeros(len(scores), 2, dtype=torch.int64, device="meta"))
+            cache.select(torch.zeros(2, dtype=torch.int64, device="meta"))
+            scores = torch.zeros(2, 2, device="meta")
 
 
 def test_the_guard_sees_what_it_is_for() -> None:
