@@ -5,6 +5,7 @@ it, and nothing is translated twice.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from mmt.data.inputs import Images, Input, Line
 from mmt.engines.worker import kept
 from mmt.errors import MMTError
 from mmt.io.atomic import replacing
-from mmt.io.shards import Parts, Shard
+from mmt.io.shards import WORKER_SHARD, Parts, Shard
 from mmt.io.terminal import counted
 from mmt.io.text_files import file_checksum, parse_json
 
@@ -86,6 +87,8 @@ def translate_dataset(
     _, target_lang = work.languages(text_lang)
     count = -(-work.num_lines // PART)
     mine = range(share.number, count, share.count) if share is not None else range(count)
+    if share is not None and not mine:  # fewer parts than shares: the lock of any part is another process's
+        return "" if WORKER_SHARD in os.environ else f"{file}: no part is left for shard {share} of {count} parts"
     plan = work.plan()
     message = ""
     with tqdm(total=sum(work.size(number) for number in mine), unit=" sentences", disable=None) as bar:

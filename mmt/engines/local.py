@@ -20,6 +20,8 @@ from mmt.engines.spec import Engine
 from mmt.engines.worker import Job, Outcome, launch
 from mmt.io.shards import Shard
 
+_GRACE = 30.0  # seconds in which a worker that is told to end can do so
+
 
 class LocalCrew:
     """Processes of ``mmt.engines.worker``, each of which does one shard after the other. A context."""
@@ -37,6 +39,8 @@ class LocalCrew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for worker in self._all:
+            worker.stop()
         for worker in self._all:
             worker.end()
 
@@ -65,18 +69,20 @@ class LocalCrew:
                 for key, _ in selector.select():
                     worker = key.data
                     done = busy.pop(worker, None)
-                    line = worker.answers.readline()
+                    line = worker.answers.readline()  # not whole if the worker was killed meanwhile
+                    outcome = Outcome(**json.loads(line)) if line.endswith("\n") else None
                     if done is None:  # it ended while it had nothing to do
                         selector.unregister(worker.answers)
                         idle.remove(worker)
-                    elif line and not (outcome := Outcome(**json.loads(line))).stopped:
+                    elif outcome is not None and not outcome.stopped:
                         self.losses.finished()
                         idle.append(worker)
                         yield done, outcome
                     else:
                         selector.unregister(worker.answers)
                         todo.appendleft(done)
-                        self.losses.lost(worker.end(), self.workers)
+                        how = worker.end()
+                        self.losses.lost(how if outcome is None else outcome.last_line, self.workers)
 
 
 class _Worker:
@@ -105,15 +111,24 @@ class _Worker:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
 
-    def end(self) -> str:
-        """Ends the process; returns how it ended, or had ended."""
+    def stop(self) -> None:
+        """Tells the process to end."""
         with contextlib.suppress(OSError):
             self.process.terminate()
-            self.process.wait()
+        # A worker that takes the signal for the end of its shard neither waits for another one nor for a reader.
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
+
+    def end(self) -> str:
+        """Ends the process; returns how it ended, or had ended."""
+        self.stop()
+        try:
+            self.process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         if self._errors.closed:
             return ""
         self._errors.seek(0)

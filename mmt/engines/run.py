@@ -19,6 +19,7 @@ from mmt.io.atomic import only_writer
 from mmt.io.shards import Shard, parts_folder, shards_there
 
 _SHARDS_A_WORKER = 4  # so that a slow or late worker delays the end by a quarter at most
+_MERGES = 3  # attempts after the first
 
 
 class Process(Protocol):
@@ -90,13 +91,23 @@ def run_shards(
     """
     output = outputs[0]
     with only_writer(output.with_name(f"{output.name}.on")), crew_of(engine, job, output) as crew:
-        count = count or engine.shards or shards_there(output) or _SHARDS_A_WORKER * crew.workers
+        # Two at least: a command does not look at the parts there if its shard is the whole.
+        count = max(count or engine.shards or shards_there(output) or _SHARDS_A_WORKER * crew.workers, 2)
         shards = [Shard(number, count) for number in range(count)]
         with tqdm(total=count, unit=" shards", disable=True if quiet else None) as bar:
             _run(crew, shards, bar, quiet=quiet)
-            while any(parts_folder(one).exists() for one in outputs):  # a worker was lost while it merged them
-                crew.losses.lost("a worker that merged the parts")
-                _run(crew, shards[:1], bar, quiet=quiet)
+            for _ in range(_MERGES):  # a worker was lost while it merged the parts
+                if _parts_left(outputs):
+                    _run(crew, shards[:1], bar, quiet=quiet)
+    if left := _parts_left(outputs):
+        raise MMTError(
+            f"{left[0]}: expected its parts to be merged, but it is still there after {1 + _MERGES} attempts. "
+            "Remove the folder if its parts are of another job, and rerun the command."
+        )
+
+
+def _parts_left(outputs: Sequence[Path]) -> list[Path]:
+    return [folder for folder in map(parts_folder, outputs) if folder.exists()]
 
 
 def _run(crew: Crew, shards: Sequence[Shard], bar: tqdm[Any], *, quiet: bool) -> None:

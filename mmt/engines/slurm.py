@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -56,7 +57,7 @@ class SlurmCrew:
         self._jobs: list[Any] = []
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # its pickles are loaded by the jobs
         return self
 
     def __exit__(
@@ -77,7 +78,8 @@ class SlurmCrew:
         executor = self._executor()
         todo = list(shards)
         while todo:
-            outcomes = self._folder / f"outcomes-{self.losses.total}"
+            # A new folder each time: an earlier run that failed has left its outcomes.
+            outcomes = Path(tempfile.mkdtemp(dir=self._folder.absolute(), prefix="outcomes-"))
             count = min(self.workers, len(todo))
             groups = [
                 _Group(self._job, tuple(shard.number for shard in todo[n::count]), todo[0].count, str(outcomes))

@@ -27,7 +27,17 @@ _Made = TypeVar("_Made")
 _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "SLURM_")
 
 # Two versions of one of these may round differently, and the parts of one output must not.
-_LIBRARIES = ("torch", "onnxruntime", "numpy", "pillow", "sentencepiece")
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "onnxruntime",
+    "openvino",
+    "numpy",
+    "pillow",
+    "sentencepiece",
+    "tokenizers",
+    "transformers",
+)
 
 
 @dataclass(frozen=True)
@@ -202,6 +212,8 @@ def main() -> None:
             outcome = run(job, Shard(int(line), first["count"]))
             answers.write(json.dumps(asdict(outcome)) + "\n")
             answers.flush()
+            if outcome.stopped:
+                break
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split, w
 from mmt.errors import MMTError
 from mmt.inference.files import FileTranslator
 from mmt.inference.torch_runtime import Translator
+from mmt.io.atomic import hold
 from mmt.training.recipe import train
 from tests.worlds import config, tiny_folder
 
@@ -187,6 +188,24 @@ def test_processes_share_the_work(
     assert not (tmp_path / "out").exists()
     _run(tmp_path / "out", *arguments, "--shard", "1/2")
     assert read_info(tmp_path / "out") == read_info(tmp_path / "whole")
+
+
+def test_a_share_without_parts_waits_for_nobody(
+    parallel: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(translating, "PART", 16)  # of 60 sentences: 4 parts
+    arguments = (parallel, "--model", model, "--back")
+    _run(tmp_path / "out", *arguments, "--shard", "4/5")
+    lock = hold(tmp_path / "out.translations.jsonl.parts" / "1-of-4.lock")
+    assert lock is not None
+    with lock:
+        _run(tmp_path / "out", *arguments, "--shard", "5/5")
+    assert "no part is left for shard 5/5 of 4 parts" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_score_is_the_log_probability_of_a_token(world: Path, model: Path, tmp_path: Path) -> None:

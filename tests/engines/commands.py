@@ -29,7 +29,7 @@ def count(source: Path, out: Path, shard: Shard | None, deaths: str = "", waits:
     shard = shard or Shard(0, 1)
     if waits is not None:
         (waits / f"begun-{shard.number}-{os.getpid()}").write_text(os.environ.get("MMT_TEST_NODE", ""))
-        while not (waits / "go").exists():
+        while not ((waits / "go").exists() or (waits / f"go-{shard.number}").exists()):
             time.sleep(0.02)
     _die(deaths, "before", shard)
     chosen = []
@@ -70,7 +70,7 @@ def _die(deaths: str, moment: str, shard: Shard) -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--deaths", default="", help="When each shard's first worker kills itself, and a folder for marks.")
-@click.option("--waits", type=click.Path(path_type=Path), help="Folder where each shard waits for the file go.")
+@click.option("--waits", type=click.Path(path_type=Path), help="Folder where shards wait for go or go-NUMBER.")
 def main(source: Path, out: Path, deaths: str, waits: Path | None) -> None:
     count(source, out, Shard.of(None), deaths, waits)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,10 @@ from click.testing import CliRunner
 from mmt.cli.main import main
 from mmt.engines import worker
 from mmt.engines.losses import Losses
-from mmt.engines.run import crew_of
+from mmt.engines.run import crew_of, run_shards
 from mmt.engines.spec import Engine
 from mmt.errors import MMTError
+from mmt.io import shards
 from mmt.io.atomic import only_writer
 from mmt.io.shards import WORKER_SHARD, Parts, Shard, parts_folder, shards_there
 from tests.engines.commands import FAILING, LINES, count_command
@@ -104,6 +108,38 @@ def test_a_run_resumes_from_the_parts_on_another_engine(source: Path, tmp_path: 
     assert shards_there(out) == 3, "which the note beside the output says"
 
 
+def test_one_shard_does_not_pass_over_parts_of_several(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    count_command(source, out, shard=Shard(1, 3))
+    with pytest.raises(MMTError, match=r"out\.parts: holds parts of another job: shards 3 there, 2 now"):
+        count_command(source, out, engine="submitit:debug,shards=1")
+    count_command(source, tmp_path / "whole", engine="submitit:debug,shards=1")
+    count_command(source, tmp_path / "alone")
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "alone").read_bytes()
+
+
+def test_parts_that_no_shard_merges_end_the_run(source: Path, tmp_path: Path) -> None:
+    outputs = [tmp_path / "out", tmp_path / "other"]
+    parts_folder(outputs[1]).mkdir()
+    job = worker.Job(ENTRY, (str(source), str(outputs[0])), os.getcwd())
+    with pytest.raises(MMTError, match=r"other\.parts: expected its parts to be merged"):
+        run_shards(Engine.parse("submitit:debug,shards=2"), job, outputs, quiet=True)
+
+
+def test_a_mended_run_does_not_get_the_outcomes_of_the_failed_one(source: Path, tmp_path: Path) -> None:
+    out, numbers = tmp_path / "out", source.read_text()
+    source.write_text(f"1\n{FAILING}\n")
+    with pytest.raises(MMTError, match="no number"):
+        count_command(source, out, engine="submitit:debug,shards=2")
+    folder = tmp_path / ".out.submitit"
+    assert folder.stat().st_mode & 0o777 == 0o700, "jobs load pickles from it"
+    source.write_text(numbers)
+    count_command(source, out, engine="submitit:debug,shards=2")
+    count_command(source, tmp_path / "alone")
+    assert out.read_bytes() == (tmp_path / "alone").read_bytes()
+    assert not folder.exists()
+
+
 def test_a_killed_worker_is_replaced(source: Path, tmp_path: Path) -> None:
     """Each shard's first worker kills itself, before its part or after it."""
     for moment in ("before", "after"):
@@ -120,6 +156,44 @@ def test_a_killed_worker_is_replaced(source: Path, tmp_path: Path) -> None:
 def test_workers_that_always_die_end_the_run(source: Path, tmp_path: Path) -> None:
     with pytest.raises(MMTError, match=rf"workers in a row .* signal {signal.SIGKILL:d}"):
         count_command(source, tmp_path / "out", engine="local:1,shards=2", more=["--deaths", "always:"])
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from mmt.io.signals import stopping_at_once
+from tests.engines.commands import count_command
+source, out, waits = map(Path, sys.argv[1:])
+with stopping_at_once():
+    count_command(source, out, engine="local:2,shards=2", more=["--waits", str(waits)])
+"""
+HANGS = 120  # seconds that only a process that hangs needs
+
+
+@pytest.mark.parametrize("event", ["a shard fails", "the driver is stopped"])
+def test_busy_workers_are_stopped(event: str, source: Path, tmp_path: Path) -> None:
+    waits = tmp_path / "waits"
+    waits.mkdir()
+    source.write_text(f"1\n{FAILING}\n")
+    command = [sys.executable, "-c", DRIVER, str(source), str(tmp_path / "out"), str(waits)]
+    driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + HANGS
+        while len(begun := list(waits.iterdir())) < 2 and driver.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(begun) == 2, "both workers are busy"
+        if event == "a shard fails":
+            (waits / "go-1").touch()
+        else:
+            driver.terminate()
+        _, errors = driver.communicate(timeout=HANGS)
+    finally:
+        driver.kill()
+        driver.wait()
+    assert ("shard 2/2 on" if event == "a shard fails" else "Stopped") in errors.strip().splitlines()[-1]
+    for path in begun:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.name.rpartition("-")[2]), 0)
 
 
 def test_losses_are_counted_from_the_last_success() -> None:
@@ -237,21 +311,38 @@ def test_an_engine_needs_files(tmp_path: Path) -> None:
 
 def test_a_worker_waits_for_its_shard(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An earlier worker may be about to end: its lock is no error at once."""
-    first, ended = Parts(tmp_path / "out", Shard(0, 2), {}), threading.Event()
+    first = Parts(tmp_path / "out", Shard(0, 2), {})
     monkeypatch.setenv(WORKER_SHARD, "1/2")
+    met, released = threading.Event(), threading.Event()
+    outcomes: list[object] = []
+
+    class Clock:  # in place of shards' time: the second process sleeps when it has met the lock
+        monotonic = staticmethod(lambda: 0.0)
+
+        @staticmethod
+        def sleep(_: float) -> None:
+            met.set()
+            released.wait()
+
+    monkeypatch.setattr(shards, "time", Clock)
 
     def second() -> None:
-        with Parts(tmp_path / "out", Shard(0, 2), {}):
-            assert released.is_set()
-        ended.set()
+        try:
+            with Parts(tmp_path / "out", Shard(0, 2), {}) as parts:
+                outcomes.append(parts.is_done)
+        except MMTError as error:
+            outcomes.append(error)
+        finally:
+            met.set()
 
-    released = threading.Event()
     thread = threading.Thread(target=second)
     thread.start()
-    released.set()
+    met.wait()
+    assert outcomes == [], "it waits"
     first.__exit__(None, None, None)
+    released.set()
     thread.join()
-    assert ended.is_set()
+    assert outcomes == [False], "it has the shard, which is to do"
 
 
 @pytest.mark.parametrize("engine", ["local:1", "submitit:debug"])
