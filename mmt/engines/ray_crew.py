@@ -18,7 +18,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    WorkerCrashedError,
+)
 
 from mmt.engines.losses import Losses
 from mmt.engines.spec import Engine
@@ -30,6 +37,7 @@ from mmt.io.terminal import counted
 _POLL = 1.0  # seconds between two looks at the cluster: nodes may have come
 _HEALTH = 90  # seconds in which a busy machine, too, can tell whether Ray answers
 _SILENT = 15  # seconds without an answer of the head
+_LOST = (RayActorError, OutOfMemoryError, NodeDiedError, WorkerCrashedError, LocalRayletDiedError)
 
 
 class RayCrew:
@@ -43,7 +51,8 @@ class RayCrew:
         self._engine, self._job = engine, job
         self.losses = Losses()
         self.cpus = engine.cpus
-        self._next_look = self._looked = self._answered = time.monotonic()
+        self._next_look = self._looked = self._answered = 0.0
+        self._unanswered = 0  # looks in a row
         self.workers = engine.workers or 1  # known when connected
 
     def __enter__(self) -> Self:
@@ -91,7 +100,7 @@ class RayCrew:
                     one, shard = tasks.pop(task)
                     try:
                         result = ray.get(task)
-                    except (RayActorError, ActorUnavailableError) as error:
+                    except _LOST as error:
                         if shard is not None:
                             todo.appendleft(shard)
                         with contextlib.suppress(RayError):
@@ -117,7 +126,8 @@ class RayCrew:
 
     def launch(self, words: Sequence[str], log: Path) -> _Training:
         """Starts ``mmt`` with these words on a worker, in a process of its own; its output goes to ``log``."""
-        return _Training(self, replace(self._job, words=tuple(words)), log)
+        with _in_one_line():
+            return _Training(self, replace(self._job, words=tuple(words)), log)
 
     def check_head(self) -> bool:
         """Whether the cluster's head answered when it was last asked, at most a second ago.
@@ -130,13 +140,16 @@ class RayCrew:
             return self._answered >= self._looked
         self._next_look, self._looked = now + _POLL, now
         if _answers(self._address):
-            self._answered = now
-        elif now - self._answered > _SILENT:
+            self._answered, self._unanswered = now, 0
+            return True
+        self._unanswered += 1
+        # Two looks: a process that was itself stopped for a while was there to see an answer between them.
+        if self._unanswered > 1 and now - self._answered > _SILENT:
             raise MMTError(
                 f"ray: the head of the cluster, {self._address}, has not answered for {_SILENT} s. What is "
                 "complete is kept: rerun the command to resume, there or with --on local."
             )
-        return self._answered >= self._looked
+        return False
 
     def _connect(self) -> None:
         address = self._engine.where or os.environ.get("RAY_ADDRESS") or None
@@ -154,6 +167,7 @@ class RayCrew:
         except (RayError, ConnectionError, ImportError, OSError, RuntimeError, ValueError) as error:
             raise MMTError(f"ray: cannot connect to {address or 'a cluster'}: {_first_line(error)}") from None
         self._address: str = ray.get_runtime_context().gcs_address
+        self._next_look = self._looked = self._answered = time.monotonic()  # connecting may have taken long
 
     def _room(self) -> int:
         """How many workers fit into all machines, were they idle."""
@@ -200,13 +214,16 @@ class _Training:
         self._task = self._actor.apart.remote(self._log, self._crew.cpus)
 
     def poll(self) -> int | None:
-        if self.returncode is None and ray.wait([self._task], timeout=0)[0]:
-            try:
-                self.returncode = ray.get(self._task)
-                self._crew.losses.finished()
-            except (RayActorError, ActorUnavailableError) as error:
-                self._crew.losses.lost(_first_line(error), self._crew.workers)
-                self._begin()
+        with _in_one_line():
+            if self.returncode is None and ray.wait([self._task], timeout=0)[0]:
+                try:
+                    self.returncode = ray.get(self._task)
+                    self._crew.losses.finished()
+                except _LOST as error:
+                    with contextlib.suppress(RayError):  # it may run on, where it cannot be reached for a while
+                        ray.kill(self._actor)
+                    self._crew.losses.lost(_first_line(error), self._crew.workers)
+                    self._begin()
         self._crew.check_head()
         return self.returncode
 
@@ -218,7 +235,8 @@ class _Training:
 
     def wait(self) -> int:
         while (code := self.poll()) is None:
-            ray.wait([self._task], timeout=_POLL)
+            with _in_one_line():
+                ray.wait([self._task], timeout=_POLL)
         return code
 
 

@@ -22,6 +22,8 @@ pytest.importorskip("ray", reason="pip install 'mmt-toolkit[ray]'")
 
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
 
+HANGS = 300  # seconds that only a run that hangs needs
+
 
 def started(start: Callable[[], Any]) -> Any:
     """A cluster or a node. Ray gives each 30 seconds to start, which a busy machine may exceed."""
@@ -70,14 +72,19 @@ def test_lost_workers_and_nodes_change_nothing(cluster: Any, source: Path, tmp_p
         except BaseException as error:
             failed.append(error)
 
-    driver = threading.Thread(target=run)
+    driver = threading.Thread(target=run, daemon=True)
     driver.start()
-    while begun(waits) < 2 and driver.is_alive():
+    until = time.monotonic() + HANGS
+    while begun(waits) < 2 and driver.is_alive() and time.monotonic() < until:
         time.sleep(0.05)
-    cluster.remove_node(node, allow_graceful=False)
+    at_work = begun(waits)
+    if at_work >= 2:
+        cluster.remove_node(node, allow_graceful=False)
     (waits / "go").touch()
-    driver.join()
+    driver.join(HANGS)
     assert failed == []
+    assert at_work >= 2, "both nodes were at work"
+    assert not driver.is_alive()
     assert (tmp_path / "out").read_bytes() == (tmp_path / "alone").read_bytes()
     assert len(list(deaths.iterdir())) == 3
     assert begun(waits) > 3, "shards were done again"
