@@ -64,9 +64,12 @@ def serve(
         from mmt.serve.page import add_page  # Gradio, which the API alone needs not
 
         add_page(app, examples, index)
-    if not quiet:
-        _print_served(opened, address_of(listening), page=page)
-    run(app, listening)
+
+    def ready() -> None:
+        if not quiet:
+            _print_served(opened, address_of(listening), page=page)
+
+    run(app, listening, ready=ready)
 
 
 def _print_served(models: Sequence[ServedModel], address: str, *, page: bool) -> None:

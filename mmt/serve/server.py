@@ -7,7 +7,7 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,6 +23,17 @@ class _Server(uvicorn.Server):
     stopped_by: int = 0
     stopping: asyncio.Event | None = None
     """Set at the first signal, so that connections that a page keeps open end."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """From here on a signal ends the server: before, it would raise, and nothing is raised in a finalizer."""
+        gc.collect()
+        gc.freeze()  # models and modules stay: to look through them again and again took 4 % of the processor time
+        await super().startup(sockets)
+        self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -65,9 +76,17 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: FastAPI, listening: socket.socket, *, access_log: bool = False) -> None:
+def run(
+    app: FastAPI,
+    listening: socket.socket,
+    *,
+    ready: Callable[[], object] = lambda: None,
+    access_log: bool = False,
+) -> None:
     """Answers requests until SIGINT, SIGTERM or SIGHUP; then finishes those that have arrived.
 
+    Args:
+        ready: called when requests are answered and signals are obeyed.
     Raises:
         Stopped: with the signal.
     """
@@ -79,10 +98,8 @@ def run(app: FastAPI, listening: socket.socket, *, access_log: bool = False) -> 
         timeout_graceful_shutdown=_SECONDS_TO_FINISH,
         lifespan="on",
     )
-    server = _Server(config)
+    server = _Server(config, ready)
     server.stopping = getattr(app.state, "stopping", None)
-    gc.collect()
-    gc.freeze()  # models and modules stay: to look through them again and again took 4 % of the processor time
     server.run(sockets=[listening])
     if server.stopped_by:
         raise Stopped(server.stopped_by, "Requests that had arrived were answered.")
