@@ -98,6 +98,79 @@ def test_a_command_runs_apart(cluster: Any, tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text().startswith("mmt, version")
 
 
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
+    """Errors that the next calls of ``ray.get`` raise, one each."""
+    import ray
+
+    errors: list[Exception] = []
+    whole = ray.get
+
+    def get(*arguments: Any, **settings: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return whole(*arguments, **settings)
+
+    monkeypatch.setattr(ray, "get", get)
+    return errors
+
+
+def test_whatever_takes_a_worker_away_another_one_replaces_it(
+    cluster: Any, source: Path, tmp_path: Path, raising: list[Exception]
+) -> None:
+    from ray import exceptions
+
+    def lost() -> list[Exception]:  # new ones: an error keeps what raised it, and so its worker
+        kinds = [exceptions.NodeDiedError("gone"), exceptions.OutOfMemoryError("full")]
+        return [*kinds, exceptions.WorkerCrashedError(), exceptions.LocalRayletDiedError()]
+
+    raising += lost()
+    count_command(source, tmp_path / "out", engine=f"ray:{cluster.address},shards=3")
+    assert raising == []
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "alone").read_bytes()
+    with crew_of(Engine.parse(f"ray:{cluster.address}"), Job("", (), os.getcwd()), tmp_path / "out") as crew:
+        raising += lost()
+        assert crew.launch(["--version"], tmp_path / "log").wait() == 0
+        assert crew.losses.total == len(lost())
+        raising.append(exceptions.ObjectStoreFullError("no\nroom"))
+        with pytest.raises(MMTError, match=r"^ray: ObjectStoreFullError: no Rerun the command to resume\.$"):
+            crew.launch(["--version"], tmp_path / "log").wait()
+
+
+def test_one_look_does_not_say_that_the_head_is_gone(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connecting may take long, and the driver may be stopped for a while."""
+    from mmt.engines import ray_crew
+
+    now = [1000.0]
+
+    class Clock:
+        monotonic = staticmethod(lambda: now[0])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(ray_crew, "time", Clock)
+    one = ray_crew.RayCrew(Engine.parse(f"ray:{cluster.address}"), Job("", (), os.getcwd()))
+    now[0] += 100
+    with one as crew:
+        monkeypatch.setattr(socket, "create_connection", refuse)
+        for _ in range(3):
+            now[0] += 2
+            assert not crew.check_head()
+        monkeypatch.undo()
+        monkeypatch.setattr(ray_crew, "time", Clock)
+        now[0] += 100
+        assert crew.check_head()
+        monkeypatch.setattr(socket, "create_connection", refuse)
+        now[0] += 100
+        assert not crew.check_head(), "this process was stopped"
+        now[0] += 2
+        with pytest.raises(MMTError, match="has not answered for 15 s"):
+            crew.check_head()
+
+
 def test_a_worker_of_another_version_is_refused(cluster: Any, source: Path, tmp_path: Path) -> None:
     with pytest.raises(MMTError, match=r"^ray: the worker on \S+: mmt \S+ is installed there, 0\.0 here\."):
         count_command(source, tmp_path / "out", engine=f"ray:{cluster.address}", version="0.0")
