@@ -32,10 +32,10 @@ from mmt.engines.worker import kept
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
 from mmt.features.engines import Engine
-from mmt.features.fastest import opened_engine
 from mmt.features.images import find_images
 from mmt.features.load import DEFAULT_BACKBONE, load_backbone, media_suffixes
 from mmt.features.pipeline import features_of
+from mmt.features.runtime_choice import opened_engine
 from mmt.features.runtimes import TORCH, Computed, RuntimeChoice, recorded
 from mmt.features.writer import FeatureWriter, check_folder, finished_ids
 from mmt.io.devices import to_device
@@ -113,7 +113,7 @@ def extract_features(
             runtime of the first one, so on CPUs of one kind the store is bit-equal to that of one process with
             that runtime.
         runtime: of the network on a CPU: ``torch``, ``onnx``, ``openvino``; or ``auto``, that of the rows in the
-            store, for a new one the fastest here (``mmt.features.fastest``): features then depend on a
+            store, for a new one the fastest here (``mmt.features.runtime_choice``): features then depend on a
             measurement, in the last bits.
         precision: in which the network computes. ``bfloat16`` is faster, and its features differ slightly.
     Raises:

@@ -12,11 +12,11 @@ import pytest
 
 from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
-from mmt.features import fastest
+from mmt.features import runtime_choice
 from mmt.features.backbone import Backbone
 from mmt.features.extract import ExtractReport, compute_features, extract_features
-from mmt.features.fastest import MEASURE_FROM, opened_engine
 from mmt.features.load import load_backbone
+from mmt.features.runtime_choice import MEASURE_FROM, opened_engine
 from mmt.features.writer import FeatureWriter
 from mmt.io import cache as cache_module
 from mmt.io.atomic import write_whole
@@ -47,7 +47,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         assert graph.is_file()
         return {("torch", 32): 1.0, ("onnx", 4): 2.0} if precision == "float32" else {("torch", 32): 1.0}
 
-    monkeypatch.setattr(fastest, "measure", measure)
+    monkeypatch.setattr(runtime_choice, "measure", measure)
     return calls
 
 
@@ -85,7 +85,7 @@ def test_damage_and_a_folder_that_cannot_be_written_cost_time_alone(
         assert json.loads(choice.read_text())["runtime"] == "onnx"
     with monkeypatch.context() as patch:  # a cache that can only be read
         patch.setattr(Path, "touch", lambda *_: (_ for _ in ()).throw(PermissionError()))
-        patch.setattr(fastest, "export_backbone", lambda *_: pytest.fail("exported again"))
+        patch.setattr(runtime_choice, "export_backbone", lambda *_: pytest.fail("exported again"))
         assert chosen(backbone) == "onnx"
     choice.write_text(json.dumps({"runtime": "abacus", "batch": 1}))  # of another version
     assert chosen(backbone) == "onnx"
@@ -100,7 +100,7 @@ def test_two_that_begin_together_measure_once(
     backbone: Backbone, cache: Path, measured: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads stand for processes: the lock is of the file, and each opens it itself."""
-    plain_hold, plain = cache_module.hold, fastest.measure
+    plain_hold, plain = cache_module.hold, runtime_choice.measure
     with opened_engine(backbone, "onnx", "float32", 1, 1):
         pass  # torch exports in one thread at a time
     begun, other_is_there = threading.Event(), threading.Event()
@@ -119,7 +119,7 @@ def test_two_that_begin_together_measure_once(
         return plain(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cache_module, "hold", hold)
-    monkeypatch.setattr(fastest, "measure", measure)
+    monkeypatch.setattr(runtime_choice, "measure", measure)
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(chosen(backbone))) for _ in range(2)]
     threads[0].start()
@@ -138,7 +138,7 @@ def test_a_measurement_that_is_stopped_leaves_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fastest, "measure", stopped)
+        patch.setattr(runtime_choice, "measure", stopped)
         with pytest.raises(KeyboardInterrupt):
             chosen(backbone)
     assert not list(cache.glob("*/choice*"))
@@ -150,18 +150,18 @@ def test_a_runtime_that_is_missing_or_wrong_is_no_candidate(
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     found: list[set[str]] = []
-    plain = fastest.measure
+    plain = runtime_choice.measure
 
     def recorded(*args: object) -> object:
         speeds = plain(*args)  # type: ignore[arg-type]
         found.append({name for name, _ in speeds})
         return speeds
 
-    monkeypatch.setattr(fastest, "measure", recorded)
+    monkeypatch.setattr(runtime_choice, "measure", recorded)
     chosen(backbone)
     assert found == [{"torch", "onnx"}]
     monkeypatch.setattr(
-        fastest.OnnxEngine, "__call__", lambda self, pixels: np.zeros((len(pixels), 1, 8), np.float32)
+        runtime_choice.OnnxEngine, "__call__", lambda self, pixels: np.zeros((len(pixels), 1, 8), np.float32)
     )
     assert chosen(tiny_backbone(seed=1)) == "torch"
     assert found[-1] == {"torch"}
@@ -186,8 +186,8 @@ def test_bfloat16_is_compared_with_torch(
     def engine(*_: object) -> object:
         return lambda pixels: np.full((len(pixels), *expected.shape[1:]), wrong, np.float32)
 
-    monkeypatch.setattr(fastest, "OpenVinoEngine", engine)
-    assert set(fastest.measure(backbone, tmp_path, "bfloat16")) == {("torch", 32)}
+    monkeypatch.setattr(runtime_choice, "OpenVinoEngine", engine)
+    assert set(runtime_choice.measure(backbone, tmp_path, "bfloat16")) == {("torch", 32)}
 
 
 # --- a store has one runtime ------------------------------------------------------------------------------
@@ -205,9 +205,9 @@ def best(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if path.suffix == ".onnx":
             write_whole(path, content)
 
-    monkeypatch.setattr(fastest, "MEASURE_FROM", 1)
-    monkeypatch.setattr(fastest, "measure", measure)
-    monkeypatch.setattr(fastest, "write_whole", write)
+    monkeypatch.setattr(runtime_choice, "MEASURE_FROM", 1)
+    monkeypatch.setattr(runtime_choice, "measure", measure)
+    monkeypatch.setattr(runtime_choice, "write_whole", write)
     return fastest_now
 
 
@@ -298,7 +298,7 @@ def test_nothing_to_do_and_a_folder_that_is_refused_cost_no_export(
 ) -> None:
     asked = make_folder(tmp_path / "images", 2)
     extract_features(asked, backbone, tmp_path / "done", progress=False, runtime="auto")
-    monkeypatch.setattr(fastest, "file_checksum", lambda _: pytest.fail("a graph was opened"))
+    monkeypatch.setattr(runtime_choice, "file_checksum", lambda _: pytest.fail("a graph was opened"))
     for shard in (None, Shard(0, 2)):
         again = extract_features(asked, backbone, tmp_path / "done", progress=False, shard=shard, runtime="auto")
         assert (again.done, again.skipped) == (0, 2)
