@@ -30,6 +30,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging
 
 from mmt.errors import MMTError, is_url
+from mmt.io.devices import to_device
 from mmt.io.text_files import file_checksum
 
 Kind = Literal["image", "causal", "seq2seq"]
@@ -124,11 +125,7 @@ def open_checkpoint(name: str, device: str, dtype: str) -> Checkpoint:
             f"hf:{name}: {len(lacking):,} weights are missing or have other shapes, such as {lacking[0]}: the "
             "model would not be the trained one. Download the checkpoint again."
         )
-    try:
-        model = model.eval().to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise MMTError(f"device '{device}': {str(error).splitlines()[0]}") from None
-    return Checkpoint(name, kind, model, processor)
+    return Checkpoint(name, kind, to_device(model.eval(), device), processor)
 
 
 def _kind_of(config: Any, name: str) -> Kind:

@@ -97,7 +97,7 @@ def open_translator(
     use_threads(threads)
     translator = Translator.from_dir(folder, features, precision, source_lang=source_lang, target_lang=target_lang)
     translator.why_torch = why
-    return translator if device == "cpu" else translator.to(device)
+    return translator.to(device)
 
 
 class Translator(ABC):  # noqa: B024  # never instantiated
