@@ -9,21 +9,24 @@ import click
 
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.engines import ran_on_engine, shard_of
-from mmt.cli.options import PATH, on_option, quiet_option, shard_option, threads_option
+from mmt.cli.options import LOCATION, PATH, on_option, quiet_option, shard_option, threads_option
 from mmt.errors import MMTError
+from mmt.io.locations import check_location
 from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
     from mmt.data.feature_store import Precision
     from mmt.features.runtimes import RuntimeChoice
+    from mmt.io.locations import Location
 
 
 @click.command("features", cls=Command, when_stopped="Progress saved; rerun the same command to resume.")
 @click.option(
     "--images",
     "source",
-    type=PATH,
-    help="Prepared dataset, or folder of images or recordings.",
+    type=LOCATION,
+    help="Prepared dataset; folder of images or recordings; or webdataset tars or Parquet files with images: a "
+    "folder, a file or a pattern. Also a URL, such as s3://BUCKET/FOLDER.",
 )
 @click.option("--out", type=PATH, help="Output feature store; resumes a partial one.")
 @click.option("--check", type=PATH, help="Verify an existing feature store's checksum, and do nothing else.")
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
 @on_option
 @quiet_option
 def features_command(
-    source: Path | None,
+    source: Location | None,
     out: Path | None,
     check: Path | None,
     backbone: str,
@@ -80,8 +83,8 @@ def features_command(
             "expected --images and --out: what to make features of, and where they go; or --check STORE."
         )
     share = shard_of(shard, engine)
-    if engine is not None and not source.exists():
-        raise MMTError(f"{source}: expected a folder of images or a prepared dataset, found no such folder.")
+    if engine is not None:
+        check_location(source)
     if ran_on_engine(engine, out, threads=threads, quiet=quiet):
         return
     if share is None:

@@ -34,6 +34,13 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class LocationType(LocalPath):
+    """A local path or a URL, which stays a text: see ``mmt.io.locations``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if isinstance(value, str) and is_url(value) else super().convert(value, param, ctx)
+
+
 class ModelPath(LocalPath):
     """A model. ``hub:OWNER/NAME[@REVISION]`` is the folder in the cache to which that model is downloaded."""
 
@@ -48,6 +55,7 @@ class ModelPath(LocalPath):
 
 
 PATH = LocalPath(path_type=Path)
+LOCATION = LocationType(path_type=Path)
 PATH_OR_DASH = LocalPath(path_type=Path, allow_dash=True)
 MODEL = ModelPath(path_type=Path)
 """Of options and arguments that name a model."""

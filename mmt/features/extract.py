@@ -32,13 +32,14 @@ from mmt.engines.worker import kept
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
 from mmt.features.engines import Engine
-from mmt.features.images import find_images
 from mmt.features.load import DEFAULT_BACKBONE, load_backbone, media_suffixes
 from mmt.features.pipeline import features_of
 from mmt.features.runtime_choice import opened_engine
 from mmt.features.runtimes import TORCH, Computed, RuntimeChoice, recorded
+from mmt.features.stored_images import StoredImage, find_sources
 from mmt.features.writer import FeatureWriter, check_folder, finished_ids
 from mmt.io.devices import to_device
+from mmt.io.locations import Location
 from mmt.io.runtime import start as prepare_process
 from mmt.io.shards import Parts, Shard, done_parts, drop_parts
 from mmt.io.terminal import counted
@@ -81,7 +82,7 @@ class ExtractReport:
 
 
 def extract_features(
-    image_paths: Mapping[str, Path],
+    image_paths: Mapping[str, Path | StoredImage],
     backbone: Backbone,
     out: Path,
     dtype: DType = "float16",
@@ -101,7 +102,7 @@ def extract_features(
     since the file may have been fixed.
 
     Args:
-        image_paths: image id -> file, e.g. from ``find_images``.
+        image_paths: image id -> file or stored image, e.g. from ``find_sources``.
         backbone: computes the features; moved to ``device``.
         out: the store's folder: new, incomplete, or finished (then missing images are added).
         dtype: ``float16`` or ``float32``, on disk.
@@ -202,7 +203,7 @@ def _batches(
 
 
 def _extract(
-    image_paths: Mapping[str, Path],
+    image_paths: Mapping[str, Path | StoredImage],
     batches: Sequence[Sequence[str]],
     backbone: Backbone,
     writer: FeatureWriter,
@@ -249,7 +250,7 @@ def _finish(writer: FeatureWriter, image_paths: Collection[str], things: str) ->
 
 
 def _extract_share(
-    image_paths: Mapping[str, Path],
+    image_paths: Mapping[str, Path | StoredImage],
     backbone: Backbone,
     out: Path,
     dtype: DType,
@@ -277,16 +278,20 @@ def _extract_share(
         "dtype": dtype,
         "batch_size": batch_size,
         "batches": hashlib.sha256(json.dumps(batches).encode()).hexdigest(),
+        "shares": "runs of batches",
     }
-    own = {i: image_paths[i] for number, batch in enumerate(batches) if shard.has(number) for i in batch}
+    # Neighbours lie in one tar, or in one row group of Parquet.
+    shares = [number * shard.count // len(batches) for number in range(len(batches))]
+    own_batches = [batch for share, batch in zip(shares, batches, strict=True) if share == shard.number]
+    own = {i: image_paths[i] for batch in own_batches for i in batch}
 
     def join(about: list[dict[str, Any]]) -> None:
         stores = [FeatureStore.open(parts.of(n)) if one["rows"] else None for n, one in enumerate(about)]
         with FeatureWriter(out, backbone.signature, dtype) as writer:
             if writer.computed is None:
                 writer.computed = Computed.of(parts.agreed(_RUNTIME), out)
-            for number, batch in enumerate(batches):
-                store, left_out = stores[number % shard.count], about[number % shard.count]["left_out"]
+            for share, batch in zip(shares, batches, strict=True):
+                store, left_out = stores[share], about[share]["left_out"]
                 # Images that are in the store already were added by a process that was killed while it merged.
                 new = [i for i in batch if i not in left_out and i not in writer]
                 shape = (0, backbone.signature.num_regions, backbone.signature.dim)
@@ -306,7 +311,7 @@ def _extract_share(
         if own and not parts.is_done:
             with FeatureWriter(parts.part, backbone.signature, dtype) as writer:
                 have = {*writer.ids, *writer.left_out}
-                rest = [batch for n, batch in enumerate(batches) if shard.has(n) and not have.issuperset(batch)]
+                rest = [batch for batch in own_batches if not have.issuperset(batch)]
                 with _engine(opened, rest, writer, agree) as engine:
                     report = _extract(own, rest, backbone, writer, num_workers, progress, engine)
                 if len(writer):
@@ -339,7 +344,7 @@ def compute_features(
 
 
 def extract_folder(
-    source: Path,
+    source: Location,
     out: Path,
     backbone: str = DEFAULT_BACKBONE,
     layer: str | None = None,
@@ -353,16 +358,17 @@ def extract_folder(
     runtime: RuntimeChoice = "torch",
     precision: Precision = "float32",
 ) -> ExtractReport:
-    """All of ``mmt features``: see ``find_images``, ``load_backbone``, ``extract_features``."""
-    image_paths = kept("images", lambda: find_images(source, media_suffixes(backbone)))
+    """All of ``mmt features``: see ``find_sources``, ``load_backbone``, ``extract_features``."""
+    image_paths = kept("images", lambda: find_sources(source, media_suffixes(backbone)))
     loaded = kept("backbone", lambda: load_backbone(backbone, layer, weights))
     report = extract_features(
         image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard, runtime, precision
     )
-    gone = [image_id for image_id in report.left_out if not os.path.exists(image_paths[image_id])][:_HINTS]
+    paths = {i: path for i in report.left_out if isinstance(path := image_paths[i], Path)}
+    gone = [image_id for image_id, path in paths.items() if not os.path.exists(path)][:_HINTS]
     if not gone:
         return report
-    folder = Path(os.fspath(image_paths[gone[0]]).removesuffix(gone[0]))
+    folder = Path(os.fspath(paths[gone[0]]).removesuffix(gone[0]))
     there = Names(lambda: files_below(folder)[0])
     return replace(report, nearest={image_id: there.hint(image_id) for image_id in gone})
 

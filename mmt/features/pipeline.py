@@ -21,9 +21,10 @@ from torch import Tensor
 from mmt.features.backbone import Backbone
 from mmt.features.engines import Engine
 from mmt.features.images import ImageError, read_ahead
+from mmt.features.stored_images import StoredImage, in_order
 
 Key = TypeVar("Key")
-_Source = Path | bytes | Image.Image
+_Source = Path | StoredImage | bytes | Image.Image
 
 
 def features_of(
@@ -44,11 +45,16 @@ def features_of(
     Yields:
         For each batch the keys of its N readable images, (N, R, D), and why the others failed.
     """
+    batches = map(in_order, batches)
     if engine is not None:
         yield from _each_on_a_core(batches, backbone, engine, num_workers, strict)
         return
     for pictures, failed in _decoded(batches, backbone, num_workers, strict):
         yield list(pictures), _forward(backbone, list(pictures.values())), failed
+
+
+def _read(backbone: Backbone, source: _Source) -> Tensor:
+    return backbone.read(source.read() if isinstance(source, StoredImage) else source)
 
 
 def _empty(backbone: Backbone) -> NDArray[np.float32]:
@@ -69,7 +75,7 @@ def _each_on_a_core(
     cores = threading.Semaphore(threads)  # more threads than cores wait for slow disks, not for the network
 
     def work(part: Sequence[tuple[Key, _Source]]) -> tuple[dict[Key, Tensor], NDArray[np.float32], dict[Key, str]]:
-        pictures, failed = _sorted_out([(key, partial(backbone.read, source)) for key, source in part], strict)
+        pictures, failed = _sorted_out([(key, partial(_read, backbone, source)) for key, source in part], strict)
         if not pictures:
             return pictures, _empty(backbone), failed
         pixels = backbone.stack(list(pictures.values())).permute(0, 2, 3, 1).contiguous().numpy()
@@ -144,7 +150,7 @@ def _decoded(
     try:
         while True:
             for batch in itertools.islice(upcoming, ahead - len(waiting)):
-                waiting.append([(key, pool.submit(backbone.read, source)) for key, source in batch])
+                waiting.append([(key, pool.submit(_read, backbone, source)) for key, source in batch])
                 for _, source in next(later, ()):
                     read_ahead(source)
             if not waiting:
