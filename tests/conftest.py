@@ -97,3 +97,25 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         reset_sessions()
         yield server
     reset_sessions()
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a server on this machine that speaks S3."""
+    server_of = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    import fsspec
+
+    for name, value in (("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret"), ("REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    server = server_of(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        fsspec.filesystem("s3").makedirs("bucket", exist_ok=True)
+        yield "s3://bucket"
+    finally:
+        server.stop()
+        fsspec.get_filesystem_class("s3").clear_instance_cache()

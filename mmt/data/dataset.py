@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from mmt.data.row_stream import stream_rows
 from mmt.data.tags import is_tag
 from mmt.errors import MMTError, nearest, unreadable
 from mmt.io.atomic import only_writer, replaced, replacing_folder, restore, unwritable
@@ -61,7 +63,7 @@ class DatasetInfo:
 def write_dataset(
     folder: Path,
     info: DatasetInfo,
-    splits: Mapping[str, Sequence[Mapping[str, Any]]],
+    splits: Mapping[str, Iterable[Mapping[str, Any]]],
     *,
     images_from: Path | None = None,
 ) -> DatasetInfo:
@@ -75,7 +77,8 @@ def write_dataset(
             except for the image folder that ``info.images`` names, is refused and left unchanged.
         info: names and languages; its ``splits`` are filled in here.
         splits: rows of each split, all with the same columns, at least those of ``COLUMNS``; ``image`` is the
-            image's file name in the image folder, or "" for a sentence that never had one.
+            image's file name in the image folder, or "" for a sentence that never had one. An iterator's rows need
+            not fit into memory: see ``mmt.data.row_stream``.
         images_from: for a script that creates images: the folder with them, on the same disk. They become
             ``FOLDER/{info.images}`` and replace an older dataset's; the caller removes the folder itself.
     Returns:
@@ -88,7 +91,8 @@ def write_dataset(
     if not splits:
         raise MMTError(f"{folder}: expected at least one split, got none. Check the input files.")
     for name, rows in splits.items():
-        _check_rows(name, rows)
+        if isinstance(rows, Sequence):
+            _check_rows(name, rows)
     folder = Path(os.path.realpath(folder))  # "." has a name then, and a link is followed instead of replaced
     inside = bool(info.images) and not os.path.isabs(info.images)
     if inside and (Path(info.images).name != info.images or info.images in {*splits, *_OWN_FILES, ".."}):
@@ -108,15 +112,18 @@ def write_dataset(
                     "Name another folder, or remove this one yourself."
                 )
             disable_progress_bars()
-            tables, counted = {}, {}
-            for name, rows in splits.items():
-                try:
-                    tables[name] = Dataset.from_list([dict(row) for row in rows])
-                    counted[name] = _count(tables[name])
-                except (ValueError, TypeError) as error:  # Arrow's own are among them
-                    raise MMTError(f"split '{name}': cannot be stored ({error}). Correct the input.") from None
-            info = replace(info, splits=counted)
-            with replacing_folder(folder) as beside:
+            with replacing_folder(folder) as beside, TemporaryDirectory(dir=beside) as scratch:
+                tables, counted = {}, {}
+                for name, rows in splits.items():
+                    try:
+                        if isinstance(rows, Sequence):
+                            tables[name] = Dataset.from_list([dict(row) for row in rows])
+                        else:
+                            tables[name] = stream_rows(Path(scratch) / name, name, rows)
+                        counted[name] = _count(tables[name])
+                    except (ValueError, TypeError) as error:  # Arrow's own are among them
+                        raise MMTError(f"split '{name}': cannot be stored ({error}). Correct the input.") from None
+                info = replace(info, splits=counted)
                 DatasetDict(tables).save_to_disk(str(beside))
                 (beside / _INFO_FILE).write_text(json.dumps(_content(info), indent=2) + "\n", encoding="utf-8")
                 images = images_from or folder / info.images

@@ -40,7 +40,7 @@ def write_id_index(ids_file: Path, index_file: Path, ids: Iterable[str], num: in
     lengths = np.empty(num, np.uint64)
     for row, image_id in enumerate(ids):
         raw = image_id.encode("utf-8", "surrogateescape")
-        hashes[row] = _hash(raw)
+        hashes[row] = id_hash(raw)
         lengths[row] = len(raw) + 1
     np.cumsum(lengths, out=offsets[1:])
     order = np.argsort(hashes, kind="stable").astype(np.uint32)
@@ -133,7 +133,7 @@ class IndexedIds(Sequence[str]):
     def find(self, image_ids: Sequence[str]) -> NDArray[np.int64]:
         """The row of each id; -1 for one that is not there."""
         raws = [image_id.encode("utf-8", "surrogateescape") for image_id in image_ids]
-        hashes = np.fromiter(map(_hash, raws), np.uint64, len(raws))
+        hashes = np.fromiter(map(id_hash, raws), np.uint64, len(raws))
         found = np.full(len(raws), -1, np.int64)
         for number, (raw, at) in enumerate(zip(raws, np.searchsorted(self._hashes, hashes), strict=True)):
             while at < self._num and self._hashes[at] == hashes[number]:
@@ -148,5 +148,6 @@ class IndexedIds(Sequence[str]):
         return self._text[int(self._offsets[row]) : int(self._offsets[row + 1]) - 1]
 
 
-def _hash(raw: bytes) -> int:
+def id_hash(raw: bytes) -> int:
+    """64 bits of an id, the same everywhere."""
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")

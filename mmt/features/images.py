@@ -77,6 +77,11 @@ def find_images(source: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> dict[
             for batch in columns.with_format(None).iter(batch_size=1000):
                 ids |= {i for i, there in zip(batch["image"], batch["has_image"], strict=True) if there}
         what = "a prepared dataset with images"
+        if ids and not info.images:
+            raise MMTError(
+                f"{source}: its images are not in a folder, but in the tars or Parquet files of which it was "
+                "made. Name these."
+            )
     else:
         if not source.is_dir():
             raise MMTError(f"{source}: expected a folder of images or a prepared dataset, found no such folder.")

@@ -272,7 +272,7 @@ def _of_tables(files: Sequence[StoredFile]) -> Iterator[tuple[str, StoredImage]]
         with parquet.opened(file) as found:
             image_column(found, file.name)
             rows = itertools.chain.from_iterable(
-                batch.column(0).to_pylist() for batch in parquet.batches(found, [_id_column(found, file.name)])
+                batch.column(0).to_pylist() for batch in parquet.batches(found, [id_column(found, file.name)])
             )
             for row, value in enumerate(rows):
                 image_id = value["path"] if isinstance(value, dict) else value
@@ -312,7 +312,7 @@ def _has_bytes(kind: Any) -> bool:
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
-def _id_column(found: Any, name: str) -> str:
+def id_column(found: Any, name: str) -> str:
     """The column of ids; without one the paths that ``datasets`` keeps beside the bytes."""
     names = found.schema_arrow.names
     column = next((one for one in IDS if one in names), None)

@@ -52,7 +52,7 @@ class StoredFile:
 
 
 @contextmanager
-def reading(name: str) -> Iterator[None]:
+def reading(name: str, what: str = "read") -> Iterator[None]:
     """Turns the error of any file system into an MMTError that names the file."""
     try:
         yield
@@ -62,7 +62,7 @@ def reading(name: str) -> Iterator[None]:
         raise MMTError(f"{name}: no such file or folder. Check the name.") from None
     except Exception as error:  # each file system has exceptions of its own, most of them not OSError
         reason = str(error).strip().partition("\n")[0]
-        raise MMTError(f"{name}: cannot be read ({type(error).__name__}: {reason}).") from None
+        raise MMTError(f"{name}: cannot be {what} ({type(error).__name__}: {reason}).") from None
 
 
 def shown(location: Location) -> str:
@@ -98,8 +98,8 @@ def stored_files(location: Location) -> list[StoredFile]:
     local = as_local(location)
     name = shown(location)
     if local is not None and local.exists():  # whatever characters its name has
-        return _files(*_system(location), [str(local.absolute())], name)
-    system, path = _system(location)
+        return _files(*opened_system(location), [str(local.absolute())], name)
+    system, path = opened_system(location)
     if local is not None:
         path = str(local.absolute())
     found = _files(system, path, [*_expanded(path, name)], name)
@@ -108,7 +108,8 @@ def stored_files(location: Location) -> list[StoredFile]:
     return found
 
 
-def _system(location: Location) -> tuple[Any, str]:
+def opened_system(location: Location) -> tuple[Any, str]:
+    """fsspec's file system of a location, and the path in it. Raises MMTError if there is none."""
     import fsspec  # with the install [train]; a tenth of a second
 
     url = str(location)
@@ -128,6 +129,7 @@ def _system(location: Location) -> tuple[Any, str]:
 def _files(system: Any, root: str, paths: Sequence[str], name: str) -> list[StoredFile]:
     found: dict[str, int] = {}
     with reading(name):
+        system.invalidate_cache()
         for path in paths:
             if any(mark in path for mark in PATTERN_MARKS) and not system.exists(path):
                 matches = system.glob(path, detail=True)
@@ -137,6 +139,7 @@ def _files(system: Any, root: str, paths: Sequence[str], name: str) -> list[Stor
                 about = system.info(path)
                 matches = system.find(path, detail=True) if about["type"] == "directory" else {path: about}
             found |= {one: about["size"] for one, about in matches.items() if about["type"] == "file"}
+    system.invalidate_cache()  # s3fs keeps what a pattern found, and takes it for all that is in the folder
     before = name[: len(name) - len(root)] if name.endswith(root) else ""
     return [
         StoredFile(system, path, without_password(before + path), size or 0)

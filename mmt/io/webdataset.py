@@ -8,8 +8,9 @@ itself, from wherever the tar lies.
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, NamedTuple
 
 from mmt.errors import MMTError
@@ -17,6 +18,7 @@ from mmt.io.locations import StoredFile, reading
 
 SUFFIX = ".tar"
 _BLOCK = 512
+_MAX_TEXT = 1 << 24  # bytes
 _PACKED = {b"\x1f\x8b": "gunzip", b"BZ": "bunzip2", b"\xfd7": "unxz", b"\x28\xb5": "unzstd"}
 
 
@@ -39,6 +41,29 @@ def members(tar: StoredFile) -> Iterator[Member]:
     Raises:
         MMTError: the file is no tar, compressed, or cut off.
     """
+    yield from (member for member, _ in _opened(tar, lambda _: False))
+
+
+def samples(tar: StoredFile, wanted: Callable[[str], bool]) -> Iterator[tuple[str, dict[str, bytes | None]]]:
+    """The samples in order, reading the tar from its beginning to its end.
+
+    Args:
+        wanted: whether members with that suffix are read.
+    Yields:
+        Key, and content by suffix; None for members that are not wanted.
+    Raises:
+        MMTError: as ``members``; or a member occurs twice, or is too large to be text.
+    """
+    for key, found in itertools.groupby(_opened(tar, wanted), key=lambda one: one[0].key):
+        sample: dict[str, bytes | None] = {}
+        for member, content in found:
+            if member.suffix in sample:
+                raise MMTError(f"{tar.name}: '{member.name}' occurs twice. Leave one out.")
+            sample[member.suffix] = content
+        yield key, sample
+
+
+def _opened(tar: StoredFile, wanted: Callable[[str], bool]) -> Iterator[tuple[Member, bytes | None]]:
     with tar.open() as stream, reading(tar.name):
         start = stream.read(2)
         if start in _PACKED:
@@ -47,7 +72,8 @@ def members(tar: StoredFile) -> Iterator[Member]:
             )
         stream.seek(0)
         try:
-            yield from _members(stream)
+            for member in _members(stream):
+                yield member, _content(stream, member, tar.name) if wanted(member.suffix) else None
         except (tarfile.TarError, EOFError) as error:
             raise MMTError(f"{tar.name}: not a tar, or cut off ({error}). Copy it again.") from None
 
@@ -63,6 +89,16 @@ def _members(stream: IO[bytes]) -> Iterator[Member]:
         stream.seek(archive.offset)
         if stream.read(_BLOCK) != bytes(_BLOCK):  # every tar ends with zeros; tarfile also stops at damage
             raise EOFError(f"no file and no end mark at byte {archive.offset:,}")
+
+
+def _content(stream: IO[bytes], member: Member, name: str) -> bytes:
+    if member.size > _MAX_TEXT:
+        raise MMTError(f"{name}: '{member.name}': {member.size:,} bytes are too many for a text.")
+    stream.seek(member.offset)
+    content = stream.read(member.size)
+    if len(content) < member.size:
+        raise EOFError(f"in '{member.name}'")
+    return content
 
 
 def write_sample(archive: tarfile.TarFile, key: str, files: Mapping[str, bytes]) -> None:

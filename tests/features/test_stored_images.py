@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -256,30 +256,6 @@ def same_elsewhere(url: str, pictures: Mapping[str, bytes], rows: bytes, tmp_pat
 
 def test_a_store_in_memory_is_read(pictures: dict[str, bytes], rows: bytes, tmp_path: Path) -> None:
     same_elsewhere("memory://collection", pictures, rows, tmp_path)
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket of a server on this machine that speaks S3."""
-    server_of = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    server = server_of(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
-        fsspec.filesystem("s3").mkdir("bucket")
-        yield "s3://bucket"
-    finally:
-        server.stop()
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def test_a_bucket_is_read(bucket: str, pictures: dict[str, bytes], rows: bytes, tmp_path: Path) -> None:
