@@ -134,7 +134,7 @@ class _Work:
 
     def plan(self) -> dict[str, Any]:
         """What all processes have in common."""
-        from mmt.data.feature_store import META
+        from mmt.data.store_files import META
         from mmt.inference.ensemble import identity_of
 
         settings = {key: value for key, value in asdict(self.decoding).items() if key not in _NOT_IN_PLAN}

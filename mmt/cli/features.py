@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     "folder, a file or a pattern. Also a URL, such as s3://BUCKET/FOLDER.",
 )
 @click.option("--out", type=PATH, help="Output feature store; resumes a partial one.")
+@click.option("--join", type=PATH, multiple=True,
+              help="Feature store to join with others into --out, without copying rows; repeatable.")  # fmt: skip
 @click.option("--check", type=PATH, help="Verify an existing feature store's checksum, and do nothing else.")
 @click.option(
     "--backbone",
@@ -50,11 +52,14 @@ if TYPE_CHECKING:
               help="Precision of the computation; bfloat16 is faster, and features differ slightly.")  # fmt: skip
 @threads_option
 @shard_option
+@click.option("--keep-shards", is_flag=True,
+              help="The parts of --shard or --on become the store, without a copy of their rows.")  # fmt: skip
 @on_option
 @quiet_option
 def features_command(
     source: Location | None,
     out: Path | None,
+    join: tuple[Path, ...],
     check: Path | None,
     backbone: str,
     layer: str | None,
@@ -67,6 +72,7 @@ def features_command(
     precision: Precision,
     threads: int | None,
     shard: str | None,
+    keep_shards: bool,
     engine: str | None,
     quiet: bool,
 ) -> None:
@@ -78,13 +84,22 @@ def features_command(
         store.verify()
         click.echo(f"{check}: {store.signature}: {counted(len(store), 'image')}, whole")
         return
-    if source is None or out is None:
+    if join and out is not None and source is None:
+        from mmt.features.shards import join_stores
+
+        store = join_stores(join, out)
+        click.echo(f"{out}: {store.signature}: {counted(len(store), 'image')} in {counted(len(join), 'shard')}")
+        return
+    if source is None or out is None or join:
         raise MMTError(
-            "expected --images and --out: what to make features of, and where they go; or --check STORE."
+            "expected --images and --out: what to make features of, and where they go; or --join STORE and --out; "
+            "or --check STORE."
         )
     share = shard_of(shard, engine)
     if engine is not None:
         check_location(source)
+    if keep_shards and share is None and engine is None:
+        raise MMTError("--keep-shards: expected --shard K/N or --on ENGINE, as one process makes no shards.")
     if ran_on_engine(engine, out, threads=threads, quiet=quiet):
         return
     if share is None:
@@ -107,6 +122,7 @@ def features_command(
         runtime=runtime,
         precision=precision,
         shard=share,
+        keep_shards=keep_shards,
         progress=not quiet,
     )
     if not quiet:

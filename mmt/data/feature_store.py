@@ -6,7 +6,8 @@ A store is a folder of these files, none of them a pickle:
   runtime, if not torch. It is written last and replaced atomically: a folder without it is not a store yet.
 - ``ids.txt``: one image id per line, in row order.
 - ``ids.index``, from a million ids on: where each is, so that none is in memory (``mmt.data.id_index``).
-- ``features.bin``: the rows, (num_images, R, D) row-major, little-endian float16 or float32.
+- ``features.bin``: the rows, (num_images, R, D) row-major, little-endian float16 or float32; or ``shards.json``,
+  which names the stores that have them (``mmt.data.store_files``).
 
 ``meta.json`` has the SHA-256 of the ids and of the finished rows. Opening a store checks the ids': ids in another
 order would give images each other's features. Checking the rows means reading them all, so only
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 
 from mmt.data.id_index import INDEX, IndexedIds
 from mmt.data.image_names import Names
+from mmt.data.store_files import IDS, JOURNAL, META, ROWS, SHARDS, ShardedRows, read_shards
 from mmt.errors import MMTError, unreadable
 from mmt.io.terminal import print_note
 from mmt.io.text_files import file_checksum, parse_json
@@ -43,7 +45,6 @@ DTYPES: tuple[DType, ...] = ("float16", "float32")
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
-META, IDS, ROWS, JOURNAL = "meta.json", "ids.txt", "features.bin", "journal.jsonl"
 FORMAT = 1
 
 
@@ -170,7 +171,7 @@ class FeatureStore:
         signature: FeatureSignature,
         dtype: DType,
         ids: Sequence[str],
-        rows: NDArray[Any],
+        rows: NDArray[Any] | ShardedRows,
         left_out: dict[str, str],
         sums: Mapping[str, str] | None = None,
     ) -> None:
@@ -208,24 +209,30 @@ class FeatureStore:
         distinct = len(ids) if isinstance(ids, IndexedIds) else len(set(ids))
         shape = (num_images, signature.num_regions, signature.dim)
         need = math.prod(shape) * np.dtype(dtype).itemsize
-        size = (folder / ROWS).stat().st_size if (folder / ROWS).is_file() else 0
+        size = (folder / ROWS).stat().st_size if (folder / ROWS).is_file() else need if SHARDS in sums else 0
         # More bytes or ids than needed are rows still being added; fewer are a damaged store.
         if len(ids) != num_images or distinct != num_images or size < need:
             raise MMTError(
                 f"{folder}: expected {num_images:,} ids and {need:,} bytes of features, "
                 f"found {distinct:,} ids and {size:,} bytes. Remove the folder and run mmt features again."
             )
-        rows: NDArray[Any] = np.memmap(folder / ROWS, dtype=np.dtype(dtype), mode="r", shape=shape)
+        rows: NDArray[Any] | ShardedRows
+        if SHARDS in sums:
+            rows = ShardedRows(folder, read_shards(folder, sums[SHARDS]), shape, np.dtype(dtype))
+        else:
+            rows = np.memmap(folder / ROWS, dtype=np.dtype(dtype), mode="r", shape=shape)
         return cls(folder, signature, dtype, ids, rows, left_out, sums)
 
     def verify(self) -> None:
         """Reads all rows, and raises MMTError if their checksum differs."""
-        if ROWS not in self._sums:
+        if isinstance(self._rows, ShardedRows):
+            self._rows.verify()
+        elif ROWS not in self._sums:
             raise MMTError(
                 f"{self.folder}: has no checksum of its rows: an earlier version of mmt made it. Run mmt "
                 "features again with a new --out."
             )
-        if file_checksum(self.folder / ROWS, self._rows.nbytes) != self._sums[ROWS]:
+        elif file_checksum(self.folder / ROWS, self._rows.nbytes) != self._sums[ROWS]:
             raise MMTError(
                 f"{self.folder / ROWS}: damaged, its checksum differs from the one in {META}. Remove the folder "
                 "and run mmt features again."

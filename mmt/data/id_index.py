@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -28,11 +28,14 @@ _MAGIC = b"mmt ids 1\n\0\0\0\0\0\0"
 _HEADER = struct.Struct("<16sQ32s8x")  # 64 bytes, so that the arrays are aligned
 
 
-def write_id_index(ids_file: Path, index_file: Path, ids: Iterable[str], num: int) -> None:
+def write_id_index(
+    ids_file: Path, index_file: Path, ids: Iterable[str], num: int, owner: Callable[[int], str] | None = None
+) -> None:
     """Writes the index of ``ids_file``, atomically.
 
     Args:
         ids: the lines of ``ids_file``, ``num`` of them; one is in memory at a time.
+        owner: names where the id of a row comes from, for the message; None for one source.
     Raises:
         MMTError: an id occurs twice, or the index cannot be written.
     """
@@ -45,7 +48,7 @@ def write_id_index(ids_file: Path, index_file: Path, ids: Iterable[str], num: in
     np.cumsum(lengths, out=offsets[1:])
     order = np.argsort(hashes, kind="stable").astype(np.uint32)
     hashes = hashes[order]
-    _refuse_repeated(ids_file, hashes, order, offsets)
+    _refuse_repeated(ids_file, hashes, order, offsets, owner)
     header = _HEADER.pack(_MAGIC, num, bytes.fromhex(file_checksum(ids_file)))
     with replacing(index_file) as stream:
         stream.write(header)
@@ -54,7 +57,11 @@ def write_id_index(ids_file: Path, index_file: Path, ids: Iterable[str], num: in
 
 
 def _refuse_repeated(
-    ids_file: Path, hashes: NDArray[np.uint64], rows: NDArray[np.uint32], offsets: NDArray[np.uint64]
+    ids_file: Path,
+    hashes: NDArray[np.uint64],
+    rows: NDArray[np.uint32],
+    offsets: NDArray[np.uint64],
+    owner: Callable[[int], str] | None,
 ) -> None:
     """Raises MMTError where two of the ids, whose hashes are equal, are equal."""
     twice = np.flatnonzero(hashes[1:] == hashes[:-1])
@@ -67,10 +74,15 @@ def _refuse_repeated(
             return stream.read(int(offsets[row + 1] - offsets[row]) - 1)
 
         for at in map(int, twice):
-            first, second = line(int(rows[at])), line(int(rows[at + 1]))
-            if first == second:
-                name = first.decode("utf-8", "surrogateescape")
-                raise MMTError(f"{ids_file}: image id '{name}' occurs twice. Ids must be unique.")
+            first, second = int(rows[at]), int(rows[at + 1])
+            if line(first) == line(second):
+                name = line(first).decode("utf-8", "surrogateescape")
+                if owner is None:
+                    raise MMTError(f"{ids_file}: image id '{name}' occurs twice. Ids must be unique.")
+                raise MMTError(
+                    f"image id '{name}' is in both {owner(first)} and {owner(second)}. Ids must be unique: leave "
+                    "one store out, or make it again without this image."
+                )
 
 
 class IndexedIds(Sequence[str]):

@@ -14,7 +14,8 @@ from typing import Any
 
 from mmt import __version__
 from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split
-from mmt.data.feature_store import META, FeatureStore, open_features
+from mmt.data.feature_store import FeatureStore, open_features
+from mmt.data.store_files import META
 from mmt.errors import MMTError
 from mmt.evidence.choices import COMMUTE_KEY, ChoiceTask, commute_task
 from mmt.evidence.contrastive import FoundImages, Item, check_commute, find_images, read_contrastive

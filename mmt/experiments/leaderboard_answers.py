@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mmt.data.feature_store import META, FeatureStore, open_features
+from mmt.data.feature_store import FeatureStore, open_features
+from mmt.data.store_files import META
 from mmt.errors import MMTError
 from mmt.evidence.choices import choice_rows
 from mmt.evidence.collect import Prepared, check_lines

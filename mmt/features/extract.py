@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from mmt.data.feature_store import DType, FeatureSignature, FeatureStore, Precision
 from mmt.data.image_names import Names, files_below
+from mmt.data.store_files import META, SHARDS
 from mmt.engines.worker import kept
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
@@ -36,8 +37,9 @@ from mmt.features.load import DEFAULT_BACKBONE, load_backbone, media_suffixes
 from mmt.features.pipeline import features_of
 from mmt.features.runtime_choice import opened_engine
 from mmt.features.runtimes import TORCH, Computed, RuntimeChoice, recorded
+from mmt.features.shards import join_stores
 from mmt.features.stored_images import StoredImage, find_sources
-from mmt.features.writer import FeatureWriter, check_folder, finished_ids
+from mmt.features.writer import FeatureWriter, check_folder, check_same, finished_ids
 from mmt.io.devices import to_device
 from mmt.io.locations import Location
 from mmt.io.runtime import start as prepare_process
@@ -93,6 +95,7 @@ def extract_features(
     shard: Shard | None = None,
     runtime: RuntimeChoice = "torch",
     precision: Precision = "float32",
+    keep_shards: bool = False,
 ) -> ExtractReport:
     """Computes the features of images into a feature store: parallel decoding, one forward pass per batch.
 
@@ -117,6 +120,8 @@ def extract_features(
             store, for a new one the fastest here (``mmt.features.runtime_choice``): features then depend on a
             measurement, in the last bits.
         precision: in which the network computes. ``bfloat16`` is faster, and its features differ slightly.
+        keep_shards: with ``shard``: the last process joins the parts where they are, without a copy of their rows
+            (``mmt.features.shards``), in the same order. No image can be added to such a store.
     Raises:
         MMTError: the existing store has another signature or runtime, not a single image could be read, or the
             device, the runtime or the precision is missing.
@@ -126,10 +131,12 @@ def extract_features(
     prepare_process()
     used = to_device(backbone.in_precision(precision), device)
     used.notes.clear()
+    if (out / SHARDS).exists():
+        return _of_shards(image_paths, used, out, dtype)
     opened = _opener(backbone, runtime, precision, device, len(image_paths))
     if shard is not None:
         return _extract_share(
-            image_paths, used, out, dtype, batch_size, num_workers, progress, opened, runtime, shard
+            image_paths, used, out, dtype, batch_size, num_workers, progress, opened, runtime, shard, keep_shards
         )
     with FeatureWriter(out, used.signature, dtype) as writer:
         batches = _batches(image_paths, writer.ids, writer.left_out, batch_size)
@@ -244,9 +251,25 @@ def _extract(
 
 def _finish(writer: FeatureWriter, image_paths: Collection[str], things: str) -> None:
     if not len(writer):
-        first, reason = next(iter(writer.left_out.items()), ("", "none was asked for"))
-        raise MMTError(f"none of {len(image_paths):,} {things} could be read; the first: '{first}', {reason}.")
+        raise _none(len(image_paths), things, writer.left_out)
     writer.finish()
+
+
+def _none(num: int, things: str, left_out: Mapping[str, str]) -> MMTError:
+    first, reason = next(iter(left_out.items()), ("", "none was asked for"))
+    return MMTError(f"none of {num:,} {things} could be read; the first: '{first}', {reason}.")
+
+
+def _of_shards(image_paths: Collection[str], backbone: Backbone, out: Path, dtype: DType) -> ExtractReport:
+    """The report on a sharded store that has all images. Raises MMTError if it lacks one."""
+    store = FeatureStore.open(out)
+    check_same(out, (store.signature, store.dtype), (backbone.signature, dtype))
+    if not all(image_id in store or image_id in store.left_out for image_id in image_paths):
+        check_folder(out, backbone.signature, dtype)  # says what to do
+    drop_parts(out)  # left by a process that was killed after it joined them
+    left_out = {image_id: store.left_out[image_id] for image_id in image_paths if image_id in store.left_out}
+    skipped = len(image_paths) - len(left_out)
+    return ExtractReport(out, backbone.signature, 0, skipped, left_out, 0.0, backbone.things, {})
 
 
 def _extract_share(
@@ -260,9 +283,15 @@ def _extract_share(
     opened: _Opener,
     runtime: RuntimeChoice,
     shard: Shard,
+    keep_shards: bool,
 ) -> ExtractReport:
-    """Extracts one shard of the batches into a store of its own; the last process merges the stores."""
-    check_folder(out, backbone.signature, dtype)  # now, not at the end
+    """Extracts one shard of the batches into a store of its own; the last process merges or joins the stores."""
+    if not keep_shards:
+        check_folder(out, backbone.signature, dtype)  # now, not at the end
+    elif (out / META).exists():
+        raise MMTError(
+            f"{out}: holds a store that is not sharded. Name another folder, or leave --keep-shards out."
+        )
     there = recorded(out)
     _check_runtime(there, runtime, out)
     ids, left_out = finished_ids(out)
@@ -279,13 +308,29 @@ def _extract_share(
         "batch_size": batch_size,
         "batches": hashlib.sha256(json.dumps(batches).encode()).hexdigest(),
         "shares": "runs of batches",
+        "kept": keep_shards,
     }
     # Neighbours lie in one tar, or in one row group of Parquet.
     shares = [number * shard.count // len(batches) for number in range(len(batches))]
     own_batches = [batch for share, batch in zip(shares, batches, strict=True) if share == shard.number]
     own = {i: image_paths[i] for batch in own_batches for i in batch}
 
+    def keep(about: list[dict[str, Any]]) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        kept = [out / parts.of(number).name for number, one in enumerate(about) if one["rows"]]
+        for number, one in enumerate(about):
+            if one["rows"] and parts.of(number).exists():  # otherwise moved before a kill
+                parts.of(number).rename(out / parts.of(number).name)
+        left_out = {name: why for one in about for name, why in one["left_out"].items()}
+        if not kept:
+            parts.drop()
+            raise _none(len(image_paths), backbone.things, left_out)
+        join_stores(kept, out, left_out)
+
     def join(about: list[dict[str, Any]]) -> None:
+        if keep_shards:
+            keep(about)
+            return
         stores = [FeatureStore.open(parts.of(n)) if one["rows"] else None for n, one in enumerate(about)]
         with FeatureWriter(out, backbone.signature, dtype) as writer:
             if writer.computed is None:
@@ -357,13 +402,13 @@ def extract_folder(
     shard: Shard | None = None,
     runtime: RuntimeChoice = "torch",
     precision: Precision = "float32",
+    keep_shards: bool = False,
 ) -> ExtractReport:
     """All of ``mmt features``: see ``find_sources``, ``load_backbone``, ``extract_features``."""
     image_paths = kept("images", lambda: find_sources(source, media_suffixes(backbone)))
     loaded = kept("backbone", lambda: load_backbone(backbone, layer, weights))
-    report = extract_features(
-        image_paths, loaded, out, dtype, batch_size, num_workers, progress, device, shard, runtime, precision
-    )
+    how = (dtype, batch_size, num_workers, progress, device, shard, runtime, precision, keep_shards)
+    report = extract_features(image_paths, loaded, out, *how)
     paths = {i: path for i in report.left_out if isinstance(path := image_paths[i], Path)}
     gone = [image_id for image_id, path in paths.items() if not os.path.exists(path)][:_HINTS]
     if not gone:

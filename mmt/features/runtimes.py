@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from mmt.data.feature_store import JOURNAL, META
+from mmt.data.store_files import JOURNAL, META
 from mmt.errors import MMTError
 from mmt.io.text_files import parse_json
 

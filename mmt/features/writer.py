@@ -16,10 +16,6 @@ from numpy.typing import NDArray
 from mmt.data.feature_store import (
     DTYPES,
     FORMAT,
-    IDS,
-    JOURNAL,
-    META,
-    ROWS,
     DType,
     FeatureSignature,
     FeatureStore,
@@ -28,6 +24,7 @@ from mmt.data.feature_store import (
     read_meta,
 )
 from mmt.data.id_index import INDEX, INDEXED_FROM, write_id_index
+from mmt.data.store_files import IDS, JOURNAL, META, ROWS, SHARDS
 from mmt.errors import MMTError
 from mmt.features.runtimes import Computed, recorded
 from mmt.io.atomic import is_temporary, only_writer_in, unwritable, write_whole, writing
@@ -46,6 +43,11 @@ def check_folder(folder: Path, signature: FeatureSignature, dtype: DType) -> Non
         raise MMTError(f"dtype must be one of {', '.join(DTYPES)}, but is '{dtype}' instead.")
     if folder.exists() and not folder.is_dir():
         raise MMTError(f"{folder}: expected a folder for the features, found a file. Name another folder.")
+    if (folder / SHARDS).exists():
+        raise MMTError(
+            f"{folder}: is a store of several shards, to which no image is added. Make a store of the new "
+            "images, and join it with the shards (mmt features --join)."
+        )
     known = {META, IDS, INDEX, ROWS, JOURNAL}
     there = [path.name for path in folder.iterdir()] if folder.exists() else []
     foreign = sorted(name for name in there if name not in known and not is_temporary(name))
@@ -56,12 +58,11 @@ def check_folder(folder: Path, signature: FeatureSignature, dtype: DType) -> Non
         )
     meta = read_meta(folder)
     if meta is not None:
-        _check_same(folder, (meta[0], meta[1]), (signature, dtype))
+        check_same(folder, (meta[0], meta[1]), (signature, dtype))
 
 
-def _check_same(
-    folder: Path, existing: tuple[FeatureSignature, str], wanted: tuple[FeatureSignature, str]
-) -> None:
+def check_same(folder: Path, existing: tuple[FeatureSignature, str], wanted: tuple[FeatureSignature, str]) -> None:
+    """Raises MMTError if the features in ``folder`` differ from those wanted in signature or number type."""
     if existing[0].differences(wanted[0]) == ["precision"]:
         raise MMTError(
             f"{folder}: holds features of precision {existing[0].precision}, but {wanted[0].precision} was "
@@ -277,7 +278,7 @@ class FeatureWriter:
                 break
             if "signature" in entry:
                 there = FeatureSignature.from_dict(entry["signature"]), entry["dtype"]
-                _check_same(self.folder, there, (self.signature, self.dtype))
+                check_same(self.folder, there, (self.signature, self.dtype))
                 if entry["after"] != len(self.ids):
                     break  # the journal of rows that were finished meanwhile
                 self._heading = True
