@@ -279,3 +279,23 @@ def test_stored_images_are_read_by_threads() -> None:
 
     [(names, _, failed)] = features_of([[("x", Broken())]], BACKBONE, 1)
     assert (names, failed) == ([], {"x": "is broken"})
+
+
+def test_recordings_lie_in_tars_too(tmp_path: Path) -> None:
+    import numpy as np
+    import soundfile
+
+    from mmt.features.load import load_backbone, media_suffixes
+
+    (tmp_path / "plain").mkdir()
+    for number in range(3):
+        samples = 0.1 * np.random.default_rng(number).normal(size=8000)
+        soundfile.write(tmp_path / "plain" / f"{number}.wav", samples, 16000)
+    files = {path.name: path.read_bytes() for path in sorted((tmp_path / "plain").iterdir())}
+    tar_of(tmp_path / "tars" / "a.tar", files)
+    backbone, suffixes = load_backbone("logmel80", "pool"), media_suffixes("logmel80")
+    for name in ("plain", "tars"):
+        found = find_sources(tmp_path / name, suffixes)
+        extract_features(found, backbone, tmp_path / f"{name}.store", progress=False)
+    one, other = ((tmp_path / f"{name}.store" / "features.bin").read_bytes() for name in ("plain", "tars"))
+    assert one == other
