@@ -23,7 +23,7 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,9 @@ def _target(out: Location) -> Iterator[tuple[Any, str]]:
     """The file system and the folder to write to. One of this machine appears when it is complete."""
     local = as_local(out)
     system, root = opened_system(out)
-    with ExitStack() as stack, reading(shown(out), "written"):
+    # The errors of this machine's disks have a remedy of their own.
+    errors = reading(shown(out), "written") if local is None else nullcontext()
+    with ExitStack() as stack, errors:
         if local is not None:
             taken = local.is_file() or (local.is_dir() and any(local.iterdir()))
         else:

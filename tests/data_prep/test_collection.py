@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,16 @@ def test_an_image_that_is_gone_is_named(data: Path, run: Run, tmp_path: Path) ->
     assert not (tmp_path / "shared").exists()
     assert run(export, data, tmp_path / "shared", "--format", "parquet", "--no-images")[0] == 0
     assert pq.read_schema(tmp_path / "shared" / "train-00000.parquet").names == ["id", "source", "target", "pair"]
+
+
+def test_a_full_disk_leaves_nothing(data: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(export, "write_sample", full)
+    code, said = run(export, data, tmp_path / "shared", "--format", "webdataset")
+    assert (code, "(No space left on device). Free some space" in said) == (2, True), said
+    assert not (tmp_path / "shared").exists()
 
 
 def test_texts_of_a_tar_are_members(run: Run, tmp_path: Path) -> None:
