@@ -74,6 +74,10 @@ class Batch(SupportsDeviceTransfer):
         """(N, T) the target tokens to predict."""
         return self.target[:, self.prompt_len :]
 
+    def target_places(self) -> Tensor:
+        """(M) where the tokens to predict are in the flattened ``labels``; a GPU is not waited for."""
+        return (self.labels != PAD).flatten().nonzero_static(size=self.num_target_tokens)[:, 0]
+
     def source_layout(self) -> BatchLayout:
         return BatchLayout.of(self.source, self.source_lens)
 

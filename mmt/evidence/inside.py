@@ -138,7 +138,7 @@ def _token_sums(model: MMTModel, batch: Batch) -> NDArray[np.float64]:
     if look.gate is not None:
         entries += [look.gate, look.gate > 1e-5, look.gate > 1e-10]
     # float64 from here on, so that neither padding nor the order of the sentences shows in the sums
-    sums: NDArray[np.float64] = torch.stack([entry.double().sum(-1) for entry in entries], -1).numpy()
+    sums: NDArray[np.float64] = torch.stack([entry.double().sum(-1) for entry in entries], -1).cpu().numpy()
     return sums
 
 
@@ -181,7 +181,7 @@ def region_attention(loaded: LoadedModel, source: str, image: ImageInput) -> Reg
     if look is None or look.attention is None:
         return None
     tokens = loaded.tokenizer.pieces(batch.source[0].tolist())
-    return RegionMap(tokens, look.attention[0].double().numpy(), "attention")
+    return RegionMap(tokens, look.attention[0].double().cpu().numpy(), "attention")
 
 
 def region_importance(
@@ -205,7 +205,9 @@ def region_importance(
     """
     batch = _one(loaded, source, target, image)
     values = (occlusion if method == "occlusion" else gradient)(loaded.model, batch)
-    return RegionMap(loaded.tokenizer.target_pieces(batch.labels[0].tolist()), values.double().numpy(), method)
+    return RegionMap(
+        loaded.tokenizer.target_pieces(batch.labels[0].tolist()), values.double().cpu().numpy(), method
+    )
 
 
 def patch_importance(
@@ -252,7 +254,7 @@ def patch_importance(
         drops.append(_drops(loaded.model, batch))
     boxes = boxes_between(edges, backbone.signature.transform, pixels.shape[1], pixels.shape[0])
     tokens = loaded.tokenizer.target_pieces([*target_ids, EOS])
-    return RegionMap(tokens, torch.cat(drops, 1).double().numpy(), "patches", boxes)
+    return RegionMap(tokens, torch.cat(drops, 1).double().cpu().numpy(), "patches", boxes)
 
 
 def image_importance(
@@ -366,7 +368,7 @@ def _image(batch: Batch) -> Tensor:
 def _repeat(batch: Batch, num: int) -> Batch:
     """The batch's one sentence ``num`` times."""
     image = _image(batch)
-    pad = torch.zeros(image.shape[:2], dtype=torch.bool) if batch.image_pad is None else batch.image_pad
+    pad = torch.zeros_like(image[:, :, 0], dtype=torch.bool) if batch.image_pad is None else batch.image_pad
     return Batch(
         batch.source.repeat(num, 1),
         batch.source_lens * num,

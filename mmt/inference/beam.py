@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from mmt.data.batch import Batch
 from mmt.data.tokenizer import BOS, EOS, PAD
+from mmt.inference.device_search import device_search
 from mmt.inference.search import (
     MAX_LENGTH,
     Candidates,
+    DecodingState,
     FloatArray,
     Hypothesis,
     IntArray,
     SearchOptions,
     length_limits,
-    search,
 )
 from mmt.model.model import MMTModel
 from mmt.model.stepping import StepDecoder
@@ -49,13 +52,13 @@ def beam_search(
     prompt_len = batch.prompt_len
     limits = length_limits(batch.source_lens, max_length, decoder.model.text.sizes.max_length, prompt_len)
     state = TorchState(decoder, batch, options.beam_size, max(limits) + prompt_len - 1, guidance)
-    return search(state, limits, options, batch.target[:, :prompt_len].tolist())
+    return state.search(limits, options, batch.target[:, :prompt_len].tolist())
 
 
-class TorchState:
+class TorchState(DecodingState):
     """``mmt.inference.search.DecodingState`` of a model in torch.
 
-    Its methods work outside of ``torch.inference_mode``, too.
+    Its methods work outside of ``torch.inference_mode``, too, and take tensors in place of arrays.
     """
 
     @torch.inference_mode()
@@ -74,10 +77,18 @@ class TorchState:
         self._caches = [decoder.begin(memory, beams, limit) for memory in memories]
         self._project, self._guidance = decoder.project, guidance
         self._vocabulary = decoder.vocabulary
-        self._device = decoder.embed.device
+        self.device = decoder.embed.device
+
+    def search(
+        self, limits: Sequence[int], options: SearchOptions, prompts: Sequence[Sequence[int]]
+    ) -> list[list[Hypothesis]]:
+        """On a CPU in NumPy, on a GPU in tensors."""
+        if self.device.type == "cpu":
+            return super().search(limits, options, prompts)
+        return device_search(self, limits, options, prompts)
 
     @torch.inference_mode()
-    def feed(self, tokens: IntArray) -> None:
+    def feed(self, tokens: IntArray | Tensor) -> None:
         for cache in self._caches:
             cache.step(self._tensor(tokens))
 
@@ -85,7 +96,7 @@ class TorchState:
     def log_probs(self, tokens: IntArray) -> FloatArray:
         return self._log_probs(tokens).cpu().numpy()
 
-    def _log_probs(self, tokens: IntArray) -> Tensor:
+    def _log_probs(self, tokens: IntArray | Tensor) -> Tensor:
         last = self._tensor(tokens)
         logits = [self._project(cache.step(last)).float() for cache in self._caches]
         mixed = logits[0] if len(logits) == 1 else torch.lerp(logits[1], logits[0], self._guidance)
@@ -93,26 +104,32 @@ class TorchState:
 
     @torch.inference_mode()
     def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
+        return Candidates(*(part.cpu().numpy() for part in self.candidates(tokens, scores, width)))
+
+    def candidates(
+        self, tokens: IntArray | Tensor, scores: FloatArray | Tensor, width: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """``step`` on the device: score, beam and token (N, W), and ends (N, B)."""
         log_p, before = self._log_probs(tokens), self._tensor(scores)
         log_p[:, :, PAD] = log_p[:, :, BOS] = -torch.inf
         ends = log_p[:, :, EOS] + before
         score, beam, token = best_candidates(log_p, before, width)
         if self._vocabulary is not None:
             token = self._vocabulary[token]
-        return Candidates(*(part.cpu().numpy() for part in (score, beam, token, ends)))
+        return score, beam, token, ends
 
     @torch.inference_mode()
-    def reorder(self, parents: IntArray) -> None:
+    def reorder(self, parents: IntArray | Tensor) -> None:
         for cache in self._caches:
             cache.reorder(self._tensor(parents))
 
     @torch.inference_mode()
-    def select(self, sentences: IntArray) -> None:
+    def select(self, sentences: IntArray | Tensor) -> None:
         for cache in self._caches:
             cache.select(self._tensor(sentences))
 
-    def _tensor(self, array: IntArray | FloatArray) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
+    def _tensor(self, array: IntArray | FloatArray | Tensor) -> Tensor:
+        return array if isinstance(array, Tensor) else torch.from_numpy(array).to(self.device)
 
 
 def best_candidates(log_p: Tensor, scores: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -288,7 +288,7 @@ def _difference(mine: Sequence[str], other: Sequence[str]) -> str:
     return f"{len(mine):,} and {len(other):,} pieces{first}"
 
 
-class EnsembleState:
+class EnsembleState(DecodingState):
     """``mmt.inference.search.DecodingState`` of several, which all have the same beams."""
 
     def __init__(

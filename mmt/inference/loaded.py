@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmt.data.batch import Batch, Example, collate
 from mmt.data.feature_store import FeatureStore, side_by_side
-from mmt.data.tokenizer import PAD, Tokenizer
+from mmt.data.tokenizer import Tokenizer
 from mmt.errors import local_path
 from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, RuntimeModel, open_store
 from mmt.io.devices import to_device
@@ -140,7 +140,7 @@ class LoadedModel(RuntimeModel):
         if rows:
             batch.add_images(rows, np.stack([image for image in images if image is not None]))
         if self.device != "cpu":
-            batch.to(torch.device(self.device))
+            batch.to(torch.device(self.device), non_blocking=True)
         return batch
 
 
@@ -152,14 +152,13 @@ def target_log_probs(model: MMTModel, batch: Batch) -> Tensor:
 @torch.inference_mode()
 def token_log_probs(model: MMTModel, batch: Batch) -> Tensor:
     """(N, T) float64: the log-probability of each token of each target, eos included; 0 where it has ended."""
-    states, targets = model.decode_targets(batch), batch.labels
-    real = targets != PAD  # (N, T)
-    states, ids = states[real], targets[real]
+    targets, places = batch.labels, batch.target_places()
+    states, ids = model.decode_targets(batch).flatten(0, 1)[places], targets.flatten()[places]
     parts = []
     for first in range(0, len(ids), _ROWS):
         rows = slice(first, first + _ROWS)
         log_p = torch.log_softmax(model.text.project(states[rows]).float(), dim=1)
         parts.append(log_p.gather(1, ids[rows].unsqueeze(1))[:, 0].double())
-    found = torch.zeros(targets.shape, dtype=torch.float64, device=states.device)
-    found[real] = torch.cat(parts)
-    return found
+    found = torch.zeros(targets.numel(), dtype=torch.float64, device=states.device)
+    found[places] = torch.cat(parts)
+    return found.view(targets.shape)

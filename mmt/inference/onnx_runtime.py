@@ -276,7 +276,7 @@ class Graphs:
         return _OnnxState(self, self._decoder, self._encoder.run(None, inputs))
 
 
-class _OnnxState:
+class _OnnxState(DecodingState):
     """``mmt.inference.search.DecodingState`` in ONNX Runtime.
 
     Beams are not moved in the KV cache: a mask says which of its positions a beam may attend to, its own past.

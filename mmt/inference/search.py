@@ -20,8 +20,8 @@ IntArray = NDArray[np.int64]
 MAX_LENGTH = (1.5, 20)
 """Default limit of a translation's length, see ``length_limits``."""
 
-# Finished sentences leave the batch when at most this share is unfinished: leaving copies the others' KV cache.
-_COMPACT_BELOW = 0.85
+COMPACT_BELOW = 0.85
+"""Finished sentences leave the batch when at most this share is unfinished, as it copies the others' KV cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,12 @@ class Candidates(NamedTuple):
 
 class DecodingState(Protocol):
     """A batch of partly translated sentences, in any runtime: ``mmt.inference.beam``, ``onnx_runtime``."""
+
+    def search(
+        self, limits: Sequence[int], options: SearchOptions, prompts: Sequence[Sequence[int]]
+    ) -> list[list[Hypothesis]]:
+        """Translates the batch, once: ``search``, or what gives the same where the runtime has its own."""
+        return search(self, limits, options, prompts)
 
     def feed(self, tokens: IntArray) -> None:
         """Appends a given token, (N, 1), to each sentence's only beam: one of the prompt, before its last."""
@@ -158,7 +164,7 @@ def search(
         parents, new = np.take_along_axis(beam_of, onward, 1), np.take_along_axis(token_of, onward, 1)
         tokens = np.concatenate([np.take_along_axis(tokens, parents[:, :, None], 1), new[:, :, None]], axis=2)
         state.reorder(parents)
-        if live.sum() <= _COMPACT_BELOW * len(rows):
+        if live.sum() <= COMPACT_BELOW * len(rows):
             stay = np.nonzero(live)[0]
             rows, tokens, scores, live = rows[stay], tokens[stay], scores[stay], live[stay]
             state.select(stay)

@@ -28,7 +28,6 @@ from mmt.inference.search import (
     Hypothesis,
     SearchOptions,
     length_limits,
-    search,
 )
 from mmt.io.normalization import normalize
 
@@ -118,7 +117,7 @@ class BaseTranslator(RuntimeModel):
             lengths = [len(ids) + 1 for ids in batch.sources]
             limits = length_limits(lengths, MAX_LENGTH, self.num_positions, len(batch.prompt))
             state = begin(batch, max(limits) + len(batch.prompt) - 1)
-            return search(state, limits, options, [batch.prompt] * len(lengths))
+            return state.search(limits, options, [batch.prompt] * len(lengths))
 
         return self.in_parallel(translate, batches)
 

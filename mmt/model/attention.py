@@ -11,7 +11,9 @@ import torch
 from fairseq2.models.transformer import SDPA, AttentionBiasCache
 from fairseq2.nn import BatchLayout
 from torch import Tensor, nn
-from torch.nn.functional import dropout, pad, scaled_dot_product_attention
+from torch.nn.functional import dropout, scaled_dot_product_attention
+
+from mmt.model.padding import Lens, beyond, fill_register, on_device
 
 _MAX_PLAIN = 64 * 64  # S * M up to which plain products are faster than torch's kernel; at 128 * 128 they are not
 
@@ -82,65 +84,40 @@ class Attention(SDPA):
         return masked
 
 
-def fill_register(
-    k: Tensor, v: Tensor, masked: Tensor | None, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Appends masked keys and values until they fill a vector register of the CPU.
-
-    Over fewer numbers than a register holds (16 in float32, 32 in bfloat16), torch's softmax takes up to ten times
-    as long as over so many.
-
-    Args:
-        k, v: (N, H, M, K).
-        masked: (N or 1, 1, S or 1, M) bool, True where a query must not attend; None if it may attend everywhere.
-        dtype: of the softmax.
-    """
-    missing = 64 // dtype.itemsize - k.size(2)
-    if missing <= 0 or k.device.type != "cpu":
-        return k, v, masked
-    if masked is None:
-        masked = torch.zeros(k.size(0), 1, 1, k.size(2), dtype=torch.bool)
-    k, v = pad(k, (0, 0, 0, missing)), pad(v, (0, 0, 0, missing))
-    return k, v, pad(masked, (0, missing), value=True)
-
-
-Lens = list[int] | Tensor
-"""How many of each sentence's positions are real: numbers; or a tensor (N) while a model is exported, or on a GPU,
-where numbers that it computed would have to be waited for."""
-
-
 def layout_of(states: Tensor, lens: Lens, active: Tensor | None = None) -> BatchLayout:
     """The layout of (N, S, ...) states.
 
     Args:
         active: (N, 1, 1) bool, the sentences for which adapters are active; see ``mmt.model.adapters``.
     """
-    layout: Any = TracedLayout(states, lens) if isinstance(lens, Tensor) else BatchLayout.of(states, lens)
+    layout: Any
+    if isinstance(lens, Tensor) or states.device.type != "cpu":
+        layout = TracedLayout(states, lens)
+    else:
+        layout = BatchLayout.of(states, lens)
     layout.active = active
     return layout  # type: ignore[no-any-return]
 
 
 class TracedLayout:
-    """In place of fairseq2's ``BatchLayout``, which wants lengths as numbers: see ``Lens``."""
+    """In place of fairseq2's ``BatchLayout``, which wants lengths as numbers (see ``Lens``), and works on a GPU
+    sentence by sentence."""
 
     packed = False
-    padded = True  # it may be
     max_seq_len = 1  # fairseq2 compares it with the room there is
 
-    def __init__(self, states: Tensor, lens: Tensor) -> None:
-        self.width, self.seq_lens_pt = states.size(1), lens
-        places = torch.arange(self.width, device=lens.device)
-        self.position_indices = places.expand(states.size(0), -1).masked_fill(beyond(lens, self.width), -1)
+    def __init__(self, states: Tensor, lens: Lens) -> None:
+        self._lens, self.width = lens, states.size(1)
+        self.seq_lens_pt = on_device(lens, states.device)
+        self.padded = isinstance(lens, Tensor) or min(lens) < self.width  # True: it may be
+        places = torch.arange(self.width, device=states.device)
+        masked = beyond(self.seq_lens_pt, self.width)
+        self.position_indices = places.expand(states.size(0), -1).masked_fill(masked, -1)
 
     @property
     def seq_lens(self) -> list[int]:
         """As numbers, which an LSTM needs."""
-        return self.seq_lens_pt.tolist()
-
-
-def beyond(lens: Tensor, length: int) -> Tensor:
-    """(N, length) bool, True from each row's length on."""
-    return torch.arange(length, device=lens.device) >= lens.unsqueeze(1)
+        return self._lens.tolist() if isinstance(self._lens, Tensor) else self._lens
 
 
 class Dropout(nn.Dropout):

@@ -13,8 +13,9 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag
 from torch import Tensor, nn
 
 from mmt.errors import MMTError, nearest
-from mmt.model.attention import Lens, beyond, layout_of
+from mmt.model.attention import layout_of
 from mmt.model.config import ModelSizes
+from mmt.model.padding import Lens, beyond, on_device
 
 # The parts of fairseq2's attention.
 _STANDARD_ATTENTION = {
@@ -80,7 +81,7 @@ class Memory:
     def has_image(self) -> Tensor:
         """(N, 1, 1) bool: the sentences with at least one real region."""
         assert self.image_lens is not None  # noqa: S101
-        return torch.as_tensor(self.image_lens, device=self.states.device)[:, None, None] > 0
+        return on_device(self.image_lens, self.states.device)[:, None, None] > 0
 
     def take(self, rows: Tensor) -> Memory:
         """The memory of the sentences in ``rows`` (M), in that order; one may stand several times."""
@@ -192,7 +193,7 @@ class EarlyFusion(Fusion):
     ) -> tuple[Tensor, Lens]:
         if image_pad is None:
             image_pad = torch.zeros(image.shape[:2], dtype=torch.bool, device=image.device)
-        text_pad = beyond(torch.as_tensor(lens, device=tokens.device), tokens.size(1))  # (N, S)
+        text_pad = beyond(on_device(lens, tokens.device), tokens.size(1))  # (N, S)
         return real_first(torch.cat([tokens, self.dropout(image)], 1), torch.cat([text_pad, image_pad], 1))
 
 

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import torch
 from fairseq2.models.transformer import TransformerEncoder
-from fairseq2.nn import BatchLayout, SinusoidalPositionEncoder
+from fairseq2.nn import SinusoidalPositionEncoder
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from mmt.model.attention import beyond
+from mmt.model.attention import layout_of
 from mmt.model.fusion import mean_region
+from mmt.model.padding import beyond
 
 _CHANNELS = (16, 32, 64)
 _STRIDES = ((2, 2), (2, 2), (1, 2))  # of frames and of bins
@@ -141,7 +142,8 @@ class FrameEncoder(nn.Module):
             maps = maps.masked_fill(padding[:, None, :, None], 0)  # or the next would see the bias in padding
         states = self.project(maps.transpose(1, 2).flatten(2))  # (N, R/4, D)
         # attention cannot do with no frame at all; what it makes of one in padding is not looked at
-        layout = BatchLayout.of(states, lens.clamp(min=1).tolist())
+        lens = lens.clamp(min=1)
+        layout = layout_of(states, lens.tolist() if lens.device.type == "cpu" else lens)
         states = self.dropout(self.positions(self.norm(states), layout))
         return self.encoder(states, layout), padding
 

@@ -122,7 +122,7 @@ class _SoftLoss(torch.autograd.Function):
             grad_states = torch.empty_like(states)
             grad_weight = torch.zeros_like(weight_as) if ctx.needs_input_grad[1] else None
             grad_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[4] else None
-            no_words = _no_words(bias)
+            no_words = None if bias is None else bias.isneginf()
             num_rows = _num_rows(len(weight))
             for first in range(0, len(states), num_rows):
                 chunk = slice(first, first + num_rows)
@@ -131,12 +131,13 @@ class _SoftLoss(torch.autograd.Function):
                 log_q = torch.log_softmax(_project(teacher_rows, teacher_weight, teacher_bias), dim=1)
                 q = log_q.exp()
                 if no_words is not None:  # 0 * -inf is 0 here, not nan
-                    log_p[:, no_words] = log_q[:, no_words] = 0
+                    log_p.masked_fill_(no_words, 0)
+                    log_q.masked_fill_(no_words, 0)
                 loss -= (q * log_p).sum()
                 entropy -= (q * log_q).sum()
                 grad = log_p.exp_()
                 if no_words is not None:
-                    grad[:, no_words] = 0
+                    grad.masked_fill_(no_words, 0)
                 grad.sub_(q)
                 torch.mm(grad, weight_as, out=grad_states[chunk])
                 if grad_weight is not None:
@@ -160,12 +161,38 @@ def _project(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return logits if bias is None else logits.add_(bias)
 
 
-def _no_words(bias: Tensor | None) -> Tensor | None:
-    """The ids whose bias is -inf, None if there are none."""
-    if bias is None:
-        return None
-    ids = bias.isneginf().nonzero()[:, 0]
-    return ids if len(ids) else None
+class _Words:
+    """The ids that are words: those whose bias is not -inf. The host does not read them: it would wait for a GPU.
+
+    none: (V) bool, True for an id that is no word; None if all are.
+    mean_weight, mean_bias: over words, (D) and a number: a row's mean logit is state . mean weight + mean bias.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.none = None if bias is None else bias.isneginf()
+        self.mean_bias: Tensor | float
+        if self.none is None or bias is None:
+            self._share: Tensor | None = None
+            self._num = len(weight)
+            self.mean_weight, self.mean_bias = weight.mean(dim=0), 0.0
+        else:
+            words = (~self.none).float()
+            self._share = words / words.sum()  # (V) of the words together
+            self.mean_weight = self._share @ weight
+            self.mean_bias = self._share @ bias.float().masked_fill(self.none, 0)
+
+    def smooth(
+        self, grad_weight: Tensor | None, grad_bias: Tensor | None, smoothing: float, summed: Tensor, count: Any
+    ) -> None:
+        """Takes from the gradients what label smoothing takes from words, which share (D) and a number equally."""
+        if self._share is None:
+            if grad_weight is not None:
+                grad_weight -= smoothing / self._num * summed
+            return
+        if grad_weight is not None:
+            grad_weight.addr_(self._share, summed, alpha=-smoothing)
+        if grad_bias is not None:
+            grad_bias -= self._share * (smoothing * count)
 
 
 def _scaled(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -174,11 +201,6 @@ def _scaled(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, Tensor | None, Tensor 
     weight = None if grad_weight is None else (grad_weight * grad_loss).to(ctx.dtype)
     bias = None if grad_bias is None else (grad_bias * grad_loss).to(ctx.dtype)
     return grad_states * grad_loss, weight, bias
-
-
-def _at(ids: Tensor, size: int) -> Tensor:
-    """(size) bool, True at ``ids``."""
-    return torch.zeros(size, dtype=torch.bool, device=ids.device).index_fill_(0, ids, True)
 
 
 def _weighted_sum(states: Tensor, weights: Tensor | None) -> tuple[Tensor, Any]:
@@ -221,10 +243,7 @@ class _FusedLoss(torch.autograd.Function):
             rounded, weight_rounded = states.to(kind), weight_as.to(kind)
             needs_grad = any(ctx.needs_input_grad)
             nll, weighted, smooth = states.new_zeros(()), states.new_zeros(()), states.new_zeros(())
-            words = None if (no_words := _no_words(bias)) is None else ~_at(no_words, len(weight))  # (V)
-            of_words = weight_as if words is None else weight_as[words]
-            mean_weight = of_words.mean(dim=0)  # (D): the mean logit of a row is state . mean weight
-            share = smoothing / len(of_words)  # the part of e that each word gets
+            words = _Words(weight_as, bias)
             grad_states = torch.empty_like(states) if needs_grad else states.new_empty(0)
             grad_weight = torch.zeros_like(weight_as) if ctx.needs_input_grad[1] else None
             grad_bias = None
@@ -259,17 +278,13 @@ class _FusedLoss(torch.autograd.Function):
                     if grad_weight is not None:
                         _add_product(grad_weight, products.T, rows)
             summed, count = _weighted_sum(states, weights)
-            smooth -= summed @ mean_weight
-            if bias is not None:
-                smooth -= count * (bias if words is None else bias[words]).float().mean()
+            smooth -= summed @ words.mean_weight
+            smooth -= count * words.mean_bias
             if needs_grad and smoothing:
                 # the e / V that is the same for every word
-                where = slice(None) if words is None else words
-                grad_states -= smoothing * (mean_weight if weights is None else weights.outer(mean_weight))
-                if grad_weight is not None:
-                    grad_weight[where] -= share * summed
-                if grad_bias is not None:
-                    grad_bias[where] -= share * count
+                mean = words.mean_weight
+                grad_states -= smoothing * (mean if weights is None else weights.outer(mean))
+                words.smooth(grad_weight, grad_bias, smoothing, summed, count)
         ctx.save_for_backward(grad_states, grad_weight, grad_bias)
         ctx.dtype = weight.dtype
         ctx.mark_non_differentiable(nll)
@@ -329,10 +344,7 @@ class _RDropLoss(torch.autograd.Function):
             both, weight_as = (states.float(), other_states.float()), weight.float()
             rounded, weight_rounded = [one.to(kind) for one in both], weight_as.to(kind)
             of_tokens = states.new_ones(len(targets), dtype=torch.float32) if weights is None else weights
-            no_words = _no_words(bias)
-            words = slice(None) if no_words is None else ~_at(no_words, len(weight))
-            mean_weight = weight_as[words].mean(dim=0)  # (D): the mean logit of a row is state . mean weight
-            mean_bias = 0.0 if bias is None else bias[words].float().mean()
+            words = _Words(weight_as, bias)
             sums = weight_as.new_zeros(3)  # cross-entropy, nll, divergence
             grads = [torch.empty_like(one) for one in both]
             grad_weight = torch.zeros_like(weight_as)
@@ -349,14 +361,15 @@ class _RDropLoss(torch.autograd.Function):
                     log_p = torch.log_softmax(logits, dim=1)
                     nll = -log_p.gather(1, ids)
                     # mean over V of -log p = log of the sum - mean logit
-                    smooth = logits.gather(1, ids) + nll - (exact[chunk] @ mean_weight + mean_bias).unsqueeze(1)
+                    mean = (exact[chunk] @ words.mean_weight + words.mean_bias).unsqueeze(1)
+                    smooth = logits.gather(1, ids) + nll - mean
                     sums[0] += (w * ((1.0 - smoothing) * nll + smoothing * smooth)).sum() / 2
                     sums[1] += nll.sum() / 2
                     logs.append(log_p)
                 p, q = (one.exp() for one in logs)
                 gain = logs[0].sub_(logs[1])
-                if no_words is not None:  # -inf - -inf is 0 here, not nan
-                    gain[:, no_words] = 0
+                if words.none is not None:  # -inf - -inf is 0 here, not nan
+                    gain.masked_fill_(words.none, 0)
                 p_to_q, q_to_p = ((one.unsqueeze(1) @ gain.unsqueeze(2))[:, 0] for one in (p, q))  # (C, 1)
                 q_to_p.neg_()
                 sums[2] += (p_to_q + q_to_p).sum() / 2
@@ -371,12 +384,10 @@ class _RDropLoss(torch.autograd.Function):
                     of_logits = of_logits.to(kind)
                     grads[place][chunk] = of_logits @ weight_rounded
                     grad_weight += of_logits.T @ rounded[place][chunk]
-            of_word = smoothing / (2 * int(weight_as[words].size(0)))
+            half = smoothing / 2  # of each pass
             for one, grad in zip(both, grads, strict=True):
-                grad -= (of_tokens * (smoothing / 2)).outer(mean_weight)
-                grad_weight[words] -= of_word * (of_tokens @ one)
-                if grad_bias is not None:
-                    grad_bias[words] -= of_word * of_tokens.sum()
+                grad -= (of_tokens * half).outer(words.mean_weight)
+                words.smooth(grad_weight, grad_bias, half, of_tokens @ one, of_tokens.sum())
         ctx.save_for_backward(*grads, grad_weight, grad_bias)
         ctx.dtype = weight.dtype
         loss, nll, divergence = sums[0] + alpha / 2 * sums[2], sums[1].clone(), sums[2].clone()

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from mmt.data.batch import Batch
 from mmt.data.tokenizer import BOS, EOS, PAD
 from mmt.model.adapters import LowRankLinear, has_adapters, is_of_adapters
-from mmt.model.attention import Lens, beyond
+from mmt.model.attention import layout_of
 from mmt.model.config import MMTConfig
 from mmt.model.fusion import Fusion, Look, Memory, has_region, mean_region, real_first
 from mmt.model.image_encoder import ImageEncoder
 from mmt.model.losses import label_smoothed_nll
+from mmt.model.padding import Lens, beyond, on_device
 from mmt.model.text_model import TextModel
 
 
@@ -170,8 +171,8 @@ class MMTModel(nn.Module):
         states, kind = memory.states, self.config.readout
         if kind == "decoder":
             begin = torch.full((len(states), 1), BOS, device=states.device)
-            return self.decode(begin, BatchLayout.of(begin), memory)[:, 0]
-        lens = torch.as_tensor(memory.lens, device=states.device)
+            return self.decode(begin, layout_of(begin, [1] * len(begin)), memory)[:, 0]
+        lens = on_device(memory.lens, states.device)
         if kind == "last":
             return states[torch.arange(len(states), device=states.device), lens - 1]
         return mean_region(states, beyond(lens, states.size(1)))[:, 0]
@@ -203,7 +204,8 @@ class MMTModel(nn.Module):
 
     def decode_after(self, batch: Batch, memory: Memory) -> Tensor:
         """``decode_targets`` with a memory that was made from the batch otherwise."""
-        return self.decode(batch.target[:, :-1], batch.target_layout(), memory)[:, batch.prompt_len - 1 :]
+        target = batch.target[:, :-1]
+        return self.decode(target, layout_of(target, batch.target_lens), memory)[:, batch.prompt_len - 1 :]
 
     def logits(self, batch: Batch) -> Tensor:
         """(N, T, V) logits of ``batch.labels``."""
@@ -225,14 +227,9 @@ class MMTModel(nn.Module):
         """
         states = self.decode_targets(batch) if states is None else states
         targets, output = batch.labels, self.text.final_proj
-        real = targets != PAD  # (N, T)
-        if real.device.type != "cpu":  # their number is known here: a GPU need not be waited for
-            places = real.flatten().nonzero_static(size=batch.num_target_tokens)[:, 0]
-            states, targets = states.flatten(0, 1)[places], targets.flatten()[places]
-            weights = None if weights is None else weights.flatten()[places]
-        else:
-            states, targets = states[real], targets[real]
-            weights = None if weights is None else weights[real]
+        places = batch.target_places()
+        states, targets = states.flatten(0, 1)[places], targets.flatten()[places]
+        weights = None if weights is None else weights.flatten()[places]
         return label_smoothed_nll(states, output.weight, targets, label_smoothing, output.bias, weights)
 
     def forward(self, batch: Batch, objectives: Iterable[Objective]) -> dict[str, Tensor]:

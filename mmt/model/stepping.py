@@ -25,10 +25,10 @@ from torch.nn.functional import layer_norm, relu, scaled_dot_product_attention
 
 from mmt.data.tokenizer import PAD
 from mmt.model.adapters import Adapter, LowRankLinear, act_on
-from mmt.model.attention import Lens, beyond, fill_register
 from mmt.model.fusion import DoubleAttention, Memory
 from mmt.model.model import MMTModel
 from mmt.model.onnx_attention import exported_attend
+from mmt.model.padding import Lens, beyond, fill_register, on_device
 
 Precision = Literal["float32", "bfloat16", "int8"]
 _Map = Callable[[Tensor], Tensor]
@@ -378,7 +378,7 @@ class _StandardCross:
         k, v = self._decoder.split_heads(kv, num, 2)
         padding = None
         if isinstance(lens, Tensor) or min(lens) < width:
-            padding = beyond(torch.as_tensor(lens, device=states.device), width)[:, None, None]
+            padding = beyond(on_device(lens, states.device), width)[:, None, None]
         if not torch.compiler.is_exporting() and num >= _MAX_FUSED:
             k, v, padding = fill_register(k, v, padding, k.dtype)
         mask = None
@@ -460,7 +460,7 @@ def _cross(decoder: StepDecoder, module: nn.Module) -> _Cross:
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of (N, H, B, K) queries to (N, H, M, K) keys, as (N * B, D); all heads share the mask."""
     num, heads, beams, width = q.shape
-    if num < _MAX_FUSED or q.is_cuda:
+    if num < _MAX_FUSED or q.device.type != "cpu":
         output = scaled_dot_product_attention(q, k, v, mask)
     else:  # many small products: on a CPU faster than the fused kernel, which takes one after the other
         q = q.reshape(-1, beams, width) * width**-0.5

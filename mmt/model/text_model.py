@@ -19,7 +19,8 @@ from fairseq2.nn import BatchLayout, IncrementalStateBag, SinusoidalPositionEnco
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mmt.model.attention import Lens, layout_of
+from mmt.model.attention import layout_of
+from mmt.model.padding import Lens
 
 
 @dataclass(frozen=True, kw_only=True)

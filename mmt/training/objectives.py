@@ -69,18 +69,15 @@ def hardest_negative(model: MMTModel, batch: Batch) -> Tensor:
 
 def classification(logits: Tensor, label: Tensor, label_smoothing: float) -> Tensor:
     """Cross-entropy of (N, labels) logits with (N) labels, mean over those that are not -1."""
-    known = label >= 0
-    if not known.any():
-        return (logits * 0).sum()
-    return cross_entropy(logits[known], label[known], label_smoothing=label_smoothing)
+    loss = cross_entropy(logits, label, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
+    return loss / (label >= 0).sum().clamp(min=1)
 
 
 def regression(scores: Tensor, truth: Tensor) -> Tensor:
     """Mean absolute error of (N) scores, over those whose truth is not nan."""
-    known = ~truth.isnan()
-    if not known.any():
-        return (scores * 0).sum()
-    return (scores[known] - truth[known]).abs().mean()
+    unknown = truth.isnan()
+    error = (scores - truth.masked_fill(unknown, 0)).masked_fill(unknown, 0)
+    return error.abs().sum() / (~unknown).sum().clamp(min=1)
 
 
 def imagination(model: MMTModel, batch: Batch) -> Tensor:
@@ -101,7 +98,7 @@ def imagination(model: MMTModel, batch: Batch) -> Tensor:
     cosine = normalize(imagined, dim=1) @ normalize(actual, dim=1).T  # (P, P)
     other = ~_same_image(features)
     loss = (_MARGIN - cosine.diagonal().unsqueeze(1) + cosine).clamp(min=0)
-    return loss[other].sum() / other.sum().clamp(min=1)
+    return loss.masked_fill(~other, 0).sum() / other.sum().clamp(min=1)
 
 
 def masked_words(model: MMTModel, batch: Batch, mask_id: int = UNK, num_tags: int = 0) -> Tensor:
@@ -181,10 +178,11 @@ def r_drop(
         smoothing, and the mean of the two divergences.
     """
     model, batch, output = given.model, given.batch, given.model.text.final_proj
-    real = batch.labels != PAD
-    states, others = given.states[real], model.decode_targets(batch)[real]
-    of_tokens = None if weights is None else weights[real]
-    return r_drop_loss(states, others, output.weight, batch.labels[real], smoothing, alpha, output.bias, of_tokens)
+    places = batch.target_places()
+    states, others = (one.flatten(0, 1)[places] for one in (given.states, model.decode_targets(batch)))
+    targets = batch.labels.flatten()[places]
+    of_tokens = None if weights is None else weights.flatten()[places]
+    return r_drop_loss(states, others, output.weight, targets, smoothing, alpha, output.bias, of_tokens)
 
 
 def image_weights(given: Pass, strength: float) -> tuple[Tensor, Tensor]:

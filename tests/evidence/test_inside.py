@@ -30,6 +30,7 @@ from mmt.inference.torch_runtime import Translator
 from mmt.model.card import ModelCard
 from mmt.model.fusion import FUSIONS
 from mmt.model.model import MMTModel
+from tests.stand_in import stand_in_device
 from tests.worlds import DIM, make_features, tiny_model
 
 KINDS = [name for name, kind in FUSIONS.items() if kind is not None]
@@ -387,3 +388,29 @@ def test_one_region_is_the_whole_image_or_none(tokenizer: Tokenizer, pool: Featu
     np.testing.assert_allclose(found.values[:, 0], expected, rtol=1e-3, atol=1e-5)
     same = region_importance(looking, SOURCES[0], tokenizer.encode("Hund sieht."), "0.png")
     np.testing.assert_array_equal(same.values, found.values)
+
+
+@pytest.mark.parametrize("fusion", ["selective", "hybrid"])
+def test_what_is_seen_inside_a_model_on_a_device_is_what_is_seen_on_the_cpu(
+    tokenizer: Tokenizer, grid: FeatureStore, tmp_path: Path, fusion: str
+) -> None:
+    picture().save(tmp_path / "a.png")
+
+    def see(model: Translator, device: str) -> list[object]:
+        model.to(device)
+        text, target = "A dog sees the cat.", "Hund sieht Katze"
+        maps = [region_importance(model, text, target, "0.png", method) for method in ("occlusion", "gradient")]
+        attention = region_attention(model, text, "0.png")
+        model.backbones = [OneCorner(R)]
+        maps.append(patch_importance(model, text, target, str(tmp_path / "a.png"), 3))
+        found: list[object] = [one.values for one in (*maps, *([] if attention is None else [attention]))]
+        if fusion in GATES:
+            statistics = gate_statistics(model, SOURCES, IMAGES)
+            found += [statistics.mean, statistics.norm_ratio, statistics.over_1e5]
+        return found
+
+    expected = see(translator(tokenizer, fusion, grid), "cpu")
+    with stand_in_device():
+        found = see(translator(tokenizer, fusion, grid), "meta")
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)

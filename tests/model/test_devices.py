@@ -1,42 +1,39 @@
-"""Training and the steps of a search keep to their device, and read no number from it.
+"""A step of training and its losses on a device: the numbers of the CPU, and what the host waits for.
 
-The meta device stands for a GPU. Every operation fails there that has to know a tensor's values: ``item``,
-``tolist``, ``bool``, ``nonzero`` and indexing by a mask. ``OneDevice`` refuses to mix its tensors with a CPU's.
+``tests.stand_in`` stands for a GPU.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from fairseq2.metrics import MetricBag
 
 from mmt.data.batch import Batch, Example, collate
-from mmt.inference.beam import best_candidates
-from mmt.model.attention import beyond
 from mmt.model.fusion import real_first
-from mmt.model.stepping import StepDecoder
+from mmt.model.losses import label_smoothed_nll, r_drop_loss, soft_cross_entropy
+from mmt.model.model import MMTModel
+from mmt.model.padding import beyond
+from mmt.training.tasks import Objectives
+from mmt.training.units import TrainingUnit
+from tests.stand_in import stand_in_device
 from tests.worlds import DIM, MODELS, tiny_model
 
 V = 40
-
-
-class OneDevice(TorchDispatchMode):
-    """Operations that compute with tensors of two devices fail, as on a GPU; single numbers may take part."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        inputs = [one for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
-        devices = {one.device.type for one in inputs if one.ndim or one.device.type != "cpu"}
-        if len(devices) > 1 and "copy" not in str(func):
-            raise RuntimeError(f"{func}: tensors of {' and '.join(sorted(devices))}")
-        return func(*args, **(kwargs or {}))
+META = torch.device("meta")
+HEADS = {"heads": ("contrastive", "imagination", "classification", "regression"), "num_labels": 3}
 
 
 def batch_with_images(regions: int = 3) -> Batch:
-    batch = collate([Example([5, 6, 7], [8, 9]), Example([10, 11], [12, 13, 14, 15]), Example([16], [17])])
+    batch = collate(
+        [
+            Example([5, 6, 7], [8, 9], label=1, score=0.5),
+            Example([10, 11], [12, 13, 14, 15], label=2, score=-1.0),
+            Example([16], [17], label=0),
+        ]
+    )
     torch.manual_seed(3)
     batch.image = torch.randn(3, regions, DIM)
     batch.image_pad = torch.ones(3, regions, dtype=torch.bool)
@@ -44,66 +41,126 @@ def batch_with_images(regions: int = 3) -> Batch:
     return batch
 
 
+class Step:
+    """A training step as ``mmt train`` computes it: losses, metrics, gradients, and their clipping."""
+
+    def __init__(self, model: MMTModel, objectives: Objectives, device: str) -> None:
+        model.zero_grad(set_to_none=True)
+        self.model, self.unit, self.bag = model, TrainingUnit(model, objectives), MetricBag(torch.device(device))
+        self.unit.prepare_metric_bag(self.bag)
+
+    def __call__(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss, and the gradients by name."""
+        batch.to(self.bag.device, non_blocking=True)
+        loss, count = self.unit.process_batch(batch, self.bag)
+        (loss / count).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        return loss, {name: one.grad for name, one in self.model.named_parameters() if one.grad is not None}
+
+
+OBJECTIVES = {
+    "translation": (Objectives(label_smoothing=0.1), 0),
+    "image_weighting": (Objectives(image_weighting=0.5), 8),
+    "r_drop": (Objectives(r_drop=0.5), 0),
+    "contrastive": (Objectives(weights={"contrastive": 0.5}), 2),
+    "hardest": (Objectives(weights={"contrastive": 0.5}, hardest_negatives=True), 3),
+    "imagination": (Objectives(weights={"imagination": 0.5}), 2),
+    "classification": (Objectives(0.0, weights={"classification": 1.0}), 0),
+    "regression": (Objectives(0.0, weights={"regression": 1.0}), 0),
+    "faithful": (Objectives(weights={"faithful": 0.5}), 6),
+}
+"""And how often the host reads a number of the device in a step; an objective may only become better."""
+
+
+def assert_same_step(model: MMTModel, batch: Batch, objectives: Objectives, reads: int) -> None:
+    expected, slopes = Step(model, objectives, "cpu")(batch)
+    with stand_in_device() as waits:
+        there = Step(model.to("meta"), objectives, "meta")
+        waits.clear()
+        loss, found = there(batch)
+        assert waits.num_reads <= reads, waits
+        assert waits.num_copies == 0, waits
+        assert {one.device.type for one in (loss, *found.values())} == {"meta"}
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+        assert found.keys() == slopes.keys()
+        for name, slope in found.items():
+            torch.testing.assert_close(slope.cpu(), slopes[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize("fusion", MODELS)
-def test_a_step_of_training_stays_on_its_device_and_waits_for_nothing(
-    fusion: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch, "autocast", lambda *args, **settings: nullcontext())  # this device has none
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *device: False)
-    model = tiny_model(V, fusion).train().to("meta")
+def test_a_step_of_training_on_its_device_is_that_of_the_cpu_and_waits_for_nothing(fusion: str) -> None:
     batch = batch_with_images()
     if fusion == "none":
         batch.image = batch.image_pad = None
-    batch.to(torch.device("meta"))
-    weights = torch.ones_like(batch.labels, dtype=torch.float32)
-    with OneDevice():
-        loss, nll = model.cross_entropy(batch, 0.1, weights=weights)
-        loss.backward()
-    assert {loss.device.type, nll.device.type} == {"meta"}
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    assert any(weight.grad is not None for weight in trained)
-    assert {weight.grad.device.type for weight in trained if weight.grad is not None} == {"meta"}
+    assert_same_step(tiny_model(V, fusion, dropout_p=0.0).train(), batch, Objectives(label_smoothing=0.1), 0)
 
 
-@pytest.mark.parametrize("restricted", [False, True])
-@pytest.mark.parametrize("fusion", MODELS)
-def test_the_steps_of_a_search_stay_on_their_device(
-    fusion: str, restricted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the best candidates of a step come to the CPU, and only its choices go back."""
-    monkeypatch.setattr(torch, "autocast", lambda *args, **settings: nullcontext())
-    model = tiny_model(V, fusion).to("meta").requires_grad_(False)
-    batch = batch_with_images()
-    if fusion == "none":
-        batch.image = batch.image_pad = None
-    batch.to(torch.device("meta"))
-    vocabulary = torch.arange(0, V, 2, device="meta") if restricted else None
-    if restricted:  # the decoder reads numbers of its weights once, as it is made
-        monkeypatch.setattr(torch.Tensor, "__float__", lambda one: 0.0)
-        monkeypatch.setattr(torch.Tensor, "nonzero", lambda one: one.new_zeros(V // 2, 1, dtype=torch.int64))
-    with OneDevice(), torch.inference_mode():
-        decoder = StepDecoder(model, vocabulary=vocabulary)
-        cache = decoder.begin(model.encode(batch.source, batch.source_lens, batch.image, batch.image_pad), 2, 4)
-        scores = torch.zeros(3, 1, device="meta")
-        for beams in (1, 2):
-            tokens = torch.zeros(len(scores), beams, dtype=torch.int64, device="meta")
-            log_p = torch.log_softmax(decoder.project(cache.step(tokens)), dim=1).view(len(scores), beams, -1)
-            found = best_candidates(log_p, scores, 4)
-            assert {one.device.type for one in found} == {"meta"}
-            cache.reorder(torch.zeros(len(scores), 2, dtype=torch.int64, device="meta"))
-            cache.select(torch.zeros(2, dtype=torch.int64, device="meta"))
-            scores = torch.zeros(2, 2, device="meta")
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_host_reads_no_more_numbers_in_a_step_than_before(name: str) -> None:
+    objectives, reads = OBJECTIVES[name]
+    model = tiny_model(V, "gated", dropout_p=0.0, **HEADS).train()
+    if name == "faithful":  # its teacher is its own frozen text
+        model.text.requires_grad_(False)
+    assert_same_step(model, batch_with_images(), objectives, reads)
 
 
-def test_the_guard_sees_what_it_is_for() -> None:
-    there, here = torch.ones(2, 2, device="meta"), torch.ones(2, 2)
-    for wrong in (there.tolist, lambda: bool(there.sum()), there.nonzero, lambda: there[there > 0]):
-        with pytest.raises((RuntimeError, NotImplementedError)):
-            wrong()
-    with OneDevice():
-        assert here.to("meta").device.type == "meta"
-        with pytest.raises(RuntimeError, match=r"mm.*tensors of cpu and meta"):
+@pytest.mark.parametrize("kind", ["label_smoothed", "r_drop", "soft"])
+def test_ids_that_are_no_words_cost_no_wait(kind: str) -> None:
+    torch.manual_seed(0)
+    states, others, weight = torch.randn(6, 4), torch.randn(6, 4), torch.randn(9, 4)
+    bias, targets = (
+        torch.randn(9).index_fill(0, torch.tensor([1, 8]), -torch.inf),
+        torch.tensor([0, 2, 3, 4, 7, 7]),
+    )
+
+    def loss_and_slopes(device: str) -> list[torch.Tensor]:
+        parts = [one.detach().to(device).requires_grad_() for one in (states, weight, bias)]
+        other, there = others.to(device), targets.to(device)
+        if kind == "label_smoothed":
+            loss, *_ = label_smoothed_nll(parts[0], parts[1], there, 0.1, parts[2])
+        elif kind == "r_drop":
+            loss, *_ = r_drop_loss(parts[0], other, parts[1], there, 0.1, 0.5, parts[2])
+        else:
+            loss, *_ = soft_cross_entropy(
+                parts[0], parts[1], other, parts[1].detach(), parts[2], parts[2].detach()
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        return [loss.detach(), *(one.grad for one in parts if one.grad is not None)]
+
+    expected = loss_and_slopes("cpu")
+    with stand_in_device() as waits:
+        found = loss_and_slopes("meta")
+        assert waits.num_reads == 0, waits
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one.cpu(), other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_stand_in_sees_what_it_is_for() -> None:
+    here = torch.ones(2, 2)
+    with stand_in_device() as waits:
+        there = here.to("meta", non_blocking=True)
+        assert (waits.num_reads, waits.num_copies) == (0, 0)
+        reads: list[Callable[[], object]] = [
+            there.tolist, there.cpu, there.nonzero, lambda: bool(there.sum()), lambda: there[there > 0],
+            lambda: int(there[0, 0]), lambda: torch.equal(there, there),
+        ]  # fmt: skip
+        for number, read in enumerate(reads, 1):
+            read()
+            assert waits.num_reads == number, waits
+        copies: list[Callable[[], object]] = [
+            lambda: here.to("meta"), lambda: torch.tensor([1, 2], device="meta"), lambda: there[[0, 1]],
+            lambda: there.copy_(here),
+        ]  # fmt: skip
+        for number, copy in enumerate(copies, 1):
+            copy()
+            assert waits.num_copies == number, waits
+        with pytest.raises(RuntimeError, match=r"mm: tensors of cpu and meta, in tests/model/test_devices.py"):
             there @ here
+        with pytest.raises(TypeError, match="numpy"):
+            there.numpy()
+        for quiet in (there + 1, there.masked_fill(there > 0, 2.0), there[:, 0], torch.zeros(2, device="meta")):
+            assert quiet.device == META
+        assert waits.num_reads == len(reads)
 
 
 def test_positions_that_are_not_cut_off_are_those_that_are() -> None:

@@ -23,7 +23,6 @@ import mmt.model.fusion as fusion_module
 from mmt.data.batch import Example, collate
 from mmt.errors import MMTError
 from mmt.io.plugins import import_modules
-from mmt.model.attention import Lens
 from mmt.model.card import read_card
 from mmt.model.config import ModelSizes
 from mmt.model.folder import load_model
@@ -42,6 +41,7 @@ from mmt.model.fusion import (
     mean_region,
     real_first,
 )
+from mmt.model.padding import Lens
 from tests import warm
 from tests.worlds import DIM, config, settings, tiny_folder, tiny_model
 
