@@ -49,11 +49,12 @@ from mmt.io.atomic import made_beside, make_folder, only_writer, replacing_folde
 from mmt.io.text_files import file_checksum
 from mmt.model.card import CARD, ModelCard, read_card
 from mmt.model.config import is_base
+from mmt.model.cross_attention import active_rows
 from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
 from mmt.model.onnx_attention import exported_self_attend
 from mmt.model.pretrained.base import load_base, open_base
-from mmt.model.stepping import StepDecoder, active_rows
+from mmt.model.stepping import StepDecoder
 
 LARGEST_LOSS = 0.1
 """Validation BLEU that int8 may lose to be kept beside the weights by ``export_into``."""

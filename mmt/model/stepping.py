@@ -1,5 +1,7 @@
 """The decoder with a KV cache, one token at a time: the same maths as ``MMTModel.decode``, laid out for speed.
 
+fairseq2 is not imported here: of a model, only the weights are taken, by their names.
+
 Legend: N sentences, B beams, T steps so far, P positions in the KV cache, M positions of the memory, H heads,
 K width of a head, D model width, V vocabulary, L layers.
 
@@ -11,24 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from fairseq2.models.transformer import (
-    AttentionBiasCache,
-    StandardMultiheadAttention,
-    TransformerNormOrder,
-)
-from fairseq2.nn import BatchLayout, IncrementalStateBag
-from torch import Tensor, nn
-from torch.nn.functional import layer_norm, relu, scaled_dot_product_attention
+from torch import Tensor
+from torch.nn.functional import layer_norm, relu
 
 from mmt.data.tokenizer import PAD
-from mmt.model.adapters import Adapter, LowRankLinear, act_on
-from mmt.model.fusion import DoubleAttention, Memory
-from mmt.model.model import MMTModel
-from mmt.model.onnx_attention import exported_attend
-from mmt.model.padding import Lens, beyond, fill_register, on_device
+from mmt.model.cross_attention import OtherCross, active_rows, attend, cross_attention
+
+if TYPE_CHECKING:
+    from mmt.model.fusion import Memory
+    from mmt.model.model import MMTModel
 
 Precision = Literal["float32", "bfloat16", "int8"]
 _Map = Callable[[Tensor], Tensor]
@@ -36,7 +32,6 @@ _RowMap = Callable[[Tensor, Tensor | None], Tensor]
 """Of states (rows, any), and the rows in which adapters and LoRA are active, (rows, 1) bool; None: in none."""
 _SelfAttend = Callable[[Tensor], Tensor]
 """A step's q, k and v, (N * B, 3 D), to the output (N * B, D) of its attention to this step and those before."""
-_MAX_FUSED = 8  # sentences of a batch below which torch's fused attention kernel is faster on a CPU
 
 
 class StepDecoder:
@@ -83,7 +78,7 @@ class StepDecoder:
     @property
     def has_foreign_parts(self) -> bool:
         """Whether its attention to the encoder is a user's own, which is used as it is."""
-        return any(isinstance(layer.cross, _OtherCross) for layer in self.layers)
+        return any(isinstance(layer.cross, OtherCross) for layer in self.layers)
 
     def embedded(self, tokens: Tensor, position: Tensor) -> Tensor:
         """(N, B) tokens, all at one position, to (N * B, D)."""
@@ -150,7 +145,7 @@ class StepDecoder:
     def linears(self, *modules: Any) -> _RowMap:
         """Several projections of the same states as one, in active rows with LoRA."""
         whole = self.linear(torch.cat([one.weight for one in modules]), torch.cat([one.bias for one in modules]))
-        if not any(isinstance(one, LowRankLinear) for one in modules):
+        if not any(_has_update(one) for one in modules):
             return lambda states, active: whole(states)
         update = self._low_rank(modules)
 
@@ -162,18 +157,15 @@ class StepDecoder:
 
     def _low_rank(self, modules: Sequence[Any]) -> _Map:
         """The LoRA updates of several projections of the same states; 0 for one that has none."""
-        updated = [one for one in modules if isinstance(one, LowRankLinear)]
+        updated = [one for one in modules if _has_update(one)]
         down = self.copied(torch.cat([one.lora_down.weight for one in updated]))
-        ups = [
-            one.scale * one.lora_up.weight if isinstance(one, LowRankLinear) else one.weight[:, :0]
-            for one in modules
-        ]
+        ups = [one.scale * one.lora_up.weight if _has_update(one) else one.weight[:, :0] for one in modules]
         up = self.copied(torch.block_diag(*ups))  # type: ignore[no-untyped-call]
         return lambda states: states @ down.T @ up.T
 
     def residual(self, module: Any) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         """Adds a sub-layer's output and its input, in active rows with the adapter between them."""
-        if not isinstance(module, Adapter):
+        if not hasattr(module, "adapter_down"):
             return lambda output, states, active: states + output
         down_weight, down_bias = self.copied(module.adapter_down.weight), self.copied(module.adapter_down.bias)
         up_weight, up_bias = self.copied(module.adapter_up.weight), self.copied(module.adapter_up.bias)
@@ -190,6 +182,11 @@ class StepDecoder:
         """(num * any, parts * D) to (parts, num, H, any, K)."""
         width = states.size(1) // parts // self.num_heads
         return states.view(num, -1, parts, self.num_heads, width).permute(2, 0, 3, 1, 4)
+
+
+def _has_update(projection: Any) -> bool:
+    """Whether it is a ``mmt.model.adapters.LowRankLinear``."""
+    return hasattr(projection, "lora_down")
 
 
 def _moments(weight: Tensor, bias: Tensor | None, vocabulary: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -252,7 +249,7 @@ class CachedDecoding:
 
     def _self_attend(self, layer: int, qkv: Tensor) -> Tensor:
         q, k, v = self.decoder.split_heads(qkv, self._mask.size(0), 3)
-        return _attend(q, *self._append_to_cache(layer, k, v), self._mask.unsqueeze(1))
+        return attend(q, *self._append_to_cache(layer, k, v), self._mask.unsqueeze(1))
 
     def _append_to_cache(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Appends this step's keys and values, (N, H, B, K) each, and returns those of all steps."""
@@ -278,11 +275,6 @@ class CachedDecoding:
             self._active = self._active[sentences]
 
 
-def active_rows(active: Tensor | None, num: int) -> Tensor | None:
-    """(N, 1, 1) sentences with active adapters to (N * num, 1) rows."""
-    return None if active is None else active.expand(-1, num, -1).flatten(0, 1)
-
-
 class _Layer:
     """A decoder layer."""
 
@@ -292,10 +284,10 @@ class _Layer:
             decoder.norm(norm)
             for norm in (layer.self_attn_layer_norm, layer.encoder_decoder_attn_layer_norm, layer.ffn_layer_norm)
         ]
-        self.post = layer.norm_order == TransformerNormOrder.POST
+        self.post = layer.norm_order.name == "POST"
         self.qkv = decoder.linears(own.q_proj, own.k_proj, own.v_proj)
         self.out = decoder.linears(own.output_proj)
-        self.cross = _cross(decoder, layer.encoder_decoder_attn)
+        self.cross = cross_attention(decoder, layer.encoder_decoder_attn)
         self.inner, self.outer = decoder.linears(layer.ffn.inner_proj), decoder.linears(layer.ffn.output_proj)
         self.activation: _Map = layer.ffn.inner_activation
         self.residuals = [
@@ -331,142 +323,3 @@ class _Layer:
     def _sublayer(self, number: int, part: _Map, states: Tensor, active: Tensor | None) -> Tensor:
         norm, add = self.norms[number], self.residuals[number]
         return norm(add(part(states), states, active)) if self.post else add(part(norm(states)), states, active)
-
-
-class _Cross(Protocol):
-    """A decoder layer's attention to the encoder, whose keys and values all beams of a sentence share."""
-
-    def cached(self, memory: Memory) -> Any:
-        """What is computed once a sentence: keys, values and mask."""
-
-    def select(self, cached: Any, sentences: Tensor) -> Any:
-        """The same for some of the sentences (M)."""
-
-    def __call__(self, states: Tensor, cached: Any, active: Tensor | None) -> Tensor:
-        """(N * B, D) to the attention's output, of the same shape; ``active`` as in ``_Layer``."""
-
-
-class _CrossKV(NamedTuple):
-    """k, v: (N, H, M, K); mask: (N, 1, 1, M), or None without padding."""
-
-    k: Tensor
-    v: Tensor
-    mask: Tensor | None
-
-    def select(self, sentences: Tensor) -> _CrossKV:
-        return _CrossKV(*(None if part is None else part[sentences] for part in self))  # type: ignore[arg-type]
-
-
-class _StandardCross:
-    """Attention to the encoder's states or, as a part of ``_DoubleCross``, to the regions."""
-
-    def __init__(self, decoder: StepDecoder, module: Any) -> None:
-        self._decoder = decoder
-        self._q, self._out = decoder.linears(module.q_proj), decoder.linears(module.output_proj)
-        self._kv = decoder.linears(module.k_proj, module.v_proj)
-
-    def cached(self, memory: Memory) -> _CrossKV:
-        return self.project(memory.states, memory.lens, memory.active)
-
-    def select(self, cached: _CrossKV, sentences: Tensor) -> _CrossKV:
-        return cached.select(sentences)
-
-    def project(self, states: Tensor, lens: Lens, active: Tensor | None) -> _CrossKV:
-        """(N, M, D) states, and how many of each row are real, to keys, values and mask."""
-        num, width = states.shape[:2]
-        kv = self._kv(states.flatten(0, 1).to(self._decoder.dtype), active_rows(active, width))
-        k, v = self._decoder.split_heads(kv, num, 2)
-        padding = None
-        if isinstance(lens, Tensor) or min(lens) < width:
-            padding = beyond(on_device(lens, states.device), width)[:, None, None]
-        if not torch.compiler.is_exporting() and num >= _MAX_FUSED:
-            k, v, padding = fill_register(k, v, padding, k.dtype)
-        mask = None
-        if padding is not None:
-            mask = k.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)
-        return _CrossKV(k.contiguous(), v.contiguous(), mask)
-
-    def __call__(self, states: Tensor, cached: _CrossKV, active: Tensor | None) -> Tensor:
-        q = self._q(states, active)
-        if torch.compiler.is_exporting():
-            return self._out(exported_attend(q, *cached), active)
-        q = self._decoder.split_heads(q, cached.k.size(0))[0]
-        return self._out(_attend(q, *cached), active)
-
-
-class _DoubleCross:
-    """``mmt.model.fusion.DoubleAttention``."""
-
-    def __init__(self, decoder: StepDecoder, module: Any) -> None:
-        self._text, self._image = _StandardCross(decoder, module), _StandardCross(decoder, module.image_attn)
-        self._gate_text = decoder.linear(module.gate_text.weight, module.gate_text.bias)
-        self._gate_image = decoder.linear(module.gate_image.weight, None)
-
-    def cached(self, memory: Memory) -> tuple[_CrossKV, _CrossKV | None, Tensor | None]:
-        text = self._text.cached(memory)
-        if memory.image is None:
-            return text, None, None
-        return text, self._image.project(memory.image, memory.attended_lens, None), memory.has_image
-
-    def select(self, cached: Any, sentences: Tensor) -> Any:
-        text, image, has_image = cached
-        return (
-            text.select(sentences),
-            None if image is None else image.select(sentences),
-            None if has_image is None else has_image[sentences],
-        )
-
-    def __call__(self, states: Tensor, cached: Any, active: Tensor | None) -> Tensor:
-        text_kv, image_kv, has_image = cached
-        text = self._text(states, text_kv, active)
-        if image_kv is None:
-            return text
-        image = self._image(states, image_kv, None)
-        gate = torch.sigmoid(self._gate_text(text) + self._gate_image(image))
-        added = (gate * image).view(has_image.size(0), -1, text.size(1))
-        return text + torch.where(has_image, added, torch.zeros_like(added)).flatten(0, 1)
-
-
-class _OtherCross:
-    """A user's own attention: the module itself, for which a sentence's beams are so many target positions."""
-
-    def __init__(self, decoder: StepDecoder, module: Any) -> None:
-        self._decoder, self._module = decoder, module
-
-    def cached(self, memory: Memory) -> Any:
-        return memory, IncrementalStateBag(1)
-
-    def select(self, cached: Any, sentences: Tensor) -> Any:
-        memory, state_bag = cached
-        state_bag.reorder(sentences)
-        return memory.take(sentences), state_bag
-
-    def __call__(self, states: Tensor, cached: Any, active: Tensor | None) -> Tensor:
-        memory, state_bag = cached
-        q = states.view(len(memory.states), -1, states.size(1)).float()
-        with act_on(memory.active):
-            output = self._module(
-                q, BatchLayout.of(q), memory, memory.layout, memory, AttentionBiasCache(), state_bag=state_bag
-            )
-        return output.flatten(0, 1).to(states.dtype)  # type: ignore[no-any-return]
-
-
-def _cross(decoder: StepDecoder, module: nn.Module) -> _Cross:
-    if type(module) is StandardMultiheadAttention:
-        return _StandardCross(decoder, module)
-    return _DoubleCross(decoder, module) if type(module) is DoubleAttention else _OtherCross(decoder, module)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of (N, H, B, K) queries to (N, H, M, K) keys, as (N * B, D); all heads share the mask."""
-    num, heads, beams, width = q.shape
-    if num < _MAX_FUSED or q.device.type != "cpu":
-        output = scaled_dot_product_attention(q, k, v, mask)
-    else:  # many small products: on a CPU faster than the fused kernel, which takes one after the other
-        q = q.reshape(-1, beams, width) * width**-0.5
-        scores = torch.bmm(q, k.flatten(0, 1).transpose(1, 2)).view(num, heads, beams, -1)
-        if mask is not None:
-            scores += mask
-        weights = torch.softmax(scores, dim=-1).flatten(0, 1)
-        output = torch.bmm(weights, v.flatten(0, 1)).view(num, heads, beams, width)
-    return output.transpose(1, 2).flatten(2).flatten(0, 1)
