@@ -34,12 +34,12 @@ import torch
 
 from mmt.cli.command import Command
 from mmt.cli.options import PATH
-from mmt.data.batch import Example, collate
+from mmt.data.batch import Batch, Example, collate
 from mmt.data.dataset import first_test_split, read_split
 from mmt.data.tokenizer import EOS
 from mmt.io.runtime import keep_freed_memory, own_memory, peak_memory
 
-_STEPS = 14
+STEPS = 14
 _REGIONS = 49  # of an image, in training
 _ASIDE = 8  # ids at both ends of a vocabulary that are no usual pieces
 
@@ -107,9 +107,10 @@ def _write_tokenizer(family: str, vocab_size: int, folder: Path) -> None:
         (folder / "vocab.json").write_text(json.dumps(pieces))
 
 
-def _ours(
-    family: str, folder: Path, ids: list[list[int]], beam: int, precision: str, pieces: int
+def our_translations(
+    family: str, folder: Path, ids: list[list[int]], beam: int, precision: str, pieces: int, device: str = "cpu"
 ) -> Callable[[int], object]:
+    """Translates the ids in batches of so many."""
     from mmt.inference.beam import beam_search
     from mmt.inference.search import SearchOptions
     from mmt.inference.threads import each_on_a_core
@@ -121,39 +122,45 @@ def _ours(
     base = open_base(f"{family}:{folder}")
     model = build_empty_model(MMTConfig(**base.settings())).eval()
     load_text(model.text, base)
-    model.requires_grad_(False)  # as mmt.inference.loaded does
+    model.requires_grad_(False).to(device)  # as mmt.inference.loaded does
     size = model.text.sizes.vocab_size
     some = torch.cat([torch.arange(EOS + 1), torch.arange(size - pieces + EOS + 1, size)]) if pieces else None
-    decoder = StepDecoder(model, precision, some)  # type: ignore[arg-type]
-    options = SearchOptions(beam, min_length=_STEPS - 1)
+    decoder = StepDecoder(model, precision, None if some is None else some.to(device))  # type: ignore[arg-type]
+    options = SearchOptions(beam, min_length=STEPS - 1)
     prompt = (EOS, 9) if family != "marian" else (2,)
+
+    def search(part: Batch) -> object:
+        return beam_search(decoder, part, options, max_length=(0.0, STEPS))
 
     def translate(size: int) -> object:
         parts = [
             collate([Example(row, [], prompt=prompt) for row in ids[first : first + size]])
             for first in range(0, len(ids), size)
         ]
-        return list(
-            each_on_a_core(lambda part: beam_search(decoder, part, options, max_length=(0.0, _STEPS)), parts)
-        )
+        for part in parts:
+            part.to(torch.device(device), non_blocking=True)
+        return list((each_on_a_core if device == "cpu" else map)(search, parts))
 
     return translate
 
 
-def _theirs(family: str, folder: Path, ids: list[list[int]], beam: int, precision: str) -> Callable[[int], object]:
+def their_translations(
+    family: str, folder: Path, ids: list[list[int]], beam: int, precision: str, device: str = "cpu"
+) -> Callable[[int], object]:
+    """As ``our_translations``, by transformers."""
     from transformers import AutoModelForSeq2SeqLM
 
-    model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=getattr(torch, precision)).eval()
+    model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=getattr(torch, precision)).eval().to(device)
     eos, pad = model.config.eos_token_id, model.config.pad_token_id
     forced = {} if family == "marian" else {"forced_bos_token_id": 9}
-    steps = _STEPS if family == "marian" else _STEPS + 1  # the language counts as a new token
+    steps = STEPS if family == "marian" else STEPS + 1  # the language counts as a new token
 
     @torch.inference_mode()
     def translate(size: int) -> object:
         for first in range(0, len(ids), size):
             rows = [[*row, eos] for row in ids[first : first + size]]
             width = max(map(len, rows))
-            tokens = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
+            tokens = torch.tensor([row + [pad] * (width - len(row)) for row in rows]).to(device)
             model.generate(
                 tokens, attention_mask=(tokens != pad).long(), num_beams=beam, min_new_tokens=steps,
                 max_new_tokens=steps, early_stopping=True, **forced,
@@ -184,8 +191,8 @@ def _training(
         apply_checkpointing(model, 1)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
-    length = _STEPS - 1
-    batch = collate([Example(row[:length], row[:length], prompt=(EOS, 9)) for row in ids[: tokens // _STEPS]])
+    length = STEPS - 1
+    batch = collate([Example(row[:length], row[:length], prompt=(EOS, 9)) for row in ids[: tokens // STEPS]])
     batch.image = torch.randn(len(batch.source), _REGIONS, 1280)
     batch.image_pad = torch.zeros(batch.image.shape[:2], dtype=torch.bool)
 
@@ -204,13 +211,13 @@ def _serve(side: str, given: dict[str, Any]) -> None:
     """A side's process: loads, then answers each line of standard input, a batch size, with seconds.
 
     Args:
-        given: ``threads``, and the ``settings`` of ``_ours``, ``_theirs`` or ``_training``.
+        given: ``threads``, and the ``settings`` of ``our_translations``, ``their_translations`` or ``_training``.
     """
     torch.set_num_threads(given["threads"])
     keep_freed_memory()
     begun = time.perf_counter()
     makers: dict[str, Callable[..., Callable[[int], object]]] = {
-        "ours": _ours, "transformers": _theirs, "training": _training,
+        "ours": our_translations, "transformers": their_translations, "training": _training,
     }  # fmt: skip
     work = makers[side](**given["settings"] | {"folder": Path(given["settings"]["folder"])})
     print(json.dumps({"loading_seconds": time.perf_counter() - begun, "bytes": peak_memory()}), flush=True)
@@ -338,7 +345,7 @@ def measure_training(
     """
     family, size = SHAPES[shape]
     ids = _random_ids(data, size["vocab_size"], 1000)
-    ids = [row for row in ids * (tokens // 1000 + 1) if len(row) >= _STEPS]
+    ids = [row for row in ids * (tokens // 1000 + 1) if len(row) >= STEPS]
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         _write_apart(shape, Path(folder))
@@ -369,7 +376,7 @@ def measure_training(
 @click.option(
     "--pieces", type=click.IntRange(min=64), help="Number of pieces that our side writes with.  [default: all]"
 )
-@click.option("--train", type=click.IntRange(min=_STEPS), metavar="TOKENS",
+@click.option("--train", type=click.IntRange(min=STEPS), metavar="TOKENS",
               help="Measure updates of adapters instead, on batches of so many target tokens.")  # fmt: skip
 @click.option("--checkpointing", is_flag=True,
               help="With --train: compute the layers again in the backward pass; less memory.")  # fmt: skip

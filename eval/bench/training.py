@@ -63,7 +63,8 @@ def _batches(data: Path, vocab_size: int, max_tokens: int, steps: int) -> list[B
     return [next(reader)[0] for _ in range(steps)]
 
 
-def _ours(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
+def our_step(vocab_size: int, bfloat16: bool, device: str = "cpu", **sizes: int) -> Callable[[Batch], None]:
+    """An update of our model, as ``mmt train`` makes it; ``sizes`` are those of ``MMTConfig``."""
     # Imported here, so that the memory of the plain loop, which is measured alone, is without them.
     from fairseq2.metrics import MetricBag
 
@@ -72,14 +73,14 @@ def _ours(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
     from mmt.training.units import TrainingUnit
 
     torch.manual_seed(1)
-    model = build_model(MMTConfig(vocab_size=vocab_size)).train()
+    model = build_model(MMTConfig(vocab_size=vocab_size, **sizes)).train().to(device)  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98), fused=True)
     unit = TrainingUnit(model, Objectives(label_smoothing=_SMOOTHING))
-    bag = MetricBag(torch.device("cpu"))
+    bag = MetricBag(torch.device(device))
     unit.prepare_metric_bag(bag)
 
     def step(batch: Batch) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
             loss, count = unit.process_batch(batch, bag)
         (loss / count).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -89,10 +90,11 @@ def _ours(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
     return step
 
 
-def _plain(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
-    sizes = ModelSizes()
+def plain_step(vocab_size: int, bfloat16: bool, device: str = "cpu", **changed: int) -> Callable[[Batch], None]:
+    """An update of ``torch.nn.Transformer``; see ``our_step``."""
+    sizes = MMTConfig(vocab_size=vocab_size, **changed)  # type: ignore[arg-type]
     torch.manual_seed(1)
-    embed = nn.Embedding(vocab_size, sizes.model_dim)
+    embed = nn.Embedding(vocab_size, sizes.model_dim, device=device)
     nn.init.normal_(embed.weight, std=sizes.model_dim**-0.5)
     body = nn.Transformer(
         sizes.model_dim,
@@ -102,9 +104,10 @@ def _plain(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
         sizes.ffn_dim,
         sizes.dropout_p,
         batch_first=True,
+        device=device,
     )
     dropout = nn.Dropout(sizes.dropout_p)
-    positions = torch.randn(sizes.max_length, sizes.model_dim) * 0.1
+    positions = torch.randn(sizes.max_length, sizes.model_dim).to(device) * 0.1
     parameters = [*embed.parameters(), *body.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.98))
 
@@ -114,9 +117,9 @@ def _plain(vocab_size: int, bfloat16: bool) -> Callable[[Batch], None]:
 
     def step(batch: Batch) -> None:
         source, before, targets = batch.source, batch.target[:, :-1], batch.target[:, 1:]
-        causal = torch.triu(torch.ones(before.size(1), before.size(1), dtype=torch.bool), 1)
+        causal = torch.triu(torch.ones(before.size(1), before.size(1), dtype=torch.bool, device=device), 1)
         pad, target_pad = source == PAD, targets == PAD
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
             states = body(
                 look_up(source),
                 look_up(before),
@@ -164,7 +167,7 @@ def _measure(
     keep_freed_memory()  # for both sides alike
     batches = _batches(data, vocab_size, max_tokens, steps)
     tokens = sum(batch.num_target_tokens for batch in batches)
-    sides = {"ours": _ours, "plain": _plain}
+    sides = {"ours": our_step, "plain": plain_step}
     run = {name: make(vocab_size, bfloat16) for name, make in sides.items()}
 
     def turn(name: str) -> tuple[float, float]:  # target tokens a second, and a second of processor time
@@ -237,7 +240,7 @@ def main(
     torch.set_num_threads(threads)
     bfloat16 = precision == "bfloat16"
     if only:
-        make = _ours if only == "ours" else _plain
+        make = our_step if only == "ours" else plain_step
         step = make(vocab_size, bfloat16)
         for batch in _batches(data, vocab_size, max_tokens, steps):
             step(batch)
