@@ -1,13 +1,16 @@
 """Measures the reading of training data in streams, as the data grow.
 
-    python -m eval.bench.streaming DATA [--rows 100000 --rows 1000000] [--streams 8] [--features STORE]
+    python -m eval.bench.streaming DATA [--rows 100000 --rows 1000000] [--streams 8] [--readers 2]
+        [--features STORE]
 
 Sentence pairs of DATA's training split, each with another number after it so that all differ, are written as data
 sets of so many rows. Each is read in a process of its own by one thread, without a model: pairs are tokenised,
-sorted into batches and padded, and with ``--features`` their images' features looked up. Beside it stands the
-whole split in memory, as it is read without ``data.streams`` (but for its checksum), for sizes at which that is
-sensible. Peak memory (VmHWM) has the pages of files in it that were read, which the system takes back when it
-needs them; what the process holds itself at the end stands beside it (RssAnon).
+sorted into batches and padded, and with ``--features`` their images' features looked up. With ``--readers``, that
+is done again by processes that read ahead (``data.readers``). The time that tokenising alone takes is the limit of
+all that. Beside it stands the whole split in memory, as it is read without ``data.streams`` (but for its
+checksum), for sizes at which that is sensible. Peak memory (VmHWM) has the pages of files in it that were read,
+which the system takes back when it needs them; what the process holds itself at the end stands beside it
+(RssAnon).
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from mmt.data.batch import ROW_COLUMNS, Example, encode_rows
 from mmt.data.dataset import DatasetInfo, SplitInfo, open_split, read_info, read_rows, read_split
 from mmt.data.feature_store import open_features
 from mmt.data.reader import BatchReader, Streamed, StreamReader
+from mmt.data.reader_processes import AheadReader
 from mmt.data.tokenizer import Tokenizer, train_tokenizer
 
 _IN_MEMORY = 1_000_000  # rows, 2 GB
@@ -71,8 +75,8 @@ def make(data: Path, out: Path, num_rows: int) -> None:
     (out / "dataset.json").write_text(json.dumps(asdict(told), indent=2))
 
 
-def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -> dict[str, Any]:
-    """Reads for a while; in this process."""
+def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int, readers: int) -> dict[str, Any]:
+    """Reads for a while; in this process, which takes the batches of the ``readers`` if there are any."""
     torch.set_num_threads(1)
 
     features = open_features([store]) if store is not None else None
@@ -84,8 +88,11 @@ def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -
         return encode_rows(read_rows(rows, ROW_COLUMNS, first, end), first, "train", tokenizer, features, "skip")
 
     reader: StreamReader | BatchReader
-    if streams:
-        reader = StreamReader(Streamed(rows, examples, len(rows)), features, streams=streams, max_tokens=4096)
+    split = Streamed(rows, examples, len(rows))
+    if readers:
+        reader = AheadReader(split, features, processes=readers, streams=streams, max_tokens=4096)
+    elif streams:
+        reader = StreamReader(split, features, streams=streams, max_tokens=4096)
     else:
         reader = BatchReader(examples(0, len(rows)), features, max_tokens=4096, shuffle=True)
     draw = reader.cycle if isinstance(reader, BatchReader) else reader.__next__  # round and round
@@ -99,6 +106,11 @@ def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -
         padded += batch.target.numel() - len(batch.target)
         pairs += len(batch.source)
     seconds = time.perf_counter() - begun
+    columns = read_rows(rows, ("source", "target"), 0, min(len(rows), 20_000))
+    begun = time.process_time()
+    for source, target in zip(columns["source"], columns["target"], strict=True):
+        tokenizer.encode(source), tokenizer.encode_target(target)
+    tokenising = (time.process_time() - begun) / len(columns["source"])
     state = reader.state_dict()
     begun = time.perf_counter()
     reader.load_state_dict(state)
@@ -108,6 +120,7 @@ def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -
     megabytes = {name: round(int(kb) / 1000) for name, kb in re.findall(r"(VmHWM|RssAnon):\s+(\d+) kB", status)}
     return {
         "pairs_a_second": round(pairs / seconds),
+        "pairs_a_second_of_tokenising_alone": round(1 / tokenising),
         "target_tokens_a_second": round(tokens / seconds),
         "padding": round(1 - tokens / padded, 3),
         "seconds_to_first_batch": round(first, 2),
@@ -122,19 +135,22 @@ def read(folder: Path, tokenizer_path: Path, store: Path | None, streams: int) -
 @click.option("--rows", "sizes", type=int, multiple=True, default=(100_000, 1_000_000),
               help="Size of a dataset, in rows; repeatable.")  # fmt: skip
 @click.option("--streams", default=8, help="Number of streams; see data.streams.")
+@click.option("--readers", "readers", type=int, multiple=True,
+              help="Read also with so many processes ahead; see data.readers; repeatable.")  # fmt: skip
 @click.option("--features", "store", type=PATH, help="Feature store of DATA's images.")
 @click.option("--work", type=PATH, default=Path("bench_streaming"), help="Working folder, removed at the end.")
-@click.option("--read", "one", type=(PATH, PATH, int), hidden=True, help="Of a process that measures.")
+@click.option("--read", "one", type=(PATH, PATH, int, int), hidden=True, help="Of a process that measures.")
 def main(
     data: Path,
     sizes: tuple[int, ...],
     streams: int,
+    readers: tuple[int, ...],
     store: Path | None,
     work: Path,
-    one: tuple[Path, Path, int] | None,
+    one: tuple[Path, Path, int, int] | None,
 ) -> None:
     if one is not None:
-        click.echo(json.dumps(read(one[0], one[1], store, one[2])))
+        click.echo(json.dumps(read(one[0], one[1], store, *one[2:])))
         return
 
     work.mkdir(parents=True)
@@ -149,12 +165,13 @@ def main(
         on_disk = sum(path.stat().st_size for path in folder.rglob("*.arrow"))
         told = {"rows": size, "seconds_to_make": round(time.perf_counter() - begun), "bytes_a_row": on_disk / size}
         click.echo(json.dumps(told))
-        for number in (streams, 0) if size <= _IN_MEMORY else (streams,):
+        ways = [(streams, num) for num in (0, *readers)] + ([(0, 0)] if size <= _IN_MEMORY else [])
+        for number, ahead in ways:
             command = [sys.executable, "-m", "eval.bench.streaming", str(data)]
-            command += ["--read", str(folder), str(work / "tokenizer.model"), str(number)]
+            command += ["--read", str(folder), str(work / "tokenizer.model"), str(number), str(ahead)]
             command += ["--features", str(store)] if store is not None else []
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 (our own)
-            click.echo(json.dumps({"rows": size, "streams": number, **json.loads(done.stdout)}))
+            click.echo(json.dumps({"rows": size, "streams": number, "readers": ahead, **json.loads(done.stdout)}))
         shutil.rmtree(folder)
     shutil.rmtree(work)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -222,7 +223,7 @@ def missing_images(columns: Mapping[str, Sequence[Any]], features: FeatureStore)
 
 def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
     lens = [len(row) for row in rows]
-    padded = torch.full((len(rows), max(lens)), PAD, dtype=torch.int64)
-    for number, row in enumerate(rows):
-        padded[number, : len(row)] = torch.tensor(row)
-    return padded, lens
+    padded = np.full((len(rows), max(lens)), PAD, dtype=np.int64)
+    within = np.arange(padded.shape[1]) < np.array(lens)[:, None]
+    padded[within] = np.fromiter(itertools.chain.from_iterable(rows), np.int64, sum(lens))
+    return torch.from_numpy(padded), lens

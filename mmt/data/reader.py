@@ -81,19 +81,26 @@ class _Reader(DataReader[Batch]):
         return self._num_accumulate
 
     def _batch(self, examples: Sequence[Example], *place: int) -> Batch:
-        """Some sentences lose their image, and some are split anew.
+        """Some sentences lose their image, and some are split anew; then a batch of each other dataset.
 
-        Which ones, and how, depends on the seed and on the batch's ``place`` alone.
+        Which ones, and how, depends on the seed, on the batch's ``place`` and on the update alone.
         """
+        batch = self._alone(examples, *place, update=self._updates)
+        batch.beside = self._others()
+        return batch
+
+    def _alone(self, examples: Sequence[Example], *place: int, update: int) -> Batch:
+        """A batch without those of other datasets, of the update of this number."""
         if self._image_dropout_p:
             dropped = np.random.default_rng((self._seed, *place)).random(len(examples)) < self._image_dropout_p
             examples = [replace(e, image=None) if drop else e for e, drop in zip(examples, dropped, strict=True)]
-        if self._subwords is not None and self._updates < self._subwords.updates:
+        if self._subwords is not None and update < self._subwords.updates:
             generator = np.random.default_rng((self._seed, *place, _SUBWORDS))
             examples = self._subwords.sample(examples, generator.integers(_SEEDS, size=len(examples)).tolist())
-        batch = collate(examples, self.features)
-        batch.beside = [batch for reader in self._beside for batch in reader.cycle()]
-        return batch
+        return collate(examples, self.features)
+
+    def _others(self) -> list[Batch]:
+        return [batch for reader in self._beside for batch in reader.cycle()]
 
     def _counted(self) -> dict[str, object]:
         """What a state has only where sentences are split anew."""

@@ -62,8 +62,13 @@ def normalize(line: str) -> str:
     one letter are separated by U+034F after each 128. Nothing else changes: case, quotes and compatibility
     characters stay.
     """
-    line = _SPACES.sub(" ", canonical(line)).strip(" ")
-    return "" if is_blank(line) else line
+    line = canonical(line)
+    if (
+        not line.isprintable() or "  " in line or "\u2581" in line
+    ):  # almost no line: a scan is quicker than the rule
+        line = _SPACES.sub(" ", line)
+    line = line.strip(" ")
+    return "" if not line.isascii() and is_blank(line) else line
 
 
 def canonical(line: str) -> str:

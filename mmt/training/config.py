@@ -76,6 +76,10 @@ class DataSection:
     """For a training split that does not fit into memory: the number of streams in which it is read, a multiple of
     the number of processes; see ``mmt.data.reader``. 0 reads it into memory."""
 
+    readers: CountOrNone = 0
+    """Processes that read the streams ahead of each trainer, so that it does not wait for its next batch;
+    ``data.streams`` is a multiple of their number. 0 reads in the trainer. The batches are the same."""
+
 
 @dataclass(kw_only=True, config=STRICT)
 class TextSection:

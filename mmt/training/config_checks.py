@@ -64,6 +64,8 @@ def _check_data(config: TrainConfig, objectives: Objectives, where: str) -> None
         )
     if config.images.dropout_p and not needs_features:
         raise MMTError(f"{where}: images.dropout_p: with model.fusion 'none' there is no image to leave out.")
+    if config.data.readers and not config.data.streams:
+        raise MMTError(f"{where}: data.readers: they read streams. Set data.streams, or data.readers: 0.")
     if config.data.streams and (config.data.label or config.data.score):
         raise MMTError(f"{where}: data.streams: labels and scores are read whole. Set it to 0.")
 

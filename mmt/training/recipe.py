@@ -33,6 +33,7 @@ from torch.optim import Optimizer
 
 from mmt.data.batch import Batch, Example
 from mmt.data.reader import BatchReader, Streamed, StreamReader
+from mmt.data.reader_processes import AheadReader
 from mmt.data.subwords import SubwordSampling
 from mmt.io import runtime
 from mmt.io.locks import only_writer_in
@@ -201,16 +202,16 @@ def _training_reader(run: Run, rank: int, world_size: int) -> BatchReader | Stre
         ],
     }
     if isinstance(run.train_set, Streamed):
-        return StreamReader(
-            run.train_set,
-            run.features,
-            streams=config.data.streams,
-            seed=config.seed,
-            max_tokens=config.data.max_tokens,
-            rank=rank,
-            world_size=world_size,
-            **settings,
-        )
+        settings |= {
+            "streams": config.data.streams,
+            "seed": config.seed,
+            "max_tokens": config.data.max_tokens,
+            "rank": rank,
+            "world_size": world_size,
+        }
+        if config.data.readers:
+            return AheadReader(run.train_set, run.features, processes=config.data.readers, **settings)
+        return StreamReader(run.train_set, run.features, **settings)
     sampling = sampling_of(config, run.train_set)
     return _reader(run, run.train_set, rank, world_size, shuffle=True, sampling=sampling, **settings)
 

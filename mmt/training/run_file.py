@@ -27,6 +27,9 @@ RUN_TOKENIZER = "tokenizer.model"
 _FREE = ("regime", "threads", "stack", "decoding", "mlflow")
 """Sections that a resumed run may change: how long it trains and how it reports, not what it trains."""
 
+_FREE_SETTINGS = (("optimizer", "num_accumulate"), ("data", "readers"))
+"""Settings that it may change, too: they depend on the processes, and the batches are the same."""
+
 
 def describe(
     config: TrainConfig,
@@ -90,7 +93,7 @@ def _check_settings(output: Path, before: dict[str, Any], now: dict[str, Any]) -
             _check_setting(output, section, old, new)
             continue
         for key in new:
-            if (section, key) != ("optimizer", "num_accumulate"):  # it depends on the number of processes
+            if (section, key) not in _FREE_SETTINGS:
                 _check_setting(output, f"{section}.{key}", old.get(key, default[section][key]), new[key])
 
 

@@ -60,6 +60,19 @@ def test_two_processes_read_streams_as_one(streamed: Path, world: Path, tmp_path
     assert_close_weights(output, streamed, 12)
 
 
+def test_processes_that_read_ahead_change_nothing(streamed: Path, world: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    for num, readers in ((6, 2), (12, 4)):
+        more = ("optimizer.num_accumulate=2", f"regime.num_steps={num}", f"data.readers={readers}")
+        train(output, config(world, *STREAMS, *more))
+    assert_same_weights(weights(output, 12), weights(streamed, 12))
+
+
+def test_readers_need_streams(world: Path) -> None:
+    with pytest.raises(MMTError, match=r"data\.readers: they read streams\. Set data\.streams"):
+        config(world, "data.readers=2")
+
+
 def test_images_are_looked_for_in_the_whole_split(world: Path, tmp_path: Path) -> None:
     """Not in the first rows alone, of which none may have features."""
     few, none = tmp_path / "few", tmp_path / "none"
