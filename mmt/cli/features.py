@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--backbone",
     default="efficientnet_lite0",
-    help="Backbone: efficientnet_lite0, efficientnet_lite2, resnet50, vgg16, vit_b_16, timm:NAME or "
+    help="Backbone: efficientnet_lite0, efficientnet_lite2, resnet50, vgg16, vit_b_16, colours, timm:NAME or "
     "clip:NAME_OR_FOLDER; logmel80[:SECONDS] for recordings.",
 )
 @click.option("--layer", type=click.Choice(["pool", "grid"]), help="One vector (pool), or one for each region or "

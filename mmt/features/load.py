@@ -1,4 +1,4 @@
-"""The backbones by name. A new one is a loader and its row in ``vision.py`` or ``speech.py``."""
+"""The backbones by name. A new one is a loader and its row in ``vision.py``, ``colours.py`` or ``speech.py``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from mmt.data.feature_store import FeatureSignature
 from mmt.errors import MMTError, nearest
-from mmt.features import speech, vision
+from mmt.features import colours, speech, vision
 from mmt.features.backbone import LAYERS, Backbone, BackboneLoader
 from mmt.features.images import IMAGE_SUFFIXES
 from mmt.io import runtime
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 
-BACKBONES: dict[str, BackboneLoader] = vision.BACKBONES | speech.BACKBONES
+BACKBONES: dict[str, BackboneLoader] = vision.BACKBONES | colours.BACKBONES | speech.BACKBONES
 """By name; a key with a colon stands for all names that begin as it does up to the colon."""
 
 
@@ -31,6 +31,8 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
     vit_b_16             torchvision's (download)             class token / patch tokens, 768, 14 x 14
     timm:NAME            timm's (download)                    timm's own pooling / last feature map or patches
     clip:NAME_OR_FOLDER  Hugging Face hub, or the folder      projected image embedding / patch tokens
+    colours              none: histograms of colours          of the whole and its middle, 384 / of 7 x 7
+                                                              cells, 192
     logmel80             none: log-mel frames of recordings   mean and deviation over time, 160 / frames, 80
     logmel80:SECONDS     the same with another limit than     the same
                          10 s

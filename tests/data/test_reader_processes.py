@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,23 @@ def test_batches_of_other_datasets_are_read_beside_theirs() -> None:
         pairs = zip(next(ahead), next(alone), strict=True)
         assert all(a.beside[0].source.tolist() == b.beside[0].source.tolist() for a, b in pairs)
     assert ahead.state_dict() == alone.state_dict()
+
+
+class Marked:
+    """Stands for ``SubwordSampling``: puts each sentence's seed in place of its target, before update 4."""
+
+    updates = 4
+
+    def sample(self, examples: list[Example], seeds: list[int]) -> list[Example]:
+        return [replace(one, target=[seed % 1000]) for one, seed in zip(examples, seeds, strict=True)]
+
+
+def test_sentences_are_split_anew_until_the_same_update() -> None:
+    settings = {**SETTINGS, "subwords": Marked()}
+    ahead, alone = AheadReader(split(), None, processes=2, **settings), StreamReader(split(), None, **settings)
+    for _ in range(8):
+        pairs = zip(next(ahead), next(alone), strict=True)
+        assert all(a.target.tolist() == b.target.tolist() for a, b in pairs)
 
 
 def test_an_error_in_a_process_is_the_readers_own() -> None:
