@@ -93,7 +93,7 @@ class AheadReader(StreamReader):
                 with _without_child_signals():
                     self._arriving.append(iter(loader))
             return next(self._arriving[0])
-        except RuntimeError as error:  # of DataLoader
+        except (RuntimeError, OSError, EOFError) as error:  # of DataLoader, and of what a process sent it
             raise MMTError(
                 f"data.readers: a process that read the training data has ended ({_first_line(error)}). It was "
                 "killed, or memory or shared memory (/dev/shm) is full. Free some, or set data.readers lower, and "

@@ -75,8 +75,8 @@ def _hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _in_cells(pixels: Tensor) -> Tensor:
     """(N, C, C, K) -> (N, 49, C * C / 49, K), row by row."""
     side = _SIDE // _CELLS
-    cells = pixels.unflatten(2, (_CELLS, side)).unflatten(1, (_CELLS, side)).transpose(2, 3)
-    return cells.flatten(3, 4).flatten(1, 2)
+    rows = torch.unflatten(torch.unflatten(pixels, 2, (_CELLS, side)), 1, (_CELLS, side))
+    return rows.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def _histogram(by_hue: Tensor, by_shade: Tensor) -> Tensor:
