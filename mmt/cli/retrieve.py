@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mmt.cli.command import Command, write_alone
-from mmt.cli.options import MODEL, PATH, import_option, quiet_option, threads_option
+from mmt.cli.options import MODEL, PATH, device_option, import_option, quiet_option, threads_option
 from mmt.errors import MMTError
 
 
@@ -27,6 +27,7 @@ from mmt.errors import MMTError
 @click.option("--html", type=PATH, help="Write the results as a self-contained HTML page with the pictures.")
 @click.option("--output", type=PATH, help="Write the results as JSON lines.")
 @threads_option
+@device_option
 @quiet_option
 @import_option
 def retrieve_command(
@@ -42,6 +43,7 @@ def retrieve_command(
     html: Path | None,
     output: Path | None,
     threads: int | None,
+    device: str,
     quiet: bool,
 ) -> None:
     """Index images or sentences, and search them by TEXT or image.
@@ -63,4 +65,4 @@ def retrieve_command(
 
     from mmt.report.search import run_search
 
-    run_search(plan, top=top, html=html, output=output, threads=threads, quiet=quiet)
+    run_search(plan, top=top, html=html, output=output, threads=threads, quiet=quiet, device=device)

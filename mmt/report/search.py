@@ -18,7 +18,14 @@ from mmt.report.retrieval import print_answers, write_answers
 
 
 def run_search(
-    plan: SearchPlan, *, top: int, html: Path | None, output: Path | None, threads: int | None, quiet: bool
+    plan: SearchPlan,
+    *,
+    top: int,
+    html: Path | None,
+    output: Path | None,
+    threads: int | None,
+    quiet: bool,
+    device: str = "cpu",
 ) -> None:
     """Builds the index if it is not there, and answers the queries.
 
@@ -27,11 +34,13 @@ def run_search(
         html, output: files for a page and for JSON lines; the answers are printed where both are None.
         threads: of torch; None takes one for each core.
         quiet: show no progress bar and no summary.
+        device: where the model computes, such as ``cuda``.
     Raises:
-        MMTError: the model was not trained for retrieval, or a file cannot be read or written.
+        MMTError: there is no such device, the model was not trained for retrieval, or a file cannot be read or
+            written.
     """
     use_threads(threads)
-    loaded = LoadedModel.from_dir(plan.model)
+    loaded = LoadedModel.from_dir(plan.model).to(device)
     started = time.monotonic()
     vectors = embed_queries(loaded, plan.queries, show_progress=not quiet)
     index = plan.contents

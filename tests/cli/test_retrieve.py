@@ -86,6 +86,12 @@ def test_an_image_finds_itself_first_and_a_sentence_itself(here: Path, tmp_path:
     assert (line["query"], line["query_kind"]) == (text, "text")
 
 
+def test_a_missing_device_is_refused_before_the_index_is_written(here: Path, tmp_path: Path) -> None:
+    error = refused(here, tmp_path / "i", "--sentences", here / "data", "--device", "tpu9")
+    assert "device 'tpu9' cannot be used" in error
+    assert not (tmp_path / "i").exists()
+
+
 def test_answers_are_in_the_order_of_the_cosines(here: Path, tmp_path: Path) -> None:
     """Texts first, then the file's, then images; and an index asked later says what it said when built."""
     out, texts = tmp_path / "out.jsonl", tmp_path / "texts"
