@@ -54,8 +54,8 @@ def _started(start: Callable[[], Any]) -> Any:
 class Killer:
     """Kills a worker and a node in turn. In the main thread, as Ray's nodes set signal handlers."""
 
-    def __init__(self, cluster: Any, kills: int, seed: int = 1) -> None:
-        self._cluster, self._left = cluster, kills
+    def __init__(self, cluster: Any, kills: int, pause: float, seed: int = 1) -> None:
+        self._cluster, self._left, self._pause = cluster, kills, pause
         self._random = random.Random(seed)
         self._nodes = [self._node(), self._node()]
         self.workers = self.nodes = 0
@@ -65,7 +65,7 @@ class Killer:
 
     def kill_until_the_end_of(self, driver: subprocess.Popen[bytes]) -> None:
         while driver.poll() is None:
-            time.sleep(self._random.uniform(2, 8))
+            time.sleep(self._random.uniform(self._pause / 4, self._pause))
             if not self._left:
                 driver.wait()
             elif self._left % 2:
@@ -106,7 +106,9 @@ def _contents(path: Path) -> dict[str, bytes]:
     return {str(one.relative_to(path)): one.read_bytes() for one in files}
 
 
-def _killed(name: str, words: list[object], option: str, out: Path, kills: int, shards: int) -> list[str]:
+def _killed(
+    name: str, words: list[object], option: str, out: Path, kills: int, pause: float, shards: int
+) -> list[str]:
     """One process, and a cluster under kills; a row of the table."""
     from ray.cluster_utils import Cluster
 
@@ -114,7 +116,7 @@ def _killed(name: str, words: list[object], option: str, out: Path, kills: int, 
     assert _mmt(*words, option, alone, "--threads", 1, "--quiet") == 0
     head = {"num_cpus": 0, "include_dashboard": False}
     cluster = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
-    killer = Killer(cluster, kills)
+    killer = Killer(cluster, kills, pause)
     on = ["--on", f"ray:{cluster.address},workers=2,shards={shards}", "--quiet"]
     driver = subprocess.Popen([sys.executable, "-m", "mmt.cli", *map(str, [*words, option, many, *on])])
     killer.kill_until_the_end_of(driver)
@@ -152,8 +154,11 @@ def _head_dies(words: list[object], option: str, out: Path, shards: int) -> list
 @click.option("--images", type=click.Path(path_type=Path, exists=True), help="Folder of photographs.")
 @click.option("--lines", type=int, default=20_000, help="Number of lines to translate.")
 @click.option("--kills", type=int, default=20, help="Number of kills in each job.")
+@click.option(
+    "--pause", type=float, default=8.0, help="Most seconds between two kills; a worker needs some to start."
+)
 @click.option("--shards", type=int, default=20)
-def main(out: Path, images: Path | None, lines: int, kills: int, shards: int) -> None:
+def main(out: Path, images: Path | None, lines: int, kills: int, pause: float, shards: int) -> None:
     runtime.start()
     out.mkdir(parents=True)
     generator = random.Random(1)
@@ -162,10 +167,10 @@ def main(out: Path, images: Path | None, lines: int, kills: int, shards: int) ->
         "".join(" ".join(generator.choices(_WORDS, k=generator.randint(3, 8))) + "\n" for _ in range(lines))
     )
     translate = ["translate", "--model", "pictures-en-de", "--input", text, "--beam-size", 1]
-    rows = [_killed("translations", translate, "--output", out, kills, shards)]
+    rows = [_killed("translations", translate, "--output", out, kills, pause, shards)]
     rows.append(_head_dies(translate, "--output", out, shards))
     if images is not None:
-        rows.append(_killed("features", ["features", "--images", images], "--out", out, kills, shards))
+        rows.append(_killed("features", ["features", "--images", images], "--out", out, kills, pause, shards))
     print_table(["job", "shards", "workers killed", "nodes killed", "byte-identical"], rows)
     sys.exit(any(row[-1] != "yes" for row in rows))
 
