@@ -2,8 +2,8 @@
 
     python -m eval.ceiling data/multi30k_en_de_colour test_2016_flickr --images features/multi30k_lite0
 
-Logistic regression on the mean of an image's regions, trained on the masked words of the train split, its penalty
-chosen by cross-validation there. Beside it two answers that need no image: the most frequent word, and the most
+Logistic regression on the mean of an image's regions, of each feature set, trained on the masked words of the train
+split, its penalty chosen by cross-validation there. Beside it two answers that need no image: the most frequent word, and the most
 frequent one before the following word ("brown" before "dog"). The last table has the words that follow most often.
 """
 
@@ -96,22 +96,30 @@ def answer(train: Sequence[Item], test: Sequence[Item], store: FeatureStore, fol
 
 
 def _vectors(items: Sequence[Item], store: FeatureStore) -> NDArray[np.float32]:
-    """(items, D): the mean over regions, those that are NaN left out."""
+    """(items, sum of D): each set's mean over its regions, those that are NaN left out."""
     images = sorted({item.image for item in items})
     missing = [image for image in images if image not in store]
     if missing:
         raise MMTError(f"{store.folder}: lacks {missing[0]} and {len(missing) - 1:,} more. Run mmt features.")
-    rows = np.concatenate([np.asarray(store.get([image]), np.float32) for image in images])
+    means: NDArray[np.float32] = np.stack([_mean_regions(store, image) for image in images])
     place = {image: number for number, image in enumerate(images)}
-    means: NDArray[np.float32] = np.nanmean(rows, axis=1)[[place[item.image] for item in items]]
-    return means
+    return means[[place[item.image] for item in items]]
+
+
+def _mean_regions(store: FeatureStore, image: str) -> NDArray[np.float32]:
+    [regions] = store.get([image])
+    means, first = [], 0
+    for one in store.signature.sets:
+        means.append(np.nanmean(regions[first : first + one.num_regions, : one.dim], axis=0))
+        first += one.num_regions
+    return np.concatenate(means)
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("data", type=PATH)
 @click.argument("splits", metavar="SPLIT...", nargs=-1, required=True)
 @click.option("--images", type=PATH, multiple=True, required=True,
-              help="Feature store; repeat it for several feature sets, which stand side by side.")  # fmt: skip
+              help="Feature store; repeat it for several feature sets, joined.")  # fmt: skip
 @click.option("--group", "groups", multiple=True, metavar="NAME=WHERE",
               help="Score these images apart, too: a folder of them, or a file of names; repeatable.")  # fmt: skip
 @threads_option

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from eval import ceiling
 from eval.probe_groups import group_scores, read_groups
 from mmt.data.dataset import DatasetInfo, write_dataset
-from mmt.data.feature_store import FeatureSignature
+from mmt.data.feature_store import FeatureSignature, open_features
 from mmt.errors import MMTError
 from mmt.features.writer import FeatureWriter
 
@@ -108,6 +108,21 @@ def test_a_linear_classifier_reads_what_the_features_show(colours: Path) -> None
     assert table["all"] == ["60", "100.0", "50.0", "33.3"]  # the following word tells 10 of 20 blue ones
     assert table["some"][0] == "30"
     assert table['"sky"'] == ["10", "0", "10", "100.0", "100.0", "0.0"]  # images with odd numbers
+
+
+def test_a_second_feature_set_hides_nothing_of_the_first(colours: Path) -> None:
+    """It is narrower, and large: in a mean over both sets' regions, the first would be lost."""
+    items = [ceiling.read_items(colours / "data", split, "[MASK_C]") for split in ("train", "test")]
+    ids = [item.image for part in items for item in part]
+    noise = 100 * np.random.default_rng(2).normal(size=(len(ids), 3, 4)).astype(np.float32)
+    with FeatureWriter(
+        colours / "noise", FeatureSignature("t", "grid", "n", "ab" * 32, 3, 4), "float32"
+    ) as writer:
+        writer.append(ids, noise)
+        writer.finish()
+    for stores in (["features", "noise"], ["noise", "features"]):
+        found = ceiling.answer(*items, open_features([colours / name for name in stores]))
+        assert found.features.mean() > 0.95
 
 
 def test_what_has_no_ceiling_is_refused(colours: Path) -> None:
