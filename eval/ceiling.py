@@ -2,9 +2,10 @@
 
     python -m eval.ceiling data/multi30k_en_de_colour test_2016_flickr --images features/multi30k_lite0
 
-Logistic regression on the mean of an image's regions, of each feature set, trained on the masked words of the train
-split, its penalty chosen by cross-validation there. Beside it two answers that need no image: the most frequent word, and the most
-frequent one before the following word ("brown" before "dog"). The last table has the words that follow most often.
+Logistic regression on the mean of an image's regions, of each feature set, trained on the masked words of the
+train split, its penalty chosen by cross-validation there. Beside it two answers that need no image: the most
+frequent word, and the most frequent one before the following word ("brown" before "dog"). The last table has the
+words that follow most often.
 """
 
 from __future__ import annotations
