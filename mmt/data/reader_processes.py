@@ -94,6 +94,8 @@ class AheadReader(StreamReader):
                     self._arriving.append(iter(loader))
             return next(self._arriving[0])
         except (RuntimeError, OSError, EOFError) as error:  # of DataLoader, and of what a process sent it
+            if str(error).startswith("Caught "):  # an error of the code there: its traceback says where
+                raise
             raise MMTError(
                 f"data.readers: a process that read the training data has ended ({_first_line(error)}). It was "
                 "killed, or memory or shared memory (/dev/shm) is full. Free some, or set data.readers lower, and "
@@ -111,6 +113,13 @@ class AheadReader(StreamReader):
                 batch = self._alone(examples, stream, *place, update=update)
             except MMTError as error:
                 yield _Drawn(error=str(error))
+                return
+            except (OSError, MemoryError) as error:
+                reason = _first_line(error) or type(error).__name__
+                yield _Drawn(
+                    error=f"data.readers: the training data cannot be read ({reason}). Mend what it names, or set "
+                    "data.readers lower if memory is short, and run the same command again: it resumes."
+                )
                 return
             yield _Drawn(batch, stream, self._streams[stream].place)
             number += self._processes
@@ -140,7 +149,8 @@ def _without_child_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, before)
+        if before is not None:  # else a handler in C, which Python cannot set again
+            signal.signal(signal.SIGCHLD, before)
 
 
 def _leave_signals(_: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -31,6 +32,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_process_stays() -> Iterator[None]:
     yield
+    gc.collect()  # an error that was caught holds the reader
     for child in multiprocessing.active_children():
         child.join(60)  # limits a hang
     assert not multiprocessing.active_children()
@@ -105,14 +107,36 @@ def test_sentences_are_split_anew_until_the_same_update() -> None:
         assert all(a.target.tolist() == b.target.tolist() for a, b in pairs)
 
 
-def test_an_error_in_a_process_is_the_readers_own() -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MMTError("row 7 is damaged."), r"^row 7 is damaged\.$"),
+        (
+            OSError(5, "Input/output error", "train.arrow"),
+            r"cannot be read \(.*'train\.arrow'\)\. .* it resumes\.$",
+        ),
+        (MemoryError(), r"cannot be read \(MemoryError\)\."),
+    ],
+)
+def test_an_error_in_a_process_is_the_readers_own(error: Exception, told: str) -> None:
     def examples(first: int, end: int) -> list[Example]:
-        raise MMTError(f"row {first} is damaged.")
+        raise error
 
     rows: Any = range(NUM)
     reader = AheadReader(Streamed(rows, examples, 0), None, processes=2, **SETTINGS)
-    with pytest.raises(MMTError, match=r"^row \d+ is damaged\.$"):
+    with pytest.raises(MMTError, match=told):
         next(reader)
+
+
+def test_a_bug_in_a_process_keeps_its_traceback() -> None:
+    def examples(first: int, end: int) -> list[Example]:
+        raise RuntimeError("not foreseen")
+
+    rows: Any = range(NUM)
+    reader = AheadReader(Streamed(rows, examples, 0), None, processes=2, **SETTINGS)
+    with pytest.raises(RuntimeError, match=r"(?s)Original Traceback.*not foreseen") as raised:
+        next(reader)
+    assert not isinstance(raised.value, MMTError)
 
 
 def test_a_killed_process_is_an_error_with_a_remedy() -> None:
