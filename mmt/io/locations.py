@@ -6,15 +6,21 @@ open. Each is configured as usual, such as ``AWS_ENDPOINT_URL`` for S3.
 
 from __future__ import annotations
 
+import glob
 import itertools
+import os
 import re
+import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
 from mmt.errors import MMTError, is_url, without_password
+from mmt.io.folders import files_below
 
 Location = Path | str
 """A path of this machine, or a URL. Either may be a pattern: ``shard-{000..127}.tar``, ``shard-*.tar``."""
@@ -82,7 +88,7 @@ def as_local(location: Location) -> Path | None:
 def check_location(location: Location) -> None:
     """Raises MMTError if a location on this machine does not exist; a pattern and a URL are not looked up."""
     local = as_local(location)
-    if local is not None and not local.exists() and not any(mark in str(local) for mark in PATTERN_MARKS):
+    if local is not None and not local.exists() and not _is_pattern(str(local)):
         raise MMTError(
             f"{shown(location)}: expected a folder of images, a prepared dataset, tars or Parquet files, found no "
             "such file or folder."
@@ -91,6 +97,8 @@ def check_location(location: Location) -> None:
 
 def stored_files(location: Location) -> list[StoredFile]:
     """The file, all files below the folder, or those of the pattern; sorted by name, hidden ones left out.
+
+    On this machine links are followed; broken and circular ones are listed on standard error.
 
     Raises:
         MMTError: nothing is there, the file system is unknown or its package is missing, or it refuses.
@@ -127,25 +135,73 @@ def opened_system(location: Location) -> tuple[Any, str]:
 
 
 def _files(system: Any, root: str, paths: Sequence[str], name: str) -> list[StoredFile]:
+    protocols = [system.protocol] if isinstance(system.protocol, str) else system.protocol
+    listed = _found_here if "file" in protocols else partial(_found_in, system)
     found: dict[str, int] = {}
     with reading(name):
         system.invalidate_cache()
         for path in paths:
-            if any(mark in path for mark in PATTERN_MARKS) and not system.exists(path):
-                matches = system.glob(path, detail=True)
-                if not matches:
-                    raise MMTError(f"{name}: no file matches. Check the pattern.")
-            else:
-                about = system.info(path)
-                matches = system.find(path, detail=True) if about["type"] == "directory" else {path: about}
-            found |= {one: about["size"] for one, about in matches.items() if about["type"] == "file"}
+            found |= listed(path, name)
     system.invalidate_cache()  # s3fs keeps what a pattern found, and takes it for all that is in the folder
     before = name[: len(name) - len(root)] if name.endswith(root) else ""
     return [
         StoredFile(system, path, without_password(before + path), size or 0)
         for path, size in sorted(found.items())
-        if not path.rpartition("/")[2].startswith(".")
+        if not _is_hidden(path)
     ]
+
+
+def _found_in(system: Any, path: str, name: str) -> dict[str, int]:
+    """The sizes of the files of one path of a store: a pattern, a folder or a file."""
+    if _is_pattern(path) and not system.exists(path):
+        matches = system.glob(path, detail=True)
+        if not matches:
+            raise MMTError(f"{name}: no file matches. Check the pattern.")
+    else:
+        about = system.info(path)
+        matches = system.find(path, detail=True) if about["type"] == "directory" else {path: about}
+    return {one: about["size"] for one, about in matches.items() if about["type"] == "file"}
+
+
+def _found_here(path: str, name: str) -> dict[str, int]:
+    """As ``_found_in``, on this machine. Follows links, as fsspec does not; says what is left out."""
+    left_out: dict[str, str] = {}
+    if _is_pattern(path) and not os.path.lexists(path):
+        paths = glob.glob(path, recursive=True, include_hidden=True)
+        if not paths:
+            raise MMTError(f"{name}: no file matches. Check the pattern.")
+    elif os.path.isdir(path):
+        below, reasons = files_below(Path(path))
+        paths = [os.path.join(path, one) for one in below]
+        left_out = {os.path.join(path, one): reason for one, reason in reasons.items()}
+    else:
+        paths = [path]
+    sizes: dict[str, int] = {}
+    for one in paths:
+        try:
+            about = os.stat(one)
+        except OSError as error:
+            if one == path:
+                raise
+            broken = os.path.islink(one) and not os.path.exists(one)
+            left_out[one] = "a link that leads nowhere" if broken else str(error.strerror).lower()
+            continue
+        if stat.S_ISREG(about.st_mode):
+            sizes[one] = about.st_size
+        elif not stat.S_ISDIR(about.st_mode):
+            left_out[one] = "a pipe or a device"
+    for one, reason in left_out.items():
+        if not _is_hidden(one):
+            print(f"{name}: left out: {one} ({reason})", file=sys.stderr)
+    return sizes
+
+
+def _is_pattern(path: str) -> bool:
+    return any(mark in path for mark in PATTERN_MARKS)
+
+
+def _is_hidden(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(".")
 
 
 def _expanded(pattern: str, name: str) -> Iterator[str]:

@@ -130,6 +130,28 @@ def test_patterns_name_files(pattern: str, num: int, pictures: dict[str, bytes],
     assert list(find_stored(folder / "a{0..1}.tar")) == ["004"]
 
 
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+@pytest.mark.parametrize("form", ["{}", "{}/*", "{}/**/*", "file://{}", "file://{}/*", "local://{}"])
+def test_links_are_followed_and_broken_ones_reported(
+    form: str, kind: str, pictures: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A snapshot of the hub's cache is made of links."""
+    blobs = shards_in(tmp_path / "blobs", pictures, kind)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in (0, 1):
+        (folder / f"s-{number}.{kind}").symlink_to(blobs / f"shard-{number:03}.{kind}")
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / f"s-2.{kind}").symlink_to(blobs / f"shard-002.{kind}")
+    (folder / "sub").symlink_to(tmp_path / "away")
+    (folder / f"s-3.{kind}").symlink_to("nowhere")
+    (folder / ".hidden").symlink_to("nowhere")
+    source = form.format(folder)
+    assert list(find_stored(source)) == (KEYS[:5] if source.endswith("in/*") else KEYS)
+    said = capsys.readouterr().err
+    assert said == f"{source}: left out: {folder}/s-3.{kind} (a link that leads nowhere)\n"
+
+
 def test_keys_are_those_of_webdataset(tmp_path: Path) -> None:
     jpg = encoded(picture(), "JPEG")
     names = ["b.jpg", "b.cls", "sub/a.x.JPG", "./dot/c.png", "d.jpg", "d.mask.png", "LICENSE", "sub/.hidden.jpg"]
