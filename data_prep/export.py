@@ -10,8 +10,8 @@ collection`` and ``mmt features --images`` read them again, and so do other prog
   ``KEY.jpg`` or the like.
 - Parquet: the same columns, and ``image``, a struct of ``bytes`` and ``path``, the file's name in the dataset.
 
-Ids begin with the split's name, so that no two are equal, and consist of letters, digits, ``-`` and ``_``: an id
-with anything else becomes the row's number.
+Ids consist of letters, digits, ``-`` and ``_``, and no two are equal: the row ``5`` of the split ``train`` is
+``train-5``, and an id with other characters becomes the row's number, ``train_00000012``.
 
 ``collection.json`` beside the files is written last; a folder without it is not complete.
 """
@@ -35,10 +35,10 @@ from mmt.cli.options import LOCATION, PATH
 from mmt.data.dataset import image_folder, open_split, read_info
 from mmt.errors import MMTError
 from mmt.features.images import IMAGE_SUFFIXES, image_file, read_file
+from mmt.io import parquet, webdataset
 from mmt.io.atomic import replacing_folder
 from mmt.io.locations import Location, as_local, opened_system, reading, shown
 from mmt.io.terminal import counted
-from mmt.io.webdataset import write_sample
 
 _ROWS = 1024  # read at a time
 _GROUP, _TEXTS = 64, 10_000  # rows of a row group, with images and without
@@ -58,6 +58,11 @@ _INFO = "collection.json"
 def main(data: Path, out: Location, kind: str, shard_megabytes: float, no_images: bool) -> None:
     """Write the prepared dataset DATA as files in OUT, a new folder or a URL."""
     info = read_info(data)
+    if not no_images and not info.images and any(split.images_found for split in info.splits.values()):
+        raise MMTError(
+            f"{data}: its images are not in a folder, but in the tars or Parquet files of which it was made. "
+            "Write the text alone with --no-images."
+        )
     num = 0
     with _target(out) as (system, root):
         for split in info.splits:
@@ -78,16 +83,30 @@ def _target(out: Location) -> Iterator[tuple[Any, str]]:
     errors = reading(shown(out), "written") if local is None else nullcontext()
     with ExitStack() as stack, errors:
         if local is not None:
-            taken = local.is_file() or (local.is_dir() and any(local.iterdir()))
-        else:
-            taken = system.exists(f"{root}/{_INFO}")
-        if taken:
-            raise MMTError(f"{shown(out)}: expected a new folder, found files there. Name another one.")
+            if local.is_file() or (local.is_dir() and any(local.iterdir())):
+                raise MMTError(f"{shown(out)}: expected a new folder, found files there. Name another one.")
+        elif taken := _exported(system, root):
+            raise MMTError(
+                f"{shown(out)}: expected a new folder, found {taken} there. Name another one, or remove what an "
+                "export that was stopped left there."
+            )
         if local is not None:
             root = str(stack.enter_context(replacing_folder(local)))
         if _BUCKETS.isdisjoint([system.protocol] if isinstance(system.protocol, str) else system.protocol):
             system.makedirs(root, exist_ok=True)
         yield system, root
+
+
+def _exported(system: Any, folder: str) -> str | None:
+    """The name of a file in a store's folder that readers would take for a part of this export."""
+    system.invalidate_cache()
+    try:
+        names = sorted(path.rpartition("/")[2] for path in system.ls(folder, detail=False))
+    except FileNotFoundError:
+        return None
+    return next(
+        (name for name in names if name == _INFO or name.endswith((webdataset.SUFFIX, parquet.SUFFIX))), None
+    )
 
 
 def _features(data: Path, split: str, *, images: bool) -> Any:
@@ -120,10 +139,12 @@ def _rows(data: Path, split: str, *, images: bool) -> Iterator[tuple[dict[str, A
 
 
 def _key(row_id: str, split: str, number: int) -> str:
-    """The id of a row among those of all splits, without what ends a key."""
-    if not re.fullmatch(r"[\w-]+", row_id):
-        return f"{split}-{number:08d}"
-    return row_id if row_id.startswith(f"{split}-") else f"{split}-{row_id}"
+    """The id of a row, unique among those of all splits, without what ends a key.
+
+    Always with the split in front, and with another mark after it where the number replaces the id: otherwise
+    ``5`` and ``train-5``, or ``00000001`` and the second row's ``a.b``, would become the same.
+    """
+    return f"{split}-{row_id}" if re.fullmatch(r"[\w-]+", row_id) else f"{split}_{number:08d}"
 
 
 class _Tar:
@@ -143,7 +164,9 @@ class _Tar:
                 )
             files[suffix.removeprefix(".")] = image[1]
             row = row | {"image": image[0]}
-        write_sample(self._archive, row["id"], files | {"json": json.dumps(row, ensure_ascii=False).encode()})
+        webdataset.write_sample(
+            self._archive, row["id"], files | {"json": json.dumps(row, ensure_ascii=False).encode()}
+        )
 
     def close(self) -> None:
         self._archive.close()
