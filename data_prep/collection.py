@@ -21,6 +21,7 @@ id        as for ``mmt features``; without images it may be missing
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,10 +37,10 @@ from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.splits import print_splits
 from mmt.errors import MMTError
 from mmt.features.images import IMAGE_SUFFIXES
-from mmt.features.stored_images import IDS, id_column, image_column
+from mmt.features.stored_images import IDS, check_id, has_bytes, id_column, id_text, image_column
 from mmt.io import parquet, webdataset
 from mmt.io.formats import SOURCES
-from mmt.io.locations import Location, StoredFile, shown, stored_files
+from mmt.io.locations import Location, StoredFile, as_local, shown, stored_files
 from mmt.io.normalization import is_blank
 from mmt.io.terminal import counted
 from mmt.io.text_files import parse_json
@@ -74,7 +75,8 @@ def main(
     """Prepare tars or Parquet files as the dataset OUT."""
     splits: dict[str, Collection] = {}
     for one in given:
-        location, _, split = one.rpartition("=") if re.search(r"=\w+$", one) else (one, "", "")
+        whole = not re.search(r"=\w+$", one) or os.path.exists(as_local(one) or "")  # a folder may be ``lang=en``
+        location, _, split = (one, "", "") if whole else one.rpartition("=")
         split = split or _named(location)
         if split in splits:
             raise MMTError(f"--data {one}: the split '{split}' is named twice. Say {location}=OTHER.")
@@ -112,8 +114,13 @@ class Collection:
         """
         self.name, self.left_out = shown(location), 0
         self._split, self._incomplete, self._images = split, incomplete, images
-        self._names = {"source": (*SOURCES, source, "txt")} | ({"target": (*TARGETS, target)} if target else {})
-        self._languages = {"source": source, "target": target}
+        self._languages = {
+            "source": source.lower(),
+            "target": target.lower(),
+        }  # as the names in files are compared
+        self._names = {"source": (*SOURCES, self._languages["source"], "txt")}
+        if target:
+            self._names["target"] = (*TARGETS, self._languages["target"])
         files = stored_files(location)
         self._tars, self._tables = (
             [file for file in files if file.path.lower().endswith(suffix)]
@@ -138,6 +145,8 @@ class Collection:
                     self.left_out += 1
                     continue
                 has_image = self._images and bool(row["has_image"])
+                if has_image:
+                    check_id(row["key"], f"{file.name}: {where}")
                 yield {
                     "id": row["id"] or f"{self._split}-{number:05d}",
                     "image": row["key"] if has_image else "",
@@ -174,11 +183,10 @@ class Collection:
                 kind: _column(found, names, self._languages[kind], table.name)
                 for kind, names in self._names.items()
             }
-            image = image_column(found, table.name) if self._images and _has_bytes(found) else None
-            if image is not None:
+            with_images = self._images and any(has_bytes(one.type) for one in found.schema_arrow)
+            image = image_column(found, table.name) if with_images else None
+            if image is not None or not set(IDS).isdisjoint(found.schema_arrow.names):
                 columns["id"] = id_column(found, table.name)
-            elif any(one in found.schema_arrow.names for one in IDS):
-                columns["id"] = next(one for one in IDS if one in found.schema_arrow.names)
             all_there = image is not None and _no_nulls(found, image)
             if image is not None and not all_there:
                 columns["has_image"] = image
@@ -186,11 +194,12 @@ class Collection:
             number = 0
             for batch in parquet.batches(found, sorted({*columns.values()}), rows=rows):
                 for row in batch.to_pylist():
-                    number += 1
                     values = {kind: _value(row, column) for kind, column in columns.items()}
-                    if image is not None and values["id"] in (None, ""):
+                    row_id = id_text(values.get("id"), columns.get("id", ""), number, table.name)
+                    number += 1
+                    if image is not None and not row_id:
                         raise MMTError(f"{table.name}: row {number} has no id.")
-                    values["key"] = values["id"] = "" if values.get("id") is None else str(values["id"])
+                    values["key"] = values["id"] = row_id
                     yield f"row {number:,}", {"has_image": all_there} | values
 
 
@@ -222,8 +231,10 @@ def _text(value: Any, where: str) -> str:
 def _column(found: Any, names: Sequence[str], language: str, where: str) -> str:
     schema = found.schema_arrow
     both = schema.field("translation").type if "translation" in schema.names else None
-    if both is not None and hasattr(both, "get_field_index") and both.get_field_index(language) >= 0:
-        return f"translation.{language}"
+    if both is not None and hasattr(both, "get_field_index"):
+        field = next((one.name for one in both if one.name.lower() == language), None)
+        if field is not None:
+            return f"translation.{field}"
     by_name: dict[str, str] = {name.lower(): name for name in schema.names}
     column = next((by_name[name] for name in names if name in by_name), None)
     if column is None:
@@ -240,10 +251,6 @@ def _value(row: Mapping[str, Any], column: str) -> Any:
     name, _, field = column.rpartition(".")
     value = row.get(name)
     return value.get(field) if isinstance(value, dict) else None
-
-
-def _has_bytes(found: Any) -> bool:
-    return any("binary" in str(one.type) for one in found.schema_arrow)
 
 
 def _no_nulls(found: Any, column: str) -> bool:

@@ -23,7 +23,8 @@ ROWS = 10_000
 def stream_rows(path: Path, split: str, rows: Iterable[Mapping[str, Any]]) -> Dataset:
     """Writes rows to an Arrow file, and opens it memory-mapped.
 
-    What is in memory of all rows are 8 bytes each, hashes of the ids.
+    What is in memory of all rows are 8 bytes each, hashes of the ids, and at least as many again while they are
+    sorted.
 
     Args:
         path: the file to write.

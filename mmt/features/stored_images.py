@@ -180,14 +180,18 @@ def _merged(found: Iterable[tuple[str, StoredImage]]) -> dict[str, StoredImage]:
                 f"both {first.place} and {image.place}" if first.place != image.place else f"{image.place} twice"
             )
             raise MMTError(f"image id '{image_id}' is in {where}. Ids must be unique: leave one out.")
-        try:
-            image_file(Path(), image_id)
-        except MMTError:
-            raise MMTError(
-                f"{image.place}: image id {image_id!r}: expected a name without '..', line breaks and a slash in "
-                "front."
-            ) from None
+        check_id(image_id, image.place)
     return images
+
+
+def check_id(image_id: str, place: str) -> None:
+    """Raises MMTError that names the file ``place`` if an image must not have that id: see ``image_file``."""
+    try:
+        image_file(Path(), image_id)
+    except MMTError:
+        raise MMTError(
+            f"{place}: image id {image_id!r}: expected a name without '..', line breaks and a slash in front."
+        ) from None
 
 
 def _name_in(file: StoredFile, source: Location) -> str:
@@ -196,8 +200,9 @@ def _name_in(file: StoredFile, source: Location) -> str:
     root = shown(source if local is None else local.absolute())
     fixed = min((root.partition(mark)[0] for mark in PATTERN_MARKS), key=len)
     folder = root if fixed == root else fixed.rpartition("/")[0]
-    name = file.name.removeprefix(f"{folder}/")
-    return name if name != file.name else file.name.rpartition("/")[2]
+    whole = file.name if local is None else file.path
+    name = whole.removeprefix(f"{folder}/")
+    return name if name != whole else whole.rpartition("/")[2]
 
 
 # --- webdataset -------------------------------------------------------------------------------------------
@@ -271,14 +276,15 @@ def _of_tables(files: Sequence[StoredFile]) -> Iterator[tuple[str, StoredImage]]
     for number, file in enumerate(files):
         with parquet.opened(file) as found:
             image_column(found, file.name)
+            column = id_column(found, file.name)
             rows = itertools.chain.from_iterable(
-                batch.column(0).to_pylist() for batch in parquet.batches(found, [id_column(found, file.name)])
+                batch.column(0).to_pylist() for batch in parquet.batches(found, [column])
             )
             for row, value in enumerate(rows):
-                image_id = value["path"] if isinstance(value, dict) else value
-                if image_id is None or image_id == "":
+                image_id = id_text(value["path"] if isinstance(value, dict) else value, column, row, file.name)
+                if not image_id:
                     raise MMTError(f"{file.name}: row {row + 1} has no id.")
-                yield str(image_id), Row(tables, number, row)
+                yield image_id, Row(tables, number, row)
 
 
 def image_column(found: Any, name: str) -> str:
@@ -293,7 +299,7 @@ def image_column(found: Any, name: str) -> str:
         MMTError: there is none, or several.
     """
     schema = found.schema_arrow
-    columns = [one.name for one in schema if _has_bytes(one.type)]
+    columns = [one.name for one in schema if has_bytes(one.type)]
     chosen = next(([one] for one in IMAGES if one in columns), columns)
     if len(chosen) != 1:
         there = ", ".join(f"'{one.name}' ({one.type})" for one in schema)
@@ -304,25 +310,54 @@ def image_column(found: Any, name: str) -> str:
     return f"{chosen[0]}.bytes" if hasattr(schema.field(chosen[0]).type, "get_field_index") else chosen[0]
 
 
-def _has_bytes(kind: Any) -> bool:
+def has_bytes(kind: Any) -> bool:
+    """Whether images may have that Arrow type: bytes, or a struct with a field ``bytes``."""
     import pyarrow.types as types
 
     if types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0) and _has_bytes(kind.field("bytes").type)
+        return bool(kind.get_field_index("bytes") >= 0) and has_bytes(kind.field("bytes").type)
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
 def id_column(found: Any, name: str) -> str:
-    """The column of ids; without one the paths that ``datasets`` keeps beside the bytes."""
-    names = found.schema_arrow.names
+    """The column of ids; without one the paths that ``datasets`` keeps beside the bytes.
+
+    Raises:
+        MMTError: there is none, or its values are neither texts nor integers.
+    """
+    schema = found.schema_arrow
+    names = schema.names
     column = next((one for one in IDS if one in names), None)
     if column is not None:
-        return column
-    image = image_column(found, name).removesuffix(".bytes")
-    kind = found.schema_arrow.field(image).type
-    if hasattr(kind, "get_field_index") and kind.get_field_index("path") >= 0:
-        return f"{image}.path"
+        return _checked_ids(column, schema.field(column).type, name)
+    image = image_column(found, name)
+    struct = image.removesuffix(".bytes")
+    kind = schema.field(struct).type if image not in names else None
+    if kind is not None and kind.get_field_index("path") >= 0:
+        return _checked_ids(f"{struct}.path", kind.field("path").type, name)
     raise MMTError(
         f"{name}: expected a column of ids, {' or '.join(map(repr, IDS))}; its columns are "
         f"{', '.join(map(repr, names))}. Rename one."
     )
+
+
+def _checked_ids(column: str, kind: Any, name: str) -> str:
+    import pyarrow.types as types
+
+    values = kind.value_type if types.is_dictionary(kind) else kind
+    texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    if not any(fits(values) for fits in (*texts, types.is_integer, types.is_null)):
+        raise MMTError(f"{name}: column '{column}': expected texts or integers as ids, found {kind}.")
+    return column
+
+
+def id_text(value: Any, column: str, row: int, name: str) -> str:
+    """A value of ``id_column`` as text, "" for none; ``row`` counts from 0. Raises MMTError if it is not UTF-8."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeError:
+            raise MMTError(
+                f"{name}: row {row + 1:,}: column '{column}': expected an id in UTF-8, found other bytes."
+            ) from None
+    return "" if value is None else str(value)

@@ -18,6 +18,7 @@ from mmt.io.locations import StoredFile, reading
 
 SUFFIX = ".tar"
 _BLOCK = 512
+_READ = 1 << 16
 _MAX_TEXT = 1 << 24  # bytes
 _PACKED = {b"\x1f\x8b": "gunzip", b"BZ": "bunzip2", b"\xfd7": "unxz", b"\x28\xb5": "unzstd"}
 
@@ -39,7 +40,7 @@ def members(tar: StoredFile) -> Iterator[Member]:
     """The members in order, without those that belong to no sample: folders, links, hidden files, no dot.
 
     Raises:
-        MMTError: the file is no tar, compressed, or cut off.
+        MMTError: the file is no tar, compressed, cut off, or followed by other bytes.
     """
     yield from (member for member, _ in _opened(tar, lambda _: False))
 
@@ -52,9 +53,14 @@ def samples(tar: StoredFile, wanted: Callable[[str], bool]) -> Iterator[tuple[st
     Yields:
         Key, and content by suffix; None for members that are not wanted.
     Raises:
-        MMTError: as ``members``; or a member occurs twice, or is too large to be text.
+        MMTError: as ``members``; or a sample's members are not together, one occurs twice, or is too large to be
+            text.
     """
+    before: set[int] = set()  # hashes of keys, smaller than these
     for key, found in itertools.groupby(_opened(tar, wanted), key=lambda one: one[0].key):
+        if hash(key) in before:
+            raise MMTError(f"{tar.name}: the members of '{key}' are not together. Pack it with tar --sort=name.")
+        before.add(hash(key))
         sample: dict[str, bytes | None] = {}
         for member, content in found:
             if member.suffix in sample:
@@ -74,6 +80,7 @@ def _opened(tar: StoredFile, wanted: Callable[[str], bool]) -> Iterator[tuple[Me
         try:
             for member in _members(stream):
                 yield member, _content(stream, member, tar.name) if wanted(member.suffix) else None
+            _check_end(stream, tar.name)
         except (tarfile.TarError, EOFError) as error:
             raise MMTError(f"{tar.name}: not a tar, or cut off ({error}). Copy it again.") from None
 
@@ -89,6 +96,16 @@ def _members(stream: IO[bytes]) -> Iterator[Member]:
         stream.seek(archive.offset)
         if stream.read(_BLOCK) != bytes(_BLOCK):  # every tar ends with zeros; tarfile also stops at damage
             raise EOFError(f"no file and no end mark at byte {archive.offset:,}")
+
+
+def _check_end(stream: IO[bytes], name: str) -> None:
+    """Refuses what follows the end mark, which readers of tars would leave out without a word."""
+    while padding := stream.read(_READ):
+        if padding.count(0) != len(padding):
+            raise MMTError(
+                f"{name}: other bytes follow the end of the tar, perhaps a second tar. Join tars with "
+                "tar --concatenate."
+            )
 
 
 def _content(stream: IO[bytes], member: Member, name: str) -> bytes:

@@ -20,7 +20,7 @@ from mmt.features.extract import extract_features
 from mmt.features.images import find_images
 from mmt.features.stored_images import find_sources
 from tests.features.pictures import make_folder
-from tests.features.test_stored_images import tar_of
+from tests.features.test_stored_images import parquet_of, tar_of
 from tests.features.tiny import tiny_backbone
 
 Run = Callable[..., tuple[int, str]]
@@ -126,11 +126,47 @@ def test_an_image_that_is_gone_is_named(data: Path, run: Run, tmp_path: Path) ->
     assert pq.read_schema(tmp_path / "shared" / "train-00000.parquet").names == ["id", "source", "target", "pair"]
 
 
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_exported_ids_stay_distinct(kind: str, run: Run, tmp_path: Path) -> None:
+    ids = ["00000001", "a.b", "5", "train-5", "train_00000001", "ü"]
+    splits = {
+        split: [{"id": one, "image": "", "source": "A.", "target": "Ein.", "has_image": False} for one in ids]
+        for split in ("train", "train_5")
+    }
+    write_dataset(tmp_path / "data", DatasetInfo("mine", "en", "de", ""), splits)
+    assert run(export, tmp_path / "data", tmp_path / "shared", "--format", kind)[0] == 0
+    code, said = prepare(run, tmp_path / "again", f"{tmp_path}/shared=train")
+    assert code == 0, said
+    found = list(read_split(tmp_path / "again", "train")["id"])
+    assert found[:4] == ["train-00000001", "train_00000001", "train-5", "train-train-5"]
+    assert len({*found}) == 12
+
+
+@pytest.mark.parametrize("left", ["val-00000.parquet", "x-00007.tar", "collection.json"])
+def test_files_of_another_export_in_a_store_are_refused(left: str, data: Path, run: Run, tmp_path: Path) -> None:
+    import fsspec
+
+    system, where = fsspec.filesystem("memory"), f"memory:/{tmp_path}/shared"
+    system.pipe_file(f"{tmp_path}/shared/{left}", b"x")
+    code, said = run(export, data, where, "--format", "webdataset")
+    assert (code, said.count("\n")) == (2, 1)
+    assert f"expected a new folder, found {left} there" in said
+    assert len(system.find(f"{tmp_path}/shared")) == 1
+
+
+def test_a_dataset_without_an_image_folder_is_exported_as_text(run: Run, tmp_path: Path) -> None:
+    tar_of(tmp_path / "a.tar", {"a.txt": b"A.", "a.de.txt": b"Ein.", "a.jpg": b"x"})
+    assert prepare(run, tmp_path / "data", f"{tmp_path}/a.tar=train")[0] == 0
+    code, said = run(export, tmp_path / "data", tmp_path / "shared", "--format", "parquet")
+    assert (code, "its images are not in a folder, but in the tars" in said) == (2, True), said
+    assert run(export, tmp_path / "data", tmp_path / "shared", "--format", "parquet", "--no-images")[0] == 0
+
+
 def test_a_full_disk_leaves_nothing(data: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(export, "write_sample", full)
+    monkeypatch.setattr("mmt.io.webdataset.write_sample", full)
     code, said = run(export, data, tmp_path / "shared", "--format", "webdataset")
     assert (code, "(No space left on device). Free some space" in said) == (2, True), said
     assert not (tmp_path / "shared").exists()
@@ -167,6 +203,38 @@ def test_a_column_translation_holds_both(run: Run, tmp_path: Path) -> None:
     assert list(rows["target"]) == ["Eine Fledermaus.", "Ein Hund."]
 
 
+@pytest.mark.parametrize("kind", ["json", "txt", "columns", "translation"])
+def test_codes_of_languages_match_in_any_case(kind: str, run: Run, tmp_path: Path) -> None:
+    texts = {"en": "A bat.", "pt-BR": "Um morcego."}
+    data = tmp_path / ("a.tar" if kind in ("json", "txt") else "a.parquet")
+    if kind == "json":
+        tar_of(data, {"1.json": json.dumps(texts).encode()})
+    elif kind == "txt":
+        tar_of(data, {f"1.{code}.txt": text.encode() for code, text in texts.items()})
+    else:
+        parquet_of(data, {name: [text] for name, text in texts.items()} if kind == "columns" else {kind: [texts]})
+    for code in ("pt-BR", "pt-br"):
+        code_, said = run(
+            collection, tmp_path / code, "--data", f"{data}=train", "--source", "EN", "--target", code
+        )
+        assert code_ == 0, said
+        assert read_split(tmp_path / code, "train")[0]["target"] == "Um morcego."
+
+
+def test_an_existing_folder_is_not_split_at_an_equals_sign(run: Run, tmp_path: Path) -> None:
+    tar_of(tmp_path / "part=a" / "a.tar", {"a.txt": b"A.", "a.de.txt": b"Ein."})
+    for data, split in ((f"{tmp_path}/part=a", "part_a"), (f"{tmp_path}/part=a=val", "val")):
+        code, said = prepare(run, tmp_path / split, data)
+        assert code == 0, said
+        assert list(read_info(tmp_path / split).splits) == [split]
+
+
+def test_bytes_of_a_fixed_size_are_no_image(run: Run, tmp_path: Path) -> None:
+    columns = {"en": ["A."], "de": ["Ein."], "uuid": pa.array([b"x" * 16], pa.binary(16))}
+    code, said = prepare(run, tmp_path / "out", parquet_of(tmp_path / "val.parquet", columns))
+    assert code == 0, said
+
+
 def refused(run: Run, tmp_path: Path, *data: object, reason: str) -> None:
     code, said = prepare(run, tmp_path / "out", *data)
     assert code == 2
@@ -193,7 +261,16 @@ def test_bad_collections_are_refused(run: Run, tmp_path: Path) -> None:
     refused(
         run, tmp_path, tar_of(tmp_path / "c.tar", {"a.txt": b"A", "a.TXT": b"B"}), reason="'a.txt' occurs twice"
     )
+    apart = good | {"b.txt": b"B.", "b.de.txt": b"Zwei.", "a.jpg": b"x"}
+    refused(run, tmp_path, tar_of(tmp_path / "d.tar", apart), reason="d.tar: the members of 'a' are not together")
+    tar_of(tmp_path / "d.tar", {name: apart[name] for name in ("a.jpg", "b.txt", "a.txt", "a.de.txt", "b.de.txt")})
+    code, said = prepare(run, tmp_path / "out", tmp_path / "d.tar", more=("--incomplete", "skip"))
+    assert (code, "d.tar: the members of 'a' are not together" in said) == (2, True), said
+    refused(run, tmp_path, tar_of(tmp_path / "e.tar", {"../a.jpg": b"x", "../a.txt": b"A", "../a.de.txt": b"E"}),
+            reason="expected a name without '..'")  # fmt: skip
     whole = tar.read_bytes()
+    tar.write_bytes(whole + whole)
+    refused(run, tmp_path, tar, reason="a.tar: other bytes follow the end of the tar")
     tar.write_bytes(whole[:1200])
     refused(run, tmp_path, tar, reason="a.tar: not a tar, or cut off")
     refused(run, tmp_path, tmp_path / "nowhere", reason="no such file or folder")
@@ -203,6 +280,13 @@ def test_bad_collections_are_refused(run: Run, tmp_path: Path) -> None:
     refused(run, tmp_path, table, reason="expected a column 'target' or")
     pq.write_table(pa.table({"en": ["A"], "de": ["Ein"], "image": [b"x"]}), table)
     refused(run, tmp_path, table, reason="expected a column of ids")
+    for ids, reason in (
+        ([1.5], "column 'id': expected texts or integers as ids, found double"),
+        ([["a"]], "column 'id': expected texts or integers as ids, found list<"),
+        ([b"\xff"], "row 1: column 'id': expected an id in UTF-8"),
+    ):
+        parquet_of(table, {"en": ["A"], "de": ["Ein"], "id": ids})
+        refused(run, tmp_path, table, reason=reason)
     pq.write_table(pa.table({"en": [3], "de": ["Ein"]}), table)
     refused(run, tmp_path, table, reason="row 1: source: expected text, found int '3'")
     table.write_bytes(table.read_bytes()[:-20])

@@ -208,6 +208,8 @@ def test_bad_collections_are_refused_with_the_file(pictures: dict[str, bytes], t
     for cut in (whole[:end], whole[: end // 2] + b"x" * 512 + whole[end // 2 :]):
         one.write_bytes(cut)
         refused(one, r"cut off \(no file and no end mark at byte")
+    one.write_bytes(whole + whole)
+    refused(one, r"1\.tar: other bytes follow the end of the tar")
     one.write_bytes(b"")
     refused(one, "cut off")
     with tarfile.open(tmp_path / "c.tar", "w:gz"):
@@ -244,6 +246,37 @@ def test_bad_tables_are_refused_with_the_column(pictures: dict[str, bytes], tmp_
     path.unlink()
     tar_of(tmp_path / "b.tar", {"x.jpg": jpg})
     refused(tmp_path, r"found .*b\.tar and .*b\.parquet")
+
+
+def test_ids_are_texts_or_integers(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    categories = pa.array(["ü", "17"]).dictionary_encode()
+    for ids in (["ü", "17"], ["ü".encode(), b"17"], categories):
+        parquet_of(path, {"text": ["a", "b"], "image": [{"bytes": b"x"}, {"bytes": b"y"}], "id": ids})
+        assert list(find_stored(path)) == ["ü", "17"]
+    parquet_of(path, {"image": [b"x"], "id": [-3]})
+    assert list(find_stored(path)) == ["-3"]
+    for bad, kind in (([17.0], "double"), ([True], "bool"), ([["17"]], "list<.*"), ([{"a": 1}], "struct<.*")):
+        refused(
+            parquet_of(path, {"image": [b"x"], "id": bad}), f"column 'id': expected texts or integers.* {kind}"
+        )
+    refused(parquet_of(path, {"image": [b"x"], "id": [b"\xff"]}), "row 1: column 'id': expected an id in UTF-8")
+    refused(parquet_of(path, {"image": [{"bytes": b"x", "path": 1.5}]}), r"column 'image\.path': expected texts")
+
+
+def test_a_column_of_bytes_may_have_a_dot(pictures: dict[str, bytes], tmp_path: Path) -> None:
+    path = parquet_of(tmp_path / "a.parquet", {"x.bytes": [pictures["000.jpg"]]})
+    refused(path, r"expected a column of ids.*'x\.bytes'")
+    extract(parquet_of(path, {"x.bytes": [pictures["000.jpg"]], "id": ["a"]}), tmp_path / "store")
+    assert list(FeatureStore.open(tmp_path / "store").ids) == ["a"]
+
+
+def test_a_path_and_its_url_give_the_same_ids(pictures: dict[str, bytes], tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "b/1.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(pictures["000.jpg"])
+    for source in (tmp_path / "*/*.jpg", f"file://{tmp_path}/*/*.jpg", f"file://{tmp_path}"):
+        assert list(find_sources(source)) == ["a/1.jpg", "b/1.jpg"]
 
 
 def test_a_folder_of_images_with_a_tar_is_one_of_images(pictures: dict[str, bytes], tmp_path: Path) -> None:
