@@ -84,6 +84,8 @@ def features_command(
         store.verify()
         click.echo(f"{check}: {store.signature}: {counted(len(store), 'image')}, whole")
         return
+    if join and (keep_shards or shard is not None or engine is not None):
+        raise MMTError("--join: joins finished stores in one process. Leave --keep-shards, --shard and --on out.")
     if join and out is not None and source is None:
         from mmt.features.shards import join_stores
 

@@ -38,12 +38,17 @@ def shards_text(shards: Sequence[StoreShard]) -> str:
 
 
 def read_shards(folder: Path, checksum: str) -> list[StoreShard]:
-    """Reads ``shards.json``. Raises MMTError if its checksum is another one."""
+    """Reads ``shards.json``. Raises MMTError if its checksum is another one, or a value is of the wrong type."""
     path = folder / SHARDS
     try:
         if file_checksum(path) != checksum:
             raise ValueError(f"its checksum differs from the one in {META}")
-        return [StoreShard(**one) for one in parse_json(path.read_text(encoding="utf-8"))]
+        shards = [StoreShard(**one) for one in parse_json(path.read_text(encoding="utf-8"))]
+        for number, one in enumerate(shards, 1):
+            texts = all(isinstance(value, str) for value in (one.folder, one.ids, one.rows))
+            if not texts or type(one.num_images) is not int or one.num_images < 1:
+                raise ValueError(f"shard {number}: expected a folder, 1 or more images and two checksums")
+        return shards
     except PermissionError as error:
         raise unreadable(error) from None
     except (OSError, ValueError, TypeError) as error:

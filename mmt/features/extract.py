@@ -37,7 +37,7 @@ from mmt.features.load import DEFAULT_BACKBONE, load_backbone, media_suffixes
 from mmt.features.pipeline import features_of
 from mmt.features.runtime_choice import opened_engine
 from mmt.features.runtimes import TORCH, Computed, RuntimeChoice, recorded
-from mmt.features.shards import join_stores
+from mmt.features.shards import check_place, join_stores
 from mmt.features.stored_images import StoredImage, find_sources
 from mmt.features.writer import FeatureWriter, check_folder, check_same, finished_ids
 from mmt.io.devices import to_device
@@ -66,7 +66,7 @@ class ExtractReport:
         seconds: from the first image to the finished store, without loading the backbone.
         things: ``images`` or ``recordings``.
         notes: what was done to some of them, e.g. ``resampled from 22,050 Hz``, and to how many.
-        note: for a shard, a message about what happened to its part.
+        note: a message about what happened to a shard's part, or about images that are not tried again.
         runtime: that computed them.
     """
 
@@ -102,7 +102,7 @@ def extract_features(
     Memory does not depend on the number of images (except for their names). A killed run resumes where it stopped,
     with the same batches and the same runtime, so on one machine its store is bit-equal to that of an
     uninterrupted run. Images in the store are skipped. Images that an earlier run left out are tried again, last,
-    since the file may have been fixed.
+    since the file may have been fixed, except in a sharded store, to which no image is added.
 
     Args:
         image_paths: image id -> file or stored image, e.g. from ``find_sources``.
@@ -131,7 +131,7 @@ def extract_features(
     prepare_process()
     used = to_device(backbone.in_precision(precision), device)
     used.notes.clear()
-    if (out / SHARDS).exists():
+    if (out / SHARDS).exists() and (out / META).exists():  # otherwise a kill cut the join short
         return _of_shards(image_paths, used, out, dtype)
     opened = _opener(backbone, runtime, precision, device, len(image_paths))
     if shard is not None:
@@ -269,7 +269,12 @@ def _of_shards(image_paths: Collection[str], backbone: Backbone, out: Path, dtyp
     drop_parts(out)  # left by a process that was killed after it joined them
     left_out = {image_id: store.left_out[image_id] for image_id in image_paths if image_id in store.left_out}
     skipped = len(image_paths) - len(left_out)
-    return ExtractReport(out, backbone.signature, 0, skipped, left_out, 0.0, backbone.things, {})
+    note = (
+        f"{out}: those left out are not tried again, as no image is added to a store of several shards. Make a "
+        "store of them once they are fixed, and join it with the shards (mmt features --join)."
+    )
+    note = note if left_out else ""
+    return ExtractReport(out, backbone.signature, 0, skipped, left_out, 0.0, backbone.things, {}, note)
 
 
 def _extract_share(
@@ -292,6 +297,8 @@ def _extract_share(
         raise MMTError(
             f"{out}: holds a store that is not sharded. Name another folder, or leave --keep-shards out."
         )
+    else:
+        check_place(out, {part.name for part in done_parts(out)})  # complete parts may have been moved
     there = recorded(out)
     _check_runtime(there, runtime, out)
     ids, left_out = finished_ids(out)

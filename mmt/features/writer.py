@@ -43,6 +43,11 @@ def check_folder(folder: Path, signature: FeatureSignature, dtype: DType) -> Non
         raise MMTError(f"dtype must be one of {', '.join(DTYPES)}, but is '{dtype}' instead.")
     if folder.exists() and not folder.is_dir():
         raise MMTError(f"{folder}: expected a folder for the features, found a file. Name another folder.")
+    if (folder / SHARDS).exists() and not (folder / META).exists():
+        raise MMTError(
+            f"{folder}: a join of shards was interrupted here. Run its command again, with the same shards "
+            "(mmt features --keep-shards or --join), or name another folder."
+        )
     if (folder / SHARDS).exists():
         raise MMTError(
             f"{folder}: is a store of several shards, to which no image is added. Make a store of the new "

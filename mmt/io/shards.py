@@ -45,7 +45,10 @@ _PATIENCE = 60.0  # seconds that a worker waits for its shard: an earlier worker
 
 @dataclass(frozen=True)
 class Shard:
-    """One process's share of a job: every ``count``-th item, from item ``number`` (0 to ``count`` - 1)."""
+    """One process's share of a job: number ``number`` of ``count``, from 0.
+
+    ``has`` deals items out in turn. ``mmt features`` gives each shard neighbouring batches instead.
+    """
 
     number: int
     count: int

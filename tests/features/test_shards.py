@@ -18,6 +18,7 @@ from mmt.features.images import find_images
 from mmt.features.shards import join_stores
 from mmt.features.writer import FeatureWriter
 from mmt.io.shards import Shard, parts_folder
+from mmt.io.text_files import file_checksum
 from tests.features.pictures import make_folder
 from tests.features.tiny import tiny_backbone
 
@@ -96,6 +97,13 @@ def test_stores_that_do_not_fit_are_refused(stores: list[Path], tmp_path: Path) 
     refused(r"found 'letter\.txt'", out=tmp_path / "taken")
     join_stores(stores, tmp_path / "whole")
     refused("is sharded itself", tmp_path / "whole")
+    (tmp_path / "file").touch()
+    refused("found a file", out=tmp_path / "file")
+    for out in (tmp_path / "b", tmp_path / "b" / "deep" / "er"):
+        with pytest.raises(MMTError, match=r"expected a folder outside .*/b, a store to join"):
+            join_stores(stores, out)
+    assert len(FeatureStore.open(tmp_path / "b")) == 1
+    assert not (tmp_path / "b" / "deep").exists()
 
 
 def test_a_shard_that_changed_is_refused(stores: list[Path], tmp_path: Path) -> None:
@@ -122,6 +130,34 @@ def test_a_shard_that_changed_is_refused(stores: list[Path], tmp_path: Path) -> 
     shards = json.loads((joined / "shards.json").read_text())
     (joined / "shards.json").write_text(json.dumps(shards[:2]))
     with pytest.raises(MMTError, match=r"shards\.json: damaged"):
+        FeatureStore.open(joined)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_images": "x"},
+        {"num_images": 4.0},
+        {"num_images": True},
+        {"num_images": -2},
+        {"num_images": 0},
+        {"folder": 5},
+        {"folder": "a\0b"},
+        {"rows": None},
+        {"more": 1},
+    ],
+)
+def test_a_shard_list_of_wrong_values_is_refused(
+    change: dict[str, object], stores: list[Path], tmp_path: Path
+) -> None:
+    joined = tmp_path / "joined"
+    join_stores(stores, joined)
+    path = joined / "shards.json"
+    shards, meta = json.loads(path.read_text()), json.loads((joined / "meta.json").read_text())
+    path.write_text(json.dumps([shards[0] | change, *shards[1:]]))
+    meta["sha256"]["shards.json"] = file_checksum(path)
+    (joined / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(MMTError, match=r"damaged|its shard"):
         FeatureStore.open(joined)
 
 
@@ -158,11 +194,31 @@ def test_kept_parts_are_the_store_of_one_process(folder: Path, tmp_path: Path) -
         extract(folder, tmp_path / "alone", Shard(0, 2))
 
 
-@pytest.mark.parametrize("moment", ["moving", "joining", "joined"])
-def test_a_killed_join_goes_on(moment: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed(BaseException):
-        pass
+class Killed(BaseException):
+    pass
 
+
+def die_at_replacement(patch: pytest.MonkeyPatch, number: int, below: Path) -> None:
+    """Kills before the file of that number, from 0, gets its name below a folder."""
+    replace, left = Path.replace, [number]
+
+    def one(path: Path, to: Path) -> Path:
+        left[0] -= to.is_relative_to(below)
+        if left[0] < 0:
+            raise Killed
+        return replace(path, to)
+
+    patch.setattr(Path, "replace", one)
+
+
+NUM_REPLACED = 8
+"""A join makes 4 files, and puts each where it belongs."""
+
+
+@pytest.mark.parametrize("moment", ["moving", *range(NUM_REPLACED), "joined"])
+def test_a_killed_join_goes_on(
+    moment: str | int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def die(*_: object, **__: object) -> None:
         raise Killed
 
@@ -179,8 +235,8 @@ def test_a_killed_join_goes_on(moment: str, folder: Path, tmp_path: Path, monkey
                 return rename(one, to)
 
             patch.setattr(Path, "rename", once)
-        elif moment == "joining":
-            patch.setattr("mmt.features.shards.write_whole", die)
+        elif isinstance(moment, int):
+            die_at_replacement(patch, moment, tmp_path / "store")
         else:
             patch.setattr("mmt.io.shards.remove_folder", die)
         with pytest.raises(Killed):
@@ -188,6 +244,57 @@ def test_a_killed_join_goes_on(moment: str, folder: Path, tmp_path: Path, monkey
     extract(folder, tmp_path / "store", Shard(1, 2))
     assert len(FeatureStore.open(tmp_path / "store")) == 10
     assert not parts_folder(tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("number", range(NUM_REPLACED + 1))
+def test_a_killed_or_refused_join_can_be_repeated(
+    number: int, stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join_stores(stores[:2], tmp_path / "joined")
+    before = FeatureStore.open(tmp_path / "joined").ids[:]
+    with monkeypatch.context() as patch:
+        die_at_replacement(patch, number, tmp_path / "joined")
+        if number == NUM_REPLACED:
+            join_stores(stores, tmp_path / "joined")
+        else:
+            with pytest.raises(Killed):
+                join_stores(stores, tmp_path / "joined")
+    if number <= NUM_REPLACED / 2:
+        assert FeatureStore.open(tmp_path / "joined").ids[:] == before
+    joined = join_stores(stores, tmp_path / "joined")
+    joined.verify()
+    with pytest.raises(MMTError, match="in both"):
+        join_stores([*stores, store_of(tmp_path / "d", ["c3.jpg"])], tmp_path / "joined")
+    assert FeatureStore.open(tmp_path / "joined").ids[:] == joined.ids[:]
+    assert not list((tmp_path / "joined").glob("*.writing"))
+
+
+def test_what_is_in_the_way_of_kept_parts_is_refused_first(folder: Path, tmp_path: Path) -> None:
+    for name in ("letter.txt", "1-of-2"):
+        (tmp_path / "store").mkdir()
+        (tmp_path / "store" / name).touch()
+        with pytest.raises(MMTError, match=f"store: expected a new folder for the joined store, found '{name}'"):
+            extract(folder, tmp_path / "store", Shard(0, 2))
+        shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").touch()
+    with pytest.raises(MMTError, match="found a file"):
+        extract(folder, tmp_path / "store", Shard(0, 2))
+    assert not parts_folder(tmp_path / "store").exists()
+
+
+def test_a_left_out_image_is_added_by_a_join(folder: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        extract(folder, tmp_path / "store", Shard(number, 2))
+    (folder / "005.jpg").write_bytes((folder / "004.jpg").read_bytes())
+    assert "not tried again" in extract(folder, tmp_path / "store").note
+    (tmp_path / "fixed").mkdir()
+    (folder / "005.jpg").rename(tmp_path / "fixed" / "005.jpg")
+    extract(tmp_path / "fixed", tmp_path / "more", keep=False)
+    parts = [tmp_path / "store" / f"{number}-of-2" for number in (1, 2)]
+    joined = join_stores([*parts, tmp_path / "more"], tmp_path / "store")
+    assert (len(joined), joined.left_out) == (11, {})
+    (tmp_path / "fixed" / "005.jpg").rename(folder / "005.jpg")
+    assert extract(folder, tmp_path / "store").note == ""
 
 
 def test_nothing_readable_is_an_error_of_the_last(tmp_path: Path) -> None:
@@ -210,5 +317,8 @@ def test_the_command_joins(stores: list[Path], tmp_path: Path, capsys: pytest.Ca
     assert (code, "5 images in 2 shards" in said) == (0, True), said
     assert "5 images, whole" in run("--check", tmp_path / "joined")[1]
     assert run("--join", stores[0], "--images", tmp_path, "--out", tmp_path / "x")[0] == 2
+    for more in (("--keep-shards",), ("--shard", "1/2"), ("--on", "local:2")):
+        code, said = run("--join", stores[0], "--out", tmp_path / "x", *more)
+        assert (code, "--join: joins finished stores in one process" in said) == (2, True), said
     code, said = run("--images", tmp_path, "--out", tmp_path / "x", "--keep-shards")
     assert (code, "expected --shard K/N or --on" in said) == (2, True)
