@@ -203,13 +203,14 @@ class FeatureStore:
                 "finishes it."
             )
         signature, dtype, num_images, left_out, sums = meta
+        shards = read_shards(folder, sums[SHARDS]) if SHARDS in sums else None
         ids: Sequence[str] | None = _indexed_ids(folder, num_images, sums)
         if ids is None:
             ids = read_ids(folder, num_images, sums)
         distinct = len(ids) if isinstance(ids, IndexedIds) else len(set(ids))
         shape = (num_images, signature.num_regions, signature.dim)
         need = math.prod(shape) * np.dtype(dtype).itemsize
-        size = (folder / ROWS).stat().st_size if (folder / ROWS).is_file() else need if SHARDS in sums else 0
+        size = (folder / ROWS).stat().st_size if (folder / ROWS).is_file() else 0 if shards is None else need
         # More bytes or ids than needed are rows still being added; fewer are a damaged store.
         if len(ids) != num_images or distinct != num_images or size < need:
             raise MMTError(
@@ -217,8 +218,8 @@ class FeatureStore:
                 f"found {distinct:,} ids and {size:,} bytes. Remove the folder and run mmt features again."
             )
         rows: NDArray[Any] | ShardedRows
-        if SHARDS in sums:
-            rows = ShardedRows(folder, read_shards(folder, sums[SHARDS]), shape, np.dtype(dtype))
+        if shards is not None:
+            rows = ShardedRows(folder, shards, shape, np.dtype(dtype))
         else:
             rows = np.memmap(folder / ROWS, dtype=np.dtype(dtype), mode="r", shape=shape)
         return cls(folder, signature, dtype, ids, rows, left_out, sums)
@@ -292,14 +293,15 @@ def _indexed_ids(folder: Path, num_images: int, sums: Mapping[str, str]) -> Inde
     if len(ids) != num_images:
         return None
     if not ids.checksum.hex() == sums.get(IDS) == file_checksum(folder / IDS, ids.num_bytes):
-        raise _damaged_ids(folder)
+        raise _damaged_ids(folder, sums)
     return ids
 
 
-def _damaged_ids(folder: Path) -> MMTError:
+def _damaged_ids(folder: Path, sums: Mapping[str, str]) -> MMTError:
+    remedy = "Join the shards" if SHARDS in sums else "Remove the folder and run mmt features"
     return MMTError(
         f"{folder / IDS}: damaged, its checksum differs from the one in {META}, so that images could get each "
-        "other's features. Remove the folder and run mmt features again."
+        f"other's features. {remedy} again."
     )
 
 
@@ -350,7 +352,7 @@ def read_ids(folder: Path, num_images: int, sums: Mapping[str, str]) -> list[str
         raise MMTError(f"{folder / IDS}: cannot be read ({error.strerror}). Run mmt features again.") from None
     ids = text.split("\n")[:-1][:num_images]  # not splitlines: an id may hold any other separator
     if len(ids) == num_images and sums.get(IDS) not in (None, ids_checksum(ids)):
-        raise _damaged_ids(folder)
+        raise _damaged_ids(folder, sums)
     return ids
 
 

@@ -71,7 +71,8 @@ def join_stores(folders: Sequence[Path], out: Path, left_out: Mapping[str, str] 
             "sha256": sums,
         } | ({"runtime": runtime} if runtime is not None else {})
         write_whole(new / META, json.dumps(meta, indent=2) + "\n")
-        for name in (IDS, INDEX, SHARDS, META):  # META last: without it, nothing is a store
+        # Between SHARDS and META, an older store is refused as one to join again.
+        for name in (SHARDS, IDS, INDEX, META):
             (new / name).replace(out / name)
     return FeatureStore.open(out)
 

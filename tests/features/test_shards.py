@@ -250,7 +250,7 @@ def test_a_killed_join_goes_on(
 def test_a_killed_or_refused_join_can_be_repeated(
     number: int, stores: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    join_stores(stores[:2], tmp_path / "joined")
+    join_stores(stores[1::-1], tmp_path / "joined")
     before = FeatureStore.open(tmp_path / "joined").ids[:]
     with monkeypatch.context() as patch:
         die_at_replacement(patch, number, tmp_path / "joined")
@@ -261,10 +261,13 @@ def test_a_killed_or_refused_join_can_be_repeated(
                 join_stores(stores, tmp_path / "joined")
     if number <= NUM_REPLACED / 2:
         assert FeatureStore.open(tmp_path / "joined").ids[:] == before
+    elif number < NUM_REPLACED:
+        with pytest.raises(MMTError, match="Join the shards again"):
+            FeatureStore.open(tmp_path / "joined")
     joined = join_stores(stores, tmp_path / "joined")
     joined.verify()
     with pytest.raises(MMTError, match="in both"):
-        join_stores([*stores, store_of(tmp_path / "d", ["c3.jpg"])], tmp_path / "joined")
+        join_stores([store_of(tmp_path / "d", ["c3.jpg"]), *stores], tmp_path / "joined")
     assert FeatureStore.open(tmp_path / "joined").ids[:] == joined.ids[:]
     assert not list((tmp_path / "joined").glob("*.writing"))
 
