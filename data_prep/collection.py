@@ -118,7 +118,7 @@ class Collection:
             "source": source.lower(),
             "target": target.lower(),
         }  # as the names in files are compared
-        self._names = {"source": (*SOURCES, self._languages["source"], "txt")}
+        self._names: dict[str, tuple[str, ...]] = {"source": (*SOURCES, self._languages["source"], "txt")}
         if target:
             self._names["target"] = (*TARGETS, self._languages["target"])
         files = stored_files(location)
