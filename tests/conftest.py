@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     for name, value in (("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret"), ("REGION", "us-east-1")):
         monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setattr(logging.getLogger("werkzeug"), "disabled", True)  # else each request is a line on stderr
     server = server_of(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

@@ -18,7 +18,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mmt.data.row_stream import stream_rows
 from mmt.data.tags import is_tag
 from mmt.errors import MMTError, nearest, unreadable
 from mmt.io.atomic import only_writer, replaced, replacing_folder, restore, unwritable
@@ -87,6 +86,8 @@ def write_dataset(
         MMTError: a split is empty, a column is missing, an id occurs twice, or the folder cannot be written.
     """
     from datasets import Dataset, DatasetDict, disable_progress_bars  # takes a second; read_info needs none of it
+
+    from mmt.data.row_stream import stream_rows  # loads numpy, which no command's --help needs
 
     if not splits:
         raise MMTError(f"{folder}: expected at least one split, got none. Check the input files.")

@@ -258,7 +258,7 @@ def test_a_url_is_refused_whole_where_a_path_is_wanted(world: Path, tmp_path: Pa
 
 
 def test_a_path_of_the_command_line_is_no_url() -> None:
-    for command in (["export", "--out", "x", "--model"], ["features", "--out", "x", "--images"], ["reproduce"]):
+    for command in (["export", "--out", "x", "--model"], ["features", "--images", "x", "--out"], ["reproduce"]):
         result = CliRunner().invoke(main, [*command, "https://host/name"])
         assert result.exit_code == 2
         assert "https://host/name is a URL; expected a path on this machine" in result.stderr
