@@ -6,10 +6,14 @@ import copy
 import signal
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from typing import Any, NamedTuple, Unpack
 
+import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mmt.data.batch import Batch
@@ -23,7 +27,7 @@ _AHEAD = 4  # batches that a process prepares before the trainer takes the first
 class _Drawn(NamedTuple):
     """What a process sends: a batch, the number of its stream and that stream's next place; or what went wrong."""
 
-    batch: Batch | None = None
+    batch: Batch | None = None  # its tensors as arrays
     stream: int = 0
     place: tuple[int, int, int] = (0, 0, 0)
     error: str = ""
@@ -38,7 +42,7 @@ class AheadReader(StreamReader):
     Args:
         processes: how many; ``streams`` is a multiple of ``world_size`` times as many.
     Raises:
-        MMTError: see ``StreamReader``. From ``next``: also if a process is killed, or has no shared memory.
+        MMTError: see ``StreamReader``. From ``next``: also if a process is killed.
     """
 
     def __init__(
@@ -69,8 +73,9 @@ class AheadReader(StreamReader):
             if drawn.batch is None:
                 raise MMTError(drawn.error)
             self._streams[drawn.stream].seek(*drawn.place)
-            drawn.batch.beside = self._others()
-            batches.append(drawn.batch)
+            batch = _replaced(drawn.batch, np.ndarray, torch.from_numpy)
+            batch.beside = self._others()
+            batches.append(batch)
             self._drawn += self._world_size
         self._updates += 1
         return batches
@@ -98,8 +103,8 @@ class AheadReader(StreamReader):
                 raise
             raise MMTError(
                 f"data.readers: a process that read the training data has ended ({_first_line(error)}). It was "
-                "killed, or memory or shared memory (/dev/shm) is full. Free some, or set data.readers lower, and "
-                "run the same command again: it resumes."
+                "killed, or memory is full. Free some, or set data.readers lower, and run the same command "
+                "again: it resumes."
             ) from error
 
     def drawn_by(self, process: int) -> Iterator[_Drawn]:
@@ -121,8 +126,17 @@ class AheadReader(StreamReader):
                     "data.readers lower if memory is short, and run the same command again: it resumes."
                 )
                 return
-            yield _Drawn(batch, stream, self._streams[stream].place)
+            yield _Drawn(_replaced(batch, Tensor, Tensor.numpy), stream, self._streams[stream].place)
             number += self._processes
+
+
+def _replaced(batch: Batch, kind: type, become: Callable[[Any], Any]) -> Batch:
+    """The batch with each of its fields of ``kind`` as what ``become`` makes of it.
+
+    It travels as arrays, in one message: tensors would each have a file of shared memory and a connection.
+    """
+    values = {one.name: getattr(batch, one.name) for one in fields(batch)}
+    return replace(batch, **{name: become(value) for name, value in values.items() if isinstance(value, kind)})
 
 
 class _Ahead(IterableDataset[_Drawn]):
