@@ -49,6 +49,7 @@ class Job:
 
 
 def write_lines(path: Path, num: int) -> Path:
+    """Writes ``num`` lines of random words that the built-in model knows, the same ones each time."""
     generator = random.Random(1)
     words = (" ".join(generator.choices(_WORDS, k=generator.randint(3, 8))) for _ in range(num))
     path.write_text("".join(f"{line}\n" for line in words))

@@ -17,27 +17,12 @@ from typing import Any
 
 import click
 
+from eval.bench.engines import write_lines
 from mmt.io import runtime
 from mmt.io.shards import parts_folder
 from mmt.io.tables import print_table
 
 _NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
-_WORDS = [
-    "a",
-    "red",
-    "blue",
-    "green",
-    "small",
-    "big",
-    "ball",
-    "dog",
-    "cat",
-    "tree",
-    "house",
-    "bank",
-    "jam",
-    "nail",
-]
 
 
 def _started(start: Callable[[], Any]) -> Any:
@@ -161,11 +146,7 @@ def _head_dies(words: list[object], option: str, out: Path, shards: int) -> list
 def main(out: Path, images: Path | None, lines: int, kills: int, pause: float, shards: int) -> None:
     runtime.start()
     out.mkdir(parents=True)
-    generator = random.Random(1)
-    text = out / "input.txt"
-    text.write_text(
-        "".join(" ".join(generator.choices(_WORDS, k=generator.randint(3, 8))) + "\n" for _ in range(lines))
-    )
+    text = write_lines(out / "input.txt", lines)
     translate = ["translate", "--model", "pictures-en-de", "--input", text, "--beam-size", 1]
     rows = [_killed("translations", translate, "--output", out, kills, pause, shards)]
     rows.append(_head_dies(translate, "--output", out, shards))
