@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -70,7 +71,7 @@ def main(out: Path, model: str, lines: int, shards: int, repeats: int) -> None:
     out.mkdir(parents=True)
     many, few = write_lines(out / "many.txt", lines), write_lines(out / "few.txt", shards)
     head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     try:
         job = Job(out, model, shards, cluster.address)
         turns = []
