@@ -18,7 +18,8 @@ from PIL import Image
 
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.domain import TrainingPieces
-from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import Tokenizer
 from mmt.features.writer import FeatureWriter
 from mmt.io.signals import SIGNALS

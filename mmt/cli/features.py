@@ -15,7 +15,7 @@ from mmt.io.locations import check_location
 from mmt.io.terminal import counted
 
 if TYPE_CHECKING:
-    from mmt.data.feature_store import Precision
+    from mmt.data.feature_signature import Precision
     from mmt.features.runtimes import RuntimeChoice
     from mmt.io.locations import Location
 
@@ -84,9 +84,8 @@ def features_command(
         store.verify()
         click.echo(f"{check}: {store.signature}: {counted(len(store), 'image')}, whole")
         return
-    if join and (keep_shards or shard is not None or engine is not None):
-        raise MMTError("--join: joins finished stores in one process. Leave --keep-shards, --shard and --on out.")
     if join and out is not None and source is None:
+        _check_only_joins(click.get_current_context())
         from mmt.features.shards import join_stores
 
         store = join_stores(join, out)
@@ -107,7 +106,8 @@ def features_command(
     if share is None:
         write_alone_in(out)
 
-    from mmt.features.extract import extract_folder, print_report
+    from mmt.features.extract import extract_folder
+    from mmt.features.extract_report import print_report
     from mmt.inference.threads import use_threads
 
     use_threads(threads)
@@ -129,3 +129,16 @@ def features_command(
     )
     if not quiet:
         print_report(report)
+
+
+_OF_JOIN = ("join", "out", "quiet")
+
+
+def _check_only_joins(context: click.Context) -> None:
+    """Raises MMTError for an option that ``--join``, which computes nothing, would ignore."""
+    for option in context.command.params:
+        if option.name not in _OF_JOIN and option.name is not None:
+            if context.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE:
+                raise MMTError(
+                    f"--join: joins finished stores in one process. Leave {option.opts[0]} out."
+                )

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmt.data.dataset import DatasetInfo, image_folder, read_info
-from mmt.data.feature_store import FeatureSignature, FeatureStore, open_features, side_by_side
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore, open_features, side_by_side
 from mmt.data.image_names import Names, files_below
 from mmt.data.masking import check_masked_alike, read_probe
 from mmt.errors import MMTError

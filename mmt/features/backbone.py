@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode, v2
 
-from mmt.data.feature_store import PRECISIONS, FeatureSignature, Precision
+from mmt.data.feature_signature import PRECISIONS, FeatureSignature, Precision
 from mmt.errors import MMTError
 from mmt.features.decoding import Pixels, decode_image
 from mmt.features.images import IMAGE_SUFFIXES

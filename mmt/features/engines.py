@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.data.feature_store import Precision
+from mmt.data.feature_signature import Precision
 from mmt.errors import MMTError
 from mmt.features.onnx_backbone import FEATURES, PIXELS
 from mmt.features.runtimes import Runtime

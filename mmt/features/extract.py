@@ -8,79 +8,39 @@ compute_features([Path("dog.jpg")], backbone)               # the same numbers, 
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
 import os
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
-from mmt.data.feature_store import DType, FeatureSignature, FeatureStore, Precision
+from mmt.data.feature_signature import Precision
+from mmt.data.feature_store import DType, FeatureStore
 from mmt.data.image_names import Names, files_below
 from mmt.data.store_files import META, SHARDS
 from mmt.engines.worker import kept
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
-from mmt.features.engines import Engine
+from mmt.features.extract_report import ExtractReport
+from mmt.features.filling import batches_of, check_runtime, engine_for, fill, finish, opener_of
 from mmt.features.load import DEFAULT_BACKBONE, load_backbone, media_suffixes
 from mmt.features.pipeline import features_of
-from mmt.features.runtime_choice import opened_engine
-from mmt.features.runtimes import TORCH, Computed, RuntimeChoice, recorded
-from mmt.features.shards import check_place, join_stores
+from mmt.features.runtimes import RuntimeChoice
+from mmt.features.sharing import extract_share
 from mmt.features.stored_images import StoredImage, find_sources
-from mmt.features.writer import FeatureWriter, check_folder, check_same, finished_ids
+from mmt.features.writer import FeatureWriter, check_folder, check_same
 from mmt.io.devices import to_device
 from mmt.io.locations import Location
 from mmt.io.runtime import start as prepare_process
-from mmt.io.shards import Parts, Shard, done_parts, drop_parts
-from mmt.io.terminal import counted
+from mmt.io.shards import Shard, drop_parts
 
 Key = TypeVar("Key")
 
-_RUNTIME = "runtime"  # beside the parts: what computes all of them
 _HINTS = 10  # for missing images, as many as are printed
-
-
-@dataclass(frozen=True)
-class ExtractReport:
-    """The result of one run of the extraction.
-
-    Attributes:
-        out: the store's folder.
-        signature: of the features.
-        done: images whose features were computed in this run.
-        skipped: images that were in the store already.
-        left_out: image id -> why it has no features, for the requested images.
-        nearest: missing image id -> a hint with the nearest existing file; for some of them.
-        seconds: from the first image to the finished store, without loading the backbone.
-        things: ``images`` or ``recordings``.
-        notes: what was done to some of them, e.g. ``resampled from 22,050 Hz``, and to how many.
-        note: a message about what happened to a shard's part, or about images that are not tried again.
-        runtime: that computed them.
-    """
-
-    out: Path
-    signature: FeatureSignature
-    done: int
-    skipped: int
-    left_out: dict[str, str]
-    seconds: float
-    things: str
-    notes: dict[str, int]
-    note: str = ""
-    nearest: dict[str, str] = field(default_factory=dict)
-    runtime: str = "torch"
 
 
 def extract_features(
@@ -133,131 +93,18 @@ def extract_features(
     used.notes.clear()
     if (out / SHARDS).exists() and (out / META).exists():  # otherwise a kill cut the join short
         return _of_shards(image_paths, used, out, dtype)
-    opened = _opener(backbone, runtime, precision, device, len(image_paths))
+    opened = opener_of(backbone, runtime, precision, device, len(image_paths))
     if shard is not None:
-        return _extract_share(
+        return extract_share(
             image_paths, used, out, dtype, batch_size, num_workers, progress, opened, runtime, shard, keep_shards
         )
     with FeatureWriter(out, used.signature, dtype) as writer:
-        batches = _batches(image_paths, writer.ids, writer.left_out, batch_size)
-        _check_runtime(writer.computed, runtime, out)
-        with _engine(opened, batches, writer, lambda choose: writer.computed or choose()) as engine:
-            report = _extract(image_paths, batches, used, writer, num_workers, progress, engine)
-        _finish(writer, image_paths, used.things)
+        batches = batches_of(image_paths, writer.ids, writer.left_out, batch_size)
+        check_runtime(writer.computed, runtime, out)
+        with engine_for(opened, batches, writer, lambda choose: writer.computed or choose()) as engine:
+            report = fill(image_paths, batches, used, writer, num_workers, progress, engine)
+        finish(writer, image_paths, used.things)
         return report
-
-
-_Choose = Callable[[], Computed]
-_Opener = Callable[[Callable[[_Choose], Computed]], AbstractContextManager[Engine | None]]
-"""Gets ``opened_engine``'s ``agree``."""
-
-
-def _opener(
-    backbone: Backbone, runtime: RuntimeChoice, precision: Precision, device: str, num_images: int
-) -> _Opener:
-    if backbone.things == "images" and torch.device(device).type == "cpu":
-        threads = torch.get_num_threads()
-        return partial(opened_engine, backbone, runtime, precision, num_images, threads)
-    where = f"on {device}" if backbone.things == "images" else f"for {backbone.things}"
-    if runtime not in ("auto", "torch"):
-        raise MMTError(
-            f"runtime {runtime} is for images on a CPU; {where} only torch computes. Use --runtime auto."
-        )
-
-    def torch_alone(agree: Callable[[_Choose], Computed]) -> AbstractContextManager[None]:
-        if (agreed := agree(lambda: TORCH)) != TORCH:
-            raise MMTError(f"{where} only torch computes. Use --device cpu --runtime {agreed.runtime}.")
-        return nullcontext()
-
-    return torch_alone
-
-
-def _check_runtime(computed: Computed | None, runtime: RuntimeChoice, out: Path) -> None:
-    if computed is not None:
-        computed.check(runtime, out, "name another folder")
-
-
-@contextmanager
-def _engine(
-    opened: _Opener, batches: Sequence[object], writer: FeatureWriter, agree: Callable[[_Choose], Computed]
-) -> Iterator[Engine | None]:
-    """The engine that computes the rest of a store, which the writer records; None is torch."""
-    if not batches:
-        yield None
-        return
-    before = writer.computed
-    with ExitStack() as stack:
-        try:
-            engine = stack.enter_context(opened(agree))
-        except MMTError as error:
-            if before is None:
-                raise
-            raise MMTError(f"{writer.folder}: holds features computed by {before.runtime}: {error}") from None
-        writer.computed = TORCH if engine is None else Computed(engine.runtime, engine.batch)
-        yield engine
-
-
-def _batches(
-    image_ids: Iterable[str], done: Collection[str], left_out: Collection[str], batch_size: int
-) -> list[list[str]]:
-    """The remaining batches. Retried images are apart, so that a kill does not change the batches."""
-    done = frozenset(done)
-    parts: tuple[list[str], list[str]] = [], []
-    for image_id in image_ids:
-        if image_id not in done:
-            parts[image_id in left_out].append(image_id)
-    return [part[i : i + batch_size] for part in parts for i in range(0, len(part), batch_size)]
-
-
-def _extract(
-    image_paths: Mapping[str, Path | StoredImage],
-    batches: Sequence[Sequence[str]],
-    backbone: Backbone,
-    writer: FeatureWriter,
-    num_workers: int | None,
-    progress: bool,
-    engine: Engine | None,
-) -> ExtractReport:
-    """Adds ``batches`` of ``image_paths`` to the store."""
-    skipped = len(image_paths) - sum(map(len, batches))
-    start, done = time.perf_counter(), 0
-    sources = ([(i, image_paths[i]) for i in batch] for batch in batches)
-    with tqdm(
-        total=len(image_paths),
-        initial=skipped,
-        unit=f" {backbone.things}",
-        disable=None if progress else True,
-        smoothing=0.05,
-    ) as bar:
-        for names, rows, failed in features_of(sources, backbone, num_workers, engine=engine):
-            writer.append(names, rows, failed)
-            done += len(names)
-            bar.update(len(names) + len(failed))
-    left_out = {i: writer.left_out[i] for i in image_paths if i in writer.left_out}
-    seconds = time.perf_counter() - start
-    notes = dict(sorted(backbone.notes.items()))
-    return ExtractReport(
-        writer.folder,
-        backbone.signature,
-        done,
-        skipped,
-        left_out,
-        seconds,
-        backbone.things,
-        notes,
-        runtime=engine.runtime if engine is not None else "torch",
-    )
-
-
-def _finish(writer: FeatureWriter, image_paths: Collection[str], things: str) -> None:
-    if not len(writer):
-        raise _none(len(image_paths), things, writer.left_out)
-    writer.finish()
-
-
-def _none(num: int, things: str, left_out: Mapping[str, str]) -> MMTError:
-    first, reason = next(iter(left_out.items()), ("", "none was asked for"))
-    return MMTError(f"none of {num:,} {things} could be read; the first: '{first}', {reason}.")
 
 
 def _of_shards(image_paths: Collection[str], backbone: Backbone, out: Path, dtype: DType) -> ExtractReport:
@@ -275,101 +122,6 @@ def _of_shards(image_paths: Collection[str], backbone: Backbone, out: Path, dtyp
     )
     note = note if left_out else ""
     return ExtractReport(out, backbone.signature, 0, skipped, left_out, 0.0, backbone.things, {}, note)
-
-
-def _extract_share(
-    image_paths: Mapping[str, Path | StoredImage],
-    backbone: Backbone,
-    out: Path,
-    dtype: DType,
-    batch_size: int,
-    num_workers: int | None,
-    progress: bool,
-    opened: _Opener,
-    runtime: RuntimeChoice,
-    shard: Shard,
-    keep_shards: bool,
-) -> ExtractReport:
-    """Extracts one shard of the batches into a store of its own; the last process merges or joins the stores."""
-    if not keep_shards:
-        check_folder(out, backbone.signature, dtype)  # now, not at the end
-    elif (out / META).exists():
-        raise MMTError(
-            f"{out}: holds a store that is not sharded. Name another folder, or leave --keep-shards out."
-        )
-    else:
-        check_place(out, {part.name for part in done_parts(out)})  # complete parts may have been moved
-    there = recorded(out)
-    _check_runtime(there, runtime, out)
-    ids, left_out = finished_ids(out)
-    batches = _batches(image_paths, ids, left_out, batch_size)
-    done = done_parts(out)
-    joined = bool(done and ids) and {*ids, *left_out}.issuperset(i for one in done for i in finished_ids(one)[0])
-    if joined:
-        drop_parts(out)  # left by a process that was killed after it merged them
-    if joined or not batches:
-        return ExtractReport(out, backbone.signature, 0, len(image_paths), {}, 0.0, backbone.things, {})
-    plan = {
-        "signature": backbone.signature.to_dict(),
-        "dtype": dtype,
-        "batch_size": batch_size,
-        "batches": hashlib.sha256(json.dumps(batches).encode()).hexdigest(),
-        "shares": "runs of batches",
-        "kept": keep_shards,
-    }
-    # Neighbours lie in one tar, or in one row group of Parquet.
-    shares = [number * shard.count // len(batches) for number in range(len(batches))]
-    own_batches = [batch for share, batch in zip(shares, batches, strict=True) if share == shard.number]
-    own = {i: image_paths[i] for batch in own_batches for i in batch}
-
-    def keep(about: list[dict[str, Any]]) -> None:
-        out.mkdir(parents=True, exist_ok=True)
-        kept = [out / parts.of(number).name for number, one in enumerate(about) if one["rows"]]
-        for number, one in enumerate(about):
-            if one["rows"] and parts.of(number).exists():  # otherwise moved before a kill
-                parts.of(number).rename(out / parts.of(number).name)
-        left_out = {name: why for one in about for name, why in one["left_out"].items()}
-        if not kept:
-            parts.drop()
-            raise _none(len(image_paths), backbone.things, left_out)
-        join_stores(kept, out, left_out)
-
-    def join(about: list[dict[str, Any]]) -> None:
-        if keep_shards:
-            keep(about)
-            return
-        stores = [FeatureStore.open(parts.of(n)) if one["rows"] else None for n, one in enumerate(about)]
-        with FeatureWriter(out, backbone.signature, dtype) as writer:
-            if writer.computed is None:
-                writer.computed = Computed.of(parts.agreed(_RUNTIME), out)
-            for share, batch in zip(shares, batches, strict=True):
-                store, left_out = stores[share], about[share]["left_out"]
-                # Images that are in the store already were added by a process that was killed while it merged.
-                new = [i for i in batch if i not in left_out and i not in writer]
-                shape = (0, backbone.signature.num_regions, backbone.signature.dim)
-                rows = store.get(new) if store is not None else np.zeros(shape, np.float32)
-                writer.append(new, rows, {i: left_out[i] for i in batch if i in left_out})
-            if not len(writer):
-                parts.drop()  # otherwise fixed images would not be read again
-            _finish(writer, image_paths, backbone.things)
-
-    def agree(choose: _Choose) -> Computed:
-        agreed = Computed.of(parts.agreed(_RUNTIME, lambda: (there or choose()).to_dict()), parts.folder)
-        agreed.check(runtime, parts.folder, "remove the folder")
-        return agreed
-
-    with Parts(out, shard, plan) as parts:
-        report = ExtractReport(parts.part, backbone.signature, 0, len(own), {}, 0.0, backbone.things, {})
-        if own and not parts.is_done:
-            with FeatureWriter(parts.part, backbone.signature, dtype) as writer:
-                have = {*writer.ids, *writer.left_out}
-                rest = [batch for batch in own_batches if not have.issuperset(batch)]
-                with _engine(opened, rest, writer, agree) as engine:
-                    report = _extract(own, rest, backbone, writer, num_workers, progress, engine)
-                if len(writer):
-                    writer.finish()
-        about = {"rows": len(own) - len(report.left_out), "left_out": report.left_out}
-        return replace(report, note=parts.finish(about, join))
 
 
 def compute_features(
@@ -423,25 +175,3 @@ def extract_folder(
     folder = Path(os.fspath(paths[gone[0]]).removesuffix(gone[0]))
     there = Names(lambda: files_below(folder)[0])
     return replace(report, nearest={image_id: there.hint(image_id) for image_id in gone})
-
-
-def print_report(report: ExtractReport) -> None:
-    """Prints the result of ``extract_features``, with the names of the images that it left out."""
-    thing = report.things.removesuffix("s")
-    rate = f"{report.done / report.seconds:.1f} {report.things}/s"
-    parts = [f"{counted(report.done, thing)} in {report.seconds:.1f} s ({rate}, {report.runtime})"]
-    if not report.done:
-        parts = ["nothing to do" if not report.left_out else "no new features"]
-    if report.skipped:
-        parts.append(f"{report.skipped:,} {'was' if report.skipped == 1 else 'were'} there already")
-    print(f"{report.out}: {report.signature}: {', '.join(parts)}")
-    for note, number in report.notes.items():
-        print(f"  {number:,} {note}")
-    if report.left_out:
-        print(f"left out {counted(len(report.left_out), thing)}, without features:")
-        for image_id, reason in itertools.islice(report.left_out.items(), 10):
-            print(f"  {image_id}: {reason}{report.nearest.get(image_id, '')}")
-        if len(report.left_out) > 10:
-            print(f"  ... and {len(report.left_out) - 10:,} more, in {report.out}/meta.json under left_out")
-    if report.note:
-        print(report.note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmt.data.feature_store import FeatureSignature
+from mmt.data.feature_signature import FeatureSignature
 from mmt.errors import MMTError, nearest
 from mmt.features import colours, speech, vision
 from mmt.features.backbone import LAYERS, Backbone, BackboneLoader

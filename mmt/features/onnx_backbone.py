@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.data.feature_store import FeatureSignature
+from mmt.data.feature_signature import FeatureSignature
 from mmt.errors import MMTError
 from mmt.features.decoding import Pixels, decode_image
 from mmt.features.images import read_ahead

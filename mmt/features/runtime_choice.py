@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mmt.data.feature_store import Precision
+from mmt.data.feature_signature import Precision
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
 from mmt.features.engines import Engine, OnnxEngine, OpenVinoEngine

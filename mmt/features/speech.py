@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from mmt.data.feature_store import FeatureSignature, Precision
+from mmt.data.feature_signature import FeatureSignature, Precision
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone, BackboneLoader, Layer
 from mmt.features.images import ImageError, read_file

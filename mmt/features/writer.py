@@ -13,16 +13,8 @@ from typing import IO, Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.data.feature_store import (
-    DTYPES,
-    FORMAT,
-    DType,
-    FeatureSignature,
-    FeatureStore,
-    ids_checksum,
-    read_ids,
-    read_meta,
-)
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import DTYPES, FORMAT, DType, FeatureStore, ids_checksum, read_ids, read_meta
 from mmt.data.id_index import INDEX, INDEXED_FROM, write_id_index
 from mmt.data.store_files import IDS, JOURNAL, META, ROWS, SHARDS
 from mmt.errors import MMTError

@@ -16,7 +16,8 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.data.feature_store import FeatureSignature, FeatureStore, JoinedSignature, side_by_side
+from mmt.data.feature_signature import FeatureSignature, JoinedSignature
+from mmt.data.feature_store import FeatureStore, side_by_side
 from mmt.data.tokenizer import BOS, EOS, PAD
 from mmt.errors import MMTError, local_path
 from mmt.inference.named import built_in_model

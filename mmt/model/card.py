@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmt.data.domain import PIECES, read_pieces
-from mmt.data.feature_store import FeatureSignature, signature_from
+from mmt.data.feature_signature import FeatureSignature, signature_from
 from mmt.data.pretrained_tokenizer import open_tokenizer
 from mmt.data.tokenizer import TOKENIZER_FILES, Tokenizer
 from mmt.data.vocabulary import VOCABULARY

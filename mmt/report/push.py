@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmt.data.feature_store import signature_from
+from mmt.data.feature_signature import signature_from
 from mmt.errors import MMTError
 from mmt.inference.onnx_runtime import is_exported
 from mmt.inference.own_graphs import EXPORTED, MADE_FROM, precisions_of

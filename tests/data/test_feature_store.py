@@ -11,14 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmt.data.feature_store import (
-    FeatureSignature,
-    FeatureStore,
-    JoinedSignature,
-    JoinedStore,
-    open_features,
-    signature_from,
-)
+from mmt.data.feature_signature import FeatureSignature, JoinedSignature, signature_from
+from mmt.data.feature_store import FeatureStore, JoinedStore, open_features
 from mmt.errors import MMTError
 from mmt.features.writer import FeatureWriter
 from mmt.io.terminal import quiet

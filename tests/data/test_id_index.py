@@ -10,7 +10,8 @@ import pytest
 
 import mmt.data.id_index
 import mmt.features.writer
-from mmt.data.feature_store import FeatureSignature, FeatureStore, open_features
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.id_index import IndexedIds, write_id_index
 from mmt.errors import MMTError
 from mmt.features.writer import FeatureWriter

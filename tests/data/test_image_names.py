@@ -15,7 +15,8 @@ from mmt.data.dataset import DatasetInfo, read_split, write_dataset
 from mmt.data.feature_store import FeatureStore
 from mmt.data.image_names import Names, files_below, files_in
 from mmt.errors import MMTError
-from mmt.features.extract import extract_folder, print_report
+from mmt.features.extract import extract_folder
+from mmt.features.extract_report import print_report
 from tests.worlds import make_dataset, make_features, tiny_folder
 
 

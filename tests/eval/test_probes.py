@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from eval import ceiling
 from eval.probe_groups import group_scores, read_groups
 from mmt.data.dataset import DatasetInfo, write_dataset
-from mmt.data.feature_store import FeatureSignature, open_features
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import open_features
 from mmt.errors import MMTError
 from mmt.features.writer import FeatureWriter
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from mmt.data.batch import Example, collate
 from mmt.data.dataset import DatasetInfo, read_split, write_dataset
-from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.features.writer import FeatureWriter
 from mmt.model.card import ModelCard

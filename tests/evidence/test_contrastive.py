@@ -16,7 +16,8 @@ from PIL import Image
 
 from eval.commute import main
 from mmt.data.dataset import DatasetInfo, write_dataset
-from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
 from mmt.evidence.contrastive import (
     CommuteResult,

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import nn
 
 from mmt.data.batch import Batch, Example, collate
-from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.evidence.inside import (

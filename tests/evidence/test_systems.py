@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from mmt.cli.main import main
 from mmt.data.dataset import DatasetInfo, write_dataset
-from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore
 from mmt.data.masking import SYMBOLS
 from mmt.errors import MMTError
 from mmt.evidence.collect import Inputs, collect, run_sections

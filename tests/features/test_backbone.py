@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms import InterpolationMode
 
-from mmt.data.feature_store import FeatureSignature
+from mmt.data.feature_signature import FeatureSignature
 from mmt.features.backbone import Transform, boxes_between, region_boxes
 
 NUMBERS = "mean0.5,0.5,0.5-std0.5,0.5,0.5"

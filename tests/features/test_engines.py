@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mmt.data.feature_store import Precision
+from mmt.data.feature_signature import Precision
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
 from mmt.features.engines import Engine, OnnxEngine, OpenVinoEngine

@@ -16,10 +16,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
-from mmt.features.extract import compute_features, extract_features, extract_folder, print_report
+from mmt.features.extract import compute_features, extract_features, extract_folder
+from mmt.features.extract_report import print_report
 from mmt.features.images import find_images
 from mmt.features.load import load_backbone
 from mmt.features.writer import FeatureWriter

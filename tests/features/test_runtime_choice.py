@@ -14,7 +14,8 @@ from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
 from mmt.features import runtime_choice
 from mmt.features.backbone import Backbone
-from mmt.features.extract import ExtractReport, compute_features, extract_features
+from mmt.features.extract import compute_features, extract_features
+from mmt.features.extract_report import ExtractReport
 from mmt.features.load import load_backbone
 from mmt.features.runtime_choice import MEASURE_FROM, opened_engine
 from mmt.features.writer import FeatureWriter

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from mmt.cli.main import main
-from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore
 from mmt.data.id_index import IndexedIds
 from mmt.errors import MMTError
-from mmt.features.extract import ExtractReport, extract_features
+from mmt.features.extract import extract_features
+from mmt.features.extract_report import ExtractReport
 from mmt.features.images import find_images
 from mmt.features.shards import join_stores
 from mmt.features.writer import FeatureWriter
@@ -320,7 +322,13 @@ def test_the_command_joins(stores: list[Path], tmp_path: Path, capsys: pytest.Ca
     assert (code, "5 images in 2 shards" in said) == (0, True), said
     assert "5 images, whole" in run("--check", tmp_path / "joined")[1]
     assert run("--join", stores[0], "--images", tmp_path, "--out", tmp_path / "x")[0] == 2
-    for more in (("--keep-shards",), ("--shard", "1/2"), ("--on", "local:2")):
+    for more in (
+        ("--keep-shards",),
+        ("--shard", "1/2"),
+        ("--on", "local:2"),
+        ("--backbone", "vgg16"),
+        ("--threads", "1"),
+    ):
         code, said = run("--join", stores[0], "--out", tmp_path / "x", *more)
         assert (code, "--join: joins finished stores in one process" in said) == (2, True), said
     code, said = run("--images", tmp_path, "--out", tmp_path / "x", "--keep-shards")

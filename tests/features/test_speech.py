@@ -16,7 +16,8 @@ from PIL import Image
 from mmt.cli.main import main
 from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
-from mmt.features.extract import compute_features, extract_features, extract_folder, print_report
+from mmt.features.extract import compute_features, extract_features, extract_folder
+from mmt.features.extract_report import print_report
 from mmt.features.load import load_backbone
 from mmt.features.speech import AudioError, decode_audio
 from mmt.features.writer import FeatureWriter

@@ -16,7 +16,8 @@ import pytest
 
 from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
-from mmt.features.extract import ExtractReport, extract_features
+from mmt.features.extract import extract_features
+from mmt.features.extract_report import ExtractReport
 from mmt.features.images import ImageError
 from mmt.features.stored_images import StoredImage, find_sources, find_stored
 from mmt.io.locations import Location

@@ -177,7 +177,7 @@ class _Colour(nn.Module):
     """A backbone that costs nothing: the mean colour of a picture."""
 
     def __new__(cls) -> Any:
-        from mmt.data.feature_store import FeatureSignature
+        from mmt.data.feature_signature import FeatureSignature
         from mmt.features.backbone import Backbone
         from mmt.features.decoding import decode_image
 

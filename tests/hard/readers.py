@@ -540,7 +540,7 @@ class Features(Reader):
     name = "features"
 
     def prepare(self) -> None:
-        from mmt.data.feature_store import FeatureSignature
+        from mmt.data.feature_signature import FeatureSignature
         from mmt.features.writer import FeatureWriter
 
         self.ids = [f"im-{n}.png" for n in range(9)] + ["Ein Bär\u2028\x85.jpg"]

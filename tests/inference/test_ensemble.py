@@ -17,7 +17,8 @@ from click.testing import CliRunner
 
 from mmt.cli.main import main
 from mmt.data.batch import Batch, Example, collate
-from mmt.data.feature_store import FeatureSignature, FeatureStore, open_features
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore, open_features
 from mmt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 from mmt.data.vocabulary import VOCABULARY, pieces_of_file
 from mmt.errors import MMTError

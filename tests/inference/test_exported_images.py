@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import mmt
 from mmt.cli.main import main
-from mmt.data.feature_store import JoinedSignature
+from mmt.data.feature_signature import JoinedSignature
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
 from mmt.features.extract import extract_folder

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from eval import labels as eval_labels
 from mmt.cli.main import main
 from mmt.data.dataset import DatasetInfo, read_split, write_dataset
-from mmt.data.feature_store import FeatureSignature, FeatureStore
+from mmt.data.feature_signature import FeatureSignature
+from mmt.data.feature_store import FeatureStore
 from mmt.data.labels import label_names, read_column, with_labels
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone

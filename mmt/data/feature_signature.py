@@ -1,0 +1,161 @@
+"""FeatureSignature: which backbone made features of images, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from mmt.errors import MMTError
+from mmt.io.terminal import print_note
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class FeatureSignature:
+    """Which backbone made the features, and how. Features with different signatures must not be mixed.
+
+    Attributes:
+        backbone: the name that ``mmt.features.load.load_backbone`` takes, e.g. ``efficientnet_lite0``.
+        layer: ``pool`` (one vector per image) or ``grid`` (one vector per region).
+        transform: the transform of the pixels, e.g. ``resize256-crop224-bicubic-mean...-std...``.
+        weights: SHA-256 (hex) of the names, types, shapes and bytes of the backbone's tensors, so that equal
+            weights have equal checksums, whatever file they come from.
+        num_regions: R, 1 for ``pool``.
+        dim: D, the width of one vector.
+        precision: in which the backbone computed: ``float32`` or ``bfloat16``. It is written only if it is not
+            ``float32``, so that earlier versions read all other signatures.
+    """
+
+    backbone: str
+    layer: str
+    transform: str
+    weights: str
+    num_regions: int
+    dim: int
+    precision: str = "float32"
+
+    def __str__(self) -> str:
+        pixels = self.transform.split("-mean")[0]
+        rounded = "" if self.precision == "float32" else f", {self.precision}"
+        return (
+            f"{self.backbone}/{self.layer} ({self.num_regions} x {self.dim}, {pixels}, "
+            f"weights {self.weights[:8]}{rounded})"
+        )
+
+    @property
+    def sets(self) -> tuple[FeatureSignature, ...]:
+        """The joined sets of features; a single one unless several were joined."""
+        return (self,)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The signature as JSON-ready values."""
+        values = asdict(self)
+        if self.precision == "float32":
+            del values["precision"]
+        return values
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> FeatureSignature:
+        """Reads ``to_dict``'s values. Raises MMTError if a field is missing, unknown or of the wrong type."""
+        expected = {field.name: (int if field.name in ("num_regions", "dim") else str) for field in fields(cls)}
+        raw = {"precision": "float32", **raw}
+        wrong = set(raw) ^ set(expected) or {k for k, t in expected.items() if type(raw[k]) is not t}
+        if wrong:
+            raise MMTError(
+                f"feature signature: expected the fields {', '.join(expected)}; "
+                f"missing, unknown or of the wrong type: {', '.join(sorted(wrong))}."
+            )
+        if raw["precision"] not in PRECISIONS:
+            raise MMTError(
+                f"feature signature: precision must be one of {', '.join(PRECISIONS)}, but is "
+                f"'{raw['precision']}' instead."
+            )
+        return cls(**raw)
+
+    def in_float32(self) -> FeatureSignature:
+        """Of the same features in float32, as image files always get them."""
+        return JoinedSignature.of([replace(one, precision="float32") for one in self.sets])
+
+    def differences(self, other: FeatureSignature) -> list[str]:
+        """The names of the fields in which ``other`` differs.
+
+        CLIP folders are compared by their last name, since the same folder may have moved; ``weights`` compares
+        their content.
+        """
+        names = [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
+        if all(s.backbone.startswith("clip:") for s in (self, other)) and "backbone" in names:
+            last = [s.backbone.removeprefix("clip:").replace("\\", "/").rpartition("/")[2] for s in (self, other)]
+            if last[0] == last[1]:
+                names.remove("backbone")
+        return names
+
+    def check(self, other: FeatureSignature, where: str) -> None:
+        """Checks that ``other`` equals this signature, which is required.
+
+        Features of one backbone in another precision are nearly the same; they are taken, with a warning.
+
+        Args:
+            other: the signature of the features at hand.
+            where: where they come from, for the message, e.g. ``features/lite0``.
+        Raises:
+            MMTError: naming both and what differs.
+        """
+        if len(self.sets) != len(other.sets):
+            raise MMTError(
+                f"{where}: expected {len(self.sets)} set(s) of features, {self}, found {len(other.sets)}, "
+                f"{other}. Name the feature store of each, in this order."
+            )
+        if len(self.sets) > 1:
+            for mine, theirs in zip(self.sets, other.sets, strict=True):
+                mine.check(theirs, where)
+            return
+        names = self.differences(other)
+        if names == ["precision"]:
+            print_note(
+                f"{where}: its features are of precision {other.precision}, those expected of {self.precision}; "
+                "they differ a little."
+            )
+        elif names:
+            detail = "; ".join(f"{n} {getattr(self, n)} became {getattr(other, n)}" for n in names)
+            raise MMTError(
+                f"{where}: expected features made by {self}, found {other}. They differ in {detail}. "
+                f"Use the same features, or make them with mmt features --backbone {self.backbone} "
+                f"--layer {self.layer}."
+            )
+
+
+@dataclass(frozen=True)
+class JoinedSignature(FeatureSignature):
+    """The signatures of several sets as one; ``num_regions`` is the sum of theirs, ``dim`` the largest."""
+
+    parts: tuple[FeatureSignature, ...] = ()
+
+    @classmethod
+    def of(cls, sets: Sequence[FeatureSignature]) -> FeatureSignature:
+        """One signature for all; a single set keeps its own."""
+        if len(sets) == 1:
+            return sets[0]
+        names = {
+            name: " + ".join(getattr(one, name) for one in sets)
+            for name in ("backbone", "layer", "transform", "weights")
+        }
+        num_regions, dim = sum(one.num_regions for one in sets), max(one.dim for one in sets)
+        return cls(**names, num_regions=num_regions, dim=dim, parts=tuple(sets))
+
+    @property
+    def sets(self) -> tuple[FeatureSignature, ...]:
+        return self.parts
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.sets))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"sets": [one.to_dict() for one in self.sets]}
+
+
+def signature_from(raw: Mapping[str, Any]) -> FeatureSignature:
+    """Reads ``to_dict``'s values, of one set or several. Raises like ``FeatureSignature.from_dict``."""
+    return JoinedSignature.of([FeatureSignature.from_dict(one) for one in raw.get("sets", [raw])])
