@@ -3,24 +3,7 @@
 #     MULTI30K=FOLDER bash recipes/speedrun.sh OUT
 # FOLDER has tok/, raw/, image_splits/ and captions_de/. The same command resumes wherever it was interrupted.
 set -euo pipefail
-recipes=$(realpath "$(dirname "$0")")
-MULTI30K=$(realpath "${MULTI30K:?the folder of Multi30K: MULTI30K=FOLDER bash recipes/speedrun.sh OUT}")
-mkdir -p "${1:?the folder to write: MULTI30K=FOLDER bash recipes/speedrun.sh OUT}"
-cd "$1"
-
-step() { # NAME COMMAND...: runs it once, and notes the seconds that the last attempt took
-    local name=$1 begun=$SECONDS
-    shift
-    if [ ! -e "done/$name" ]; then
-        echo "== $name"
-        "$@"
-        mkdir -p done
-        echo "$((SECONDS - begun))" >"done/$name"
-    fi
-}
-task1() { # OUT SOURCE TARGET
-    mmt prepare multi30k "$1" --raw "$MULTI30K/tok" --no-images --source "$2" --target "$3"
-}
+. "$(dirname "$0")/steps.sh"
 
 step data_en_de task1 data/multi30k_en_de_tok en de
 step data_de_en task1 data/multi30k_de_en_tok de en
@@ -30,4 +13,4 @@ step back_translate mmt prepare translated data/captions_en_de_tok data/captions
     --back --tag "<bt>" --no-copies --no-loops --max-ratio 2
 step train_en_de mmt train runs/best_en_de_bt --config-file "$recipes/configs/best_en_de_bt.yaml"
 step score mmt evaluate result runs/best_en_de_bt/model data/multi30k_en_de_tok test_2016_flickr best_en_de_bt
-(cd done && grep . data_en_de data_de_en captions train_de_en back_translate train_en_de score)
+seconds data_en_de data_de_en captions train_de_en back_translate train_en_de score

@@ -1,0 +1,23 @@
+# Sourced by the scripts beside it: steps that run once, in the folder OUT, from Multi30K's files in $MULTI30K.
+recipes=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+usage="MULTI30K=FOLDER bash recipes/$(basename "$0") OUT"
+MULTI30K=$(realpath "${MULTI30K:?the folder of Multi30K: $usage}")
+mkdir -p "${1:?the folder to write: $usage}"
+cd "$1"
+
+step() { # NAME COMMAND...: runs it once, and notes the seconds that the last attempt took
+    local name=$1 begun=$SECONDS
+    shift
+    if [ ! -e "done/$name" ]; then
+        echo "== $name"
+        "$@"
+        mkdir -p done
+        echo "$((SECONDS - begun))" >"done/$name"
+    fi
+}
+task1() { # OUT SOURCE TARGET
+    mmt prepare multi30k "$1" --raw "$MULTI30K/tok" --no-images --source "$2" --target "$3"
+}
+seconds() { # NAME...: of each step
+    (cd done && grep . "$@")
+}
