@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 import sentencepiece
 
+from mmt.data.encoder_tokenizer import EncoderTokenizer, is_of_encoder
 from mmt.data.languages import find_language
 from mmt.data.sentencepiece_model import open_sentencepiece
 from mmt.data.tagged_tokenizer import TaggedTokenizer, tagged_languages
@@ -96,6 +97,8 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     """
     if not (folder / TOKENIZER_CONFIG).exists():
         return Tokenizer(folder / TOKENIZER)
+    if is_of_encoder(folder / TOKENIZER_CONFIG):
+        return EncoderTokenizer(folder / TOKENIZER)
     if languages := tagged_languages(folder):
         return TaggedTokenizer(folder / TOKENIZER, languages)
     return PretrainedTokenizer(folder / TOKENIZER, _read_config(folder / TOKENIZER_CONFIG))

@@ -18,6 +18,7 @@ from fairseq2.models.transformer import (
 )
 from fairseq2.nn import (
     Linear,
+    PositionEncoder,
     SinusoidalPositionEncoder,
     StandardEmbedding,
     StandardLayerNorm,
@@ -34,7 +35,7 @@ from mmt.model.fusion import find_fusion
 from mmt.model.heads import HEADS
 from mmt.model.image_encoder import FrameEncoder, ImageEncoder
 from mmt.model.model import MMTModel
-from mmt.model.text_model import LSTMEncoder, PretrainedPositions, TextModel, TextSizes
+from mmt.model.text_model import LearnedPositions, LSTMEncoder, PretrainedPositions, TextModel, TextSizes
 
 
 def build_empty_model(config: MMTConfig) -> MMTModel:
@@ -116,7 +117,10 @@ class _Parts:
     def frontend(self, vocab_size: int) -> TransformerEmbeddingFrontend:
         config = self._config
         embed = StandardEmbedding(vocab_size, config.model_dim, PAD, init_fn=init_scaled_embedding)
-        if config.positions == "scratch":
+        positions: PositionEncoder
+        if config.positions == "learned":
+            positions = LearnedPositions(config.model_dim, config.max_length, config.norm_eps)
+        elif config.positions == "scratch":
             positions = SinusoidalPositionEncoder(config.model_dim, config.max_length)
         else:
             positions = PretrainedPositions(config.model_dim, config.max_length, config.positions)
@@ -190,7 +194,7 @@ class _Parts:
         return kind(self._config.model_dim, self._config.num_heads, Attention(causal=causal), **self._place)
 
     def _norm(self) -> StandardLayerNorm:
-        return StandardLayerNorm(self._config.model_dim, bias=True)
+        return StandardLayerNorm(self._config.model_dim, bias=True, eps=self._config.norm_eps)
 
     def _last_norm(self) -> StandardLayerNorm | None:
         return self._norm() if self._norm_order == TransformerNormOrder.PRE else None

@@ -11,7 +11,7 @@ from annotated_types import Interval, MinLen
 LARGEST = 1 << 16
 """Of sizes that the weights do not show: a model folder that says more is not loaded."""
 
-BASES = ("nllb", "m2m100", "marian")
+BASES = ("nllb", "m2m100", "marian", "bert", "roberta")
 """Families of pretrained text models, see ``mmt.model.pretrained``."""
 
 
@@ -43,7 +43,8 @@ class ModelSizes:
 
     text: Annotated[str, MinLen(1)] = "scratch"
     """The text model: ``scratch``, or FAMILY:NAME_OR_FOLDER of a pretrained one (``nllb``, ``m2m100`` or
-    ``marian``), from which all sizes follow; see ``mmt.model.pretrained``."""
+    ``marian``; or an encoder, ``bert`` or ``roberta``), from which all sizes follow; see
+    ``mmt.model.pretrained``."""
 
     adapter_dim: Annotated[int, Interval(ge=0, le=LARGEST)] = 0
     """Width of the bottleneck adapters after self-attention and feed-forward network of each layer; 0: none. They
@@ -137,8 +138,15 @@ class MMTConfig(ModelSizes):
     activation: Literal["relu", "gelu", "silu"] = "relu"
     """Of the feed-forward networks."""
 
-    positions: Literal["scratch", "m2m100", "marian"] = "scratch"
-    """The table of sinusoidal positions, see ``mmt.model.text_model.PretrainedPositions``."""
+    positions: Literal["scratch", "m2m100", "marian", "learned"] = "scratch"
+    """The table of sinusoidal positions, or BERT's ``learned`` ones; see ``PretrainedPositions`` and
+    ``LearnedPositions`` in ``mmt.model.text_model``."""
+
+    norm_eps: Annotated[float, Interval(gt=0, le=1)] = 1e-5
+    """Added to the variance in layer normalisation."""
+
+    pooling: Literal["mean", "first"] = "mean"
+    """The vector of a sentence among images: the mean of its encoder states, or the first of them (``[CLS]``)."""
 
     scaled_embedding: bool = True
     """Whether embeddings are multiplied by the square root of ``model_dim``."""

@@ -178,8 +178,10 @@ class MMTModel(nn.Module):
         return mean_region(states, beyond(lens, states.size(1)))[:, 0]
 
     def sentence_means(self, batch: Batch) -> Tensor:
-        """(N, D) mean encoder states of the sentences, without their images."""
+        """(N, D) mean encoder states of the sentences, without their images; with ``pooling: first`` the first."""
         states = self.encode(batch.source, batch.source_lens).states
+        if self.config.pooling == "first":
+            return states[:, 0]
         return mean_region(states, batch.source == PAD)[:, 0]
 
     def image_means(self, batch: Batch) -> Tensor:

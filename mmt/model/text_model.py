@@ -15,7 +15,14 @@ from fairseq2.models.transformer import (
     StandardTransformerEncoder,
     TransformerEmbeddingFrontend,
 )
-from fairseq2.nn import BatchLayout, IncrementalStateBag, SinusoidalPositionEncoder, TiedProjection
+from fairseq2.nn import (
+    BatchLayout,
+    IncrementalStateBag,
+    LearnedPositionEncoder,
+    SinusoidalPositionEncoder,
+    StandardLayerNorm,
+    TiedProjection,
+)
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -156,3 +163,21 @@ class PretrainedPositions(SinusoidalPositionEncoder):  # type: ignore[misc]  # f
         angles = steps[:, None] * frequencies
         self.freqs[0] = 0.0
         self.freqs[1:, :half], self.freqs[1:, half:] = angles.sin(), angles.cos()
+
+
+class LearnedPositions(LearnedPositionEncoder):  # type: ignore[misc]  # final for type checkers only
+    """Learned positions, and a layer normalisation of the sum with the embeddings: those of BERT.
+
+    Devlin et al. (2019), https://aclanthology.org/N19-1423. The embedding of the first segment, which every
+    position of a single sentence gets, is part of ``weight``, whose first row is for padding.
+    """
+
+    def __init__(self, model_dim: int, max_length: int, norm_eps: float) -> None:
+        super().__init__(model_dim, max_length)
+        self.norm = StandardLayerNorm(model_dim, bias=True, eps=norm_eps)
+
+    def forward(
+        self, seqs: Tensor, seqs_layout: BatchLayout, *, state_bag: IncrementalStateBag | None = None
+    ) -> Tensor:
+        """(N, S, D) embedded tokens to the same with their positions, normalised."""
+        return self.norm(super().forward(seqs, seqs_layout, state_bag=state_bag))

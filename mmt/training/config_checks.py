@@ -179,6 +179,11 @@ def _check_columns(config: TrainConfig, objectives: Objectives, where: str) -> N
 
 def _check_model(config: TrainConfig, objectives: Objectives, where: str) -> None:
     model = config.model
+    if not model.num_decoder_layers and objectives.writes and model.text != "scratch":
+        raise MMTError(
+            f"{where}: model.text: {model.text} has no decoder, and translating wants one. Set "
+            "objectives.translation: 0, for retrieval or labels, or name a model that translates."
+        )
     if not model.num_decoder_layers and objectives.writes:
         raise MMTError(
             f"{where}: model.num_decoder_layers is 0, and translating wants a decoder. Set "

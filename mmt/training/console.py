@@ -33,7 +33,8 @@ class ConsoleRecorder(MetricRecorder):
         self, category: str, values: Mapping[str, object], step_nr: int | None = None
     ) -> None:
         def value(name: str) -> float:
-            return float(values.get(name, 0.0))  # type: ignore[arg-type]
+            found: Any = values.get(name, 0.0)
+            return float(found[-1] if isinstance(found, list) else found)  # the rates' last is optimizer.lr
 
         head = f"[dim]{time.strftime('%H:%M:%S')}[/] {step_nr or 0:>6,}/{self._steps:,}"
         images = f"{int(value('num_images')):,} of {int(value('num_sentences')):,} with image"

@@ -211,7 +211,15 @@ def check_start(config: TrainConfig, infos: Sequence[DatasetInfo], base: Base | 
     return card
 
 
-_NOT_IN_CONFIG = ("activation", "positions", "scaled_embedding", "output_bias", "target_vocab_size")
+_NOT_IN_CONFIG = (
+    "activation",
+    "positions",
+    "scaled_embedding",
+    "output_bias",
+    "target_vocab_size",
+    "norm_eps",
+    "pooling",
+)
 
 
 def check_masks(tokenizer: Tokenizer, infos: Sequence[DatasetInfo], where: str) -> None:

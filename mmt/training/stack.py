@@ -16,6 +16,7 @@ from fairseq2.error import OperationalError
 from fairseq2.gang import GangError
 from fairseq2.recipe.config import (
     AdamWConfig,
+    AdamWGroupConfig,
     CommonSection,
     GangSection,
     LRSchedulerSection,
@@ -96,11 +97,16 @@ def stack_config(config: TrainConfig, output: Path) -> StackConfig:
     }
     for name, ours in sections.items():
         sections[name] = _section(name, ours, config.stack.get(name) or {})
+    groups = []
+    if optimizer.text_lr is not None:
+        groups.append(AdamWGroupConfig(params=r"(module\.)?text\.", lr=optimizer.text_lr))
     # Checkpoints that a signal asked for are kept in addition.
     num_extra = sum(step % regime.validate_every > 0 for step in checkpoint_steps(output))
     return StackConfig(
         model=ModelSection(family=FAMILY),
-        optimizer=OptimizerSection(config=AdamWConfig(lr=optimizer.lr, betas=optimizer.betas, impl="fused")),
+        optimizer=OptimizerSection(
+            config=AdamWConfig(lr=optimizer.lr, betas=optimizer.betas, impl="fused", groups=groups)
+        ),
         lr_scheduler=LRSchedulerSection(
             name=SCHEDULE,
             config=ScheduleConfig(

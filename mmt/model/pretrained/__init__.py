@@ -1,1 +1,1 @@
-"""Pretrained translation models, one module a family: transformers' published layouts, and our own folders."""
+"""Pretrained text models, one module a family: transformers' published layouts, and our own folders."""

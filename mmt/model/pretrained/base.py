@@ -1,4 +1,4 @@
-"""Opens the pretrained translation model that ``model.text`` names."""
+"""Opens the pretrained text model that ``model.text`` names."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mmt.model.build import build_empty_model
 from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
 from mmt.model.model import MMTModel
+from mmt.model.pretrained.bert import Bert, Roberta
 from mmt.model.pretrained.checkpoint import find_folder, read_json
 from mmt.model.pretrained.family import Base, PublishedBase
 from mmt.model.pretrained.m2m100 import M2M100
@@ -25,7 +26,7 @@ from mmt.model.text_model import TextModel
 
 __all__ = ["FAMILIES", "Base", "load_base", "load_text", "open_base"]
 
-_PUBLISHED = (Nllb, M2M100, Marian)
+_PUBLISHED = (Nllb, M2M100, Marian, Bert, Roberta)
 FAMILIES: dict[str, type[Base]] = {kind.family: kind for kind in _PUBLISHED} | {"mmt": MMTFolder}
 """By the name that stands before the colon in ``model.text``."""
 
@@ -81,10 +82,15 @@ def load_base(name: str, source_lang: str = "", target_lang: str = "") -> tuple[
         name: FAMILY:NAME_OR_FOLDER.
         source_lang, target_lang: codes of the pair, of a model of several languages.
     Raises:
-        MMTError: as ``open_base`` and ``Base``; or a language is unknown.
+        MMTError: as ``open_base`` and ``Base``; a language is unknown; or the base is an encoder alone.
     """
     base = open_base(name)
     config = MMTConfig(text=name, dropout_p=0.0, **base.settings())
+    if not config.num_decoder_layers:
+        raise MMTError(
+            f"{name}: expected a model that translates, found an encoder, which has no decoder. Train it for "
+            "retrieval or labels, as model.text of mmt train."
+        )
     with tempfile.TemporaryDirectory() as folder:
         base.write_tokenizer(Path(folder))
         tokenizer = open_tokenizer(Path(folder))

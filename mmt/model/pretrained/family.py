@@ -17,7 +17,8 @@ from mmt.io.text_files import file_checksum
 from mmt.model.config import LARGEST
 from mmt.model.pretrained.checkpoint import CONFIG, open_weights, read_config, weight_files
 
-_ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}
+ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "silu": "silu", "swish": "silu"}
+"""Of transformers' configurations, by ours."""
 _ATTENTION = {"q_proj": "q_proj", "k_proj": "k_proj", "v_proj": "v_proj", "output_proj": "out_proj"}
 _LAYER = {
     **{f"self_attn.{ours}": f"self_attn.{theirs}" for ours, theirs in _ATTENTION.items()},
@@ -148,7 +149,7 @@ class PublishedBase(Base):
             "max_length": self.size("max_position_embeddings"),
             "vocab_size": source,
             "target_vocab_size": target if self.two_vocabularies else 0,
-            "activation": _ACTIVATIONS[self._one_of("activation_function", _ACTIVATIONS)],
+            "activation": ACTIVATIONS[self._one_of("activation_function", ACTIVATIONS)],
             "positions": self.positions,
             "scaled_embedding": self._one_of("scale_embedding", (True, False)),
             "output_bias": self._bias() is not None,
@@ -236,6 +237,12 @@ class PublishedBase(Base):
         """Raises MMTError for another family, another architecture or a missing tokenizer file."""
         if self.config.get("model_type") != self.model_type:
             raise self.refused("model_type", f"'{self.model_type}'")
+        self._check_expected()
+        if self.size("d_model") % (2 * self._both("attention_heads")):
+            raise self.refused("d_model", "a multiple of twice the attention heads")
+
+    def _check_expected(self) -> None:
+        """Raises MMTError for a setting of another architecture, or a missing tokenizer file."""
         for key, value in self.expected.items():
             if self.config.get(key, value) != value:
                 raise self.refused(key, repr(value))
@@ -244,8 +251,6 @@ class PublishedBase(Base):
                 raise MMTError(
                     f"{self.folder}: the tokenizer's file {name} is missing. Download the checkpoint again."
                 )
-        if self.size("d_model") % (2 * self._both("attention_heads")):
-            raise self.refused("d_model", "a multiple of twice the attention heads")
 
     def _both(self, key: str) -> int:
         """A size that encoder and decoder have in common."""

@@ -36,6 +36,8 @@ _SETTINGS = (
     "positions",
     "scaled_embedding",
     "output_bias",
+    "norm_eps",
+    "pooling",
 )
 
 
