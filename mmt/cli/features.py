@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     "--backbone",
     default="efficientnet_lite0",
     help="Backbone: efficientnet_lite0, efficientnet_lite2, resnet50, vgg16, vit_b_16, colours, timm:NAME or "
-    "clip:NAME_OR_FOLDER; logmel80[:SECONDS] for recordings.",
+    "clip:NAME_OR_FOLDER; for recordings logmel80[:SECONDS] or "
+    "whisper:NAME_OR_FOLDER[,layer=N][,seconds=N][,stride=N][,context=N].",
 )
 @click.option("--layer", type=click.Choice(["pool", "grid"]), help="One vector (pool), or one for each region or "
               "frame (grid).  [default: pool; grid for recordings]")  # fmt: skip

@@ -82,12 +82,13 @@ class FeatureSignature:
     def differences(self, other: FeatureSignature) -> list[str]:
         """The names of the fields in which ``other`` differs.
 
-        CLIP folders are compared by their last name, since the same folder may have moved; ``weights`` compares
-        their content.
+        Folders of CLIP and Whisper are compared by their last name, since the same folder may have moved;
+        ``weights`` compares their content.
         """
         names = [field.name for field in fields(self) if getattr(self, field.name) != getattr(other, field.name)]
-        if all(s.backbone.startswith("clip:") for s in (self, other)) and "backbone" in names:
-            last = [s.backbone.removeprefix("clip:").replace("\\", "/").rpartition("/")[2] for s in (self, other)]
+        (kind, _, place), (theirs, _, other_place) = (one.backbone.partition(":") for one in (self, other))
+        if kind == theirs and kind in ("clip", "whisper") and "backbone" in names:
+            last = [one.replace("\\", "/").rpartition("/")[2] for one in (place, other_place)]
             if last[0] == last[1]:
                 names.remove("backbone")
         return names

@@ -144,7 +144,7 @@ class Backbone(nn.Module):
         self._regions = regions
         self._side = transform.resize or transform.crop
         network = network.float()  # before the checksum: a file of half precision has the same numbers
-        weights = _checksum(network.state_dict())
+        weights = checksum(network.state_dict())
         if fold:
             fold_batch_norm(network)
         network = network.requires_grad_(False)
@@ -239,7 +239,8 @@ def _decode_jpeg(data: bytes) -> Pixels | None:
     return pixels
 
 
-def _checksum(state: Mapping[str, Tensor]) -> str:
+def checksum(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of the names, types, shapes and bytes of a network's tensors, for its signature."""
     digest = hashlib.sha256()
     for name in sorted(state):
         if name.endswith("num_batches_tracked"):  # counts training steps; no feature depends on it

@@ -1,4 +1,4 @@
-"""The backbones by name. A new one is a loader and its row in ``vision.py``, ``colours.py`` or ``speech.py``."""
+"""The backbones by name. A new one is a loader and its row in ``BACKBONES`` of a module, as in ``vision.py``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from mmt.data.feature_signature import FeatureSignature
 from mmt.errors import MMTError, nearest
-from mmt.features import colours, speech, vision
+from mmt.features import colours, speech, vision, whisper
 from mmt.features.backbone import LAYERS, Backbone, BackboneLoader
 from mmt.features.images import IMAGE_SUFFIXES
 from mmt.io import runtime
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 
-BACKBONES: dict[str, BackboneLoader] = vision.BACKBONES | colours.BACKBONES | speech.BACKBONES
+BACKBONES: dict[str, BackboneLoader] = vision.BACKBONES | colours.BACKBONES | speech.BACKBONES | whisper.BACKBONES
 """By name; a key with a colon stands for all names that begin as it does up to the colon."""
 
 
@@ -36,6 +36,10 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
     logmel80             none: log-mel frames of recordings   mean and deviation over time, 160 / frames, 80
     logmel80:SECONDS     the same with another limit than     the same
                          10 s
+    whisper:NAME_OR_     Hugging Face hub, or the folder      mean and deviation over time / states of Whisper's
+    FOLDER                                                    encoder, 50 a second; the options ``,layer=``,
+                                                              ``,seconds=``, ``,stride=``, ``,context=``:
+                                                              see ``mmt.features.whisper``
     ==================== ==================================== ===========================================
 
     Args:
@@ -43,7 +47,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
         layer: ``pool``, one vector per image, or ``grid``, one vector per region, row by row. None is ``pool``
             for images and ``grid`` for recordings.
         weights: a state dict (.pth, .pt, .safetensors) to use in place of the download, with the name's own
-            transform. Not for CLIP, which takes a folder.
+            transform. Not for CLIP and Whisper, which take a folder.
     Raises:
         MMTError: unknown name or layer; weights that are unavailable or do not fit.
     """
