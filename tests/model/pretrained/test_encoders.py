@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from transformers import AutoModel
 
 from mmt.cli.main import main
 from mmt.data.batch import Batch, Example, collate
@@ -34,7 +38,7 @@ from mmt.training.recipe import train
 from tests.model.pretrained import encoders
 from tests.model.pretrained.checkpoints import LINES, ODD
 from tests.model.pretrained.encoders import Encoder
-from tests.worlds import DIM, settings, weights
+from tests.worlds import DIM, data_root, settings, weights
 
 KINDS: dict[str, Callable[[Path], Encoder]] = {"bert": encoders.bert, "roberta": encoders.roberta}
 SPECIALS = ["A [SEP] dog", "[CLS] a [PAD] cat", "a <s> dog </s>", "the <pad> cat"]
@@ -83,6 +87,25 @@ def test_tokens_are_those_of_the_checkpoint(encoder: Encoder, tmp_path: Path) ->
     ids = tokenizer.encode(LINES[0])
     assert tokenizer.decode([*ids, EOS, PAD]).strip().lower() == LINES[0].lower()
     assert len(tokenizer.pieces([*ids, tokenizer.vocab_size - 1])) == len(ids) + 1
+
+
+@pytest.mark.skipif("MMT_ENCODER" not in os.environ, reason="no real encoder (set MMT_ENCODER to BERT's folder)")
+def test_a_real_encoder_has_the_tokens_and_vectors_of_transformers(tmp_path: Path) -> None:
+    folder = Path(os.environ["MMT_ENCODER"])
+    theirs = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    reference = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    reference.no_truncation()
+    reference.no_padding()
+    real = Encoder(f"bert:{folder}", folder, theirs, reference)
+    model, tokenizer = opened(real, tmp_path / "opened")
+    order = open_base(real.base).order("source")  # type: ignore[attr-defined]
+    with gzip.open(data_root() / "multi30k/raw/val.en.gz", "rt", encoding="utf-8") as file:
+        lines = [normalize(line.strip()) for line in file]
+    for line in lines:
+        assert [order[i] for i in (*tokenizer.encode(line), EOS)] == reference.encode(line).ids
+    with torch.no_grad():
+        ours = model.sentence_means(batch_of(tokenizer, lines[:100]))
+    torch.testing.assert_close(ours, real.vectors(lines[:100]), rtol=0, atol=1e-5)
 
 
 def test_a_text_cannot_spell_padding_or_the_end_of_a_sentence(encoder: Encoder, tmp_path: Path) -> None:
