@@ -33,7 +33,7 @@ from mmt.model.attention import Attention, with_fast_dropout
 from mmt.model.config import MMTConfig
 from mmt.model.fusion import find_fusion
 from mmt.model.heads import HEADS
-from mmt.model.image_encoder import FrameEncoder, ImageEncoder
+from mmt.model.image_encoder import FrameEncoder, ImageEncoder, two_layers
 from mmt.model.model import MMTModel
 from mmt.model.text_model import LearnedPositions, LSTMEncoder, PretrainedPositions, TextModel, TextSizes
 
@@ -150,6 +150,8 @@ class _Parts:
         config = self._config
         if config.image_encoder == "linear":
             return Linear(dim, config.model_dim, bias=True)
+        if config.image_encoder == "mlp":
+            return two_layers(dim, config.model_dim, config.dropout_p)
         return FrameEncoder(
             dim,
             config.model_dim,

@@ -93,9 +93,9 @@ class ModelSizes:
     reads_text: bool = True
     """False hides the source, to see what the image or the recording says alone."""
 
-    image_encoder: Literal["linear", "frames"] = "linear"
-    """How the image's features come to the model's width: each by itself, or, of a recording, with
-    ``mmt.model.image_encoder.FrameEncoder``."""
+    image_encoder: Literal["linear", "mlp", "frames"] = "linear"
+    """How the image's features come to the model's width: each by itself, by one linear layer
+    or by two (``mlp``); or, of a recording, with ``mmt.model.image_encoder.FrameEncoder``."""
 
     num_frame_layers: Layers = 2
     """Transformer layers of ``image_encoder: frames``; 0 leaves its convolutions alone."""

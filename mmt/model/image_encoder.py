@@ -27,7 +27,7 @@ class ImageEncoder(nn.Module):
     """Projects each set of features to regions of the model's width.
 
     Args:
-        projections: of each set, a linear layer or a ``FrameEncoder``.
+        projections: of each set, a linear layer, ``two_layers`` or a ``FrameEncoder``.
         sets: regions and width of each set.
         pooled: whether each set becomes one region, the mean of its real ones.
     """
@@ -61,6 +61,12 @@ class ImageEncoder(nn.Module):
             parts.append(states)
             pads.append(pad)
         return torch.cat(parts, 1), torch.cat(pads, 1)
+
+
+def two_layers(dim: int, model_dim: int, dropout_p: float) -> nn.Module:
+    """(..., dim) features to (..., D): W_2 gelu(W_1 x + b_1) + b_2, 2 D wide between, with dropout before each."""
+    first, second = nn.Linear(dim, 2 * model_dim), nn.Linear(2 * model_dim, model_dim)
+    return nn.Sequential(nn.Dropout(dropout_p), first, nn.GELU(), nn.Dropout(dropout_p), second)
 
 
 def split_sets(

@@ -154,3 +154,20 @@ def test_warping_moves_bins_and_nothing_without_it() -> None:
     assert slopes.std() > 0.05
     torch.testing.assert_close(warped, (torch.arange(20.0) * slopes[:, None, None]).clamp(max=19).expand_as(ramp))
     torch.testing.assert_close(warped_bins(ramp, 0.0), ramp)
+
+
+def test_two_layers_by_their_formula() -> None:
+    model = tiny_model(V, "gated", image_encoder="mlp", image_sets=((3, DIM),))
+    weights = {name.removeprefix("image.projections.0."): one for name, one in model.named_parameters()}
+    features, pad = torch.randn(4, 3, DIM), torch.zeros(4, 3, dtype=torch.bool)
+    pad[0, 1:] = True
+    with torch.no_grad():
+        states, _ = model.image(features, pad)
+        means = torch.stack([row[~gone].mean(0) for row, gone in zip(features, pad, strict=True)])
+        hidden = means @ weights["1.weight"].T + weights["1.bias"]
+        hidden = hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2)))
+        expected = hidden @ weights["4.weight"].T + weights["4.bias"]
+    assert hidden.shape == (4, 32)
+    torch.testing.assert_close(states[:, 0], expected)
+    model.train()
+    assert not torch.equal(model.image(features, pad)[0], states)  # dropout
