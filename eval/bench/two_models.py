@@ -58,7 +58,9 @@ def main(
         "sentences": len(lines),
         "threads": threads,
         "precision": {"base": precision, "other": other_precision},
-        "sentences_a_second": {name: round(len(lines) / statistics.median(s[1:]), 1) for name, s in seconds.items()},
+        "sentences_a_second": {
+            name: round(len(lines) / statistics.median(s[1:]), 1) for name, s in seconds.items()
+        },
         "other_vs_base": round(statistics.median(ratios), 3),
         "range": [round(min(ratios), 3), round(max(ratios), 3)],
         "load": round(os.getloadavg()[0], 2),

@@ -138,8 +138,7 @@ _OF_JOIN = ("join", "out", "quiet")
 def _check_only_joins(context: click.Context) -> None:
     """Raises MMTError for an option that ``--join``, which computes nothing, would ignore."""
     for option in context.command.params:
-        if option.name not in _OF_JOIN and option.name is not None:
-            if context.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE:
-                raise MMTError(
-                    f"--join: joins finished stores in one process. Leave {option.opts[0]} out."
-                )
+        name = option.name or ""
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in _OF_JOIN:
+            raise MMTError(f"--join: joins finished stores in one process. Leave {option.opts[0]} out.")
