@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import logging
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mmt.data.tokenizer import Tokenizer, train_tokenizer
 from mmt.io.signals import SIGNALS
 from tests.hub_server import HubServer, hub_server
-from tests.worlds import make_dataset, make_features, sentences
+from tests.parsed import keep_parsed
+from tests.worlds import ONE_LAYER, made_once, make_dataset, make_features, sentences
 
 FIRST = (
-    "inference/test_onnx_runtime.py",
     "integration/test_processes.py",
-    "io/test_runtime.py",
-    "training/test_text_base.py",
+    "inference/test_onnx_runtime.py",
     "training/test_recipe.py",
+    "io/test_runtime.py",
+    "inference/test_exported_images.py",
+    "training/test_text_base.py",
     "model/pretrained/test_opening.py",
+    "experiments/test_tuning.py",
+    "experiments/test_compare.py",
+    "inference/test_own_graphs.py",
+    "cli/test_main.py",
+    "training/test_multilingual.py",
+    "training/test_objectives.py",
+    "inference/test_ensemble.py",
+    "evidence/test_any_system.py",
+    "training/test_image_weighting.py",
+    "experiments/test_reproduce.py",
+    "training/test_streaming.py",
+    "engines/test_ray.py",
+    "engines/test_engines.py",
 )
-"""Files that take minutes: begun last, one of them would keep a process busy when the others are done."""
+"""Files that take long, the longest first: begun last, one would keep a process busy when the others are done."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,16 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What the imports have made stays: a collector that walks through it again and again takes long.
-
-    Nor does each export of a model parse the 500 functions again that translate torch's operators.
-    """
-    if "mmt.inference.onnx_export" in sys.modules:
-        from onnxscript.values import TracedOnnxFunction
-
-        parsed: Any = functools.cached_property(TracedOnnxFunction.function_ir.fget)  # type: ignore[attr-defined]
-        parsed.__set_name__(TracedOnnxFunction, "function_ir")
-        TracedOnnxFunction.function_ir = parsed  # type: ignore[method-assign]
+    """What the imports have made stays: a collector that walks through it again and again takes long."""
+    keep_parsed()
     gc.collect()
     gc.freeze()
 
@@ -69,6 +73,36 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = (side for pair in sentences(60, 0) for side in pair)
     train_tokenizer(lines, 330, folder / "tokenizer.model")
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported_text(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text-only ``model`` of one layer and its ``graphs`` in both precisions.
+
+    Their weights are too large for a graph file, and lie beside it.
+    """
+
+    def make(folder: Path) -> None:
+        from tests.inference import exports  # few tests need it
+
+        keep_parsed()
+        exports.export_large(exports.saved(folder / "model", world, None, "none", **ONE_LAYER), folder / "graphs")
+
+    return made_once(tmp_path_factory, "exported_text", make)
+
+
+@pytest.fixture(scope="session")
+def exported_gated(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a gated ``model`` of one layer, for the world's features, and its ``graphs`` in float32."""
+
+    def make(folder: Path) -> None:
+        from tests.inference import exports  # few tests need it
+
+        keep_parsed()
+        model = exports.saved(folder / "model", world, world / "features", "gated", seed=1, **ONE_LAYER)
+        exports.export_model(model, folder / "graphs", backbone=None, show_progress=False)
+
+    return made_once(tmp_path_factory, "exported_gated", make)
 
 
 @pytest.fixture(scope="session")

@@ -277,8 +277,11 @@ def main() -> None:
     import gc
     import importlib
 
+    from tests.parsed import keep_parsed
+
     for name in LOADED:
         importlib.import_module(name)
+    keep_parsed()
     threads = len(os.listdir("/proc/self/task"))
     assert threads == 1, f"a process of {threads} threads must not fork"
     gc.freeze()  # so that a fork's collector leaves the pages shared

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,9 +24,10 @@ from mmt.data.feature_signature import FeatureSignature
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import Tokenizer
 from mmt.features.writer import FeatureWriter
+from mmt.inference.own_graphs import EXPORTED, write_made_from
 from mmt.io.signals import SIGNALS
 from mmt.model.build import build_model
-from mmt.model.card import ModelCard
+from mmt.model.card import ModelCard, read_card
 from mmt.model.config import MMTConfig
 from mmt.model.folder import save_model
 from mmt.model.fusion import FUSIONS
@@ -33,6 +36,9 @@ from mmt.training.checkpoints import load_weights
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import read_config
 from tests import warm
+
+if TYPE_CHECKING:
+    import pytest
 
 NOUNS = {"dog": "Hund", "cat": "Katze", "house": "Haus", "tree": "Baum", "ball": "Ball", "boat": "Boot"}
 VERBS = {"sees": "sieht", "finds": "findet", "paints": "malt"}
@@ -149,6 +155,29 @@ def base_folder(folder: Path, world: Path, seed: int = 0) -> Path:
     card = ModelCard(vars(model.config), "en", "de", None, {"beam_size": 2, "length_penalty": 1.0})
     save_model(folder, model.state_dict(), tokenizer.path, card)
     return folder
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that all processes of a test run share, filled by the first that needs it; not to be changed."""
+    root = factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "shared" / name
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            beside = folder.with_suffix(".making")
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir()
+            make(beside)
+            beside.rename(folder)
+    return folder
+
+
+def add_graphs(model: Path, graphs: Path) -> Path:
+    """``model`` with graphs that were exported from its weights before: exporting takes seconds."""
+    shutil.copytree(graphs, model / EXPORTED)
+    write_made_from(model / EXPORTED, model, read_card(model), {})
+    return model
 
 
 ONE_LAYER: dict[str, object] = {"num_encoder_layers": 1, "num_decoder_layers": 1}

@@ -16,19 +16,19 @@ import mmt
 from mmt.cli.main import main
 from mmt.errors import MMTError
 from mmt.inference.ensemble import members_of
-from mmt.inference.onnx_export import export_into, export_model
+from mmt.inference.onnx_export import export_into
 from mmt.io.hub import hub_model
 from tests.hub_server import HubServer
-from tests.worlds import ONE_LAYER, tiny_folder, without_torch
+from tests.worlds import ONE_LAYER, add_graphs, tiny_folder, without_torch
 
 RESULTS = Path(__file__).parents[2] / "recipes" / "results"
 SENTENCES = ["The man sees the dog .", "A dog ."]
 
 
 @pytest.fixture
-def model(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def model(exported_gated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_TOKEN", "hf_right")
-    return tiny_folder(tmp_path / "model", world, "gated")
+    return Path(shutil.copytree(exported_gated / "model", tmp_path / "model"))
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -42,10 +42,11 @@ def card_of(page: str) -> dict[str, Any]:
     return found
 
 
-def test_a_pushed_model_translates_by_its_name(hub: HubServer, model: Path, tmp_path: Path) -> None:
+def test_a_pushed_model_translates_by_its_name(
+    hub: HubServer, model: Path, exported_gated: Path, tmp_path: Path
+) -> None:
     expected = mmt.Translator.from_dir(model).translate(SENTENCES)
-    export_model(model, tmp_path / "onnx", ["float32"], backbone=None)
-    for folder, repo in ((model, "org/model"), (tmp_path / "onnx", "org/exported")):
+    for folder, repo in ((model, "org/model"), (exported_gated / "graphs", "org/exported")):
         status, said = run("push", folder, repo, "--licence", "mit")
         assert status == 0, said
         assert said.strip().splitlines()[-1] == f"{hub.url}/{repo}/commit/{hub.refs[repo]['main']}"
@@ -69,13 +70,15 @@ def test_a_pushed_model_translates_by_its_name(hub: HubServer, model: Path, tmp_
 
 @pytest.mark.parametrize("external", [False, True], ids=["whole graphs", "graphs with weights beside them"])
 def test_a_pushed_model_has_its_graphs_and_needs_no_torch(
-    external: bool, hub: HubServer, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    external: bool, hub: HubServer, exported_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_right")
+    model = Path(shutil.copytree(exported_text / "model", tmp_path / "model"))
     if external:
-        monkeypatch.setattr("mmt.inference.onnx_export.LARGEST_FILE", 0)
-    model = tiny_folder(tmp_path / "model", world, **ONE_LAYER)
-    export_into(model, ["float32"], show_progress=False)
+        add_graphs(model, exported_text / "graphs")
+    else:
+        export_into(model, ["float32"], show_progress=False)
+    assert any(path.suffix == ".data" for path in (model / "exported").iterdir()) == external
     expected = mmt.Translator.from_dir(model).translate(SENTENCES)
     status, said = run("push", model, "org/model", "--licence", "mit")
     assert status == 0, said
@@ -101,11 +104,10 @@ def test_a_pushed_model_has_its_graphs_and_needs_no_torch(
 
 
 def test_graphs_of_other_weights_are_not_pushed_and_damaged_ones_refused(
-    hub: HubServer, world: Path, tmp_path: Path
+    hub: HubServer, exported_text: Path, world: Path, tmp_path: Path
 ) -> None:
-    model = tiny_folder(tmp_path / "model", world, **ONE_LAYER)
-    export_into(model, ["float32"], show_progress=False)
-    graph = model / "exported" / "decoder.float32.onnx"
+    model = Path(shutil.copytree(exported_text / "model", tmp_path / "model"))
+    graph = add_graphs(model, exported_text / "graphs") / "exported" / "decoder.float32.onnx"
     graph.write_bytes(graph.read_bytes()[:-1])
     status, said = run("push", model, "org/model", "--licence", "mit", "--dry-run")
     assert status == 2

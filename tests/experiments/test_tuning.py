@@ -71,7 +71,7 @@ def validate(training: Training, scores: list[float], title: str = "BLEU") -> No
 def test_a_search_trains_its_trials_and_writes_the_best_configuration(tmp_path: Path) -> None:
     make_dataset(tmp_path / "data", {"train": 40, "val": 6})
     path = write(tmp_path)
-    code, out, err = run("compare", path, tmp_path / "out")
+    code, out, err = run("compare", path, tmp_path / "out", "--jobs", 2)  # of one thread each
     assert code == 0, err
     result = json.loads((tmp_path / "out" / "tuning.json").read_text())
     scores = [row["score"] for row in result["trials"] if row["score"] is not None]

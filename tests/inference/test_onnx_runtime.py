@@ -16,24 +16,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 from mmt.cli.main import main
-from mmt.data.domain import TrainingPieces
-from mmt.data.feature_store import FeatureStore
-from mmt.data.tokenizer import BOS, EOS, Tokenizer
+from mmt.data.tokenizer import BOS, EOS
 from mmt.errors import MMTError
-from mmt.inference import onnx_export
 from mmt.inference.onnx_export import export_model
 from mmt.inference.onnx_runtime import ExportedTranslator, Graphs
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
 from mmt.inference.translator import SentenceBatch, Translation
-from mmt.model.card import ModelCard, read_card
-from mmt.model.folder import save_model
+from mmt.model.card import read_card
 from mmt.model.fusion import FUSIONS, DoubleAttention, LateFusion
-from tests.worlds import NOUNS, ONE_LAYER, VERBS, make_features, sentences, tiny_model
+from tests.inference.exports import WEIGHTS, saved
+from tests.worlds import NOUNS, ONE_LAYER, VERBS, make_features
 
 # Of many lengths, so that batches have padding; one in parts, one empty.
 SENTENCES = [
@@ -45,8 +41,6 @@ SENTENCES = [
 REGIONS = 3
 SHARED = {"none": "text_only", "gated": "gated"}
 """Exports that other tests use, too, by fusion."""
-WEIGHTS = {f"{graph}.{kind}.onnx.data" for graph in ("encoder", "decoder") for kind in ("float32", "int8")}
-"""Files of weights that lie beside their graphs."""
 
 
 @pytest.fixture(scope="module")
@@ -57,43 +51,22 @@ def regions(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def saved(folder: Path, world: Path, features: Path | None, fusion: str, **changes: object) -> Path:
-    """A model folder, which knows the pieces of its training text."""
-    tokenizer = Tokenizer(world / "tokenizer.model")
-    sets = ((REGIONS, 6),) if features is not None else ()
-    model = tiny_model(tokenizer.vocab_size, fusion, **{"image_sets": sets, **changes})
-    with torch.no_grad():
-        model.text.frontend.embed.weight[4:].mul_(2)  # sentences end late
-    signature = FeatureStore.open(features).signature if features is not None else None
-    card = ModelCard(vars(model.config), "en", "de", signature)
-    pieces = TrainingPieces.of((tokenizer.encode(source) for source, _ in sentences(60, 0)), tokenizer)
-    save_model(folder, model.state_dict(), tokenizer.path, card, pieces)
+@pytest.fixture(scope="module")
+def one_region(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one_region") / "features"
+    make_features(folder, [f"{number}.png" for number in range(len(SENTENCES))])
     return folder
 
 
 @pytest.fixture(scope="module")
-def text_only(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported model in both precisions, whose weights are too large for a graph file."""
-    folder = tmp_path_factory.mktemp("exported")
-    model = saved(folder / "model", world, None, "none", norm_order="pre", **ONE_LAYER)
-    (folder / "out").mkdir()
-    for name in WEIGHTS:  # what is there is known to be an exported model, and replaced
-        (folder / "out" / name).write_bytes(b"")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_export, "LARGEST_FILE", 10_000)
-        given = ["export", "--quiet", "--model", str(model), "--out", str(folder / "out")]
-        result = CliRunner().invoke(main, given)
-    assert (result.exit_code, result.output) == (0, "")
-    return folder / "out"
+def text_only(exported_text: Path) -> Path:
+    return exported_text / "graphs"
 
 
 @pytest.fixture(scope="module")
-def gated(world: Path, regions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported model with images, float32 alone."""
-    folder = tmp_path_factory.mktemp("gated")
-    model = saved(folder / "model", world, regions, "gated", **ONE_LAYER)
-    export_model(model, folder / "out", ["float32"], backbone=None)
-    return folder / "out"
+def gated(exported_gated: Path) -> Path:
+    """An exported model with images of one region."""
+    return exported_gated / "graphs"
 
 
 Hypotheses = Sequence[Sequence[Translation]]
@@ -120,10 +93,10 @@ def forced(translator: Translator | ExportedTranslator, images: list[str | None]
     return [one.mean_log_prob for one in score_pairs(translator, sources, targets, shown, max_tokens=300)]
 
 
-def check_rows_without_image(folder: Path) -> None:
+def check_rows_without_image(folder: Path, regions: int) -> None:
     """Exactly the same, whether another sentence of the batch has an image or none has."""
     graphs = Graphs(folder, read_card(folder))
-    image = np.random.default_rng(0).normal(size=(REGIONS, 6)).astype(np.float32)
+    image = np.random.default_rng(0).normal(size=(regions, 6)).astype(np.float32)
     found = []
     for images in ([image, None, None], [None] * 3):
         state = graphs.begin(SentenceBatch([[5, 6, 7], [8], [9, 10]], images, (BOS,)))
@@ -137,15 +110,18 @@ def check_rows_without_image(folder: Path) -> None:
 
 @pytest.mark.parametrize("fusion", [*FUSIONS, "gated+adapters+lora"])
 def test_the_exported_model_says_what_the_model_says(
-    fusion: str, world: Path, regions: Path, tmp_path: Path, request: pytest.FixtureRequest
+    fusion: str, world: Path, regions: Path, one_region: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    features = regions if fusion != "none" else None
+    """Late fusion has one region and one head: its keys, (N, 1, 1, K), have the axes of a mask, (N, 1, 1, any)."""
+    num_regions = 1 if fusion in ("gated", "late") else REGIONS
+    features = None if fusion == "none" else one_region if num_regions == 1 else regions
     if fusion in SHARED:
         out: Path = request.getfixturevalue(SHARED[fusion])
         model = out.parent / "model"
     else:
         out, whole_of = tmp_path / "out", fusion == "hybrid"  # where the image is everywhere
-        sizes = {"norm_order": "pre" if fusion == "late" else "post"} | ({} if whole_of else ONE_LAYER)
+        sizes = {"norm_order": "pre", "num_heads": 1} if fusion == "late" else {"norm_order": "post"}
+        sizes |= {} if whole_of else ONE_LAYER
         model = saved(tmp_path / "model", world, features, fusion, **sizes)
         export_model(model, out, ["float32", "int8"] if whole_of else ["float32"], backbone=None)
     images = None
@@ -162,7 +138,7 @@ def test_the_exported_model_says_what_the_model_says(
     assert forced(exported, images) == pytest.approx(forced(whole, images), abs=1e-4)
     if features is not None:
         assert said(translated(exported, None)) == said(translated(whole, None)) != expected
-        check_rows_without_image(out)
+        check_rows_without_image(out, num_regions)
     if fusion == "hybrid":
         rounded = scores(translated(ExportedTranslator.from_dir(out, features, "int8"), images))
         assert rounded != scores(ours)
@@ -188,18 +164,6 @@ def test_weights_that_are_too_large_for_a_graph_file_lie_beside_it(text_only: Pa
         stream.write(b"x")
     with pytest.raises(MMTError, match=r"decoder\.float32\.onnx\.data: damaged"):
         ExportedTranslator.from_dir(tmp_path / "out")
-
-
-def test_one_region_beside_the_text_is_exported_like_several(world: Path, tmp_path: Path) -> None:
-    """With one head its keys, (N, 1, 1, K), have the axes of a mask, (N, 1, 1, any)."""
-    images: list[str | None] = [f"{number}.png" for number in range(len(SENTENCES))]
-    store = make_features(tmp_path / "features", [str(name) for name in images])
-    sizes = {"image_sets": ((1, 6),), "num_heads": 1} | ONE_LAYER
-    model = saved(tmp_path / "model", world, store.folder, "late", **sizes)
-    export_model(model, tmp_path / "out", ["float32"], backbone=None)
-    exported = ExportedTranslator.from_dir(tmp_path / "out", store.folder, threads=2)
-    whole = Translator.from_dir(model, store.folder)
-    assert said(translated(exported, images)) == said(translated(whole, images))
 
 
 def test_a_translation_loads_neither_torch_nor_fairseq2(text_only: Path, tmp_path: Path) -> None:
@@ -256,8 +220,9 @@ def test_what_an_exported_model_cannot_do_is_said(
     text_only: Path, gated: Path, world: Path, regions: Path, tmp_path: Path
 ) -> None:
     translate = ("translate", "--quiet", "--model")
-    model = text_only.parent / "model"
-    assert "exported in float32, not in int8" in refusal(*translate, gated, "--precision", "int8")
+    model, float32_alone = text_only.parent / "model", tmp_path / "float32"
+    shutil.copytree(gated, float32_alone, ignore=shutil.ignore_patterns("*.int8.onnx"))
+    assert "exported in float32, not in int8" in refusal(*translate, float32_alone, "--precision", "int8")
     assert "has float32 and int8" in refusal(*translate, text_only, "--precision", "bfloat16")
     assert "cannot restrict its vocabulary" in refusal(*translate, text_only, "--vocabulary", tmp_path / "de.txt")
     assert "onnx: no exported graphs" in refusal(*translate, model, "--runtime", "onnx")
@@ -346,17 +311,17 @@ def runtime_modules() -> list[str]:
 
 
 def test_the_exported_runtime_runs_where_torch_cannot_be_imported(
-    gated: Path, regions: Path, tmp_path: Path
+    gated: Path, one_region: Path, tmp_path: Path
 ) -> None:
     """The promise behind the small install."""
     rows = [f"{source}\t{image or ''}" for source, image in zip(LINES, IMAGES, strict=True)]
     (tmp_path / "lines.tsv").write_text("\n".join(rows) + "\n")
-    arguments = [gated, regions, tmp_path / "lines.tsv", tmp_path / "out.txt"]
+    arguments = [gated, one_region, tmp_path / "lines.tsv", tmp_path / "out.txt"]
     modules = runtime_modules()
     assert "mmt.inference.onnx_runtime" in modules
     assert "mmt.io.atomic" in modules
     command = [sys.executable, "-c", PROGRAM, ",".join(BLOCKED), ",".join(modules), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    expected = Translator.from_dir(gated.parent / "model", regions).translate(LINES, IMAGES, beam_size=2)
+    expected = Translator.from_dir(gated.parent / "model", one_region).translate(LINES, IMAGES, beam_size=2)
     assert (tmp_path / "out.txt").read_text().splitlines() == expected

@@ -15,6 +15,7 @@ import torch
 import mmt.training.run_data
 from mmt.data.batch import Example
 from mmt.data.reader import BatchReader
+from mmt.data.sampling import EpochSampling, upsampled_counts
 from mmt.errors import MMTError
 from mmt.model.build import build_model
 from mmt.model.config import MMTConfig
@@ -45,18 +46,22 @@ def alone(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-def test_two_processes_train_as_one(kind: str, world: Path, alone: Path, tmp_path: Path) -> None:
-    """And one goes on where two have stopped, though their shards were two."""
+@pytest.mark.parametrize(("kind", "begun"), [("ddp", 0), ("fsdp", 3)])
+def test_two_processes_train_as_one(kind: str, begun: int, world: Path, alone: Path, tmp_path: Path) -> None:
+    """And go on where one has stopped after ``begun`` updates, as one goes on where two have, and their shards."""
     output = tmp_path / "run"
+    if begun:
+        train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", f"regime.num_steps={begun}"))
     said = finish(begin(world, output, f"stack.trainer.data_parallelism={kind}", "regime.num_steps=6"))
     assert checkpoint_steps(output) == [3, 6], said
+    assert len(list((output / "checkpoints/step_6/model").rglob("*.pt"))) == (2 if kind == "fsdp" else 1)
     assert "No calls" not in said
+    assert "batches an update instead" not in said
     assert_close_weights(output, alone, 6)
     train(output, config(world, *PLAIN, "optimizer.num_accumulate=2"))
     assert_close_weights(output, alone, 12)
-    for kind in ("train", "valid"):
-        ours, theirs = ({one["Step"]: one for one in reports(run, kind)} for run in (output, alone))
+    for report in ("train", "valid"):
+        ours, theirs = ({one["Step"]: one for one in reports(run, report)} for run in (output, alone))
         assert ours.keys() == theirs.keys()
         assert [ours[step]["NLL Loss"] for step in ours] == pytest.approx(
             [theirs[step]["NLL Loss"] for step in theirs], abs=1e-4
@@ -83,15 +88,6 @@ def test_two_processes_weigh_tokens_as_one(kind: str, world: Path, tmp_path: Pat
     ours, theirs = (reports(tmp_path / run, "train") for run in ("two", "alone"))
     for name in ("Loss", "NLL Loss", "pcxmi", "faithful"):
         assert [one[name] for one in ours] == pytest.approx([one[name] for one in theirs], abs=1e-4)
-
-
-def test_more_processes_go_on_than_began(world: Path, alone: Path, tmp_path: Path) -> None:
-    output = tmp_path / "run"
-    train(output, config(world, *PLAIN, "optimizer.num_accumulate=2", "regime.num_steps=6"))
-    said = finish(begin(world, output, *FSDP))
-    assert checkpoint_steps(output)[-1] == 12, said
-    assert_close_weights(output, alone, 12)
-    assert "batches an update instead" not in said
 
 
 def test_another_number_of_batches_an_update_is_said(
@@ -278,15 +274,19 @@ def test_every_process_does_equally_many_steps(world_size: int, shuffle: bool) -
         assert sum(len(batch.source) for share in shares for step in share for batch in step) == 53
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_any_number_of_processes_reads_on_what_others_left(shuffle: bool) -> None:
-    examples = [Example([5 + n] * (1 + n % 9), [6] * (1 + n % 7)) for n in range(60)]
+@pytest.mark.parametrize(("shuffle", "upsample"), [(True, None), (False, None), (True, (2.0, 1.0))])
+def test_any_number_of_processes_reads_on_what_others_left(
+    shuffle: bool, upsample: tuple[float, float] | None
+) -> None:
+    """``upsample``: of two datasets, 45 sentences and 15."""
+    examples = [Example([5 + n] * (1 + n % 9), [6] * (1 + n % 7), dataset=int(n >= 45)) for n in range(60)]
+    sampling = None if upsample is None else EpochSampling([45, 15], upsampled_counts([45, 15], upsample))
 
     def readers(number: int, state: dict[str, object] | None = None) -> list[BatchReader]:
         made = [
             BatchReader(
                 examples, None, max_tokens=30, shuffle=shuffle, seed=3, rank=rank, world_size=number,
-                image_dropout_p=0.5,
+                image_dropout_p=0.5, sampling=sampling,
             )
             for rank in range(number)
         ]  # fmt: skip

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from mmt.errors import MMTError
-from mmt.inference.onnx_export import export_into
 from mmt.inference.open import Runtime
 from mmt.inference.torch_runtime import Translator
 from mmt.serve.api import create_app
@@ -16,17 +16,16 @@ from mmt.serve.limits import Limits
 from mmt.serve.metrics import Metrics
 from mmt.serve.models import ServedModel, open_models
 from tests.serve.worlds import PICTURES, Reader, body, serve, texts
-from tests.worlds import ONE_LAYER, tiny_folder, without_torch
+from tests.worlds import ONE_LAYER, add_graphs, tiny_folder, without_torch
 
 TEXTS = ["A dog sees the cat.", "A boat finds the ball."]
 
 
 @pytest.fixture(scope="module")
-def folder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(exported_gated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with graphs."""
-    folder = tiny_folder(tmp_path_factory.mktemp("models") / "tiny" / "model", world, "gated", **ONE_LAYER)
-    export_into(folder, ["float32"], show_progress=False)
-    return folder
+    folder = tmp_path_factory.mktemp("models") / "tiny" / "model"
+    return add_graphs(Path(shutil.copytree(exported_gated / "model", folder)), exported_gated / "graphs")
 
 
 def opened(model: Path, runtime: Runtime = "auto") -> ServedModel:
@@ -70,9 +69,9 @@ def test_the_graphs_alone_are_refused_where_there_are_none(world: Path, tmp_path
         opened(tiny_folder(tmp_path / "model", world, **ONE_LAYER), "onnx")
 
 
-def test_a_text_only_folder_with_graphs_is_served_without_torch(world: Path, tmp_path: Path) -> None:
-    folder = tiny_folder(tmp_path / "model", world, **ONE_LAYER)
-    export_into(folder, ["float32"], show_progress=False)
+def test_a_text_only_folder_with_graphs_is_served_without_torch(exported_text: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported_text / "model", tmp_path / "model"))
+    add_graphs(folder, exported_text / "graphs")
     program = (
         "import sys; from mmt.serve.limits import Limits; "
         "from mmt.serve.metrics import Metrics; from mmt.serve.models import open_models; "

@@ -18,7 +18,6 @@ import pytest
 from click.testing import CliRunner
 
 from mmt.cli.main import main
-from mmt.inference.onnx_export import export_model
 from tests import warm
 from tests.serve.worlds import body
 from tests.worlds import ONE_LAYER, tiny_folder, usual_signals, without_torch
@@ -115,9 +114,9 @@ def test_clients_that_vanish_leave_a_server_that_answers(folder: Path) -> None:
         assert httpx.get(f"{address}/health", timeout=600).json()["models"][0]["waiting"] == 0
 
 
-def test_exported_models_are_served_without_torch(folder: Path, tmp_path: Path) -> None:
-    export_model(folder, tmp_path / "exported", ["float32"])
-    with served(tmp_path / "exported", folder) as (_, address):
+def test_exported_models_are_served_without_torch(exported_text: Path) -> None:
+    exported = exported_text / "graphs"
+    with served(f"exported={exported}", exported_text / "model") as (_, address):
         names = [one["name"] for one in httpx.get(f"{address}/health", timeout=600).json()["models"]]
         answers = [
             httpx.post(f"{address}/translate", json=body("A dog sees the cat.", model=name), timeout=600).json()
@@ -133,7 +132,7 @@ def test_exported_models_are_served_without_torch(folder: Path, tmp_path: Path) 
         "from mmt.serve.api import create_app; limits, metrics = Limits(), Metrics(); "
         "create_app(open_models([sys.argv[1]], limits, metrics, threads=1), limits, metrics); print('opened')"
     )
-    done = without_torch(program, tmp_path / "exported")
+    done = without_torch(program, exported)
     assert done.stdout.splitlines()[-1:] == ["opened"], done.stderr
 
 

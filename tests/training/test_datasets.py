@@ -23,10 +23,7 @@ from mmt.training.recipe import train
 from mmt.training.run import Run
 from tests.worlds import (
     SETTINGS,
-    assert_close_weights,
     assert_same_weights,
-    begin_training,
-    finish,
     reports,
     weights,
 )
@@ -104,15 +101,6 @@ def test_an_interrupted_run_resumes_exactly(world: Path, back: Path, tmp_path: P
     assert_same_weights(weights(tmp_path / "parts", 12), weights(tmp_path / "whole", 12))
     with pytest.raises(MMTError, match=r"data\.upsample = \[2"):
         train(tmp_path / "whole", _config(world, back, upsample="[1, 1]"))
-
-
-def test_two_processes_train_as_one(world: Path, back: Path, tmp_path: Path) -> None:
-    plain = ("model.dropout_p=0", "regime.keep_last=4", "regime.num_steps=6")
-    train(tmp_path / "one", _config(world, back, *plain, "optimizer.num_accumulate=2", fusion="none"))
-    process = begin_training(tmp_path / "two", _settings(world, back, *plain, fusion="none"))
-    said = finish(process)
-    assert process.returncode == 0, said
-    assert_close_weights(tmp_path / "one", tmp_path / "two", 6)
 
 
 @pytest.mark.parametrize("ratios", [(5.0, 1.0), (1.0, 1.0), (2.5, 0.5), (0.01, 1.0)])
