@@ -274,7 +274,7 @@ def test_every_process_does_equally_many_steps(world_size: int, shuffle: bool) -
         assert sum(len(batch.source) for share in shares for step in share for batch in step) == 53
 
 
-@pytest.mark.parametrize(("shuffle", "upsample"), [(True, None), (False, None), (True, (2.0, 1.0))])
+@pytest.mark.parametrize(("shuffle", "upsample"), [(True, None), (False, None), (True, (1.5, 1.0))])
 def test_any_number_of_processes_reads_on_what_others_left(
     shuffle: bool, upsample: tuple[float, float] | None
 ) -> None:
