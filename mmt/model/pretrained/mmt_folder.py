@@ -39,6 +39,8 @@ _SETTINGS = (
     "norm_eps",
     "pooling",
 )
+_LATER = {"norm_eps": 1e-5, "pooling": "mean"}
+"""Settings of later versions, with what earlier ones did."""
 
 
 class MMTFolder(Base):
@@ -80,7 +82,11 @@ class MMTFolder(Base):
 
     @cached_property
     def sha256(self) -> str:
-        """Of settings, weights and tokenizer."""
+        """Of settings, weights and tokenizer.
+
+        Cards and checkpoints have it, so that what is at the value it had before it was a setting is left out.
+        """
         files = [name for name in (WEIGHTS, *TOKENIZER_FILES) if (self.folder / name).is_file()]
-        parts = [self.settings(), {name: file_checksum(self.folder / name) for name in files}]
+        settings = {name: one for name, one in self.settings().items() if _LATER.get(name) != one}
+        parts = [settings, {name: file_checksum(self.folder / name) for name in files}]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

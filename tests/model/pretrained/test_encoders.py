@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,17 @@ from mmt.cli.main import main
 from mmt.data.batch import Batch, Example, collate
 from mmt.data.encoder_tokenizer import EncoderTokenizer
 from mmt.data.pretrained_tokenizer import open_tokenizer
-from mmt.data.tokenizer import BOS, EOS, PAD, TOKENIZER_CONFIG, UNK
+from mmt.data.tokenizer import BOS, EOS, PAD, TOKENIZER, TOKENIZER_CONFIG, UNK
 from mmt.errors import MMTError
 from mmt.inference.embedding import embed_images, embed_sentences
 from mmt.inference.loaded import LoadedModel
 from mmt.io.normalization import normalize
 from mmt.model.build import build_empty_model, build_model
-from mmt.model.card import WEIGHTS
+from mmt.model.card import CARD, WEIGHTS, ModelCard
 from mmt.model.config import MMTConfig
 from mmt.model.model import MMTModel
 from mmt.model.pretrained.base import load_text, open_base
+from mmt.model.pretrained.mmt_folder import MMTFolder
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import read_config
 from mmt.training.recipe import train
@@ -168,6 +170,17 @@ def test_labels_of_a_sentence_and_its_image_with_adapters(encoder: Encoder, tmp_
     seen = model.represent(batch.source, batch.source_lens, torch.randn(4, 1, DIM))
     assert (seen - alone).abs().amax(1).min() > 1e-3
     assert model.heads["classification"](seen).shape == (4, 3)
+
+
+def test_settings_of_encoders_leave_the_checksum_of_other_bases(tmp_path: Path) -> None:
+    """The checksum is in the cards of models trained on a base: it is that of before these settings."""
+    card = ModelCard(config=asdict(MMTConfig()), source_lang="en", target_lang="de")
+    (tmp_path / CARD).write_text(json.dumps(asdict(card)))
+    (tmp_path / WEIGHTS).write_bytes(b"weights")
+    (tmp_path / TOKENIZER).write_bytes(b"tokenizer")
+    assert MMTFolder("mmt:it", tmp_path).sha256.startswith("27a8a9a1aaf5")
+    (tmp_path / CARD).write_text(json.dumps(asdict(replace(card, config=card.config | {"pooling": "first"}))))
+    assert not MMTFolder("mmt:it", tmp_path).sha256.startswith("27a8a9a1aaf5")
 
 
 # --- training ---------------------------------------------------------------------------------------------
