@@ -34,7 +34,7 @@ KIND = "encoder"
 """In ``tokenizer.json``."""
 
 _LARGEST = 1 << 22  # pieces of a vocabulary
-_UNKNOWN, _MASKS = ("[UNK]", "<unk>"), ("[MASK]", "<mask>")
+_UNKNOWN, _MASKS, _PADS = ("[UNK]", "<unk>"), ("[MASK]", "<mask>"), ("[PAD]", "<pad>")
 
 
 def write_encoder_tokenizer(folder: Path, content: bytes, vocab_size: int, order: Sequence[int]) -> None:
@@ -50,8 +50,10 @@ def write_encoder_tokenizer(folder: Path, content: bytes, vocab_size: int, order
     write_whole(folder / TOKENIZER, content)
 
 
-def special_ids(content: bytes, path: Path) -> tuple[int, int, int]:
-    """The checkpoint's ids of unk, of the token before each sentence (``[CLS]``) and of the one after (``[SEP]``).
+def special_ids(content: bytes, path: Path) -> tuple[int | None, int, int, int]:
+    """The checkpoint's ids of pad (None: it has none), of unk, and of the tokens before and after each sentence.
+
+    These are ``[CLS]`` and ``[SEP]``, or ``<s>`` and ``</s>``.
 
     Raises:
         MMTError: ``content``, of the file ``path``, is no tokenizer that puts one token before a sentence and one
@@ -60,13 +62,16 @@ def special_ids(content: bytes, path: Path) -> tuple[int, int, int]:
     tokenizer = _open(content, path)
     plain = list(tokenizer.encode("a b", add_special_tokens=False).ids)
     whole = list(tokenizer.encode("a b").ids)
-    unknown = [found for name in _UNKNOWN if (found := tokenizer.token_to_id(name)) is not None]
+    unknown, pads = (
+        [found for name in names if (found := tokenizer.token_to_id(name)) is not None]
+        for names in (_UNKNOWN, _PADS)
+    )
     if len(whole) != len(plain) + 2 or whole[1:-1] != plain or not unknown:
         raise MMTError(
             f"{path}: expected a tokenizer with an unknown piece, and one token before a sentence and one after, "
             "as BERT and RoBERTa have it; found another. Name a checkpoint of such an encoder."
         )
-    return unknown[0], whole[0], whole[-1]
+    return pads[0] if pads else None, unknown[0], whole[0], whole[-1]
 
 
 def is_of_encoder(path: Path) -> bool:

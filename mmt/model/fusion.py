@@ -17,10 +17,10 @@ from mmt.model.attention import layout_of
 from mmt.model.config import ModelSizes
 from mmt.model.padding import Lens, beyond, on_device
 
-# The parts of fairseq2's attention.
-_STANDARD_ATTENTION = {
+STANDARD_ATTENTION = {
     "q_proj", "k_proj", "v_proj", "q_norm", "k_norm", "v_norm", "pos_encoder", "sdpa", "output_proj",
 }  # fmt: skip
+"""The parts of fairseq2's attention."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Fusion(nn.Module):
             name: of the weight, as in the model's state dict (``text.decoder.layers.0...``).
         """
         _, _, part = name.partition(".encoder_decoder_attn.")
-        return bool(part) and part.partition(".")[0] not in _STANDARD_ATTENTION
+        return bool(part) and part.partition(".")[0] not in STANDARD_ATTENTION
 
     pooled = False
     """Whether it takes one vector of each set of features, the mean over the set's regions, as its region."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -56,9 +58,28 @@ def hub_card(
     )
     page: str = environment.get_template("hub_card.md").render(
         metadata=metadata, repo=repo, name=repo.rpartition("/")[2], version=__version__,
-        extras="hf" if exported else "train,hf", images=card.features is not None, **parts,
+        extras="hf" if exported else "train,hf", images=card.features is not None, use=_use(card), **parts,
     )  # fmt: skip
     return page
+
+
+def _use(card: ModelCard) -> str:
+    """The command that the model is for: translate, predict (labels or scores) or retrieve."""
+    if card.config.get("writes", True):
+        return "translate"
+    return "predict" if {"classification", "regression"} & {*card.config.get("heads", ())} else "retrieve"
+
+
+def _base(card: ModelCard) -> str | None:
+    """The name of what it was trained on, also where it has all of the base's weights itself."""
+    name = card.text.get("name") or (card.training.get("text") or {}).get("name")
+    return name if name is None else str(name)
+
+
+def _base_on_hub(card: ModelCard) -> str | None:
+    """The base's OWNER/NAME; None if there is none, or if it is a folder."""
+    place = (_base(card) or "").partition(":")[2].removeprefix("hub:").partition("@")[0]
+    return place if re.fullmatch(r"\w[\w.-]*/[\w.-]+", place) and not Path(place).exists() else None
 
 
 def _parts(
@@ -68,7 +89,7 @@ def _parts(
     facts = {
         "fusion": card.config.get("fusion"),
         "image features": None if card.features is None else str(card.features),
-        "base": card.text.get("name"),
+        "base": _base(card),
         "data": training.get("data"),
         "sentences": training.get("sentences"),
         "with an image": training.get("images_in_use"),
@@ -78,6 +99,7 @@ def _parts(
     }
     return {
         "languages": ", ".join(_in_words(pair) for pair in pairs),
+        "source_languages": ", ".join(dict.fromkeys(_language(pair.partition("-")[0]) for pair in pairs)),
         "facts": [(key, _cell(value)) for key, value in facts.items() if value not in (None, "", [])],
         "result": result,
         "scores": [] if result is None else [_with_name(one) for one in result["scores"].values()],
@@ -112,12 +134,16 @@ def _metadata(repo: str, card: ModelCard, pairs: list[str], licence: str, result
             for key, score in result["scores"].items()
             if key in _METRICS
         ]
+    use = _use(card)
+    codes = [code for pair in pairs for code in pair.split("-")[: None if use == "translate" else 1]]
+    task = {"predict": "text-classification", "retrieve": "feature-extraction"}.get(use, "translation")
     data = ModelCardData(
-        language=list(dict.fromkeys(_subtag(code) for pair in pairs for code in pair.split("-") if code)),
+        language=list(dict.fromkeys(_subtag(code) for code in codes if code)),
         license=licence,
         library_name="mmt",
-        pipeline_tag="image-text-to-text" if images else "translation",
-        tags=["translation", *(["multimodal-machine-translation"] if images else [])],
+        base_model=_base_on_hub(card),
+        pipeline_tag="image-text-to-text" if images and use == "translate" else task,
+        tags=[task, *(["multimodal-machine-translation"] if images and use == "translate" else [])],
         model_name=repo.rpartition("/")[2],
         eval_results=results or None,
     )

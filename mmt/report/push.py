@@ -81,9 +81,11 @@ def _read_complete(model: Path) -> ModelCard:
     """The card of a model whose files are all there. Raises MMTError."""
     card = read_card(model)
     if (base := card.text.get("name")) and ("folder" in card.text and Path(base.partition(":")[2]).exists()):
+        remedy = "Export the complete model with mmt export, and push that."
+        if not card.config.get("writes", True):  # which mmt export does not write
+            remedy = "Train with the base's name on the hub, or without start.freeze_text."
         raise MMTError(
-            f"{model}: has only what was trained on {base}, a folder of this machine, which others lack. "
-            "Export the complete model with mmt export, and push that."
+            f"{model}: has only what was trained on {base}, a folder of this machine, which others lack. {remedy}"
         )
     names = _own_files(card)
     if not names:

@@ -192,7 +192,8 @@ class OptimizerSection:
     lr: Annotated[float, Interval(gt=0, le=100)] = 5e-3
     """The highest learning rate, reached after the warm-up; the papers'."""
     text_lr: Annotated[float, Interval(gt=0, le=100)] | None = None
-    """The highest learning rate of the text model's weights, such as a pretrained encoder's; null is ``lr``."""
+    """The highest learning rate of the text model's weights, such as a pretrained encoder's, without
+    adapters, LoRA and what a fusion adds to its layers; null is ``lr``."""
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.98)
     """AdamW's decay rates of the mean gradient and of its square."""
     num_warmup_steps: CountOrNone = 2000

@@ -121,6 +121,11 @@ def _check_objectives(config: TrainConfig, objectives: Objectives, where: str) -
         raise MMTError(
             f"{where}: start.freeze_text: nothing is left to train. Set model.fusion, or leave freeze_text out."
         )
+    if config.start.freeze_text and config.optimizer.text_lr is not None:
+        raise MMTError(
+            f"{where}: optimizer.text_lr is of the text model's weights, which start.freeze_text keeps as they "
+            "are. Leave one out."
+        )
 
 
 def _check_r_drop(config: TrainConfig, objectives: Objectives, where: str) -> None:

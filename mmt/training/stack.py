@@ -34,6 +34,7 @@ from wandb.sdk.lib.runid import generate_id
 from mmt.errors import MMTError, nearest
 from mmt.io.disk import disk_error, remedy
 from mmt.io.processes import num_processes, rank
+from mmt.model.fusion import STANDARD_ATTENTION
 from mmt.training.checkpoints import checkpoint_steps
 from mmt.training.config import TrainConfig
 from mmt.training.tasks import score_of
@@ -47,6 +48,12 @@ SCHEDULE = "inverse_square_root"
 
 SCORE = "score"
 """The metric by which a run without translations is judged, see ``mmt.training.units.HeadValidation``."""
+
+TEXT_WEIGHTS = (
+    r"(module\.)?text\.(?!.*\.(adapter|lora)_(down|up)\.)"
+    rf"(?!.*\.encoder_decoder_attn\.(?!({'|'.join(sorted(STANDARD_ATTENTION))})\.))"
+)
+"""What ``MMTModel.is_of_text`` says of a weight, as a regular expression of its name."""
 
 _SECTIONS = {"trainer": TrainerSection, "gang": GangSection, "common": CommonSection}
 
@@ -99,7 +106,7 @@ def stack_config(config: TrainConfig, output: Path) -> StackConfig:
         sections[name] = _section(name, ours, config.stack.get(name) or {})
     groups = []
     if optimizer.text_lr is not None:
-        groups.append(AdamWGroupConfig(params=r"(module\.)?text\.", lr=optimizer.text_lr))
+        groups.append(AdamWGroupConfig(params=TEXT_WEIGHTS, lr=optimizer.text_lr))
     # Checkpoints that a signal asked for are kept in addition.
     num_extra = sum(step % regime.validate_every > 0 for step in checkpoint_steps(output))
     return StackConfig(

@@ -249,6 +249,29 @@ def test_a_text_only_card(hub: HubServer, world: Path, tmp_path: Path) -> None:
     assert "model-index" not in card_of(page)
 
 
+@pytest.mark.parametrize(
+    ("heads", "task", "use"),
+    [
+        (["contrastive"], "feature-extraction", 'mmt retrieve --model hub:org/it --index photos.index "YOUR'),
+        (["classification"], "text-classification", "mmt predict --model hub:org/it --input"),
+    ],
+)
+def test_a_card_of_what_writes_nothing(heads: list[str], task: str, use: str, hub: HubServer, model: Path) -> None:
+    card = json.loads((model / "mmt.json").read_text())
+    card["config"] |= {"writes": False, "heads": heads}
+    card["training"]["text"] = {"name": "bert:org/encoder", "frozen": False}
+    (model / "mmt.json").write_text(json.dumps(card))
+    status, page = run("push", model, "org/it", "--licence", "mit", "--dry-run")
+    assert status == 0, page
+    about = card_of(page)
+    assert (about["pipeline_tag"], about["language"], about["base_model"]) == (task, ["en"], "org/encoder")
+    assert use in page
+    assert "in English" in page
+    assert "| base | bert:org/encoder |" in page
+    assert "ranslat" not in page
+    assert "mmt evidence" not in page
+
+
 def test_what_cannot_be_pushed(hub: HubServer, model: Path, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}")
     cases: list[tuple[list[object], str]] = [

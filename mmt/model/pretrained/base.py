@@ -50,7 +50,7 @@ def open_base(name: str, *, download: bool = True) -> Base:
     kind = FAMILIES[family]
     if not issubclass(kind, PublishedBase):
         return kind(name, hub_model(place, download=download) if is_hub_name(place) else Path(place))
-    files = (*kind.tokenizer_files, *kind.optional_files, _GENERATION)
+    files = (*kind.tokenizer_files, *kind.optional_files, *kind.unhashed_files, _GENERATION)
     return kind(name, find_folder(place, files, download=download))
 
 

@@ -17,10 +17,11 @@ from mmt.data.encoder_tokenizer import special_ids, write_encoder_tokenizer
 from mmt.data.tokenizer import BOS, EOS, PAD, UNK
 from mmt.errors import MMTError
 from mmt.model.config import LARGEST
-from mmt.model.pretrained.checkpoint import read_json
+from mmt.model.pretrained.checkpoint import CONFIG, read_json
 from mmt.model.pretrained.family import ACTIVATIONS, PublishedBase, padded
 
-_TOKENIZER, _POOLING = "tokenizer.json", "1_Pooling/config.json"
+_TOKENIZER, _POOLING, _MODULES = "tokenizer.json", "1_Pooling/config.json", "modules.json"
+_KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")  # of sentence-transformers
 _LAYER = {
     "self_attn.q_proj": "attention.self.query",
     "self_attn.k_proj": "attention.self.key",
@@ -41,7 +42,11 @@ class Bert(PublishedBase):
     family, model_type = "bert", "bert"
     model_types: ClassVar[tuple[str, ...]] = ("bert",)
     tokenizer_files = (_TOKENIZER,)
+    tokenizer_remedy = (
+        "Make it with transformers: AutoTokenizer.from_pretrained(NAME_OR_FOLDER).save_pretrained(FOLDER)"
+    )
     optional_files = (_POOLING,)
+    unhashed_files = (_MODULES,)
     expected: ClassVar[dict[str, Any]] = {
         "position_embedding_type": "absolute",
         "is_decoder": False,
@@ -124,13 +129,15 @@ class Bert(PublishedBase):
     @cached_property
     def _order(self) -> list[int]:
         path = self.folder / _TOKENIZER
-        unk, first, last = special_ids(path.read_bytes(), path)
-        specials = {PAD: self.token("pad_token_id"), UNK: unk, BOS: first, EOS: last}
+        pad, unk, first, last = special_ids(path.read_bytes(), path)
+        if pad is None:  # config.json's may be of another tokenizer, as multilingual-e5-small's is
+            pad = self.token("pad_token_id")
+        specials = {PAD: pad, UNK: unk, BOS: first, EOS: last}
         size = self.size("vocab_size", 1 << 22)
         if len({*specials.values()}) < len(specials) or max(specials.values()) >= size:
             raise MMTError(
                 f"{path}: expected pad, unk and the tokens around a sentence among the {size:,} ids of "
-                f"config.json, found {sorted(specials.values())}. Download the checkpoint again."
+                f"config.json, all different, found {sorted(specials.values())}. Download the checkpoint again."
             )
         others = [number for number in range(size) if number not in specials.values()]
         return [*(specials[number] for number in sorted(specials)), *others]
@@ -147,6 +154,8 @@ class Bert(PublishedBase):
         """As sentence-transformers reads it from the checkpoint; the mean where it says nothing."""
         path = self.folder / _POOLING
         raw = read_json(path) if path.is_file() else {"pooling_mode_mean_tokens": True}
+        if not isinstance(raw, dict):
+            raise MMTError(f"{path}: damaged (not an object). Download the checkpoint again.")
         modes = sorted(name for name, on in raw.items() if on is True and name.startswith("pooling_mode_"))
         if modes == ["pooling_mode_mean_tokens"]:
             return "mean"
@@ -159,13 +168,36 @@ class Bert(PublishedBase):
 
     def _check(self) -> None:
         """Raises MMTError for another family, another architecture or a missing tokenizer file."""
-        if self.config.get("model_type") not in self.model_types:
+        found = self.config.get("model_type")
+        if found not in self.model_types:
+            for kind in (Bert, Roberta):
+                if found in kind.model_types:
+                    place = self.name.partition(":")[2]
+                    raise MMTError(
+                        f"{self.folder / CONFIG}: model_type: {found!r} is of the family {kind.family}, not "
+                        f"{self.family}. Name it {kind.family}:{place}."
+                    )
             raise self.refused("model_type", " or ".join(repr(one) for one in self.model_types))
         self._check_expected()
+        self._check_modules()
         if self.size("hidden_size") % (2 * self.size("num_attention_heads")):
             raise self.refused("hidden_size", "a multiple of twice the attention heads")
         if not self.first_position < self.size("max_position_embeddings") <= LARGEST:
             raise self.refused("max_position_embeddings", f"more than {self.first_position}")
+
+    def _check_modules(self) -> None:
+        """Raises MMTError if sentence-transformers computes more of a sentence's vector than mmt."""
+        path = self.folder / _MODULES
+        raw = read_json(path) if path.is_file() else []
+        if not isinstance(raw, list) or not all(isinstance(one, dict) for one in raw):
+            raise MMTError(f"{path}: damaged (no list of modules). Download the checkpoint again.")
+        for one in raw:
+            name = str(one.get("type")).rpartition(".")[2]
+            if name not in _KNOWN_MODULES:
+                raise MMTError(
+                    f"{path}: expected the modules {', '.join(_KNOWN_MODULES)}, found {name}, which mmt does not "
+                    "compute. Name another checkpoint, or remove the file: then only the encoder is used."
+                )
 
     def _check_parts(self, known: set[str], embeddings: str) -> None:
         """Raises MMTError for weights of the encoder that the family does not have."""

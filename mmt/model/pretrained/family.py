@@ -1,4 +1,4 @@
-"""A base: a pretrained translation model whose weights become a ``TextModel``, and stay where they are."""
+"""A base: a pretrained text model whose weights become a ``TextModel``, and stay where they are."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def layer_names(encoder_layers: int, decoder_layers: int, *, last_norms: bool) -
 
 
 class Base(ABC):
-    """A pretrained translation model.
+    """A pretrained text model: one that translates, or an encoder.
 
     ``name``: as in ``model.text``, such as ``nllb:facebook/nllb-200-distilled-600M``. ``folder``:
     where its files are.
@@ -95,7 +95,7 @@ class Base(ABC):
 
 
 class PublishedBase(Base):
-    """A checkpoint of a pretrained translation model, in transformers' published layout.
+    """A checkpoint of a pretrained text model, in transformers' published layout.
 
     A family says how its vocabulary is numbered and tokenized, and what it refuses. The layers' weights have the
     same names in all.
@@ -109,6 +109,10 @@ class PublishedBase(Base):
     """Required beside configuration and weights."""
     optional_files: ClassVar[tuple[str, ...]]
     """Of the tokenizer, too, where they are there."""
+    unhashed_files: ClassVar[tuple[str, ...]] = ()
+    """Looked at where they are there, but no part of ``sha256``: a checkpoint is refused for what they say."""
+    tokenizer_remedy: ClassVar[str] = "Download the checkpoint again"
+    """What to do where a file of the tokenizer is missing."""
     expected: ClassVar[Mapping[str, Any]]
     """Settings of ``config.json`` that must have these values, where they are there."""
     last_norms: ClassVar[bool]
@@ -248,9 +252,7 @@ class PublishedBase(Base):
                 raise self.refused(key, repr(value))
         for name in self.tokenizer_files:
             if not (self.folder / name).is_file():
-                raise MMTError(
-                    f"{self.folder}: the tokenizer's file {name} is missing. Download the checkpoint again."
-                )
+                raise MMTError(f"{self.folder}: the tokenizer's file {name} is missing. {self.tokenizer_remedy}.")
 
     def _both(self, key: str) -> int:
         """A size that encoder and decoder have in common."""
@@ -260,7 +262,7 @@ class PublishedBase(Base):
         return value
 
     def _one_of(self, key: str, values: Any) -> Any:
-        if self.config.get(key) not in values:
+        if self.config.get(key) not in list(values):  # a list is in no dict
             raise self.refused(key, " or ".join(repr(one) for one in values))
         return self.config[key]
 

@@ -54,7 +54,8 @@ class MMTFolder(Base):
                 f"{self.folder}: has only what was trained on the base {card.text['name']}. Name that base, and "
                 "this folder with start.model."
             )
-        card.refuse_writing()
+        if MMTConfig(**card.config).num_decoder_layers:  # an encoder writes nothing, and is never asked to
+            card.refuse_writing()
         return card
 
     def settings(self) -> dict[str, Any]:

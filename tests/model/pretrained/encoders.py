@@ -45,8 +45,12 @@ class Encoder:
         return torch.stack(vectors)
 
 
-def bert(folder: Path, pooling: str | None = None) -> Encoder:
-    """BERT with WordPiece; ``pooling``: what ``1_Pooling/config.json`` says, None for no such file."""
+def bert(folder: Path, pooling: str | None = None, **settings: Any) -> Encoder:
+    """BERT with WordPiece; ``pooling``: what ``1_Pooling/config.json`` says, None for no such file.
+
+    Args:
+        settings: of transformers' configuration.
+    """
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106  # no password
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
@@ -55,7 +59,8 @@ def bert(folder: Path, pooling: str | None = None) -> Encoder:
     tokenizer.train_from_iterator(LINES, trainer)
     ends = [(piece, tokenizer.token_to_id(piece)) for piece in ("[SEP]", "[CLS]")]
     tokenizer.post_processor = BertProcessing(*ends)
-    config = BertConfig(**_SIZES, vocab_size=tokenizer.get_vocab_size() + 3, max_position_embeddings=40)
+    sizes = {"vocab_size": tokenizer.get_vocab_size() + 3, "max_position_embeddings": 40}
+    config = BertConfig(**_SIZES, **sizes, **settings)
     made = _saved("bert", folder, BertModel(config), tokenizer)
     if pooling is not None:
         (folder / "1_Pooling").mkdir()
@@ -67,6 +72,21 @@ def bert(folder: Path, pooling: str | None = None) -> Encoder:
 
 def roberta(folder: Path) -> Encoder:
     """RoBERTa with byte-level BPE; padding is 1, so that positions begin at 2."""
+    tokenizer = _bytes()
+    sizes = {"vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": 42, "type_vocab_size": 1}
+    model = RobertaModel(RobertaConfig(**_SIZES, **sizes), add_pooling_layer=False)
+    return _saved("roberta", folder, model, tokenizer)
+
+
+def bert_with_tokenizer_of_roberta(folder: Path) -> Encoder:
+    """As multilingual-e5-small: config.json's padding is 0, which is the tokenizer's ``<s>``."""
+    tokenizer = _bytes()
+    model = BertModel(BertConfig(**_SIZES, vocab_size=tokenizer.get_vocab_size(), max_position_embeddings=40))
+    assert model.config.pad_token_id == tokenizer.token_to_id("<s>") == 0
+    return _saved("bert", folder, model, tokenizer)
+
+
+def _bytes() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -77,9 +97,7 @@ def roberta(folder: Path) -> Encoder:
     )
     tokenizer.train_from_iterator(LINES, trainer)
     tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
-    sizes = {"vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": 42, "type_vocab_size": 1}
-    model = RobertaModel(RobertaConfig(**_SIZES, **sizes), add_pooling_layer=False)
-    return _saved("roberta", folder, model, tokenizer)
+    return tokenizer
 
 
 def _saved(family: str, folder: Path, model: Any, tokenizer: Any) -> Encoder:

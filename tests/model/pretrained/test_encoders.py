@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,14 @@ from mmt.io.normalization import normalize
 from mmt.model.build import build_empty_model, build_model
 from mmt.model.card import CARD, WEIGHTS, ModelCard
 from mmt.model.config import MMTConfig
+from mmt.model.fusion import FUSIONS, fusion_places
 from mmt.model.model import MMTModel
 from mmt.model.pretrained.base import load_text, open_base
 from mmt.model.pretrained.mmt_folder import MMTFolder
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import read_config
 from mmt.training.recipe import train
+from mmt.training.stack import TEXT_WEIGHTS
 from tests.model.pretrained import encoders
 from tests.model.pretrained.checkpoints import LINES, ODD
 from tests.model.pretrained.encoders import Encoder
@@ -89,6 +93,22 @@ def test_tokens_are_those_of_the_checkpoint(encoder: Encoder, tmp_path: Path) ->
     ids = tokenizer.encode(LINES[0])
     assert tokenizer.decode([*ids, EOS, PAD]).strip().lower() == LINES[0].lower()
     assert len(tokenizer.pieces([*ids, tokenizer.vocab_size - 1])) == len(ids) + 1
+
+
+@pytest.mark.parametrize(
+    "make", [encoders.bert_with_tokenizer_of_roberta, partial(encoders.bert, layer_norm_eps=0.1)]
+)
+def test_other_settings_and_tokenizers(make: Callable[[Path], Encoder], tmp_path: Path) -> None:
+    """Batches with padding, too: it is the tokenizer's, whatever config.json says of it."""
+    encoder = make(tmp_path / "it")
+    model, tokenizer = opened(encoder, tmp_path / "opened")
+    order = open_base(encoder.base).order("source")  # type: ignore[attr-defined]
+    for line in LINES[:20]:
+        assert [order[i] for i in (*tokenizer.encode(line), EOS)] == encoder.tokenizer.encode(normalize(line)).ids
+    with torch.no_grad():
+        ours = model.sentence_means(batch_of(tokenizer, LINES[:20]))
+    torch.testing.assert_close(ours, encoder.vectors(LINES[:20]), rtol=0, atol=1e-5)
+    assert encoder.tokenizer.id_to_token(order[PAD]) in ("<pad>", "[PAD]")
 
 
 @pytest.mark.skipif("MMT_ENCODER" not in os.environ, reason="no real encoder (set MMT_ENCODER to BERT's folder)")
@@ -198,8 +218,8 @@ RETRIEVAL = ("model.fusion=none", "objectives.translation=0", "objectives.contra
 @pytest.mark.parametrize("frozen", [False, True])
 def test_retrieval_on_an_encoder(encoder: Encoder, frozen: bool, world: Path, tmp_path: Path) -> None:
     """Trained whole, or frozen: then a sentence has the vectors of the encoder, before the head."""
-    rates = ("optimizer.lr=0.01", "optimizer.text_lr=0.001", "optimizer.start_lr=0.001")
-    config = on(encoder, world, *RETRIEVAL, *rates, f"start.freeze_text={str(frozen).lower()}")
+    more = ("start.freeze_text=true",) if frozen else ("optimizer.text_lr=0.001", "optimizer.start_lr=0.001")
+    config = on(encoder, world, *RETRIEVAL, "optimizer.lr=0.01", *more)
     folder = train(tmp_path / "run", config)
     loaded = LoadedModel.from_dir(folder, world / "features")
     lines = LINES[:6]
@@ -216,6 +236,36 @@ def test_retrieval_on_an_encoder(encoder: Encoder, frozen: bool, world: Path, tm
     assert np.isfinite(embed_sentences(loaded, ["a dog " * 60])).all()
 
 
+def test_a_trained_encoder_is_a_base_itself(world: Path, tmp_path: Path) -> None:
+    """Of what learns no translation: start.model names this way for a folder of a pretrained encoder."""
+    encoder = encoders.bert(tmp_path / "base", layer_norm_eps=1e-12)
+    folder = train(tmp_path / "first", on(encoder, world, *RETRIEVAL))
+    plain = on(encoder, world, *RETRIEVAL, "model.text=scratch", f"start.model={folder}", *SIZES)
+    with pytest.raises(MMTError, match=rf"Set model.text: mmt:{re.escape(str(folder))}, and no start.model"):
+        train(tmp_path / "refused", plain)
+    second = on(encoder, world, *RETRIEVAL, f"model.text=mmt:{folder}", "start.freeze_text=true")
+    means = []
+    for trained in (folder, train(tmp_path / "second", second)):
+        loaded = LoadedModel.from_dir(trained, world / "features")
+        batch = loaded.batch([loaded.tokenizer.encode(line) for line in LINES[:4]], [None] * 4)
+        means.append(loaded.model.sentence_means(batch))
+    assert torch.equal(*means)
+    with pytest.raises(MMTError, match="has no decoder"):
+        on(encoder, world, "model.fusion=gated", f"model.text=mmt:{folder}")
+    push = ["push", str(tmp_path / "second/model"), "org/it", "--licence", "mit", "--dry-run"]
+    pushed = CliRunner().invoke(main, push)
+    assert "or without start.freeze_text" in pushed.output
+    push[1] = str(folder)
+    pushed = CliRunner().invoke(main, push, catch_exceptions=False)
+    assert "mmt retrieve --model hub:org/it" in pushed.output
+    assert "mmt translate" not in pushed.output
+    assert "mmt evidence" not in pushed.output
+    assert "| base | bert:base |" in pushed.output
+
+
+SIZES = ("model.model_dim=32", "model.num_heads=4", "model.num_encoder_layers=2", "model.num_decoder_layers=0")
+
+
 def test_the_text_model_has_a_learning_rate_of_its_own(world: Path, tmp_path: Path) -> None:
     """A rate a hundred times as small moves the text's weights, in an update of Adam, a hundred times less."""
     encoder = encoders.bert(tmp_path / "base")
@@ -230,6 +280,23 @@ def test_the_text_model_has_a_learning_rate_of_its_own(world: Path, tmp_path: Pa
     assert largest("same") == pytest.approx(100 * largest("own", "optimizer.text_lr=0.0001"), rel=0.05)
     apart = weights(tmp_path / "own", 2), weights(tmp_path / "same", 2)
     assert torch.equal(*(one["heads.contrastive.image.weight"] for one in apart))
+
+
+@pytest.mark.parametrize("fusion", [name for name in FUSIONS if name != "none"])
+@pytest.mark.parametrize("decoder_layers", [0, 1])
+def test_the_text_models_rate_is_of_the_text_model_alone(fusion: str, decoder_layers: int) -> None:
+    """Not of adapters, LoRA, or what a fusion adds to the layers: these are new."""
+    if not decoder_layers and "decoder" in fusion_places(fusion):
+        return
+    layers: dict[str, Any] = {"num_encoder_layers": 1, "num_decoder_layers": decoder_layers, "readout": "mean"}
+    added: dict[str, Any] = {"adapter_dim": 4, "lora_rank": 2, "image_sets": ((2, DIM),)}
+    config = MMTConfig(fusion=fusion, vocab_size=64, model_dim=16, num_heads=2, **layers, **added)
+    with torch.device("meta"):
+        model = build_model(config)
+    found = {name: re.match(TEXT_WEIGHTS, name) is not None for name, _ in model.named_parameters()}
+    assert found == {name: model.is_of_text(name) for name in found}
+    assert all(re.match(TEXT_WEIGHTS, f"module.{name}") for name in found if found[name])
+    assert any(name.startswith("text.") and not of_text for name, of_text in found.items())
 
 
 def test_search_from_the_command_line(world: Path, tmp_path: Path) -> None:
@@ -261,6 +328,8 @@ def test_it_does_not_translate(encoder: Encoder, world: Path, tmp_path: Path) ->
 
 
 def test_settings_that_the_encoder_decides(encoder: Encoder, world: Path) -> None:
+    with pytest.raises(MMTError, match=r"optimizer.text_lr is .* start.freeze_text keeps"):
+        on(encoder, world, *RETRIEVAL, "start.freeze_text=true", "optimizer.text_lr=0.1")
     with pytest.raises(MMTError, match=r"model.num_decoder_layers is 2, but .* has 0"):
         on(encoder, world, *RETRIEVAL, "model.num_decoder_layers=2")
 
@@ -268,11 +337,19 @@ def test_settings_that_the_encoder_decides(encoder: Encoder, world: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+        (
+            lambda folder: (folder / "tokenizer.json").unlink(),
+            r"missing\. Make it .*AutoTokenizer.*save_pretrained",
+        ),
         (lambda folder: (folder / "tokenizer.json").write_text("{}"), "expected a tokenizer.json of the library"),
         (lambda folder: changed(folder, model_type="gpt2"), "model_type: expected 'bert', found 'gpt2'"),
         (lambda folder: changed(folder, position_embedding_type="relative_key"), "position_embedding_type"),
-        (lambda folder: changed(folder, pad_token_id=2), "expected pad, unk and the tokens around a sentence"),
+        (lambda folder: changed(folder, model_type="camembert"), r"Name it roberta:.*base\."),
+        (lambda folder: changed(folder, hidden_act=["gelu"]), r"hidden_act: expected 'relu' .*found \['gelu'\]"),
+        (lambda folder: written(folder, "1_Pooling/config.json", "[]"), "config.json: damaged"),
+        (lambda folder: written(folder, "modules.json", "{}"), "modules.json: damaged"),
+        (lambda folder: written(folder, "modules.json", json.dumps(DENSE)), "found Dense, which mmt does not"),
+        (lambda folder: without_pad(folder, 2), "expected pad, unk and the tokens around a sentence"),
         (lambda folder: changed(folder, num_hidden_layers=1), "encoder.layer.1"),
         (lambda folder: changed(folder, num_hidden_layers=3), "encoder.layer.2.*is missing"),
         (lambda folder: without_ends(folder), "one token before a sentence and one after"),
@@ -289,6 +366,21 @@ def test_another_or_a_damaged_checkpoint(change: Callable[[Path], object], messa
 def changed(folder: Path, **settings: object) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+DENSE = [{"type": f"sentence_transformers.models.{name}"} for name in ("Transformer", "Pooling", "Dense")]
+"""LaBSE's modules."""
+
+
+def written(folder: Path, name: str, content: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(content)
+
+
+def without_pad(folder: Path, pad: int) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text().replace("[PAD]", "[EMPTY]"))
+    changed(folder, pad_token_id=pad)
 
 
 def without_ends(folder: Path) -> None:
