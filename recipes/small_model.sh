@@ -7,6 +7,10 @@ set -euo pipefail
 checkout=$(realpath "$(dirname "$0")/..")
 . "$(dirname "$0")/steps.sh"
 
+english=$MULTI30K/tok/val.en.gz
+[ -e "$english" ] || english=${english%.gz}
+[ -e "$english" ] || { echo "$english: expected this file or $english.gz. MULTI30K is the folder of tok/." >&2; exit 2; }
+
 train() { # NAME
     # shellcheck disable=SC2086  # several words
     mmt train "runs/$1" --config-file "$recipes/configs/$1.yaml" ${TRAIN:-}
@@ -16,7 +20,7 @@ score() { # NAME SPLIT
 }
 speed() { # NAME PRECISION OTHER_PRECISION
     PYTHONPATH="$checkout" python -m eval.bench.two_models runs/teacher_en_de/model runs/small_en_de/model \
-        "$MULTI30K/tok/val.en.gz" --precision "$2" --other-precision "$3" --out "$1.json"
+        "$english" --precision "$2" --other-precision "$3" --out "$1.json"
 }
 
 step data task1 data/multi30k_en_de_tok en de

@@ -90,7 +90,9 @@ def features_command(
         from mmt.features.shards import join_stores
 
         store = join_stores(join, out)
-        click.echo(f"{out}: {store.signature}: {counted(len(store), 'image')} in {counted(len(join), 'shard')}")
+        if not quiet:
+            size = f"{counted(len(store), 'image')} in {counted(len(join), 'shard')}"
+            click.echo(f"{out}: {store.signature}: {size}")
         return
     if source is None or out is None or join:
         raise MMTError(

@@ -7,10 +7,12 @@ shorter context; only the states of the recording itself become features, 50 a s
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ PREFIX = "whisper:"
 _SAMPLES = 320  # of a state: a hop of 160, and a convolution that takes every second frame
 _RATE = SAMPLE_RATE // _SAMPLES  # states a second
 _LEAST_SECONDS = 0.025
+_LONGEST_REASON = 200  # characters quoted of another library's error
 _NOTES = threading.Lock()  # not an attribute: a backbone can be copied, a lock cannot
 
 
@@ -52,7 +55,7 @@ class WhisperName:
 
     @classmethod
     def parse(cls, name: str) -> WhisperName:
-        """Raises MMTError: no place, an unknown option, or a value that is no number of its range."""
+        """Raises MMTError: no place, an unknown option, one given twice, or a value out of its range."""
         place, *options = name.removeprefix(PREFIX).split(",")
         values: dict[str, Any] = {}
         for option in options:
@@ -61,6 +64,8 @@ class WhisperName:
                 known = ", ".join(f"{one}={what}" for one, (_, _, what) in _OPTIONS.items())
                 raise MMTError(f"{name}: no option '{option}'.{nearest(key, _OPTIONS)} Expected {known}.")
             field, read, what = _OPTIONS[key]
+            if field in values:
+                raise MMTError(f"{name}: expected {key} once, found it twice. Leave one out.")
             try:
                 values[field] = read(value)
             except ValueError:
@@ -133,13 +138,13 @@ class Whisper(Backbone):
             encoder.layers = encoder.layers[:used]
             encoder.layer_norm = nn.Identity()  # it is of the last layer's output
         if name.context is not None:
-            config.max_source_positions = math.ceil(name.context * _RATE)
+            config.max_source_positions = _positions(name.context)
             kept = encoder.embed_positions.weight[: config.max_source_positions].detach().clone()
             encoder.embed_positions = nn.Embedding.from_pretrained(kept)  # type: ignore[no-untyped-call]
         self._heard: int = config.max_source_positions * _SAMPLES
         encoder = encoder.float().requires_grad_(False)
         self.network: nn.Module = encoder
-        regions = math.ceil(round(self.seconds * SAMPLE_RATE) / (_SAMPLES * self.stride))
+        regions = math.ceil(_positions(self.seconds) / self.stride)
         shape = (regions, config.d_model) if layer == "grid" else (1, 2 * config.d_model)
         transform = f"16 kHz mono, Whisper's log-mel {config.num_mel_bins}, layer {used} of {num_layers}"
         if layer == "pool":
@@ -169,7 +174,8 @@ class Whisper(Backbone):
     def forward(self, images: Tensor) -> Tensor:
         """(N, B + 1, T) of ``stack`` -> (N, R, D) float32."""
         images = images.to(next(self.network.parameters()).device)
-        states = self.network(images[:, :-1].to(self._dtype)).last_hidden_state.float()  # (N, T/2, D)
+        output = self.network(images[:, :-1].to(self._dtype), return_dict=True)  # whatever config.json says
+        states = output.last_hidden_state.float()  # (N, T/2, D)
         own = images[:, -1, ::2].unsqueeze(2)  # (N, T/2, 1)
         if self.layer == "pool":
             return _moments(states, own)
@@ -184,6 +190,11 @@ class Whisper(Backbone):
     def stack(self, read: Sequence[Tensor]) -> Tensor:
         """(B + 1, T) each -> (N, B + 1, T)."""
         return torch.stack(list(read))
+
+
+def _positions(seconds: float) -> int:
+    """The states of so many seconds. Whole samples first: 1.1 * 50 is more than 55."""
+    return math.ceil(round(seconds * SAMPLE_RATE) / _SAMPLES)
 
 
 def _resolved(name: WhisperName, num_layers: int, heard: float) -> tuple[WhisperName, float]:
@@ -227,38 +238,89 @@ def load_whisper(name: str, layer: Layer | None, weights: Path | None) -> Whispe
     """``whisper:NAME_OR_FOLDER[@REVISION]`` and the options of ``WhisperName``; ``layer`` None is ``grid``.
 
     Raises:
-        MMTError: an unknown option; no such checkpoint, an incomplete one, or one of another model; fewer layers
-            or seconds than the options name; or ``weights`` are given.
+        MMTError: an unknown option, or ``stride`` with ``pool``; no such checkpoint, an incomplete one, one whose
+            weights are not those of its config.json or not finite, or one of another model; fewer layers or
+            seconds than the options name; or ``weights`` are given.
     """
     # transformers takes seconds to import
-    from transformers import AutoConfig, WhisperModel
+    from transformers import PretrainedConfig, WhisperConfig, WhisperModel
 
     parsed = WhisperName.parse(name)
     if weights is not None:
         raise MMTError(f"{name}: takes no weights file. Name the checkpoint's folder: whisper:FOLDER.")
+    if layer == "pool" and parsed.stride != 1:
+        raise MMTError(f"{name}: pool is the mean over the whole recording. Leave stride out, or use grid.")
     place, revision = _checkpoint(parsed.place)
     try:
-        config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
-        kind = config.model_type
-        if kind == "whisper":
-            model, info = WhisperModel.from_pretrained(
-                place, revision=revision, config=config, output_loading_info=True, dtype=torch.float32
-            )
+        with _quiet():
+            settings, _ = PretrainedConfig.get_config_dict(place, revision=revision)
+            if not settings:  # what transformers reads from a folder without the file
+                raise FileNotFoundError("no config.json, or an empty one")
+            kind = settings.get("model_type")
+            if kind == "whisper":
+                model, info = WhisperModel.from_pretrained(
+                    place, revision=revision, config=WhisperConfig.from_dict(settings), dtype=torch.float32,
+                    output_loading_info=True, ignore_mismatched_sizes=True,
+                )  # fmt: skip
     except Exception as error:  # no network, no such folder, no config, damaged weights, ...
-        reason = str(error).strip().partition("\n")[0]
+        reason = _shortened(str(error).strip().partition("\n")[0])
         raise MMTError(
             f"{name}: cannot be loaded ({type(error).__name__}: {reason}). Expected a Whisper checkpoint of "
             "transformers: a name on the Hugging Face hub, or a folder with config.json and model.safetensors."
         ) from None
     if kind != "whisper":
-        raise MMTError(f"{name}: expected a Whisper checkpoint, found model_type '{kind}'.")
-    lacking = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
-    lacking = sorted(key for key in lacking if "encoder." in key)  # classifiers have no decoder
+        found = "none" if kind is None else _shortened(str(kind))
+        raise MMTError(
+            f"{name}: expected model_type whisper in config.json, found {found}. Use a Whisper checkpoint of "
+            "transformers."
+        )
+    _check_weights(name, model.encoder, info)
+    return Whisper(parsed, layer or "grid", model.encoder)
+
+
+def _check_weights(name: str, encoder: nn.Module, info: dict[str, Any]) -> None:
+    """Whether all of the encoder, and nothing else, is that of the checkpoint. ``info``: transformers' report.
+
+    Raises MMTError.
+    """
+    # a misfit is a name in transformers 4, and a name with two shapes in 5
+    misfits = [one if isinstance(one, str) else one[0] for one in info["mismatched_keys"]]
+    lacking = sorted(key for key in [*info["missing_keys"], *misfits] if "encoder." in key)  # not of the decoder
     if lacking:
         raise MMTError(
             f"{name}: the checkpoint lacks or misfits {', '.join(lacking[:3])}. Use a complete Whisper checkpoint."
         )
-    return Whisper(parsed, layer or "grid", model.encoder)
+    unexpected = sorted(key for key in info["unexpected_keys"] if "encoder.layers." in key)
+    if unexpected:
+        raise MMTError(
+            f"{name}: the checkpoint has {', '.join(unexpected[:3])}, for which its config.json has no place. Use "
+            "the config.json that belongs to the weights."
+        )
+    # NaN states would mean that there is no recording
+    damaged = [key for key, weight in encoder.state_dict().items() if not weight.isfinite().all()]
+    if damaged:
+        raise MMTError(
+            f"{name}: expected finite weights, found NaN or infinity in {', '.join(damaged[:3])} of the encoder. "
+            "Download the checkpoint again."
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides warnings: of transformers, about weights, which are checked here; of the hub, about each retry."""
+    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
 
 
 def _checkpoint(place: str) -> tuple[str, str | None]:

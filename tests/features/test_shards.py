@@ -321,6 +321,7 @@ def test_the_command_joins(stores: list[Path], tmp_path: Path, capsys: pytest.Ca
     code, said = run("--join", stores[0], "--join", stores[1], "--out", tmp_path / "joined")
     assert (code, "5 images in 2 shards" in said) == (0, True), said
     assert "5 images, whole" in run("--check", tmp_path / "joined")[1]
+    assert run("--join", stores[0], "--join", stores[1], "--out", tmp_path / "joined", "--quiet") == (0, "")
     assert run("--join", stores[0], "--images", tmp_path, "--out", tmp_path / "x")[0] == 2
     for more in (
         ("--keep-shards",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 from dataclasses import replace
@@ -13,8 +14,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
+    PretrainedConfig,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForAudioClassification,
@@ -39,7 +42,7 @@ def save_tiny(folder: Path, kind: type = WhisperModel) -> Path:
     torch.manual_seed(0)
     sizes = {"d_model": DIM, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    config = WhisperConfig(
+    config = WhisperConfig(  # type: ignore[no-untyped-call]
         vocab_size=60, num_mel_bins=BINS, encoder_layers=LAYERS, decoder_layers=1, max_source_positions=POSITIONS,
         pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=3, classifier_proj_size=8,
         suppress_tokens=None, begin_suppress_tokens=None, init_std=0.3, **sizes, **heads,
@@ -53,14 +56,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("whisper") / "tiny")
 
 
+def changed(folder: Path, copy: Path, config: dict[str, object], weights: dict[str, torch.Tensor | None]) -> Path:
+    """A copy of a checkpoint in which settings, and weights by name, are others; None is none."""
+    copied = Path(shutil.copytree(folder, copy))
+    settings = json.loads((folder / "config.json").read_text()) | config
+    settings = {key: value for key, value in settings.items() if value is not None}
+    (copied / "config.json").write_text(json.dumps(settings))
+    state = {**load_file(folder / "model.safetensors"), **weights}
+    kept = {key: value for key, value in state.items() if value is not None}
+    save_file(kept, copied / "model.safetensors", {"format": "pt"})
+    return copied
+
+
 def states_of(folder: Path, samples: np.ndarray, positions: int = POSITIONS) -> list[np.ndarray]:
     """All states of all layers, (T, D) each, as transformers computes them."""
-    extract = WhisperFeatureExtractor(feature_size=BINS)
+    extract = WhisperFeatureExtractor(feature_size=BINS)  # type: ignore[no-untyped-call]
     mel = extract(samples, sampling_rate=16_000, max_length=positions * 320, return_tensors="pt").input_features
     with torch.inference_mode():
         encoder = WhisperModel.from_pretrained(folder).eval().encoder
         encoder.config.max_source_positions = positions
-        encoder.embed_positions = torch.nn.Embedding.from_pretrained(encoder.embed_positions.weight[:positions])
+        kept = encoder.embed_positions.weight[:positions]
+        encoder.embed_positions = torch.nn.Embedding.from_pretrained(kept)  # type: ignore[no-untyped-call]
         return [one[0].numpy() for one in encoder(mel, output_hidden_states=True).hidden_states]
 
 
@@ -91,6 +107,14 @@ def test_a_shorter_context_is_that_of_fewer_positions(folder: Path) -> None:
     assert found.shape == (36, DIM)
     np.testing.assert_allclose(found[:25], states_of(folder, samples, 36)[2][:25], atol=1e-5)
     assert np.abs(found[:25] - states_of(folder, samples)[2][:25]).max() > 1e-3
+
+
+def test_a_context_has_no_more_positions_than_its_samples_need(folder: Path) -> None:
+    for positions in (7, 14, 28, 55, 56, 57, 99):
+        backbone = load_backbone(f"whisper:{folder},context={positions / 50}")
+        assert backbone.signature.num_regions == positions
+        frames = backbone.read(encoded(tone(positions / 50))).size(1)
+        assert frames == 2 * positions, f"{positions / 50} s"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -126,7 +150,7 @@ def test_a_stride_gives_means_of_neighbours_and_of_what_is_left_at_the_end(folde
 def test_pool_is_mean_and_deviation_over_the_recording_alone(folder: Path) -> None:
     _, data = sound(0.7)
     (states,) = compute_features([data], load_backbone(f"whisper:{folder}"))
-    (pooled,) = compute_features([data], load_backbone(f"whisper:{folder},stride=5", "pool"))
+    (pooled,) = compute_features([data], load_backbone(f"whisper:{folder}", "pool"))
     np.testing.assert_allclose(pooled, [np.concatenate([states[:35].mean(0), states[:35].std(0)])], atol=1e-5)
 
 
@@ -214,6 +238,7 @@ def test_names_are_read_and_written() -> None:
         ("whisper:a/b,stride=0", "expected stride=N from 1, found '0'"),
         ("whisper:a/b,seconds=nan", "expected seconds=N from 0.025 .* found 'nan'"),
         ("whisper:a/b,seconds=inf", "found 'inf'"),
+        ("whisper:a/b,layer=1,layer=2", "expected layer once, found it twice"),
         ("whisper:nowhere", "expected a folder, or OWNER/NAME"),
         ("whisper:/no/such/folder", "expected a folder, or OWNER/NAME"),
     ],
@@ -230,6 +255,8 @@ def test_more_than_the_checkpoint_has_is_refused(folder: Path, tmp_path: Path) -
     for option, most in too_long.items():
         with pytest.raises(MMTError, match=f"it hears .* Use {most} or less"):
             load_backbone(f"whisper:{folder},{option}")
+    with pytest.raises(MMTError, match="Leave stride out, or use grid"):
+        load_backbone(f"whisper:{folder},stride=5", "pool")
     with pytest.raises(MMTError, match="takes no weights file"):
         load_backbone(f"whisper:{folder}", weights=tmp_path / "w.pth")
 
@@ -247,24 +274,75 @@ def test_a_checkpoint_without_a_file_is_refused(folder: Path, tmp_path: Path, na
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:
-    BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(MMTError, match="expected a Whisper checkpoint, found model_type 'bert'"):
+    BertConfig().save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    with pytest.raises(MMTError, match=r"expected model_type whisper in config\.json, found bert\."):
         load_backbone(f"whisper:{tmp_path}")
 
 
-def test_random_weights_are_never_taken_for_trained_ones(folder: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
+def test_a_config_without_a_model_type_is_refused_in_a_short_line(folder: Path, tmp_path: Path) -> None:
+    broken = changed(folder, tmp_path / "broken", {"model_type": None}, {})
+    with pytest.raises(MMTError, match=r"expected model_type whisper in config\.json, found none\.") as error:
+        load_backbone(f"whisper:{broken}")
+    assert len(str(error.value)) < 200 + len(str(broken))
 
-    broken = Path(shutil.copytree(folder, tmp_path / "broken"))
-    state = load_file(broken / "model.safetensors")
-    del state["encoder.layers.1.fc1.weight"]
-    save_file(state, broken / "model.safetensors", {"format": "pt"})
-    with pytest.raises(MMTError, match=r"lacks or misfits encoder.layers.1.fc1.weight"):
+
+def test_settings_of_the_output_do_not_matter(folder: Path, tmp_path: Path) -> None:
+    _, data = sound(0.5)
+    other = changed(folder, tmp_path / "tiny", {"return_dict": False, "output_hidden_states": True}, {})
+    (found,), (expected,) = (compute_features([data], load_backbone(f"whisper:{one}")) for one in (other, folder))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_random_weights_are_never_taken_for_trained_ones(folder: Path, tmp_path: Path) -> None:
+    lacking = changed(folder, tmp_path / "lacking", {}, {"encoder.layers.1.fc1.weight": None})
+    with pytest.raises(MMTError, match=r"lacks or misfits encoder\.layers\.1\.fc1\.weight\. Use"):
+        load_backbone(f"whisper:{lacking}")
+    misfitting = changed(folder, tmp_path / "misfitting", {"encoder_ffn_dim": 48}, {})
+    with pytest.raises(MMTError, match=r"lacks or misfits encoder\.layers\.0\.fc1\.bias, "):
+        load_backbone(f"whisper:{misfitting}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_config_with_fewer_layers_than_the_weights_is_refused(kind: type, tmp_path: Path) -> None:
+    saved = save_tiny(tmp_path / "whole", kind)
+    broken = changed(saved, tmp_path / "broken", {"encoder_layers": LAYERS - 1}, {})
+    with pytest.raises(MMTError, match=r"the checkpoint has \S*encoder\.layers\.2\.fc1\.bias, .*its config\.json"):
         load_backbone(f"whisper:{broken}")
-    config = json.loads((folder / "config.json").read_text())
-    (broken / "config.json").write_text(json.dumps(config | {"encoder_ffn_dim": 48}))
-    with pytest.raises(MMTError, match=r"lacks or misfits|cannot be loaded"):
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(folder: Path, tmp_path: Path, value: float) -> None:
+    name = "encoder.layers.2.fc2.weight"
+    weight = load_file(folder / "model.safetensors")[name]
+    weight[3, 1] = value
+    broken = changed(folder, tmp_path / "broken", {}, {name: weight})
+    with pytest.raises(MMTError, match=r"found NaN or infinity in layers\.2\.fc2\.weight"):
         load_backbone(f"whisper:{broken}")
+
+
+def test_what_libraries_say_is_hidden_and_cut(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
+    for logger in loggers:
+        logger.addHandler(caplog.handler)
+    levels = [logger.level for logger in loggers]
+    try:
+        load_backbone(f"whisper:{save_tiny(tmp_path / 'classifier', WhisperForAudioClassification)}")
+
+        def retry(*_: object, **__: object) -> None:
+            logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 8s")
+            raise OSError("no network " * 1000)
+
+        monkeypatch.setattr(PretrainedConfig, "get_config_dict", retry)
+        with pytest.raises(MMTError, match=r"cannot be loaded \(OSError: no network .* \.\.\.\)\.") as error:
+            load_backbone(f"whisper:{folder}")
+    finally:
+        for logger in loggers:
+            logger.removeHandler(caplog.handler)
+    assert len(str(error.value)) < 500 + len(str(folder))
+    assert caplog.messages == []
+    assert [logger.level for logger in loggers] == levels
 
 
 def test_without_a_network_a_hub_name_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
