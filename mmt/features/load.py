@@ -36,8 +36,8 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
     logmel80             none: log-mel frames of recordings   mean and deviation over time, 160 / frames, 80
     logmel80:SECONDS     the same with another limit than     the same
                          10 s
-    whisper:NAME_OR_     Hugging Face hub, or the folder      mean and deviation over time / states of Whisper's
-    FOLDER                                                    encoder, 50 a second; the options ``,layer=``,
+    whisper:NAME         Hugging Face hub, or a folder        mean and deviation over time / states of Whisper's
+                                                              encoder, 50 a second; the options ``,layer=``,
                                                               ``,seconds=``, ``,stride=``, ``,context=``:
                                                               see ``mmt.features.whisper``
     ==================== ==================================== ===========================================
