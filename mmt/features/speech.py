@@ -155,6 +155,22 @@ def _resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     return resampled
 
 
+_NOTES = threading.Lock()  # not an attribute: a backbone can be copied, a lock cannot
+
+
+def read_recording(source: Path | bytes | Image.Image, seconds: float, notes: Counter[str]) -> Tensor:
+    """The (samples) of ``decode_audio`` for a backbone, in whose ``notes`` what was done is counted.
+
+    Raises AudioError like ``decode_audio``, and for an image.
+    """
+    if isinstance(source, Image.Image):
+        raise AudioError("the image given", "expected a recording: the features are made from sound")
+    samples, done = decode_audio(source, seconds)
+    with _NOTES:
+        notes.update(done)
+    return samples
+
+
 # --- frames -----------------------------------------------------------------------------------------------
 
 
@@ -178,7 +194,6 @@ class LogMel(Backbone):
         nn.Module.__init__(self)  # no network, no pixels
         self.things, self.notes = "recordings", Counter()
         self.seconds, self.layer = seconds, layer
-        self._lock = threading.Lock()
         self._convert = WaveformToFbankConverter(num_mel_bins=NUM_BINS, waveform_scale=_SCALE, channel_last=True)
         how = f"less {_MEAN:g}, by {_DEVIATION:g}" if layer == "grid" else "mean and deviation over time"
         transform = f"16 kHz mono, window 25 ms, hop 10 ms, log-mel {NUM_BINS} floored at {_FLOOR:g}, {how}"
@@ -191,11 +206,7 @@ class LogMel(Backbone):
 
     def read(self, source: Path | bytes | Image.Image) -> Tensor:
         """A recording -> (R, D) float32, frames after its end NaN. Raises AudioError like ``decode_audio``."""
-        if isinstance(source, Image.Image):
-            raise AudioError("the image given", "expected a recording: the features are made from sound")
-        samples, done = decode_audio(source, self.seconds)
-        with self._lock:
-            self.notes.update(done)
+        samples = read_recording(source, self.seconds, self.notes)
         converted = self._convert({"waveform": samples.unsqueeze(1), "sample_rate": float(SAMPLE_RATE)})
         frames = converted["fbank"].clamp_(min=_FLOOR)  # (T, 80)
         mean, deviation = frames.mean(0), frames.std(0, correction=0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from mmt.data.feature_signature import FeatureSignature
 from mmt.errors import MMTError, nearest
 from mmt.features.backbone import Backbone, BackboneLoader, Layer, checksum
-from mmt.features.speech import AUDIO_SUFFIXES, DEFAULT_SECONDS, SAMPLE_RATE, AudioError, decode_audio
+from mmt.features.speech import AUDIO_SUFFIXES, DEFAULT_SECONDS, SAMPLE_RATE, read_recording
 from mmt.io.hub import HubModel
 
 PREFIX = "whisper:"
@@ -33,7 +32,6 @@ _SAMPLES = 320  # of a state: a hop of 160, and a convolution that takes every s
 _RATE = SAMPLE_RATE // _SAMPLES  # states a second
 _LEAST_SECONDS = 0.025
 _LONGEST_REASON = 200  # characters quoted of another library's error
-_NOTES = threading.Lock()  # not an attribute: a backbone can be copied, a lock cannot
 
 
 @dataclass(frozen=True)
@@ -160,11 +158,7 @@ class Whisper(Backbone):
 
         Raises AudioError like ``decode_audio``.
         """
-        if isinstance(source, Image.Image):
-            raise AudioError("the image given", "expected a recording: the features are made from sound")
-        samples, done = decode_audio(source, self.seconds)
-        with _NOTES:
-            self.notes.update(done)
+        samples = read_recording(source, self.seconds, self.notes)
         mel = self._extract(
             samples.numpy(), sampling_rate=SAMPLE_RATE, max_length=self._heard, return_tensors="pt"
         ).input_features[0]
