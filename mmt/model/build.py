@@ -79,7 +79,15 @@ def build_model(config: MMTConfig, gangs: Gangs | None = None) -> MMTModel:
     )
     weight: Any = (target_frontend or frontend).embed.weight
     bias = nn.Parameter(torch.zeros(len(weight))) if config.output_bias else None
-    text = TextModel(sizes, frontend, encoder, decoder, TiedProjection(weight, bias), target_frontend)
+    text = TextModel(
+        sizes,
+        frontend,
+        encoder,
+        decoder,
+        TiedProjection(weight, bias),
+        target_frontend,
+        word_dropout_p=config.word_dropout_p,
+    )
     heads = {name: head(sizes.model_dim, config) for name, head in HEADS.items() if name in config.heads}
     if has_adapters(config):
         add_adapters(text, config)  # last, so that they change no other random number
@@ -137,13 +145,13 @@ class _Parts:
         if config.text_encoder == "lstm":
             return LSTMEncoder(config.model_dim, config.num_encoder_layers, config.dropout_p)
         kind = AdaptedEncoderLayer if has_adapters(config) else StandardTransformerEncoderLayer
-        return self._encoder(config.num_encoder_layers, kind)
+        return self._encoder(config.num_encoder_layers, kind, config.layer_drop_p)
 
     def decoder(self, cross_attention: type[StandardMultiheadAttention]) -> StandardTransformerDecoder | None:
         if not self._config.num_decoder_layers:
             return None
         layers = [self._decoder_layer(cross_attention) for _ in range(self._config.num_decoder_layers)]
-        return StandardTransformerDecoder(layers, self._last_norm())
+        return StandardTransformerDecoder(layers, self._last_norm(), layer_drop_p=self._config.layer_drop_p)
 
     def projection(self, dim: int) -> nn.Module:
         """Of a set of image features, ``dim`` wide."""
@@ -162,10 +170,13 @@ class _Parts:
         )
 
     def _encoder(
-        self, num_layers: int, kind: type[StandardTransformerEncoderLayer] = StandardTransformerEncoderLayer
+        self,
+        num_layers: int,
+        kind: type[StandardTransformerEncoderLayer] = StandardTransformerEncoderLayer,
+        layer_drop_p: float = 0.0,
     ) -> StandardTransformerEncoder:
         layers = [self._encoder_layer(kind) for _ in range(num_layers)]
-        return StandardTransformerEncoder(layers, self._last_norm())
+        return StandardTransformerEncoder(layers, self._last_norm(), layer_drop_p=layer_drop_p)
 
     def _encoder_layer(self, kind: type[StandardTransformerEncoderLayer]) -> StandardTransformerEncoderLayer:
         return kind(

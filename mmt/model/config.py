@@ -87,6 +87,13 @@ class ModelSizes:
     dropout_p: ShareBelowOne = 0.3
     """Probability with which each number of a layer's output is dropped in training."""
 
+    layer_drop_p: ShareBelowOne = 0.0
+    """Probability with which each layer is skipped in an update (stochastic depth; LayerDrop, Fan et al. 2020)."""
+
+    word_dropout_p: ShareBelowOne = 0.0
+    """Probability with which each piece of a source sentence is hidden in training: it is read as padding, whose
+    embedding is 0, and its position stays (word dropout, Sennrich et al. 2016)."""
+
     text_encoder: Literal["transformer", "lstm"] = "transformer"
     """What reads the sentence; the decoder is a Transformer in both cases."""
 
@@ -114,6 +121,9 @@ class ModelSizes:
     max_length: Size = 512
     """Pieces in the longest sentence that the position encoder knows."""
 
+
+DROPOUT_SETTINGS = ("dropout_p", "layer_drop_p", "word_dropout_p")
+"""Which matter in training alone: a run may differ in them from the model that it starts from."""
 
 ADAPTER_SETTINGS = ("adapter_dim", "lora_rank", "lora_alpha", "lora_targets", "lora_places", "lora_dropout_p")
 """In which a run may differ from the model that it starts from."""

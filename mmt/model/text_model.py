@@ -26,6 +26,7 @@ from fairseq2.nn import (
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from mmt.data.tokenizer import EOS, PAD
 from mmt.model.attention import layout_of
 from mmt.model.padding import Lens
 
@@ -52,6 +53,7 @@ class TextModel(nn.Module):
         decoder: its layers may have an attention of their own to what ``decode`` is given as memory.
         final_proj: output projection, by the target's embedding; its bias, if there is one, counts in the logits.
         target_frontend: embeds the target, of a model with two vocabularies.
+        word_dropout_p: with which probability ``embed`` hides a piece in training.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class TextModel(nn.Module):
         decoder: StandardTransformerDecoder | None,
         final_proj: TiedProjection,
         target_frontend: TransformerEmbeddingFrontend | None = None,
+        *,
+        word_dropout_p: float = 0.0,
     ) -> None:
         super().__init__()
-        self.sizes, self.target_frontend = sizes, target_frontend
+        self.sizes, self.target_frontend, self._word_dropout_p = sizes, target_frontend, word_dropout_p
         self.frontend, self.encoder, self.decoder, self.final_proj = frontend, encoder, decoder, final_proj
 
     frozen = False
@@ -84,7 +88,11 @@ class TextModel(nn.Module):
         self.final_proj.weight = weight
 
     def embed(self, ids: Tensor, lens: Lens) -> Tensor:
-        """(N, S) ids to (N, S, D) embedded tokens, with their positions."""
+        """(N, S) ids to (N, S, D) embedded tokens, with positions; in training, without some of the pieces."""
+        if self.training and self._word_dropout_p:
+            hidden = torch.rand(ids.shape, device=ids.device) < self._word_dropout_p
+            # Where a sentence ends is in ``lens``, so padding inside it is a position without a piece.
+            ids = ids.masked_fill(hidden & (ids > EOS), PAD)
         tokens, _ = self.frontend(ids, layout_of(ids, lens))
         return tokens
 

@@ -196,6 +196,8 @@ class OptimizerSection:
     adapters, LoRA and what a fusion adds to its layers; null is ``lr``."""
     betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.98)
     """AdamW's decay rates of the mean gradient and of its square."""
+    weight_decay: Annotated[float, Interval(ge=0, le=100)] = 0.0
+    """AdamW's: each update shrinks each weight by this number times the learning rate."""
     num_warmup_steps: CountOrNone = 2000
     """Updates over which the learning rate rises; after them it falls with their inverse square root. By default a
     fifth of the training sentences where these are fewer than 10,000, and at least 25."""

@@ -211,11 +211,32 @@ def _check_model(config: TrainConfig, objectives: Objectives, where: str) -> Non
             "cannot read. Set another fusion, or text_encoder: transformer."
         )
     _check_adapters(config, where)
+    _check_dropout(config, where)
     needs_text = {"contrastive", "imagination", "masked"} & set(objectives.weights)
     if not model.reads_text and (model.fusion == "none" or needs_text):
         raise MMTError(
             f"{where}: model.reads_text is false, but model.fusion '{model.fusion}' or an objective has nothing "
             "else to go by."
+        )
+
+
+def _check_dropout(config: TrainConfig, where: str) -> None:
+    """Refuses what would change nothing."""
+    model = config.model
+    for name in ("layer_drop_p", "word_dropout_p"):
+        if getattr(model, name) and config.start.freeze_text:
+            raise MMTError(
+                f"{where}: model.{name} is of the text model in training, which start.freeze_text does not train. "
+                "Leave one out."
+            )
+    if model.layer_drop_p and model.text_encoder == "lstm" and not model.num_decoder_layers:
+        raise MMTError(
+            f"{where}: model.layer_drop_p skips layers of Transformers, and model.text_encoder 'lstm' without a "
+            "decoder has none. Leave it out."
+        )
+    if model.word_dropout_p and not model.reads_text:
+        raise MMTError(
+            f"{where}: model.word_dropout_p hides pieces of the text, and model.reads_text is false. Leave it out."
         )
 
 

@@ -112,7 +112,13 @@ def stack_config(config: TrainConfig, output: Path) -> StackConfig:
     return StackConfig(
         model=ModelSection(family=FAMILY),
         optimizer=OptimizerSection(
-            config=AdamWConfig(lr=optimizer.lr, betas=optimizer.betas, impl="fused", groups=groups)
+            config=AdamWConfig(
+                lr=optimizer.lr,
+                betas=optimizer.betas,
+                weight_decay=optimizer.weight_decay,
+                impl="fused",
+                groups=groups,
+            )
         ),
         lr_scheduler=LRSchedulerSection(
             name=SCHEDULE,

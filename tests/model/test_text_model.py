@@ -6,6 +6,7 @@ import torch
 from fairseq2.nn import BatchLayout
 
 from mmt.data.batch import Example, collate
+from mmt.data.tokenizer import EOS, PAD
 from mmt.model.text_model import LSTMEncoder
 from tests.worlds import DIM, tiny_model
 
@@ -29,6 +30,37 @@ def test_embed_encode_decode_project_is_the_translation_model() -> None:
     layout = BatchLayout.of(batch.source, batch.source_lens)
     decoded = text.decode(batch.target[:, :-1], batch.target_layout(), states, layout)
     assert torch.equal(text.project(decoded), model.logits(batch))
+
+
+def test_word_dropout_hides_pieces_in_training_and_keeps_positions_and_ends() -> None:
+    text = tiny_model(V, dropout_p=0.0, word_dropout_p=0.5).text
+    ids = torch.full((40, 5), 9)
+    ids[:, -1] = EOS
+    whole = text.eval().embed(ids, [5] * 40)
+    hidden = text.embed(torch.where(ids == EOS, EOS, PAD), [5] * 40)
+    assert not torch.allclose(whole[:, :-1], hidden[:, :-1])
+    found = text.train().embed(ids, [5] * 40)
+    is_whole, is_hidden = ((found == other).all(dim=2) for other in (whole, hidden))
+    assert torch.equal(is_whole | is_hidden, torch.ones(40, 5, dtype=torch.bool))
+    assert is_whole[:, -1].all()
+    assert 60 < int(is_hidden[:, :-1].sum()) < 100
+    assert not text.embed(ids, [5] * 40).equal(found)
+
+
+def test_layers_are_skipped_in_training_alone() -> None:
+    """Post-norm stacks end with no normalisation: where every layer is skipped, nothing remains of them."""
+    batch = collate([Example([5, 6, 7], [8, 9]), Example([10], [12, 13, 14])])
+    text = tiny_model(V, dropout_p=0.0, layer_drop_p=1 - 1e-9).text.train()
+    tokens = text.embed(batch.source, batch.source_lens)
+    states = text.encode(tokens, batch.source_lens)
+    assert torch.equal(states, tokens)
+    layout = BatchLayout.of(batch.source, batch.source_lens)
+    target = batch.target[:, :-1]
+    decoded = text.decode(target, batch.target_layout(), states, layout)
+    assert torch.equal(decoded, text.decoder_frontend(target, batch.target_layout())[0])
+    decoded.sum().backward()
+    assert all(p.grad is not None for p in text.parameters()), "each process needs a gradient of every weight"
+    assert not torch.allclose(text.eval().encode(tokens, batch.source_lens), tokens)
 
 
 @torch.inference_mode()

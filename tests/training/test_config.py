@@ -22,6 +22,10 @@ BOARDS = [path for path in FILES if path.stem.startswith("leaderboard_")]
 SEARCHES = [path for path in FILES if path.stem.startswith("search_")]
 CONFIGS = [path for path in FILES if path not in (*COMPARISONS, *BOARDS, *SEARCHES)]
 DATA = ["data.path=d"]
+IMAGES = ("model.fusion=gated", "images.features=f")
+FROZEN = (*IMAGES, "start.model=m")
+CLASSIC = ("model.fusion=concat", "images.features=f", "model.text_encoder=lstm", "model.num_decoder_layers=0",
+    "model.readout=last", "data.label=l", "objectives.classification=1", "objectives.translation=0")  # fmt: skip
 
 
 def test_sections_and_mistakes_in_keys_load_no_torch() -> None:
@@ -103,6 +107,11 @@ def test_a_dump_reads_back_the_same(tmp_path: Path) -> None:
         (["stack.optimizer={}"], "stack.optimizer: expected trainer, gang or common"),
         (["model.model_dim=30"], "model.model_dim"),
         (["data=x"], "data: "),
+        (["model.layer_drop_p=1"], r"model.layer_drop_p: expected less than 1"),
+        (["model.word_dropout_p=0.1", "start.freeze_text=true", *FROZEN], "word_dropout_p is of the text model"),
+        (["model.layer_drop_p=0.1", "start.freeze_text=true", *FROZEN], "layer_drop_p is of the text model"),
+        (["model.layer_drop_p=0.1", *CLASSIC], "skips layers of Transformers"),
+        (["model.word_dropout_p=0.1", "model.reads_text=false", *CLASSIC], "hides pieces of the text"),
     ],
 )
 def test_a_slip_is_named(overrides: list[str], message: str) -> None:

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from fairseq2.recipe.internal import trainer as factories
+from fairseq2.recipe.internal.optim import _AdamWFactory
 from fairseq2.trainer import Trainer, _TrainerProxy, _TrainerState
 
 import mmt.training
 from mmt.errors import MMTError
+from mmt.training.config_file import read_config
+from mmt.training.stack import stack_config
 from mmt.training.trainer import InverseSquareRoot, MMTTrainer, Patience, ScheduleConfig
+from tests.worlds import tiny_model
 
 PACKAGE = Path(mmt.training.__file__).parent
 
@@ -124,3 +128,18 @@ def test_patience_counts_validations_without_a_better_score(tmp_path: Path) -> N
         path.write_bytes(damaged)
         with pytest.raises(MMTError, match=r"scores.json: expected the score.*Remove the file"):
             Patience(path, 2).has_stopped(30)
+
+
+@pytest.mark.parametrize("text_lr", [None, 0.02])
+def test_weight_decay_shrinks_each_weight_by_its_own_rate(tmp_path: Path, text_lr: float | None) -> None:
+    rate = "null" if text_lr is None else text_lr
+    settings = ["data.path=d", "optimizer.lr=0.1", "optimizer.weight_decay=0.5", f"optimizer.text_lr={rate}"]
+    model = tiny_model(30, "gated")
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    adamw = _AdamWFactory(model).create(stack_config(read_config(None, settings), tmp_path).optimizer.config)
+    for weight in model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    adamw.step()
+    for name, weight in model.named_parameters():
+        lr = text_lr if text_lr is not None and name.startswith("text.") else 0.1
+        torch.testing.assert_close(weight.detach(), before[name] * (1 - lr * 0.5))
