@@ -47,7 +47,8 @@ fast: $(STAMP)
 check: lint fast
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@# The tests start many processes, each of which would compile mmt anew without the files of bytecode.
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 docs: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs

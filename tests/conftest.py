@@ -46,11 +46,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, len(FIRST)))
 
 
+def pytest_sessionstart() -> None:
+    """Pauses the garbage collector: what imports make stays, and visiting it again and again takes seconds."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """What the imports have made stays: a collector that walks through it again and again takes long."""
     keep_parsed()
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ from mmt.metrics.labels import label_scores
 from mmt.metrics.masked_words import gold_items, probe_accuracy
 from mmt.metrics.vqa import answer_accuracy, prior_answers
 
-IGNORABLE = [chr(i) for i in range(0x110000) if regex.match(r"\p{Default_Ignorable_Code_Point}", chr(i))]
+CHARACTERS = "".join(map(chr, range(0x110000)))
+IGNORABLE = regex.findall(r"\p{Default_Ignorable_Code_Point}", CHARACTERS)
 DROPPED = [
     *map(chr, (0xAD, 0x61C, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, 0xFE0E, 0xFE0F, 0xE0100, 0xE0041)),
     *map(chr, range(0x202A, 0x202F)),
@@ -76,7 +77,7 @@ def test_a_line_is_blank_if_nothing_is_left_of_it(line: str) -> None:
 
 def test_unicode_says_what_is_blank() -> None:
     assert all(is_blank(character) for character in IGNORABLE)
-    blank = {character for character in map(chr, range(0x110000)) if is_blank(character)}
+    blank = {character for character in CHARACTERS if is_blank(character)}
     others = blank - set(IGNORABLE) - {"\u2581", "\u2800"}
     assert all(regex.match(r"[\p{White_Space}\p{Cc}]", character) for character in others)
 
