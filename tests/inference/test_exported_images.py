@@ -14,18 +14,19 @@ from click.testing import CliRunner
 
 import mmt
 from mmt.cli.main import main
-from mmt.data.feature_signature import JoinedSignature
+from mmt.data.feature_signature import FeatureSignature, JoinedSignature
 from mmt.data.tokenizer import Tokenizer
 from mmt.errors import MMTError
-from mmt.features.extract import extract_folder
+from mmt.features.extract import compute_features, extract_folder
 from mmt.features.load import load_backbone
+from mmt.inference import onnx_export
 from mmt.inference.describe import describe
 from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
 from mmt.model.card import ModelCard
 from mmt.model.folder import save_model
-from tests.features.pictures import picture
+from tests.features.pictures import picture, save_tiny_clip
 from tests.worlds import ONE_LAYER, tiny_model, without_torch
 
 LINES = ["A dog sees the cat.", "A boat finds the ball.", "A ball.", "A tree."]
@@ -35,21 +36,15 @@ SHOWN = [name or None for name in IMAGES]
 
 @pytest.fixture(scope="module")
 def folder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``model``, random, on Lite0's vector and grid; ``exported``, by the command; and inputs of every kind."""
+    """``model``, random, on Lite0's vector and a tiny ``clip``'s grid; ``exported`` by the command; and inputs."""
     folder = tmp_path_factory.mktemp("images")
     (folder / "photos").mkdir()
     picture(0, 500, 200).save(folder / "photos" / "wide.jpg")
     picture(1, 300, 300).convert("L").save(folder / "photos" / "grey.png")
     picture(2, 8, 6).save(folder / "photos" / "tiny.png")
-    signature = JoinedSignature.of([load_backbone(layer=layer).signature for layer in ("pool", "grid")])
-    tokenizer = Tokenizer(world / "tokenizer.model")
-    model = tiny_model(tokenizer.vocab_size, "gated", image_sets=((1, 1280), (49, 1280)), **ONE_LAYER)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if not name.startswith("text.") and weight.ndim == 2:
-                weight.mul_(10)  # so that an image changes the translation
-    card = ModelCard(vars(model.config), "en", "de", signature, {"beam_size": 2, "length_penalty": 1.0})
-    save_model(folder / "model", model.state_dict(), tokenizer.path, card)
+    clip = load_backbone(f"clip:{save_tiny_clip(folder / 'clip')}", "grid")
+    signature = JoinedSignature.of([load_backbone().signature, clip.signature])
+    random_model(folder / "model", world, signature, ((1, 1280), (16, 32)))
     command = ["export", "--model", str(folder / "model"), "--out", str(folder / "exported")]
     result = CliRunner().invoke(main, [*command, "--precision", "float32"])
     assert result.exit_code == 0, result.output
@@ -59,6 +54,21 @@ def folder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "in.tsv").write_text("".join(f"{line}\t{name and 'photos/' + name}\n" for line, name in pairs))
     rows = [{"source": line, "image": f"photos/{name}" if name else None} for line, name in pairs]
     (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def random_model(
+    folder: Path, world: Path, signature: FeatureSignature, image_sets: tuple[tuple[int, int], ...]
+) -> Path:
+    """A model folder whose translations the image changes."""
+    tokenizer = Tokenizer(world / "tokenizer.model")
+    model = tiny_model(tokenizer.vocab_size, "gated", image_sets=image_sets, **ONE_LAYER)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if not name.startswith("text.") and weight.ndim == 2:
+                weight.mul_(30)
+    card = ModelCard(vars(model.config), "en", "de", signature, {"beam_size": 2, "length_penalty": 1.0})
+    save_model(folder, model.state_dict(), tokenizer.path, card)
     return folder
 
 
@@ -159,48 +169,42 @@ def test_a_backbone_of_another_model_is_refused(folder: Path, tmp_path: Path) ->
     ExportedTranslator.from_dir(exported).translate(LINES[:1])  # text needs no backbone
 
 
-def test_a_backbone_may_be_left_out(folder: Path, world: Path, tmp_path: Path) -> None:
+def test_a_backbone_may_be_left_out(
+    folder: Path, world: Path, exported_gated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The default is with it; a backbone that is not there is an error that says how to do without."""
-    tokenizer = Tokenizer(world / "tokenizer.model")
-    model = tiny_model(tokenizer.vocab_size, "gated", image_sets=((1, 1280),), **ONE_LAYER)
     other = replace(load_backbone().signature, weights="0" * 64)
-    save_model(
-        tmp_path / "model",
-        model.state_dict(),
-        tokenizer.path,
-        ModelCard(vars(model.config), "en", "de", other),
-    )
-    command = [
-        "export",
-        "--precision",
-        "float32",
-        "--model",
-        str(tmp_path / "model"),
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    model = random_model(tmp_path / "model", world, other, ((1, 1280),))
+    command = ["export", "--precision", "float32", "--model", str(model), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2
     assert "--no-backbone" in result.output
     assert not (tmp_path / "out").exists()
+    given: dict[str, object] = {}
+    monkeypatch.setattr(onnx_export, "export_model", lambda *_, **settings: given.update(settings))
     result = CliRunner().invoke(main, [*command, "--no-backbone"])
     assert result.exit_code == 0, result.output
-    assert not list((tmp_path / "out").glob("backbone*"))
-    assert describe(tmp_path / "out")["reads image files"] is False
+    assert given["backbone"] is None
+    without = exported_gated / "graphs"  # exported so
+    assert not list(without.glob("backbone*"))
+    assert describe(without)["reads image files"] is False
     assert describe(folder / "exported")["reads image files"] is True
     with pytest.raises(MMTError, match="exported without a backbone"):
-        ExportedTranslator.from_dir(tmp_path / "out").translate(["A dog."], [folder / "photos" / "wide.jpg"])
+        ExportedTranslator.from_dir(without).translate(["A dog."], [folder / "photos" / "wide.jpg"])
 
 
-def test_rounded_backbones_replace_whole_ones(folder: Path, tmp_path: Path) -> None:
+def test_rounded_backbones_replace_whole_ones(folder: Path, world: Path, tmp_path: Path) -> None:
     """Export again into a folder with backbones, now with fewer of them and in another precision."""
     shutil.copytree(folder / "exported", tmp_path / "out")
-    whole = (tmp_path / "out" / "backbone_1.onnx").stat().st_size
-    command = ["export", "--model", folder / "model", "--out", tmp_path / "out", "--precision", "float32"]
+    clip = load_backbone(f"clip:{folder / 'clip'}", "pool")
+    model = random_model(tmp_path / "model", world, clip.signature, ((1, 12),))
+    command = ["export", "--model", model, "--out", tmp_path / "out", "--precision", "float32"]
     result = CliRunner().invoke(main, [str(one) for one in [*command, "--backbone-precision", "float16"]])
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "out" / "backbone_1.onnx").stat().st_size < 0.55 * whole
-    ours, theirs = (ExportedTranslator.from_dir(one) for one in (tmp_path / "out", folder / "exported"))
+    assert [path.name for path in (tmp_path / "out").glob("backbone*")] == ["backbone_1.onnx"]
     images = [folder / "photos" / "wide.jpg"]
-    rounded, exact = ours.read_images(images), theirs.read_images(images)
-    assert 0 < np.abs(rounded - exact).max() < 0.1 * np.abs(exact).max()
+    rounded, exact = (
+        ExportedTranslator.from_dir(tmp_path / "out").read_images(images),
+        compute_features(images, clip),
+    )
+    assert 1e-4 < np.abs(rounded - exact).max() / np.abs(exact).max() < 0.01
