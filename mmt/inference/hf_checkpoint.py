@@ -109,7 +109,7 @@ def open_checkpoint(name: str, device: str, dtype: str) -> Checkpoint:
         with _Quiet():
             processor = opener.from_pretrained(place, **more)  # type: ignore[no-untyped-call]
             model, report = _MODELS[kind].from_pretrained(
-                place, dtype=DTYPES[dtype], output_loading_info=True, **more
+                place, dtype=DTYPES[dtype], output_loading_info=True, ignore_mismatched_sizes=True, **more
             )
     except MMTError:
         raise
@@ -119,7 +119,9 @@ def open_checkpoint(name: str, device: str, dtype: str) -> Checkpoint:
             f"hf:{name}: cannot be opened ({reason}). Check the name and that the checkpoint is complete; "
             "checkpoints that need code of their own are not opened."
         ) from None
-    lacking = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
+    # a misfit is a name in transformers 4, and a name with two shapes in 5
+    misfits = [one if isinstance(one, str) else one[0] for one in report["mismatched_keys"]]
+    lacking = [*report["missing_keys"], *misfits]
     if lacking:
         raise MMTError(
             f"hf:{name}: {len(lacking):,} weights are missing or have other shapes, such as {lacking[0]}: the "

@@ -313,10 +313,11 @@ def test_checkpoints_that_are_damaged_or_need_code(
 ) -> None:
     damaged = _copied(folders("causal"), tmp_path / "damaged")
     weights = load_file(damaged / "model.safetensors")
-    del weights["model.layers.0.mlp.up_proj.weight"]
-    save_file(weights, damaged / "model.safetensors", {"format": "pt"})
-    with pytest.raises(MMTError, match=r"1 weights are missing .*mlp\.up_proj"):
-        make(damaged)
+    weight = weights.pop("model.layers.0.mlp.up_proj.weight")
+    for others in ({}, {"model.layers.0.mlp.up_proj.weight": weight[1:].clone()}):
+        save_file(weights | others, damaged / "model.safetensors", {"format": "pt"})
+        with pytest.raises(MMTError, match=r"1 weights are missing or have other shapes, such as .*mlp\.up_proj"):
+            make(damaged)
     code = _copied(folders("causal"), tmp_path / "code")
     config = json.loads((code / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
