@@ -108,21 +108,25 @@ def check_rows_without_image(folder: Path, regions: int) -> None:
     assert not np.array_equal(mixed.ends[0], text.ends[0])
 
 
-@pytest.mark.parametrize("fusion", [*FUSIONS, "gated+adapters+lora"])
+@pytest.mark.parametrize("fusion", FUSIONS)
 def test_the_exported_model_says_what_the_model_says(
     fusion: str, world: Path, regions: Path, one_region: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Late fusion has one region and one head: its keys, (N, 1, 1, K), have the axes of a mask, (N, 1, 1, any)."""
+    """Late fusion has one region and one head: its keys, (N, 1, 1, K), have the axes of a mask, (N, 1, 1, any).
+
+    The hybrid fusion, where the image is everywhere, has several layers, adapters and LoRA.
+    """
     num_regions = 1 if fusion in ("gated", "late") else REGIONS
     features = None if fusion == "none" else one_region if num_regions == 1 else regions
     if fusion in SHARED:
         out: Path = request.getfixturevalue(SHARED[fusion])
         model = out.parent / "model"
     else:
-        out, whole_of = tmp_path / "out", fusion == "hybrid"  # where the image is everywhere
+        out, whole_of = tmp_path / "out", fusion == "hybrid"
         sizes = {"norm_order": "pre", "num_heads": 1} if fusion == "late" else {"norm_order": "post"}
         sizes |= {} if whole_of else ONE_LAYER
-        model = saved(tmp_path / "model", world, features, fusion, **sizes)
+        name = f"{fusion}+adapters+lora" if whole_of else fusion
+        model = saved(tmp_path / "model", world, features, name, **sizes)
         export_model(model, out, ["float32", "int8"] if whole_of else ["float32"], backbone=None)
     images = None
     if features is not None:
