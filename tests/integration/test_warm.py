@@ -93,3 +93,23 @@ def test_another_command_starts_as_ever() -> None:
         warm.run(["no such command"])
     with pytest.raises(ValueError, match="knows none of"):
         warm.run([sys.executable, "-c", ""], umask=0o22)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('all', end='')",
+        "import sys; sys.exit(3)",
+        "import sys; sys.exit(-1)",
+        "import sys; sys.exit('why')",
+        "import atexit; atexit.register(print, 'at the end')",
+        "import threading, time; threading.Thread(target=lambda: (time.sleep(0.2), print('waited for'))).start()",
+        "import sys; sys.stdout = open('/dev/full', 'w'); print('lost')",
+        "raise ValueError",
+    ],
+)
+def test_it_ends_as_a_fresh_one(code: str) -> None:
+    command = [sys.executable, "-c", code]
+    fresh, forked = (run(command, capture_output=True, text=True) for run in (subprocess.run, warm.run))
+    assert (forked.returncode, forked.stdout) == (fresh.returncode, fresh.stdout)
+    assert forked.stderr.splitlines()[-1:] == fresh.stderr.splitlines()[-1:]
