@@ -37,12 +37,14 @@ from mmt.inference.onnx_runtime import (
     ENCODER,
     LOG_P,
     PRECISIONS,
+    SEARCH,
     ExportPrecision,
     backbone_file,
     block_of,
     file_of,
     graph_files,
 )
+from mmt.inference.onnx_search import write_search
 from mmt.inference.own_graphs import EXPORTED, write_made_from
 from mmt.io import runtime
 from mmt.io.atomic import made_beside, make_folder, only_writer, replacing_folder, write_whole
@@ -60,12 +62,13 @@ LARGEST_LOSS = 0.1
 """Validation BLEU that int8 may lose to be kept beside the weights by ``export_into``."""
 
 _OPSET = 20
+_LARGEST_SEARCH = 64 << 20  # bytes: a larger decoder's steps take so long that calling them matters little
 _FILES = {
     CARD,
     *TOKENIZER_FILES,
     PIECES,
     VOCABULARY,
-    *(one for name in (ENCODER, DECODER) for kind in PRECISIONS for one in graph_files(name, kind)),
+    *(one for name in (ENCODER, DECODER, SEARCH) for kind in PRECISIONS for one in graph_files(name, kind)),
 }
 _BACKBONE = re.compile(re.escape(backbone_file(0)).replace("0", "[1-9][0-9]*") + r"(\.data)?")
 
@@ -168,7 +171,7 @@ def export_into(
 
 
 def _drop_int8(exported: Path) -> None:
-    names = {one for name in (ENCODER, DECODER) for one in graph_files(name, "int8")}
+    names = {one for name in (ENCODER, DECODER, SEARCH) for one in graph_files(name, "int8")}
     raw = json.loads((exported / CARD).read_bytes())
     raw["sha256"] = {name: value for name, value in raw["sha256"].items() if name not in names}
     write_whole(exported / CARD, json.dumps(raw, indent=2, ensure_ascii=False) + "\n")
@@ -212,12 +215,15 @@ def _write_graphs(
             large = sum(one.const_value.nbytes for one in weights) > LARGEST_FILE
             graph.save(path, external_data=large)
             for precision in precisions:
+                own = beside / file_of(name, precision)
                 if precision == "int8":
-                    _quantize(path, beside / file_of(name, precision), large=large)
-                    continue
-                for part in graph_files(name, precision):
-                    if (path.parent / part).is_file():
-                        shutil.copyfile(path.parent / part, beside / part)
+                    _quantize(path, own, large=large)
+                else:
+                    for part in graph_files(name, precision):
+                        if (path.parent / part).is_file():
+                            shutil.copyfile(path.parent / part, beside / part)
+                if name == DECODER and not large and own.stat().st_size <= _LARGEST_SEARCH:
+                    write_search(own, beside / file_of(SEARCH, precision))
             for file in path.parent.iterdir():  # the next graph may be as large
                 file.unlink()
 

@@ -19,12 +19,15 @@ from mmt.data.feature_store import FeatureStore, side_by_side
 from mmt.data.tokenizer import EOS, PAD, TOKENIZER, TOKENIZER_FILES, Tokenizer
 from mmt.data.vocabulary import read_vocabulary
 from mmt.errors import MMTError, local_path
+from mmt.inference.loop_search import SearchGraph
 from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, open_store
 from mmt.inference.search import (
     Candidates,
     DecodingState,
     FloatArray,
+    Hypothesis,
     IntArray,
+    SearchOptions,
 )
 from mmt.inference.translator import BaseTranslator, SentenceBatch
 from mmt.io.onnx import open_session
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 ENCODER, DECODER = "encoder", "decoder"
+SEARCH = "search"
+"""The decoder in a loop, see ``mmt.inference.onnx_search``; large models have none, nor have old exports."""
 LOG_P = "log_p"
 """The decoder's output (N, B, V) for scores and ensembles: of the ids that the graph writes with."""
 
@@ -252,14 +257,30 @@ class Graphs:
 
     def __init__(self, folder: Path, card: ModelCard, precision: ExportPrecision = "float32") -> None:
         """Raises as ``ExportedTranslator.from_dir``."""
-        self._features, self.folder = card.features, folder
-        graphs = [one for name in (ENCODER, DECODER) for one in graph_files(name, precision)]
+        self._features, self.folder, self._precision = card.features, folder, precision
+        graphs = [one for name in (ENCODER, DECODER, SEARCH) for one in graph_files(name, precision)]
         check_files(folder, card, (*TOKENIZER_FILES, *graphs))
-        self._encoder, self._decoder = (_session(folder, name, precision) for name in (ENCODER, DECODER))
-        self.gives_log_probs = LOG_P in [one.name for one in self._decoder.get_outputs()]
+        self._encoder = _session(folder, ENCODER, precision)
+        self._encoded_names = [one.name for one in self._encoder.get_outputs()]
+        has_search = (folder / file_of(SEARCH, precision)).is_file()
+        self.search = SearchGraph(_session(folder, SEARCH, precision)) if has_search else None
+        if self.search is None:
+            _ = self.decoder
+
+    @cached_property
+    def decoder(self) -> Any:
+        """The session of the decoder; opened at first use where the search graph does without it."""
+        return _session(self.folder, DECODER, self._precision)
+
+    @cached_property
+    def gives_log_probs(self) -> bool:
+        """Whether the decoder has the output ``LOG_P``."""
+        return LOG_P in [one.name for one in self.decoder.get_outputs()]
 
     def begin(self, batch: SentenceBatch) -> _OnnxState:
         """Encodes a batch's sentences and images."""
+        from onnxruntime import OrtValue  # an optional package, imported by _session
+
         lens = np.array([len(ids) + 1 for ids in batch.sources])
         source = np.full((len(lens), lens.max()), PAD)
         for row, ids in zip(source, batch.sources, strict=True):
@@ -273,7 +294,8 @@ class Graphs:
                     image_pad[number] = np.isnan(features).all(axis=-1)  # missing frames of a shorter recording
                     image[number] = np.where(image_pad[number][:, None], 0, features)
             inputs |= {"image": image, "image_pad": image_pad}
-        return _OnnxState(self, self._decoder, self._encoder.run(None, inputs))
+        values = {name: OrtValue.ortvalue_from_numpy(array) for name, array in inputs.items()}
+        return _OnnxState(self, self._encoder.run_with_ort_values(self._encoded_names, values))
 
 
 class _OnnxState(DecodingState):
@@ -282,19 +304,35 @@ class _OnnxState(DecodingState):
     Beams are not moved in the KV cache: a mask says which of its positions a beam may attend to, its own past.
     """
 
-    def __init__(self, graphs: Graphs, decoder: Any, encoded: list[NDArray[Any]]) -> None:
-        """``encoded``: what the encoder returned, for the decoder's cross-attention."""
+    def __init__(self, graphs: Graphs, encoded: list[Any]) -> None:
+        """``encoded``: what the encoder returned, as ``OrtValue``, for the decoder's cross-attention."""
         from onnxruntime import OrtValue  # an optional package, imported by _session
 
         self._value = OrtValue.ortvalue_from_numpy
-        self._graphs, self._decoder = graphs, decoder
-        self._outputs = [one.name for one in decoder.get_outputs() if one.name != LOG_P]
-        self._encoded = {f"seen_{i}": self._value(array) for i, array in enumerate(encoded)}
-        num_past = sum(one.name.startswith("past") for one in decoder.get_inputs())
-        _, heads, _, width = next(one.shape for one in decoder.get_inputs() if one.name == "past_0")
-        self._cache = [self._value(np.zeros((len(encoded[0]), heads, 0, width), np.float32))] * num_past
-        self._mask = np.zeros((len(encoded[0]), 1, 0), np.float32)  # (N, B, P): 0, or -inf where it is masked
+        self._graphs = graphs
+        self._encoded = {f"seen_{i}": value for i, value in enumerate(encoded)}
+        self._mask = np.zeros(
+            (encoded[0].shape()[0], 1, 0), np.float32
+        )  # (N, B, P): 0, or -inf where it is masked
         self._position = 0
+
+    @cached_property
+    def _cache(self) -> list[Any]:
+        """Of each layer keys and values, without positions at first."""
+        past = {one.name: one.shape for one in self._graphs.decoder.get_inputs() if one.name.startswith("past")}
+        _, heads, _, width = past["past_0"]
+        return [self._value(np.zeros((len(self._mask), heads, 0, width), np.float32))] * len(past)
+
+    @cached_property
+    def _outputs(self) -> list[str]:
+        return [one.name for one in self._graphs.decoder.get_outputs() if one.name != LOG_P]
+
+    def search(
+        self, limits: Sequence[int], options: SearchOptions, prompts: Sequence[Sequence[int]]
+    ) -> list[list[Hypothesis]]:
+        if self._graphs.search is None or len(prompts[0]) > 1:
+            return super().search(limits, options, prompts)
+        return self._graphs.search.run(self._encoded, limits, options, prompts[0][0])
 
     def feed(self, tokens: IntArray) -> None:
         self.step(tokens, np.zeros(tokens.shape, np.float32), 1)
@@ -325,7 +363,7 @@ class _OnnxState(DecodingState):
         }
         inputs = {name: self._value(array) for name, array in arrays.items()} | self._encoded
         inputs |= {f"past_{i}": value for i, value in enumerate(self._cache)}
-        found = self._decoder.run_with_ort_values([*outputs, *self._outputs[4:]], inputs)
+        found = self._graphs.decoder.run_with_ort_values([*outputs, *self._outputs[4:]], inputs)
         self._cache = found[len(outputs) :]
         self._position += 1
         return [value.numpy() for value in found[: len(outputs)]]

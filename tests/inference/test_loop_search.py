@@ -1,0 +1,219 @@
+"""The search graph gives what the search in Python gives, to the last digit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper, parser
+
+from mmt.data.feature_store import FeatureStore
+from mmt.data.tokenizer import BOS, EOS, PAD
+from mmt.errors import MMTError
+from mmt.inference import onnx_runtime
+from mmt.inference.loop_search import SearchGraph
+from mmt.inference.onnx_runtime import ExportedTranslator, Graphs
+from mmt.inference.onnx_search import write_search
+from mmt.inference.runtime_model import ImageFeatures
+from mmt.inference.search import (
+    Candidates,
+    DecodingState,
+    FloatArray,
+    IntArray,
+    SearchOptions,
+    search,
+)
+from mmt.inference.translator import SentenceBatch
+from mmt.io.onnx import open_session
+from mmt.model.card import read_card
+
+V = 40
+DECODER = """
+decoder (int64[N,B] tokens, int64[one] position, float[N,B] scores, int64[W] ranks, float[N,B,Q] unseen,
+         float[N,1,P,1] past_0, float[N,1,1,1] seen_0)
+    => (float[N,W] score, int64[N,W] beam, int64[N,W] token, float[N,B] ends, float[N,1,Q,1] later_0) {
+  own = Cast <to=1> (tokens)
+  own_4 = Unsqueeze (own, axes)
+  later_0 = Concat <axis=2> (past_0, own_4)
+  cache = Squeeze (later_0, axes)
+  cache_3 = Unsqueeze (cache, last)
+  is_seen = Exp (unseen)
+  sums = MatMul (is_seen, cache_3)
+  start = Squeeze (seen_0, axes)
+  start_3 = Unsqueeze (start, last)
+  all_sums = Add (sums, start_3)
+  whole = Cast <to=7> (all_sums)
+  at = Add (whole, position)
+  place_in_table = Mod (at, size)
+  which = Squeeze (place_in_table, last)
+  log_p = Gather (table, which)
+  scores_3 = Unsqueeze (scores, last)
+  totals = Add (log_p, scores_3)
+  ends = Gather <axis=2> (totals, end)
+  flat = Flatten <axis=1> (totals)
+  width_in = Shape (ranks)
+  score, place = TopK <axis=1> (flat, width_in)
+  beam = Div (place, size)
+  first = Mul (beam, size)
+  token = Sub (place, first)
+}"""
+"""A decoder whose next token depends on the sum of its past, its position and its source, by a table (V, V)."""
+
+
+class Counting:
+    """A session that counts its calls."""
+
+    def __init__(self, session: Any) -> None:
+        self._session, self.calls = session, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run_with_ort_values(self, *arguments: object) -> Any:
+        self.calls += 1
+        return self._session.run_with_ort_values(*arguments)
+
+
+class Table(DecodingState):
+    """The same decoder without a cache: the past is in the beams."""
+
+    def __init__(self, table: FloatArray, starts: IntArray) -> None:
+        self._table, self._sums, self._position = table, starts[:, None].copy(), 0
+
+    def step(self, tokens: IntArray, scores: FloatArray, width: int) -> Candidates:
+        self._sums = self._sums + tokens
+        totals = self._table[(self._sums + self._position) % V] + scores[:, :, None]
+        self._position += 1
+        flat = totals.reshape(len(totals), -1)
+        best = (-flat).argsort(axis=1, kind="stable")[:, :width]
+        return Candidates(np.take_along_axis(flat, best, 1), best // V, best % V, totals[:, :, EOS])
+
+    def reorder(self, parents: IntArray) -> None:
+        self._sums = np.take_along_axis(self._sums, parents, 1)
+
+    def select(self, sentences: IntArray) -> None:
+        self._sums = self._sums[sentences]
+
+
+@pytest.fixture
+def table() -> FloatArray:
+    logits = np.random.default_rng(3).normal(size=(V, V)).astype(np.float32) * 2
+    logits[:, EOS] += 1.5
+    logits[:, [PAD, BOS]] = -np.inf
+    return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)), np.float32)
+
+
+@pytest.fixture
+def searches(table: FloatArray, tmp_path: Path) -> Counting:
+    graph = parser.parse_graph(DECODER)
+    constants = {"axes": [1, 3], "last": [2], "size": V, "end": EOS}
+    for name, value in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), name))
+    graph.initializer.append(numpy_helper.from_array(table, "table"))
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "one"
+    )
+    write_search(tmp_path / "one", tmp_path / "many")
+    return Counting(open_session(tmp_path / "many"))
+
+
+@pytest.mark.parametrize("beams", [1, 2, 5, 9])
+@pytest.mark.parametrize(("penalty", "min_length"), [(1.0, 0), (0.6, 4), (1.6, 2)])
+@pytest.mark.parametrize("spread", [0, 1, 4])
+def test_all_that_the_search_does(
+    table: FloatArray, searches: Counting, beams: int, penalty: float, min_length: int, spread: int
+) -> None:
+    """Endings, limits, sentences that leave the batch at any time: hypotheses and scores to the last digit."""
+    options, generator = SearchOptions(beams, penalty, min_length), np.random.default_rng(beams)
+    graph, lengths = SearchGraph(searches), set()
+    for num in (1, 2, 7, 20):
+        starts = generator.integers(0, V, num)
+        limits = [13 - spread * (row % 4) for row in range(num)]
+        seen = onnxruntime.OrtValue.ortvalue_from_numpy(starts.astype(np.float32).reshape(num, 1, 1, 1))
+        expected = search(Table(table, starts), limits, options, [[BOS]] * num)
+        calls = searches.calls
+        assert graph.run({"seen_0": seen}, limits, options, BOS) == expected
+        assert searches.calls == calls + 1 or num > 1
+        lengths |= {len(one.ids) for of_sentence in expected for one in of_sentence}
+    assert searches.calls > 8
+    assert len(lengths) > 5
+
+
+OPTIONS = [SearchOptions(1), SearchOptions(5), SearchOptions(3, length_penalty=0.6, min_length=4)]
+
+
+@pytest.fixture
+def session(exported_gated: Path) -> Counting:
+    return Counting(open_session(exported_gated / "graphs" / "search.float32.onnx"))
+
+
+@pytest.fixture
+def graphs(exported_gated: Path, session: Counting) -> Graphs:
+    folder = exported_gated / "graphs"
+    found = Graphs(folder, read_card(folder))
+    found.search = SearchGraph(session)
+    return found
+
+
+@pytest.fixture
+def batch(world: Path) -> SentenceBatch:
+    """Sentences of unlike lengths, every other one with an image."""
+    generator = np.random.default_rng(2)
+    store = FeatureStore.open(world / "features")
+    sources = [generator.integers(4, 330, size).tolist() for size in (3, 9, 5, 1, 7, 12, 4, 6, 8, 2, 11, 10)]
+    features = store.get(["test-0.png"])[0]
+    images: list[ImageFeatures | None] = [features if row % 2 else None for row in range(len(sources))]
+    return SentenceBatch(sources, images, (BOS,))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("spread", [0, 3])
+def test_the_graph_finds_what_the_search_finds(
+    graphs: Graphs, session: Counting, batch: SentenceBatch, options: SearchOptions, spread: int
+) -> None:
+    """With one limit for all sentences, and with several, at which they leave the batch at different times."""
+    limits = [14 - spread * (row % 5) for row in range(len(batch.sources))]
+    prompts = [batch.prompt] * len(limits)
+    expected = search(graphs.begin(batch), limits, options, prompts)
+    assert session.calls == 0
+    assert graphs.begin(batch).search(limits, options, prompts) == expected
+    assert session.calls >= (3 if spread else 1)
+
+
+def test_one_sentence_is_one_call(graphs: Graphs, session: Counting, batch: SentenceBatch) -> None:
+    one = SentenceBatch(batch.sources[1:2], batch.images[1:2], batch.prompt)
+    assert graphs.begin(one).search([20], SearchOptions(5), [batch.prompt])[0]
+    assert session.calls == 1
+    assert "decoder" not in vars(graphs)  # nor was its file opened
+
+
+def test_exports_without_a_search_graph_translate_alike(
+    exported_gated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(exported_gated / "graphs", tmp_path / "graphs"))
+    lines = ["A dog runs.", "A red ball and two cats.", "Hello"]
+    expected = ExportedTranslator.from_dir(folder).hypotheses(lines, beam_size=4, n_best=4)
+    (folder / "search.float32.onnx").unlink()
+    monkeypatch.setattr(onnx_runtime, "SearchGraph", None)
+    assert ExportedTranslator.from_dir(folder).hypotheses(lines, beam_size=4, n_best=4) == expected
+    (folder / "search.float32.onnx").write_bytes(b"none")
+    with pytest.raises(MMTError, match=r"search.float32.onnx: damaged"):
+        ExportedTranslator.from_dir(folder)
+
+
+def test_weights_beside_a_graph_are_not_written_twice(exported_text: Path) -> None:
+    names = {path.name for path in (exported_text / "graphs").iterdir()}
+    assert "decoder.float32.onnx.data" in names
+    assert not any(name.startswith("search") for name in names)
+
+
+def test_a_prompt_of_several_tokens_is_read_whole(graphs: Graphs, batch: SentenceBatch) -> None:
+    prompts, limits = [(BOS, 7)] * len(batch.sources), [9] * len(batch.sources)
+    found = graphs.begin(batch).search(limits, SearchOptions(3), prompts)
+    assert found == search(graphs.begin(batch), limits, SearchOptions(3), prompts)
+    assert found != graphs.begin(batch).search(limits, SearchOptions(3), [(BOS,)] * len(batch.sources))
