@@ -1,9 +1,8 @@
 """CTranslate2 on a model of our size with random weights, for ``eval.bench.translating``; needs nothing of ours.
 
 Reads {"lengths": [source tokens with eos], "folder", "threads", "workers", "compute_type", "batch", "beam",
-"steps"} from
-standard input and writes {"rate": sentences a second, "latency": [seconds]} of one pass; latencies with
-``batch`` 1.
+"steps"} from standard input and writes {"rate": sentences a second, "processor_rate": sentences a second of
+processor time, "latency": [(seconds, seconds of processor time)]} of one pass; latencies with ``batch`` 1.
 """
 
 from __future__ import annotations
@@ -91,15 +90,16 @@ def main() -> None:
     }
     translator.translate_batch(lines[: given["batch"]], **how)
     latency = []
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     if given["batch"] == 1:
         for line in lines:
-            one = time.perf_counter()
+            one, processor = time.perf_counter(), time.process_time()
             translator.translate_batch([line], **how)
-            latency.append(time.perf_counter() - one)
+            latency.append((time.perf_counter() - one, time.process_time() - processor))
     else:
         translator.translate_batch(lines, **how)
-    json.dump({"rate": len(lines) / (time.perf_counter() - begun), "latency": latency}, sys.stdout)
+    clock, used = time.perf_counter() - begun, time.process_time() - used
+    json.dump({"rate": len(lines) / clock, "processor_rate": len(lines) / used, "latency": latency}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@
     python -m eval.bench.translating DATA --threads 1 --joey-python PYTHON
 
 A model of the papers' size with random weights translates the lengths of DATA's first test split into exactly 14
-tokens each, so that all do the same work: ours in three precisions, and exported to ONNX in two; fairseq2's
-generator and attention on the same weights; and CTranslate2 4 on the same shapes, in a process of its own, if
-``--ct2-python`` names a Python that has it. Turn by turn; each figure is the median of the turns, each ratio the
-median of the turns' own, at the best batch of each side and, of CTranslate2, with one or several workers. Latency
-is of one sentence at a time. Sentences are ids before and after.
+tokens each, so that all do the same work: ours in three precisions, and exported to ONNX in two, by the search
+graph and by steps (as exports without that graph); fairseq2's generator and attention on the same weights; and
+CTranslate2 4 on the same shapes, in a process of its own, if ``--ct2-python`` names a Python that has it. Turn by
+turn; each figure is the median of the turns, each ratio the median of the turns' own, at the best batch of each
+side and, of CTranslate2, with one or several workers. Latency is of one sentence at a time. Speed and latency are
+by the clock and in processor time, which a busy machine distorts less. Sentences are ids before and after.
 
 ``--joey-python``, a Python that has JoeyNMT, adds that to each turn, on about 250 of the sentences, as it is slow.
 All sides are then pinned to as many cores as they have threads, and the peak memory of ours and of JoeyNMT is
@@ -27,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 _STEPS = 14
 _VOCAB = 10_000
 _LATENCY_OF = 100  # sentences
+_BY_STEPS = ("onnx_float32_steps", "onnx_int8_steps")
 
 
 def _examples(data: Path, path: Path) -> list[Example]:
@@ -87,18 +90,21 @@ def _exported(model: MMTModel, tokenizer: Path, beam: int) -> dict[str, Callable
         save_model(path, model.state_dict(), tokenizer, card)
         export_model(path, out)
         loaded = {f"onnx_{precision}": Graphs(out, card, precision) for precision in PRECISIONS}
+        for graphs in loaded.values():
+            _ = graphs.decoder  # opened while its file is there
 
-    def side(graphs: Graphs) -> Callable[[Batch], object]:
+    def side(graphs: Graphs, *, by_steps: bool) -> Callable[[Batch], object]:
         def translate(batch: Batch) -> object:
             ids = [row[: n - 1] for row, n in zip(batch.source.tolist(), batch.source_lens, strict=True)]
             state = graphs.begin(SentenceBatch(ids, [None] * len(ids), (BOS,)))
-            return search(
-                state, [_STEPS] * len(ids), SearchOptions(beam, min_length=_STEPS - 1), [[BOS]] * len(ids)
-            )
+            options = SearchOptions(beam, min_length=_STEPS - 1)
+            find = partial(search, state) if by_steps else state.search
+            return find([_STEPS] * len(ids), options, [[BOS]] * len(ids))
 
         return translate
 
-    return {name: side(graphs) for name, graphs in loaded.items()}
+    sides = {name: side(graphs, by_steps=False) for name, graphs in loaded.items()}
+    return sides | {f"{name}_steps": side(graphs, by_steps=True) for name, graphs in loaded.items()}
 
 
 def _fairseq2(model: MMTModel, beam: int) -> Callable[[Batch], object]:
@@ -152,7 +158,13 @@ def _random_model() -> MMTModel:
 
 
 def _measure(
-    data: Path, repeats: int, beam: int, batches: list[int], ct2: Path | None, joey: Joey | None
+    data: Path,
+    repeats: int,
+    beam: int,
+    batches: list[int],
+    only: tuple[str, ...],
+    ct2: Path | None,
+    joey: Joey | None,
 ) -> dict[str, Any]:
     keep_freed_memory()  # for both sides alike
     model = _random_model()
@@ -166,6 +178,7 @@ def _measure(
     }
     sides |= _exported(model, tokenizer, beam)
     sides["fairseq2"] = _fairseq2(model, beam)
+    sides = {name: side for name, side in sides.items() if name in (only or sides)}
 
     def rate(name: str, size: int) -> tuple[float, float]:  # sentences a second, and a second of processor time
         if name == "joey" and joey is not None:
@@ -178,16 +191,16 @@ def _measure(
         list(each_on_a_core(side, parts) if name != "fairseq2" else map(side, parts))
         return len(examples) / (time.perf_counter() - begun), len(examples) / (time.process_time() - processor)
 
-    def latency(side: Callable[[Batch], object]) -> list[float]:
+    def latency(side: Callable[[Batch], object]) -> list[tuple[float, float]]:
         times = []
         for example in few:
-            begun = time.perf_counter()
+            begun, processor = time.perf_counter(), time.process_time()
             side(collate([example]))
-            times.append(time.perf_counter() - begun)
+            times.append((time.perf_counter() - begun, time.process_time() - processor))
         return times
 
     rates: dict[str, list[float]] = {}
-    waits: dict[str, list[float]] = {}
+    waits: dict[str, list[tuple[float, float]]] = {}
     of_processor: dict[str, list[float]] = {}
     asked: dict[str, Any] = {}  # JoeyNMT's last answer
     with tempfile.TemporaryDirectory() as folder:
@@ -202,16 +215,16 @@ def _measure(
             for kind in ("float32", "int8") if ct2 else ():
                 name, how = f"ct2_{kind}", {"threads": threads, "compute_type": kind, "beam": beam}
                 lengths = [len(example.source) + 1 for example in examples]
-                found = [
-                    _ct2(ct2, Path(folder), lengths, batch=size, workers=workers, **how)["rate"]  # type: ignore[arg-type]
+                answers = [
+                    _ct2(ct2, Path(folder), lengths, batch=size, workers=workers, **how)  # type: ignore[arg-type]
                     for size in batches
                     for workers in {1, threads}
                 ]
-                rates.setdefault(name, []).append(max(found))
+                rates.setdefault(name, []).append(max(one["rate"] for one in answers))
+                of_processor.setdefault(name, []).append(max(one["processor_rate"] for one in answers))
                 lengths = [len(example.source) + 1 for example in few]
-                waits.setdefault(name, []).extend(
-                    _ct2(ct2, Path(folder), lengths, batch=1, workers=1, **how)["latency"]  # type: ignore[arg-type]
-                )
+                found = _ct2(ct2, Path(folder), lengths, batch=1, workers=1, **how)["latency"]  # type: ignore[arg-type]
+                waits.setdefault(name, []).extend(map(tuple, found))
 
     def ratios(of: dict[str, list[float]]) -> dict[str, float]:
         return {
@@ -219,8 +232,8 @@ def _measure(
                 statistics.median(a / b for a, b in zip(of[ours], of[other], strict=True)), 3
             )
             for other in of
-            for ours in ("float32", "bfloat16", "int8", "onnx_float32", "onnx_int8")
-            if other in ("fairseq2", "joey") or other.startswith("ct2")
+            for ours in ("float32", "bfloat16", "int8", "onnx_float32", "onnx_int8", *_BY_STEPS)
+            if ours in of and (other in ("fairseq2", "joey", *_BY_STEPS) or other.startswith("ct2"))
         }
 
     return {
@@ -228,16 +241,18 @@ def _measure(
         "beam": beam,
         "sentences": len(examples),
         "sentences_a_second": {name: round(statistics.median(found), 1) for name, found in rates.items()},
-        "latency_ms": {
-            name: {f"p{p}": round(1000 * statistics.quantiles(found, n=20)[p // 5 - 1], 1) for p in (50, 95)}
-            for name, found in waits.items()
-        },
+        "latency_ms": {name: _quantiles([clock for clock, _ in found]) for name, found in waits.items()},
+        "latency_processor_ms": {name: _quantiles([used for _, used in found]) for name, found in waits.items()},
         "ratios": ratios(rates),
         "processor_ratios": ratios(of_processor),
         "turns": {name: [round(one, 1) for one in found] for name, found in rates.items()},
         **_of_joey(asked),
         "load": os.getloadavg()[0],
     }
+
+
+def _quantiles(seconds: list[float]) -> dict[str, float]:
+    return {f"p{p}": round(1000 * statistics.quantiles(seconds, n=20)[p // 5 - 1], 2) for p in (50, 95)}
 
 
 def _of_joey(asked: dict[str, Any]) -> dict[str, Any]:
@@ -266,6 +281,7 @@ def _run_for_memory(data: Path, beam: int, batch: int) -> int:
 @click.option("--beam", default=5, help="Beam size.")
 @click.option("--batch", "batches", multiple=True, type=int, default=[64, 32, 128],
               help="Sentences in a batch; repeatable.")  # fmt: skip
+@click.option("--only", multiple=True, help="Side to measure, such as onnx_int8; repeatable.  [default: all]")
 @click.option("--ct2-python", type=PATH, help="Python interpreter that has ctranslate2.")
 @click.option("--joey-python", type=PATH, help="Python interpreter that has JoeyNMT 2.3.")
 @click.option("--only-memory", is_flag=True, hidden=True)
@@ -275,6 +291,7 @@ def main(
     repeats: int,
     beam: int,
     batches: tuple[int, ...],
+    only: tuple[str, ...],
     ct2_python: Path | None,
     joey_python: Path | None,
     only_memory: bool,
@@ -288,7 +305,7 @@ def main(
         return
     with ExitStack() as stack:
         joey = stack.enter_context(Joey(joey_python, data, threads, steps=_STEPS)) if joey_python else None
-        result = _measure(data, repeats, beam, list(batches), ct2_python, joey)
+        result = _measure(data, repeats, beam, list(batches), only, ct2_python, joey)
     if joey_python:
         command = [sys.executable, "-m", "eval.bench.translating", str(data), "--only-memory"]
         command += ["--threads", str(threads), "--beam", str(beam), "--batch", str(max(batches))]

@@ -257,7 +257,7 @@ class Graphs:
 
     def __init__(self, folder: Path, card: ModelCard, precision: ExportPrecision = "float32") -> None:
         """Raises as ``ExportedTranslator.from_dir``."""
-        self._features, self.folder, self._precision = card.features, folder, precision
+        self._card, self.folder, self._precision = card, folder, precision
         graphs = [one for name in (ENCODER, DECODER, SEARCH) for one in graph_files(name, precision)]
         check_files(folder, card, (*TOKENIZER_FILES, *graphs))
         self._encoder = _session(folder, ENCODER, precision)
@@ -270,6 +270,7 @@ class Graphs:
     @cached_property
     def decoder(self) -> Any:
         """The session of the decoder; opened at first use where the search graph does without it."""
+        check_files(self.folder, self._card, graph_files(DECODER, self._precision))  # it may be another by now
         return _session(self.folder, DECODER, self._precision)
 
     @cached_property
@@ -286,8 +287,8 @@ class Graphs:
         for row, ids in zip(source, batch.sources, strict=True):
             row[: len(ids) + 1] = [*ids, EOS]
         inputs: dict[str, NDArray[Any]] = {"source": source, "source_lens": lens}
-        if self._features is not None:
-            shape = (len(lens), self._features.num_regions, self._features.dim)
+        if self._card.features is not None:
+            shape = (len(lens), self._card.features.num_regions, self._card.features.dim)
             image, image_pad = np.zeros(shape, np.float32), np.ones(shape[:2], bool)
             for number, features in enumerate(batch.images):
                 if features is not None:
