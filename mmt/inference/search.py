@@ -1,6 +1,7 @@
 """Beam search in any runtime, without torch. Legend: N sentences, B beams, T target tokens, W candidates.
 
 A new search rule goes here: it may ask for more candidates (``width``), and drops those that it does not allow.
+``onnx_search`` and ``loop_search`` are the same search as a graph, and ``device_search`` on a GPU.
 """
 
 from __future__ import annotations
