@@ -46,9 +46,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, len(FIRST)))
 
 
-def pytest_sessionstart() -> None:
-    """Pauses the garbage collector: what imports make stays, and visiting it again and again takes seconds."""
-    gc.disable()
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Pauses the garbage collector where tests are collected: what imports make stays, and visiting it again and
+    again takes seconds."""
+    distributes = session.config.getoption("numprocesses", None) and not hasattr(session.config, "workerinput")
+    if not distributes:
+        gc.disable()
 
 
 def pytest_collection_finish() -> None:

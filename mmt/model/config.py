@@ -88,11 +88,12 @@ class ModelSizes:
     """Probability with which each number of a layer's output is dropped in training."""
 
     layer_drop_p: ShareBelowOne = 0.0
-    """Probability with which each layer is skipped in an update (stochastic depth; LayerDrop, Fan et al. 2020)."""
+    """Probability with which an update does without a layer (stochastic depth; LayerDrop, Fan et al. 2020). The
+    layer is computed all the same, so that no time is saved."""
 
     word_dropout_p: ShareBelowOne = 0.0
-    """Probability with which each piece of a source sentence is hidden in training: it is read as padding, whose
-    embedding is 0, and its position stays (word dropout, Sennrich et al. 2016)."""
+    """Probability with which each piece of a source sentence is read as padding in training (word dropout,
+    Sennrich et al. 2016). Tags of languages and datasets stay."""
 
     text_encoder: Literal["transformer", "lstm"] = "transformer"
     """What reads the sentence; the decoder is a Transformer in both cases."""

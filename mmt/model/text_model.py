@@ -74,6 +74,12 @@ class TextModel(nn.Module):
     frozen = False
     """Whether its weights are not trained: it then stays in evaluation mode (``mmt.model.frozen``)."""
 
+    num_tags = 0
+    """Pieces at the beginning of each source sentence that are no text: word dropout does not hide them."""
+
+    tags: tuple[int, ...] = ()
+    """Ids of pieces that are no text, wherever they stand."""
+
     def train(self, mode: bool = True) -> Self:
         return super().train(mode and not self.frozen)
 
@@ -90,9 +96,12 @@ class TextModel(nn.Module):
     def embed(self, ids: Tensor, lens: Lens) -> Tensor:
         """(N, S) ids to (N, S, D) embedded tokens, with positions; in training, without some of the pieces."""
         if self.training and self._word_dropout_p:
-            hidden = torch.rand(ids.shape, device=ids.device) < self._word_dropout_p
-            # Where a sentence ends is in ``lens``, so padding inside it is a position without a piece.
-            ids = ids.masked_fill(hidden & (ids > EOS), PAD)
+            hidden = (torch.rand(ids.shape, device=ids.device) < self._word_dropout_p) & (ids > EOS)
+            hidden[:, : self.num_tags] = False
+            if self.tags:
+                hidden &= torch.isin(ids, torch.tensor(self.tags, device=ids.device), invert=True)
+            # Where a sentence ends is in ``lens``, so padding may stand inside it.
+            ids = ids.masked_fill(hidden, PAD)
         tokens, _ = self.frontend(ids, layout_of(ids, lens))
         return tokens
 

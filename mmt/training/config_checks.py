@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmt.errors import MMTError
-from mmt.model.config import lora_parts
+from mmt.model.config import DROPOUT_SETTINGS, lora_parts
 from mmt.model.fusion import find_fusion, fusion_places
 from mmt.training.config import TrainConfig
 from mmt.training.tasks import SCORES, TASKS, Objectives
@@ -136,7 +136,7 @@ def _check_r_drop(config: TrainConfig, objectives: Objectives, where: str) -> No
             f"{where}: objectives.r_drop is part of the loss of translations, and none are learned. Set "
             "objectives.translation, or leave r_drop out."
         )
-    if config.model.dropout_p == 0:
+    if not any(getattr(config.model, name) for name in DROPOUT_SETTINGS):
         raise MMTError(
             f"{where}: objectives.r_drop compares two passes with different dropout, and with model.dropout_p 0 "
             "they are equal. Set model.dropout_p, or leave r_drop out."

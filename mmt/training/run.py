@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fairseq2.gang import Gangs
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from mmt.data.image_names import Names
 from mmt.data.labels import label_names
 from mmt.data.pretrained_tokenizer import open_tokenizer
 from mmt.data.reader import BLOCK, Streamed
-from mmt.data.tokenizer import Tokenizer
+from mmt.data.tokenizer import EOS, Tokenizer
 from mmt.data.vocabulary import pieces_of_file
 from mmt.errors import MMTError
 from mmt.io.processes import rank
@@ -258,6 +259,8 @@ class Run:
     def new_model(self, gangs: Gangs) -> MMTModel:
         """The model before the first update: randomly initialised, with the weights of the base or of a start."""
         model, start = build_model(self.model_config(), gangs), self.config.start
+        model.text.num_tags = len(self.tokenizer.source_prefix)
+        model.text.tags = tuple(np.flatnonzero(self.tokenizer.lengths[EOS + 1 :] == 0) + EOS + 1)
         self._load_base(model)
         if start.model is None or self.start is None:
             return model

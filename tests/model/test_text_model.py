@@ -47,6 +47,15 @@ def test_word_dropout_hides_pieces_in_training_and_keeps_positions_and_ends() ->
     assert not text.embed(ids, [5] * 40).equal(found)
 
 
+def test_word_dropout_hides_no_tags() -> None:
+    """Neither those at the beginning nor, wherever they stand, those of the vocabulary."""
+    text = tiny_model(V, dropout_p=0.0, word_dropout_p=1 - 1e-9).text
+    ids = torch.tensor([[9, 9, 11, 9, 12, EOS]]).expand(40, 6)
+    left = torch.tensor([[9, PAD, 11, PAD, 12, EOS]]).expand(40, 6)
+    text.num_tags, text.tags = 1, (11, 12)
+    assert torch.equal(text.train().embed(ids, [6] * 40), text.eval().embed(left, [6] * 40))
+
+
 def test_layers_are_skipped_in_training_alone() -> None:
     """Post-norm stacks end with no normalisation: where every layer is skipped, nothing remains of them."""
     batch = collate([Example([5, 6, 7], [8, 9]), Example([10], [12, 13, 14])])

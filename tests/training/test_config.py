@@ -128,6 +128,11 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, m
         read_config(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize("name", ["layer_drop_p", "word_dropout_p"])
+def test_r_drop_takes_any_dropout(name: str) -> None:
+    read_config(None, [*DATA, "objectives.r_drop=5", "model.dropout_p=0", f"model.{name}=0.1"])
+
+
 def test_data_path_is_required() -> None:
     with pytest.raises(MMTError, match=r"data\.path is missing"):
         read_config(None)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from fairseq2.gang import create_fake_gangs
 from PIL import Image
 
 from mmt.data.batch import Example
@@ -23,6 +25,7 @@ from mmt.model.card import read_card
 from mmt.training.config import TrainConfig
 from mmt.training.config_file import read_config
 from mmt.training.recipe import train
+from mmt.training.run import Run
 from tests.worlds import (
     SETTINGS,
     assert_close_weights,
@@ -113,6 +116,13 @@ def test_one_model_translates_in_every_direction(trained: Path, many: Path) -> N
     model.tokenizer = open_tokenizer(trained / "model")
     with pytest.raises(MMTError, match="of several languages \\(de, en, fr\\)"):
         model.translate(["A dog sees the cat."])
+
+
+def test_a_run_tells_the_model_which_pieces_are_tags(many: Path, tmp_path: Path) -> None:
+    """Word dropout leaves them."""
+    run = Run.prepare(tmp_path / "run", _config(many))
+    tags = run.new_model(create_fake_gangs(torch.device("cpu"))).text.tags
+    assert run.tokenizer.pieces(tags) == ["<2de>", "<2en>", "<2fr>"]
 
 
 def test_the_card_and_the_reports_have_every_pair(trained: Path) -> None:
