@@ -38,6 +38,7 @@ def likely_pieces(pairs: Pairs, vocab_size: int, num: int) -> NDArray[np.int64]:
 
     Args:
         pairs: ids of each sentence on both sides, without eos, which stands for no source piece.
+        vocab_size: V; the ids of both sides are smaller.
     """
     sources, targets, words, num_words = [], [], [], 0
     for source, target in pairs:
@@ -87,7 +88,7 @@ def main(model: Path, data: Path, split: str, likely: tuple[int, ...], frequent:
         (tokenizer.encode(source), tokenizer.encode_target(target))
         for source, target in zip(rows["source"], rows["target"], strict=True)
     ]
-    size = tokenizer.vocab_size
+    size = max(tokenizer.vocab_size, tokenizer.target_vocab_size)  # of ids on either side
     table = likely_pieces(pairs, size, max(likely))
     counts = np.bincount(np.concatenate([target for _, target in pairs]), minlength=size)
     sources = sorted(map(tokenizer.encode, read_split(data, split)["source"]), key=len)
@@ -109,9 +110,8 @@ def main(model: Path, data: Path, split: str, likely: tuple[int, ...], frequent:
                 f"pieces_of_{_BATCH}": round(float(np.mean(of_batches))),
             }
         )
-    click.echo(
-        json.dumps({"vocabulary": size, "in_training": int((counts > 0).sum()), "shortlists": found}, indent=1)
-    )
+    about = {"vocabulary": tokenizer.target_vocab_size, "in_training": int((counts > 0).sum())}
+    click.echo(json.dumps(about | {"shortlists": found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -29,14 +29,14 @@ class SearchGraph:
         self._outputs = [one.name for one in session.get_outputs()]
 
     def run(
-        self, encoded: dict[str, Any], limits: Sequence[int], options: SearchOptions, first_token: int
+        self, encoded: dict[str, Any], limits: Sequence[int], options: SearchOptions, first_tokens: IntArray
     ) -> list[list[Hypothesis]]:
         """Translates a batch; the result is that of ``mmt.inference.search.search``.
 
         Args:
             encoded: the encoder's outputs, as ``OrtValue``, by their names in the graph.
-            limits: the most tokens of each sentence, eos among them.
-            first_token: what the decoder reads first.
+            limits: the most tokens of each sentence, eos among them; at least 1.
+            first_tokens: (N, 1) what the decoder reads first.
         """
         from onnxruntime import OrtValue  # an optional package, imported when the graph was opened
 
@@ -48,7 +48,7 @@ class SearchGraph:
         }
         num = len(limits)
         state: dict[str, Any] = {  # one beam at first: the others would equal it
-            "first_tokens": value(np.full((num, 1), first_token)),
+            "first_tokens": value(first_tokens),
             "first_scores": value(np.zeros((num, 1), np.float32)),
             "first_mask": value(np.zeros((num, 1, 0), np.float32)),
             "first_own": value(_own(1)),

@@ -89,7 +89,8 @@ def export_model(
     Args:
         folder: of ``mmt train``, or FAMILY:NAME_OR_FOLDER of a pretrained model.
         out: gets the model's card and tokenizer, and for each precision an encoder, which reads sentence and
-            image features, and a decoder, which makes one step for all beams.
+            image features, a decoder, which makes one step for all beams, and, if the decoder's file has at most
+            64 MiB, the search graph, which has the decoder's weights, too (``mmt.inference.onnx_search``).
         precisions: ``float32``; ``int8`` stores weights as 8-bit numbers with one scale for each row, and
             quantizes activations dynamically.
         source_lang, target_lang: codes of a pretrained model's languages, if it has several.

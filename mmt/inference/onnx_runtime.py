@@ -7,6 +7,7 @@ Legend: N sentences, B beams, P positions in the KV cache, W candidates. The nam
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -177,7 +178,7 @@ class ExportedTranslator(BaseTranslator):
     @property
     def can_score(self) -> bool:
         """Whether the graphs give the log-probabilities of all tokens, see ``LOG_P``."""
-        return self._graphs.gives_log_probs and self._ids is None
+        return self._ids is None and self._graphs.gives_log_probs
 
     @property
     def num_positions(self) -> int:
@@ -253,7 +254,10 @@ class ExportedTranslator(BaseTranslator):
 
 
 class Graphs:
-    """The encoder and the decoder of an exported model."""
+    """The encoder and the decoder of an exported model, and its search graph if it has one.
+
+    search: None where the decoder is called for each step, from Python.
+    """
 
     def __init__(self, folder: Path, card: ModelCard, precision: ExportPrecision = "float32") -> None:
         """Raises as ``ExportedTranslator.from_dir``."""
@@ -262,16 +266,34 @@ class Graphs:
         check_files(folder, card, (*TOKENIZER_FILES, *graphs))
         self._encoder = _session(folder, ENCODER, precision)
         self._encoded_names = [one.name for one in self._encoder.get_outputs()]
+        self._lock, self._decoder = threading.Lock(), None
         has_search = (folder / file_of(SEARCH, precision)).is_file()
         self.search = SearchGraph(_session(folder, SEARCH, precision)) if has_search else None
         if self.search is None:
             _ = self.decoder
 
-    @cached_property
+    @property
     def decoder(self) -> Any:
-        """The session of the decoder; opened at first use where the search graph does without it."""
-        check_files(self.folder, self._card, graph_files(DECODER, self._precision))  # it may be another by now
-        return _session(self.folder, DECODER, self._precision)
+        """The session of the decoder; opened at first use where the search graph does without it.
+
+        Raises:
+            MMTError: the file is damaged or gone, or another since the folder was opened.
+        """
+        with self._lock:  # batches are computed in threads
+            if self._decoder is None:
+                self._decoder = self._open_decoder()
+            return self._decoder
+
+    def _open_decoder(self) -> Any:
+        try:
+            check_files(self.folder, self._card, graph_files(DECODER, self._precision))
+            return _session(self.folder, DECODER, self._precision)
+        except MMTError as error:
+            if self.search is None:
+                raise
+            raise MMTError(
+                f"{error} If the model was exported again since it was opened, open it again instead."
+            ) from None
 
     @cached_property
     def gives_log_probs(self) -> bool:
@@ -331,9 +353,9 @@ class _OnnxState(DecodingState):
     def search(
         self, limits: Sequence[int], options: SearchOptions, prompts: Sequence[Sequence[int]]
     ) -> list[list[Hypothesis]]:
-        if self._graphs.search is None or len(prompts[0]) > 1:
+        if self._graphs.search is None or len(prompts[0]) > 1 or min(limits) < 1:
             return super().search(limits, options, prompts)
-        return self._graphs.search.run(self._encoded, limits, options, prompts[0][0])
+        return self._graphs.search.run(self._encoded, limits, options, np.array(prompts))
 
     def feed(self, tokens: IntArray) -> None:
         self.step(tokens, np.zeros(tokens.shape, np.float32), 1)

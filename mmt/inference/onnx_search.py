@@ -1,6 +1,6 @@
 """The search graph of an exported model: beam search as a loop around the decoder's step.
 
-With one sentence, a third of the time is the search between two steps in Python, and calling the decoder. Here
+With one sentence, about 40 % of the time is the search between two steps in Python, and calling the decoder. Here
 many steps are one call. ``mmt.inference.loop_search`` runs the graph.
 
 Legend: N sentences, B beams, P positions in the KV cache, W candidates, T steps of a call.

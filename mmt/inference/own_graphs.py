@@ -186,7 +186,8 @@ class FolderGraphs(ExportedTranslator):
 class FolderTranslator(FolderGraphs):
     """Translates with the graphs of a model folder; what they cannot do is done with its weights, in torch.
 
-    That is guidance, a restricted vocabulary, very wide beams, and image files.
+    That is guidance, a restricted vocabulary, very wide beams, image files, and scores where the decoder's file is
+    another by now.
     """
 
     def __init__(
@@ -277,9 +278,13 @@ class FolderTranslator(FolderGraphs):
         images: list[ImageFeatures | None],
         targets: list[list[int]],
     ) -> list[NDArray[np.float64]]:
-        if super().can_score:
-            return super().token_log_probs(sources, images, targets)
-        self._reasons.setdefault("scores: the graphs write with a restricted vocabulary")
+        why = "the graphs write with a restricted vocabulary"
+        try:
+            if super().can_score:
+                return super().token_log_probs(sources, images, targets)
+        except MMTError as error:  # the decoder is opened only now, and may be another
+            why = str(error)
+        self._reasons.setdefault(f"scores: {why}")
         return self.in_torch().token_log_probs(sources, images, targets)
 
     @property

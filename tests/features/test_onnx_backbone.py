@@ -52,7 +52,7 @@ def odd_pictures() -> list[bytes | Image.Image]:
 
 
 def test_lite_gives_its_features_for_odd_pictures(tmp_path: Path) -> None:
-    """Real weights; 33 pictures, which take more than one batch. Lite2 is the same network, wider and deeper."""
+    """Real weights; 33 pictures, which take more than one batch."""
     lite = load_backbone("efficientnet_lite0", "grid")
     export_backbone(lite, tmp_path / "lite.onnx")
     exported = OnnxBackbone(tmp_path / "lite.onnx", threads=1)
@@ -143,6 +143,27 @@ def test_every_family_gives_its_features(
     found = OnnxBackbone(tmp_path / "out.onnx", threads=1).features(some)
     largest = float(np.abs(expected).max())
     assert np.abs(expected[0] - expected[1]).max() > 100 * TOLERANCE * largest
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE * max(1.0, largest), rtol=0)
+
+
+def test_lite2_has_its_own_pixels_and_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny network in its place, with TensorFlow's padding, too, which depends on the picture's size."""
+    import timm
+
+    torch.manual_seed(0)
+    network = as_if_trained(timm.create_model("test_efficientnet", num_classes=0, pad_type="same"))
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    monkeypatch.setattr(timm, "create_model", lambda name, num_classes: network)
+    lite = load_backbone("efficientnet_lite2", "grid", tmp_path / "w.pth")
+    assert lite.signature.transform.startswith("resize292-crop260-bicubic")
+    export_backbone(lite, tmp_path / "out.onnx")
+    exported = OnnxBackbone(tmp_path / "out.onnx", threads=1)
+    assert exported.signature == lite.signature
+    some = odd_pictures()
+    expected, found = compute_features(some, lite), exported.features(some)
+    assert found.shape == (len(some), 81, lite.signature.dim)
+    assert exported.read(some[-1]).shape == (260, 260, 3)
+    largest = float(np.abs(expected).max())
     np.testing.assert_allclose(found, expected, atol=TOLERANCE * max(1.0, largest), rtol=0)
 
 

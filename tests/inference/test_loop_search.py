@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +143,10 @@ def test_all_that_the_search_does(
         starts = generator.integers(0, V, num)
         limits = [13 - spread * (row % 4) for row in range(num)]
         seen = onnxruntime.OrtValue.ortvalue_from_numpy(starts.astype(np.float32).reshape(num, 1, 1, 1))
-        expected = search(Table(table, starts), limits, options, [[BOS]] * num)
+        prompts = BOS + np.arange(num)[:, None] % 5  # each sentence has its own
+        expected = search(Table(table, starts), limits, options, prompts.tolist())
         calls = searches.calls
-        assert graph.run({"seen_0": seen}, limits, options, BOS) == expected
+        assert graph.run({"seen_0": seen}, limits, options, prompts) == expected
         assert searches.calls == calls + 1 or num > 1
         lengths |= {len(one.ids) for of_sentence in expected for one in of_sentence}
     assert searches.calls > 8
@@ -190,11 +194,38 @@ def test_the_graph_finds_what_the_search_finds(
     assert session.calls >= (3 if spread else 1)
 
 
-def test_one_sentence_is_one_call(graphs: Graphs, session: Counting, batch: SentenceBatch) -> None:
+def test_a_limit_of_nothing_is_that_of_the_search(graphs: Graphs, batch: SentenceBatch) -> None:
+    limits, prompts = [0, *[6] * (len(batch.sources) - 1)], [batch.prompt] * len(batch.sources)
+    expected = search(graphs.begin(batch), limits, SearchOptions(2), prompts)
+    assert graphs.begin(batch).search(limits, SearchOptions(2), prompts) == expected
+
+
+def test_one_sentence_is_one_call(
+    graphs: Graphs, session: Counting, batch: SentenceBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_runtime, "open_session", None)  # nor is the decoder's file opened
     one = SentenceBatch(batch.sources[1:2], batch.images[1:2], batch.prompt)
     assert graphs.begin(one).search([20], SearchOptions(5), [batch.prompt])[0]
     assert session.calls == 1
-    assert "decoder" not in vars(graphs)  # nor was its file opened
+
+
+def test_threads_open_the_decoder_once(graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, together = [], threading.Barrier(4)
+
+    def slowly(path: Path) -> object:
+        time.sleep(0.05)
+        opened.append(path)
+        return object()
+
+    monkeypatch.setattr(onnx_runtime, "open_session", slowly)
+
+    def first_use(number: int) -> object:
+        together.wait()
+        return graphs.decoder
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(first_use, range(4)))) == 1
+    assert len(opened) == 1
 
 
 def test_exports_without_a_search_graph_translate_alike(

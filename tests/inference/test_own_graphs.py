@@ -214,6 +214,18 @@ def test_damaged_graphs_are_never_used(copy: Path, file: str) -> None:
     assert "damaged" in translator.runtime
 
 
+def test_scores_after_another_export_are_those_of_the_weights(copy: Path) -> None:
+    """The decoder's file is opened for the first score, and is another by then."""
+    fast, slow, alone = (open_translator(copy, None, runtime=kind) for kind in ("auto", "torch", "onnx"))
+    (copy / EXPORTED / "decoder.float32.onnx").write_bytes(b"another")
+    expected = [one.log_prob for one in score_pairs(slow, SENTENCES, TARGETS)]
+    assert [one.log_prob for one in score_pairs(fast, SENTENCES, TARGETS)] == expected
+    assert re.match(r"torch \(scores: .*decoder.float32.onnx: damaged", fast.runtime)
+    with pytest.raises(MMTError, match=r"decoder.float32.onnx: damaged.* exported again .* open it again"):
+        score_pairs(alone, SENTENCES, TARGETS)
+    assert alone.translate(["A dog."])
+
+
 def test_precisions(copy: Path) -> None:
     assert open_translator(copy, None, "int8", "auto").runtime.startswith("ONNX")
     assert open_translator(copy, None, "bfloat16", "auto").runtime == (
