@@ -372,12 +372,22 @@ def exported(
     part = tiny_folder(folder / "part", world, seed=2, **ONE_LAYER)
     (folder / "de.txt").write_text("Hund sieht Katze.\n")
     np.save(part / VOCABULARY, pieces_of_file(folder / "de.txt", Tokenizer(world / "tokenizer.model")))
-    export_model(part, folder / "part.onnx", ["float32"], backbone=None)
+    export_model(part, folder / "part.onnx", ["float32", "int8"], backbone=None)
     return [
         (exported_text / "model", exported_text / "graphs"),
         (exported_gated / "model", exported_gated / "graphs"),
         (part, folder / "part.onnx"),
     ]
+
+
+def test_a_part_of_the_vocabulary_is_written_in_int8_too(exported: list[tuple[Path, Path]]) -> None:
+    """By the search as a graph and, as a member of an ensemble, by steps."""
+    graphs = exported[2][1]
+    for folders in (graphs, [graphs] * 2):
+        whole, rounded = (open_translator(folders, None, one) for one in ("float32", "int8"))
+        expected = scores_of(found(whole, None, n_best=1))
+        assert scores_of(found(rounded, None, n_best=1)) == pytest.approx(expected, abs=0.1)
+        assert scores_of(found(rounded, None, n_best=1)) != pytest.approx(expected, abs=1e-6)
 
 
 def test_exported_models_are_an_ensemble_as_the_originals_are(
