@@ -181,6 +181,7 @@ def _check_config(record: dict[str, Any], config: TrainConfig, path: Path) -> No
         (f"decoding.{name}", value, record["decoding"][name])
         for name, value in asdict(config.decoding).items()
         if name in record.get("decoding", {})
+        and (name, value) != ("length_penalty", "val")  # the model has the choice
     ]
     pairs.append(("seed", config.seed, training.get("seed", config.seed)))
     pairs.append(("text.vocab_size", config.text.vocab_size, model.get("vocab_size", config.text.vocab_size)))
