@@ -42,7 +42,7 @@ class SearchGraph:
 
         value, beams = OrtValue.ortvalue_from_numpy, options.beam_size
         constant = {
-            "own_beams": value(_own(beams)),
+            "own_beams": value(own_mask(beams)),
             "beams": value(np.array([beams])),
             "min_length": value(np.array(options.min_length)),
         }
@@ -51,7 +51,7 @@ class SearchGraph:
             "first_tokens": value(first_tokens),
             "first_scores": value(np.zeros((num, 1), np.float32)),
             "first_mask": value(np.zeros((num, 1, 0), np.float32)),
-            "first_own": value(_own(1)),
+            "first_own": value(own_mask(1)),
             "first_ends_before": value(np.zeros((num, 1), np.float32)),
             **dict.fromkeys(self._past, value(np.zeros((num, self._heads, 0, self._width), np.float32))),
         }
@@ -171,7 +171,7 @@ class _Path:
         return np.concatenate([before, np.stack(found[::-1], axis=2)], axis=2)
 
 
-def _own(beams: int) -> FloatArray:
+def own_mask(beams: int) -> FloatArray:
     """(1, B, B) 0 where a beam attends to its own last token, else -inf."""
     mask = np.full((1, beams, beams), -np.inf, np.float32)
     mask[:, range(beams), range(beams)] = 0

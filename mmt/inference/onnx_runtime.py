@@ -20,7 +20,7 @@ from mmt.data.feature_store import FeatureStore, side_by_side
 from mmt.data.tokenizer import EOS, PAD, TOKENIZER, TOKENIZER_FILES, Tokenizer
 from mmt.data.vocabulary import read_vocabulary
 from mmt.errors import MMTError, local_path
-from mmt.inference.loop_search import SearchGraph
+from mmt.inference.loop_search import SearchGraph, own_mask
 from mmt.inference.runtime_model import Features, ImageFeatures, ImageFile, open_store
 from mmt.inference.search import (
     Candidates,
@@ -334,9 +334,8 @@ class _OnnxState(DecodingState):
         self._value = OrtValue.ortvalue_from_numpy
         self._graphs = graphs
         self._encoded = {f"seen_{i}": value for i, value in enumerate(encoded)}
-        self._mask = np.zeros(
-            (encoded[0].shape()[0], 1, 0), np.float32
-        )  # (N, B, P): 0, or -inf where it is masked
+        # (N, B, P): 0, or -inf where it is masked
+        self._mask = np.zeros((encoded[0].shape()[0], 1, 0), np.float32)
         self._position = 0
 
     @cached_property
@@ -374,9 +373,8 @@ class _OnnxState(DecodingState):
 
     def _run(self, tokens: IntArray, scores: FloatArray, width: int, outputs: list[str]) -> list[NDArray[Any]]:
         beams = tokens.shape[1]
-        own = np.full((beams, beams), -np.inf, np.float32)
-        np.fill_diagonal(own, 0)
-        self._mask = np.concatenate([self._mask, np.broadcast_to(own, (len(tokens), beams, beams))], axis=2)
+        own = np.broadcast_to(own_mask(beams), (len(tokens), beams, beams))
+        self._mask = np.concatenate([self._mask, own], axis=2)
         arrays = {
             "tokens": tokens,
             "position": np.array([self._position]),
