@@ -146,9 +146,9 @@ def best_candidates(log_p: Tensor, scores: Tensor, width: int) -> tuple[Tensor, 
 
 
 def select_candidates(
-    log_p: Tensor, scores: Tensor, width: int, block: int, num_blocks: int, *, mask_specials: bool = False
+    log_p: Tensor, scores: Tensor, width: int, block: int, num_blocks: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The best continuations of each sentence; also traced into the graph of an exported model.
+    """The best continuations of each sentence; an exported model's are those of ``mmt.inference.onnx_search``.
 
     The best tokens lie in those blocks of the vocabulary whose maxima are highest, so only these are sorted.
 
@@ -157,9 +157,7 @@ def select_candidates(
         scores: (N, B) of the beams.
         width: W, at most B * V.
         block: tokens of a block; it divides V.
-        num_blocks: blocks to sort, of each sentence's B * V / block: W, or all where there are fewer. With
-            ``mask_specials`` 2 B more, as pad and bos may raise the maxima of two blocks of each beam.
-        mask_specials: mask pad and bos here. In a graph that is cheaper than masking them in ``log_p``.
+        num_blocks: blocks to sort, of each sentence's B * V / block: W, or all where there are fewer.
     Returns:
         score, beam and token, (N, W) each, best first.
     """
@@ -169,9 +167,6 @@ def select_candidates(
     before = scores.unsqueeze(2).expand(-1, -1, blocks_of_beam).flatten(1)  # (N, B * V / block)
     where = (blocks.amax(dim=2) + before).topk(num_blocks, dim=1).indices
     inside = blocks.gather(1, where.unsqueeze(2).expand(-1, -1, block)) + before.gather(1, where).unsqueeze(2)
-    if mask_specials:
-        tokens = (where % blocks_of_beam * block).unsqueeze(2) + torch.arange(block)
-        inside = torch.where((tokens == PAD) | (tokens == BOS), -torch.inf, inside)
     score, place = inside.flatten(1).topk(width, dim=1)
     chosen = where.gather(1, place // block)
     return score, chosen // blocks_of_beam, chosen % blocks_of_beam * block + place % block

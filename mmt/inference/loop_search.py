@@ -10,6 +10,7 @@ written before it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,10 @@ class SearchGraph:
     """The session of a search graph."""
 
     def __init__(self, session: Any) -> None:
-        self._session = session
-        past = {one.name: one.shape for one in session.get_inputs() if one.name.startswith("first_past_")}
-        self._past = list(past)
-        _, self._heads, _, self._width = past[self._past[0]]
+        self.session = session
+        self._inputs = {one.name: one.shape for one in session.get_inputs()}
         self._outputs = [one.name for one in session.get_outputs()]
+        self._begin = lru_cache(64)(self._first_state)
 
     def run(
         self, encoded: dict[str, Any], limits: Sequence[int], options: SearchOptions, first_tokens: IntArray
@@ -38,99 +38,133 @@ class SearchGraph:
             limits: the most tokens of each sentence, eos among them; at least 1.
             first_tokens: (N, 1) what the decoder reads first.
         """
-        from onnxruntime import OrtValue  # an optional package, imported when the graph was opened
-
-        value, beams = OrtValue.ortvalue_from_numpy, options.beam_size
+        beams = options.beam_size
         constant = {
-            "own_beams": value(own_mask(beams)),
-            "beams": value(np.array([beams])),
-            "min_length": value(np.array(options.min_length)),
+            "own_beams": _own_beams(beams),
+            "beams": _number(beams, 1),
+            "min_length": _number(options.min_length),
         }
-        num = len(limits)
-        state: dict[str, Any] = {  # one beam at first: the others would equal it
-            "first_tokens": value(first_tokens),
-            "first_scores": value(np.zeros((num, 1), np.float32)),
-            "first_mask": value(np.zeros((num, 1, 0), np.float32)),
-            "first_own": value(own_mask(1)),
-            "first_ends_before": value(np.zeros((num, 1), np.float32)),
-            **dict.fromkeys(self._past, value(np.zeros((num, self._heads, 0, self._width), np.float32))),
-        }
+        state = {"first_tokens": _value(first_tokens), **self._begin(len(limits))}
         finished = _Finished(limits, options)
-        written = np.zeros((num, 1, 0), np.int64)  # (N, B, L)
+        written = np.zeros((len(limits), 1, 0), np.int64)  # (N, B, L)
         while True:
             control = {
-                "first_count": finished.counts(),
-                "begun": np.array(finished.num_steps),
-                "num_steps": np.array(finished.next_limit() - finished.num_steps),
-                "least": np.array(int(COMPACT_BELOW * len(finished.rows))),
+                "first_count": _value(finished.counts()),
+                "begun": _number(finished.num_steps),
+                "num_steps": _number(finished.next_limit() - finished.num_steps),
+                "least": _number(finished.least_live()),
             }
-            inputs = encoded | constant | state | {name: value(array) for name, array in control.items()}
-            found = self._session.run_with_ort_values(self._outputs, inputs)
+            found = self.session.run_with_ort_values(self._outputs, encoded | constant | state | control)
             output = dict(zip(self._outputs, found, strict=True))
             score, beam, token = (output[f"all_{name}"].numpy() for name in ("score", "beam", "token"))
             path = _Path(beam, token, beams, written)
             finished.add(score, beam, token, output["last_ends_before"], path)
-            if not finished.live.any():
+            if not finished.num_live:
                 return [sorted(hypotheses, key=lambda h: -h.score) for hypotheses in finished.hypotheses]
             written = path.all_ids()
             state = {name: output[name.replace("first_", "last_")] for name in state}
-            if finished.live.sum() <= COMPACT_BELOW * len(finished.rows):
+            if finished.num_live <= finished.least_live():
                 stay = finished.select_live()
                 written = written[stay]
                 kept = {name: one for name, one in state.items() if name != "first_own"}
-                state |= {name: value(one.numpy()[stay]) for name, one in kept.items()}
-                encoded = {name: value(one.numpy()[stay]) for name, one in encoded.items()}
+                state |= {name: _value(one.numpy()[stay]) for name, one in kept.items()}
+                encoded = {name: _value(one.numpy()[stay]) for name, one in encoded.items()}
+
+    def _first_state(self, num: int) -> dict[str, Any]:
+        """One beam at first: the others would equal it."""
+        zeros = np.zeros((num, 1), np.float32)
+        arrays: dict[str, FloatArray] = {
+            "first_scores": zeros,
+            "first_unseen": zeros[:, :, None],
+            "first_ends_before": zeros,
+        }
+        # In graphs of earlier versions, in place of first_unseen.
+        arrays |= {"first_mask": np.zeros((num, 1, 0), np.float32), "first_own": own_mask(1)}
+        for name, shape in self._inputs.items():
+            if name.startswith("first_past_"):
+                arrays[name] = np.zeros((num, shape[1], 0, shape[3]), np.float32)
+        return {name: _value(array) for name, array in arrays.items() if name in self._inputs}
+
+
+def _value(array: FloatArray | IntArray) -> Any:
+    from onnxruntime import OrtValue  # an optional package, imported when the graph was opened
+
+    return OrtValue.ortvalue_from_numpy(array)
+
+
+# The same inputs of each call are kept: with one sentence, making them takes as long as a step.
+@lru_cache(1024)
+def _number(number: int, axes: int = 0) -> Any:
+    return _value(np.full((1,) * axes, number))
+
+
+@lru_cache(64)
+def _own_beams(beams: int) -> Any:
+    return _value(own_mask(beams))
 
 
 class _Finished:
     """The hypotheses of each sentence, at most B, in the order in which they ended.
 
-    rows: the sentences in the batch. live: those among them that are unfinished. num_steps: so far.
+    rows: the sentences in the batch. live: whether they are unfinished. num_steps: so far.
+
+    Lists and loops, as there are few sentences: with one, each call of NumPy takes longer than they do.
     """
 
     def __init__(self, limits: Sequence[int], options: SearchOptions) -> None:
-        self._limit, self._options, self.num_steps = np.array(limits), options, 0
-        self.rows, self.live = np.arange(len(limits)), np.ones(len(limits), bool)
+        self._limits, self._options, self.num_steps = list(limits), options, 0
+        self._rows, self._live = list(range(len(limits))), [True] * len(limits)
         self.hypotheses: list[list[Hypothesis]] = [[] for _ in limits]
+
+    @property
+    def num_live(self) -> int:
+        """How many sentences are unfinished."""
+        return sum(self._live)
+
+    def least_live(self) -> int:
+        """With so many or fewer unfinished sentences, the batch continues without the others."""
+        return int(COMPACT_BELOW * len(self._rows))
 
     def counts(self) -> IntArray:
         """(N) how many there are; B where the sentence is finished."""
-        found = [len(self.hypotheses[row]) for row in self.rows]
-        return np.where(self.live, found, self._options.beam_size)
+        found = [len(self.hypotheses[row]) for row in self._rows]
+        full = self._options.beam_size
+        return np.array([num if live else full for num, live in zip(found, self._live, strict=True)])
 
     def next_limit(self) -> int:
-        """The step at which the first of the live sentences ends at the latest."""
-        return int(self._limit[self.rows][self.live].min())
+        """The step at which the first of the unfinished sentences ends at the latest."""
+        return min(self._limits[row] for row, live in zip(self._rows, self._live, strict=True) if live)
 
     def add(self, score: FloatArray, beam: IntArray, token: IntArray, ends: Any, path: _Path) -> None:
         """Adds what ended in the steps of a call: (T, N, W) its candidates, and (N, B) ends of its last step."""
         beams, last, before = self._options.beam_size, len(score) - 1, self.num_steps
         self.num_steps += len(score)
-        at_limit = self.live & (self._limit[self.rows] <= self.num_steps)
+        live, at_limit = self._live, [self._limits[row] <= self.num_steps for row in self._rows]
         # Only an ending among the B best counts: a worse one would not have stayed in the beam.
-        ended = (token[:, :, :beams] == EOS) & self.live[:, None]
-        ended[last, at_limit] = False
-        ended[: max(self._options.min_length - before, 0)] = False
-        for step, row, rank in np.argwhere(ended).tolist():
-            self._finish(row, path, step, int(beam[step, row, rank]), float(score[step, row, rank]))
-        self.live = self.counts() < beams
-        for row in np.nonzero(at_limit & self.live)[0].tolist():  # all beams of these sentences end here
-            of_row = ends.numpy()[row]
-            for one in (-of_row).argsort(kind="stable").tolist():
-                self._finish(row, path, last, one, float(of_row[one]))
-        self.live &= ~at_limit
+        ended = (one.tolist() for one in (token[:, :, :beams] == EOS).nonzero())
+        for step, row, rank in zip(*ended, strict=True):
+            at_end = step == last and at_limit[row]
+            if live[row] and not at_end and before + step >= self._options.min_length:
+                self._finish(row, path, step, int(beam[step, row, rank]), float(score[step, row, rank]))
+        for row, sentence in enumerate(self._rows):
+            live[row] = live[row] and len(self.hypotheses[sentence]) < beams
+            if live[row] and at_limit[row]:  # all its beams end here
+                of_row = ends.numpy()[row].tolist()
+                for one, score_of_one in sorted(enumerate(of_row), key=lambda pair: -pair[1]):
+                    self._finish(row, path, last, one, score_of_one)
+                live[row] = False
 
     def _finish(self, row: int, path: _Path, step: int, beam: int, score: float) -> None:
-        hypotheses = self.hypotheses[self.rows[row]]
+        hypotheses = self.hypotheses[self._rows[row]]
         if len(hypotheses) < self._options.beam_size and score > -np.inf:
             ids = path.ids(step, row, beam)
             hypotheses.append(Hypothesis(ids, score / (len(ids) + 1) ** self._options.length_penalty))
 
     def select_live(self) -> IntArray:
         """Drops the finished sentences from the batch, and returns which stay."""
-        stay = np.nonzero(self.live)[0]
-        self.rows, self.live = self.rows[stay], self.live[stay]
-        return stay
+        stay = [row for row, live in enumerate(self._live) if live]
+        self._rows, self._live = [self._rows[row] for row in stay], [True] * len(stay)
+        return np.array(stay)
 
 
 class _Path:
@@ -142,16 +176,23 @@ class _Path:
             beam, token: (T, N, W) of the candidates.
             written: (N, B, L) by the beams before.
         """
-        onward = (token == EOS).argsort(axis=2, kind="stable")[:, :, :beams]
-        self._parents = np.take_along_axis(beam, onward, 2)  # (T, N, B)
-        self._tokens = np.take_along_axis(token, onward, 2)
-        self._written = written
+        self._beam, self._token, self._beams, self._written = beam, token, beams, written
         self._rows: dict[int, tuple[list[list[int]], list[list[int]]]] = {}
+
+    def _onward(self, row: int) -> tuple[list[list[int]], list[list[int]]]:
+        """Of each step, the beams' parents and tokens: of the B best candidates that do not end."""
+        parents, tokens = self._beam[:, row].tolist(), self._token[:, row].tolist()
+        for step, of_step in enumerate(tokens):
+            if EOS in of_step[: self._beams]:
+                onward = [rank for rank, one in enumerate(of_step) if one != EOS]
+                tokens[step] = [of_step[rank] for rank in onward]
+                parents[step] = [parents[step][rank] for rank in onward]
+        return parents, tokens
 
     def ids(self, step: int, row: int, beam: int) -> list[int]:
         """The tokens of a beam as it was before a step of the call."""
         if row not in self._rows:
-            self._rows[row] = self._parents[:, row].tolist(), self._tokens[:, row].tolist()
+            self._rows[row] = self._onward(row)
         parents, tokens = self._rows[row]
         found = []
         for at in range(step - 1, -1, -1):
@@ -162,9 +203,10 @@ class _Path:
 
     def all_ids(self) -> IntArray:
         """(N, B, L + T) the tokens of all beams after the call."""
-        num, beams = self._parents.shape[1:]
-        beam, found = np.tile(np.arange(beams), (num, 1)), []
-        for parents, tokens in zip(self._parents[::-1], self._tokens[::-1], strict=True):
+        onward = (self._token == EOS).argsort(axis=2, kind="stable")[:, :, : self._beams]
+        all_parents, all_tokens = (np.take_along_axis(one, onward, 2) for one in (self._beam, self._token))
+        beam, found = np.tile(np.arange(self._beams), (self._token.shape[1], 1)), []
+        for parents, tokens in zip(all_parents[::-1], all_tokens[::-1], strict=True):
             found.append(np.take_along_axis(tokens, beam, 1))
             beam = np.take_along_axis(parents, beam, 1)
         before = np.take_along_axis(self._written, beam[:, :, None], 1)

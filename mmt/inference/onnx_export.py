@@ -23,6 +23,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 from torch.utils import _pytree as trees  # how torch.export itself takes arguments apart
 from tqdm import tqdm
 
@@ -32,7 +33,6 @@ from mmt.data.vocabulary import VOCABULARY, pieces_of_file, read_vocabulary
 from mmt.errors import MMTError
 from mmt.features.load import load_backbones
 from mmt.features.onnx_export import LARGEST_FILE, BackbonePrecision, export_backbone, quiet, without_traces
-from mmt.inference.beam import select_candidates
 from mmt.inference.onnx_runtime import (
     DECODER,
     ENCODER,
@@ -45,17 +45,16 @@ from mmt.inference.onnx_runtime import (
     file_of,
     graph_files,
 )
-from mmt.inference.onnx_search import write_search
+from mmt.inference.onnx_search import add_candidates, write_search
 from mmt.inference.own_graphs import EXPORTED, write_made_from
 from mmt.io import runtime
 from mmt.io.atomic import made_beside, make_folder, only_writer, replacing_folder, write_whole
 from mmt.io.text_files import file_checksum
 from mmt.model.card import CARD, ModelCard, read_card
 from mmt.model.config import is_base
-from mmt.model.cross_attention import active_rows
 from mmt.model.folder import load_model
 from mmt.model.model import MMTModel
-from mmt.model.onnx_attention import exported_self_attend
+from mmt.model.onnx_attention import ExportedSelfAttention, exported_self_attend
 from mmt.model.pretrained.base import load_base, open_base
 from mmt.model.stepping import StepDecoder
 
@@ -224,6 +223,8 @@ def _write_graphs(
                     for part in graph_files(name, precision):
                         if (path.parent / part).is_file():
                             shutil.copyfile(path.parent / part, beside / part)
+                if name == DECODER:
+                    add_candidates(own, block_of(model.text.sizes.vocab_size if ids is None else len(ids)), ids)
                 if name == DECODER and not large and own.stat().st_size <= _LARGEST_SEARCH:
                     write_search(own, beside / file_of(SEARCH, precision))
             for file in path.parent.iterdir():  # the next graph may be as large
@@ -254,15 +255,18 @@ def _check_parts(model: MMTModel) -> None:
 
 
 class _Encoder(nn.Module):
-    """Encodes sentence and image to keys, values and masks of the decoder's cross-attention.
+    """Encodes sentence and image to keys, values and lengths of the decoder's cross-attention.
 
     Last comes which sentences' adapters are active, (N, 1, 1), if the model has any.
     """
 
     def __init__(self, model: MMTModel, decoder: StepDecoder, tell: Callable[[trees.TreeSpec], None]) -> None:
-        """``tell`` receives the structure of the tensors that ``forward`` returns."""
+        """Changes the model's encoder; ``tell`` receives the structure of the tensors that ``forward`` returns."""
         super().__init__()
         self.model, self._decoder, self._tell = model, decoder, tell
+        layers: Any = model.text.encoder.layers
+        for layer in layers:
+            layer.self_attn = ExportedSelfAttention(decoder, layer.self_attn)
 
     def forward(
         self, source: Tensor, source_lens: Tensor, image: Tensor | None = None, image_pad: Tensor | None = None
@@ -277,18 +281,16 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """One step of all beams: ``mmt.inference.search.Candidates``."""
+    """One step of all beams; ``mmt.inference.onnx_search.add_candidates`` adds the choice of candidates."""
 
-    def __init__(self, decoder: StepDecoder, like: trees.TreeSpec, block: int) -> None:
+    def __init__(self, decoder: StepDecoder, like: trees.TreeSpec) -> None:
         super().__init__()
-        self._decoder, self._like, self._block = decoder, like, block
+        self._decoder, self._like = decoder, like
 
     def forward(
         self,
         tokens: Tensor,
         position: Tensor,
-        scores: Tensor,
-        ranks: Tensor,
         unseen: Tensor,
         past: list[Tensor],
         seen: list[Tensor],
@@ -297,35 +299,27 @@ class _Decoder(nn.Module):
         Args:
             tokens: (N, B) the last token of each beam.
             position: (1) of these tokens, from 0.
-            scores: (N, B) of the beams.
-            ranks: (W), whose length is the number of candidates.
             unseen: (N, B, P + B) 0, or -inf where attention is masked.
             past: of each layer keys and values, (N, H, P, K).
             seen: what the encoder returned.
         Returns:
-            score, beam, token, (N, W) each; ends, (N, B); ``past`` with this step's keys and values; and, unless
-            the vocabulary is restricted, the log-probability of each next token, (N, B, V).
+            ``past`` with this step's keys and values; and the log-probability of each next token, (N, B, V).
         """
-        decoder, later = self._decoder, []
-        states = decoder.embedded(tokens, decoder.positions.index_select(0, position))
+        decoder, later, mask = self._decoder, [], unseen.unsqueeze(1)
+        states = embedding(tokens, decoder.embed) * decoder.scale + embedding(position, decoder.positions)
         *cross_kv, active = [*trees.tree_unflatten(seen, self._like), None][: len(decoder.layers) + 1]
-        rows = active_rows(active, tokens.size(1))
         for number, layer in enumerate(decoder.layers):
 
             def self_attend(qkv: Tensor, number: int = number) -> Tensor:
-                output, *both = exported_self_attend(qkv, unseen, past[2 * number], past[2 * number + 1])
+                output, *both = exported_self_attend(qkv, mask, past[2 * number], past[2 * number + 1])
                 later.extend(both)
                 return output
 
-            states = layer(states, self_attend, cross_kv[number], rows)
-        log_p = torch.log_softmax(decoder.project(decoder.normed(states)), dim=1).view(*scores.shape, -1)
-        ends = log_p[:, :, EOS] + scores
-        num_blocks = ranks.size(0) + 2 * tokens.size(1)
-        score, beam, token = select_candidates(
-            log_p, scores, ranks.size(0), self._block, num_blocks, mask_specials=True
-        )
-        best = [score, beam, token if decoder.vocabulary is None else decoder.vocabulary[token]]
-        return [*best, ends, *later, log_p]
+            states = layer(states, self_attend, cross_kv[number], active)
+        logits = decoder.project(decoder.normed(states))
+        if logits.dim() == 2:
+            logits = logits.unflatten(0, tokens.shape)
+        return [*later, torch.log_softmax(logits, dim=2)]
 
 
 def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[str, Any]]:
@@ -360,8 +354,6 @@ def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[st
     inputs = {
         "tokens": torch.randint(EOS + 1, vocab_size, (num, beams)),
         "position": torch.tensor([steps]),
-        "scores": torch.randn(num, beams),
-        "ranks": torch.zeros(2 * beams, dtype=torch.int64),
         "unseen": torch.zeros(num, beams, (steps + 1) * beams),
         "past": past,
         "seen": seen,
@@ -369,26 +361,16 @@ def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[st
     axes = {
         "tokens": {0: n, 1: b},
         "position": None,
-        "scores": {0: n, 1: b},
-        "ranks": {0: free},
         "unseen": {0: n, 1: b, 2: free},
         "past": [{0: n, 2: p}] * len(past),
-        # keys and values (N, H, any, K), masks (N, 1, 1, any), who has an image and whose adapters act (N, 1, 1)
+        # keys and values (N, H, any, K), lengths (N), who has an image and whose adapters act (N, 1, 1)
         "seen": [
             {0: n} | {axis: lengths[size] for axis, size in enumerate(one.shape) if size != other.size(axis)}
             for one, other in zip(seen, longer, strict=True)
         ],
     }
-    traced = torch.export.export(
-        _Decoder(decoder, structure[-1], block_of(vocab_size if ids is None else len(ids))).eval(),
-        (),
-        inputs,
-        dynamic_shapes=axes,
-    )
-    yield (
-        DECODER,
-        _onnx(traced, ["score", "beam", "token", "ends", *(f"later_{i}" for i in range(len(past))), LOG_P]),
-    )
+    traced = torch.export.export(_Decoder(decoder, structure[-1]).eval(), (), inputs, dynamic_shapes=axes)
+    yield DECODER, _onnx(traced, [*(f"later_{i}" for i in range(len(past))), LOG_P])
 
 
 def _onnx(traced: torch.export.ExportedProgram, outputs: list[str]) -> Any:
@@ -409,6 +391,12 @@ def _quantize(path: Path, out: Path, *, large: bool) -> None:
         reduce_range=True,
         weight_type=QuantType.QInt8,
         # ONNX Runtime's rounded product takes no vector; with a part of the vocabulary, the projection has one.
-        nodes_to_exclude=[one.name for one in graph.node if one.op_type == "MatMul" and one.input[1] in vectors],
+        # The target's embeddings, of which few rows are read, are stored as they are.
+        nodes_to_exclude=[
+            one.name
+            for one in graph.node
+            if (one.op_type == "MatMul" and one.input[1] in vectors)
+            or (one.op_type == "Gather" and one.input[1] == "tokens")
+        ],
         use_external_data_format=large,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from mmt.errors import MMTError
 from mmt.io import runtime
 
 
-def open_session(path: Path, threads: int = 1) -> Any:
+def open_session(path: Path, threads: int = 1, disabled: Sequence[str] = ()) -> Any:
     """Loads a graph into an ``onnxruntime.InferenceSession`` that computes on this many cores.
 
+    Args:
+        disabled: names of ONNX Runtime's optimizers that leave the graph alone.
     Raises:
         MMTError: the file is no graph, or a damaged one.
     """
@@ -24,7 +27,9 @@ def open_session(path: Path, threads: int = 1) -> Any:
     # Rounded weights are expanded once, when the graph is loaded.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(disabled)
+        )
     except Exception as error:  # onnxruntime has one class of error for each cause
         reason = str(error).splitlines()[0]
         raise MMTError(f"{path}: cannot be loaded ({reason}). Export the model again.") from None

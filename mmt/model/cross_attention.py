@@ -41,7 +41,7 @@ class CrossAttention(Protocol):
 
 
 class CrossKV(NamedTuple):
-    """k, v: (N, H, M, K); mask: (N, 1, 1, M), or None without padding."""
+    """k, v: (N, H, M, K); mask: (N, 1, 1, M), or None without padding; in a graph (N) lengths, int32."""
 
     k: Tensor
     v: Tensor
@@ -68,12 +68,16 @@ class StandardCross:
     def project(self, states: Tensor, lens: Lens, active: Tensor | None) -> CrossKV:
         """(N, M, D) states, and how many of each row are real, to keys, values and mask."""
         num, width = states.shape[:2]
+        if torch.compiler.is_exporting():
+            kv = self._kv(states, active).unflatten(2, (2 * self._decoder.num_heads, -1)).transpose(1, 2)
+            k, v = kv.chunk(2, dim=1)
+            return CrossKV(k, v, on_device(lens, states.device).to(torch.int32))
         kv = self._kv(states.flatten(0, 1).to(self._decoder.dtype), active_rows(active, width))
         k, v = self._decoder.split_heads(kv, num, 2)
         padding = None
         if isinstance(lens, Tensor) or min(lens) < width:
             padding = beyond(on_device(lens, states.device), width)[:, None, None]
-        if not torch.compiler.is_exporting() and num >= _MAX_FUSED:
+        if num >= _MAX_FUSED:
             k, v, padding = fill_register(k, v, padding, k.dtype)
         mask = None
         if padding is not None:
@@ -83,7 +87,7 @@ class StandardCross:
     def __call__(self, states: Tensor, cached: CrossKV, active: Tensor | None) -> Tensor:
         q = self._q(states, active)
         if torch.compiler.is_exporting():
-            return self._out(exported_attend(q, *cached), active)
+            return self._out(exported_attend(q, *cached, self._decoder.num_heads), active)
         q = self._decoder.split_heads(q, cached.k.size(0))[0]
         return self._out(attend(q, *cached), active)
 
@@ -117,8 +121,8 @@ class DoubleCross:
             return text
         image = self._image(states, image_kv, None)
         gate = torch.sigmoid(self._gate_text(text) + self._gate_image(image))
-        added = (gate * image).view(has_image.size(0), -1, text.size(1))
-        return text + torch.where(has_image, added, torch.zeros_like(added)).flatten(0, 1)
+        added = (gate * image).view(has_image.size(0), -1, text.size(-1))
+        return text + torch.where(has_image, added, torch.zeros_like(added)).view(text.shape)
 
 
 class OtherCross:

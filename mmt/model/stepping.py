@@ -70,7 +70,7 @@ class StepDecoder:
         elif precision != "int8" and bias is not None:
             # The embedding itself: a copy of a large vocabulary's takes as much memory as the layers do.
             output, offset = self.embed.T, self.copied(bias)
-            self.project = lambda states: torch.addmm(offset, states, output)
+            self.project = lambda states: torch.addmm(offset, states.flatten(0, -2), output)
         else:
             self.project = self.linear(weight, bias)
         """(N * B, D) states to (N * B, V) logits, or (N * B, U)."""
@@ -108,7 +108,7 @@ class StepDecoder:
             if bias is None:
                 return lambda states: states @ weight.T
             transposed = weight.T.contiguous()  # for a few rows twice as fast
-            return lambda states: torch.addmm(bias, states, transposed)
+            return lambda states: _affine(states, transposed, bias)
         largest = torch.linalg.vector_norm(weight, torch.inf, dim=1)  # needs no second matrix, as abs() does
         scales = (largest / 127).clamp(min=torch.finfo(torch.float32).tiny)
         zeros = torch.zeros(len(weight), dtype=torch.int64)
@@ -136,8 +136,8 @@ class StepDecoder:
 
         def project(states: Tensor) -> Tensor:
             logits, states = part(states), states.float()
-            variance = ((states @ square) * states).sum(dim=1)
-            logits[:, PAD] = states @ slope + variance / 2 + constant
+            variance = ((states @ square) * states).sum(dim=-1)
+            logits[..., PAD] = states @ slope + variance / 2 + constant
             return logits
 
         return project
@@ -172,8 +172,8 @@ class StepDecoder:
 
         def add(output: Tensor, states: Tensor, active: Tensor | None) -> Tensor:
             if active is not None:
-                inner = relu(torch.addmm(down_bias, output, down_weight.T))
-                output = torch.where(active, output + torch.addmm(up_bias, inner, up_weight.T), output)
+                inner = relu(_affine(output, down_weight.T, down_bias))
+                output = torch.where(active, output + _affine(inner, up_weight.T, up_bias), output)
             return states + output
 
         return add
@@ -182,6 +182,13 @@ class StepDecoder:
         """(num * any, parts * D) to (parts, num, H, any, K)."""
         width = states.size(1) // parts // self.num_heads
         return states.view(num, -1, parts, self.num_heads, width).permute(2, 0, 3, 1, 4)
+
+
+def _affine(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """states W + b. A graph takes states of three axes, for which it needs no operators that change the shape."""
+    if torch.compiler.is_exporting():
+        return states @ weight + bias
+    return torch.addmm(bias, states, weight)
 
 
 def _has_update(projection: Any) -> bool:
@@ -304,7 +311,7 @@ class _Layer:
     ) -> Tensor:
         """
         Args:
-            states: (N * B, D).
+            states: (N * B, D); while a graph is exported (N, B, D), and ``active`` (N, 1, 1).
             self_attend: the attention to this step and those before.
             cross_kv: what ``cross.cached`` returned.
             active: (N * B, 1) bool, the rows in which adapters and LoRA are active; None: in none.

@@ -15,7 +15,7 @@ from fairseq2.nn import BatchLayout
 
 from mmt.data.batch import Batch, Example, collate
 from mmt.data.tokenizer import BOS, EOS, PAD
-from mmt.inference.beam import beam_search, best_candidates, select_candidates
+from mmt.inference.beam import beam_search, best_candidates
 from mmt.inference.search import SearchOptions
 from mmt.model.fusion import FUSIONS
 from mmt.model.model import MMTModel
@@ -195,18 +195,6 @@ def test_the_best_words_are_found_in_any_vocabulary(vocab_size: int) -> None:
     expected = (log_p + scores.unsqueeze(2)).flatten(1).topk(6, dim=1)
     assert torch.equal(score, expected.values)
     assert torch.equal(beam * vocab_size + token, expected.indices)
-
-
-def test_specials_are_no_candidates_where_a_graph_masks_them() -> None:
-    """Pad and bos are the best of their beams, and pad raises the first block of each above all others."""
-    generator = torch.Generator().manual_seed(0)
-    log_p, scores = torch.randn(5, 3, 200, generator=generator), torch.randn(5, 3, generator=generator)
-    log_p[:, :, PAD], log_p[:, :, BOS] = 20.0, 10.0
-    score, beam, token = select_candidates(log_p, scores, 6, 2, 12, mask_specials=True)
-    log_p[:, :, PAD] = log_p[:, :, BOS] = -torch.inf
-    expected = (log_p + scores.unsqueeze(2)).flatten(1).topk(6, dim=1)
-    assert torch.equal(score, expected.values)
-    assert torch.equal(beam * 200 + token, expected.indices)
 
 
 @pytest.mark.parametrize("fusion", ["none", "gated", "hybrid"])

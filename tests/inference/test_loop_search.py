@@ -21,7 +21,7 @@ from mmt.errors import MMTError
 from mmt.inference import onnx_runtime
 from mmt.inference.loop_search import SearchGraph
 from mmt.inference.onnx_runtime import ExportedTranslator, Graphs
-from mmt.inference.onnx_search import write_search
+from mmt.inference.onnx_search import add_candidates, write_search
 from mmt.inference.runtime_model import ImageFeatures
 from mmt.inference.search import (
     Candidates,
@@ -71,8 +71,8 @@ decoder (int64[N,B] tokens, int64[one] position, float[N,B] scores, int64[W] ran
 class Counting:
     """A session that counts its calls."""
 
-    def __init__(self, session: Any) -> None:
-        self._session, self.calls = session, 0
+    def __init__(self, session: Any, path: Path | None = None) -> None:
+        self._session, self.path, self.calls = session, path, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -128,7 +128,7 @@ def searches(table: FloatArray, tmp_path: Path) -> Counting:
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "one"
     )
     write_search(tmp_path / "one", tmp_path / "many")
-    return Counting(open_session(tmp_path / "many"))
+    return Counting(open_session(tmp_path / "many"), tmp_path / "many")
 
 
 @pytest.mark.parametrize("beams", [1, 2, 5, 9])
@@ -153,12 +153,82 @@ def test_all_that_the_search_does(
     assert len(lengths) > 3
 
 
+@pytest.mark.parametrize("beams", [2, 5])
+def test_where_few_tokens_are_possible(table: FloatArray, searches: Counting, beams: int) -> None:
+    """Fewer than there are beams: the others are impossible, and none of them is a hypothesis."""
+    possible = np.full_like(table, -np.inf)
+    possible[:, [EOS, 5, 9]] = table[:, [EOS, 5, 9]]
+    path = searches.path
+    assert path is not None
+    model = onnx.load(path)
+    (place,) = [number for number, one in enumerate(model.graph.initializer) if one.name == "decoder/table"]
+    model.graph.initializer[place].CopyFrom(numpy_helper.from_array(possible, "decoder/table"))
+    onnx.save(model, path)
+    starts, limits, options = np.array([3, 8, 21]), [6, 9, 9], SearchOptions(beams, min_length=1)
+    seen = onnxruntime.OrtValue.ortvalue_from_numpy(starts.astype(np.float32).reshape(-1, 1, 1, 1))
+    expected = search(Table(possible, starts), limits, options, [[BOS]] * 3)
+    assert SearchGraph(open_session(path)).run({"seen_0": seen}, limits, options, np.full((3, 1), BOS)) == expected
+    assert all(len(of_sentence) == beams for of_sentence in expected)
+
+
+def test_graphs_of_an_earlier_version_are_read() -> None:
+    """One that ``write_search`` wrote of ``DECODER`` when the mask had two inputs."""
+    path = Path(__file__).parent / "earlier_search.onnx"
+    (table,) = [
+        numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer if one.name == "decoder/table"
+    ]
+    session = Counting(open_session(path))
+    assert "first_own" in [one.name for one in session.get_inputs()]
+    starts, limits, options = np.arange(5, 12), [5, 9, 13, 13, 13, 13, 13], SearchOptions(3)
+    seen = onnxruntime.OrtValue.ortvalue_from_numpy(starts.astype(np.float32).reshape(-1, 1, 1, 1))
+    expected = search(Table(table, starts), limits, options, [[BOS]] * 7)
+    assert SearchGraph(session).run({"seen_0": seen}, limits, options, np.full((7, 1), BOS)) == expected
+    assert session.calls > 2
+
+
+@pytest.mark.parametrize("vocabulary", [None, np.arange(5, 405, 2)])
+def test_the_best_candidates_are_found(vocabulary: IntArray | None, tmp_path: Path) -> None:
+    """Pad and bos are the best of their beams, and raise the maxima of two blocks of each above all others."""
+    graph = parser.parse_graph(
+        "step (float[N,B,200] logits) => (float[N,B,200] log_p) {log_p = Identity (logits)}"
+    )
+    imports = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=10), tmp_path / "step.onnx")
+    add_candidates(tmp_path / "step.onnx", 2, vocabulary)
+    session, generator = open_session(tmp_path / "step.onnx"), np.random.default_rng(0)
+    for beams in (1, 3):
+        log_p = generator.normal(size=(5, beams, 200)).astype(np.float32)
+        scores = generator.normal(size=(5, beams)).astype(np.float32)
+        log_p[:, :, PAD], log_p[:, :, BOS] = 20, 10
+        inputs = {"logits": log_p, "scores": scores, "ranks": np.zeros(6, np.int64)}
+        score, beam, token, ends = session.run(["score", "beam", "token", "ends"], inputs)
+        log_p[:, :, [PAD, BOS]] = -np.inf
+        totals = (log_p + scores[:, :, None]).reshape(5, -1)
+        best = (-totals).argsort(axis=1, kind="stable")[:, :6]
+        ids = best % 200 if vocabulary is None else vocabulary[best % 200]
+        assert np.array_equal(score, np.take_along_axis(totals, best, 1))
+        assert np.array_equal(beam, best // 200)
+        assert np.array_equal(token, ids)
+        assert np.array_equal(ends, log_p[:, :, EOS] + scores)
+
+
+def test_attention_is_one_operator(exported_gated: Path) -> None:
+    """Starting operators takes most of the time of one sentence. The model has one layer on each side."""
+    for name, count in (("encoder", 1), ("decoder", 2)):
+        nodes = onnx.load(exported_gated / "graphs" / f"{name}.float32.onnx").graph.node
+        operators = [node.op_type for node in nodes]
+        assert operators.count("MultiHeadAttention") == count
+        assert "Softmax" not in operators
+
+
 OPTIONS = [SearchOptions(1), SearchOptions(5), SearchOptions(3, length_penalty=0.6, min_length=4)]
 
 
 @pytest.fixture
 def session(exported_gated: Path) -> Counting:
-    return Counting(open_session(exported_gated / "graphs" / "search.float32.onnx"))
+    found = Graphs(exported_gated / "graphs", read_card(exported_gated / "graphs")).search
+    assert found is not None
+    return Counting(found.session)
 
 
 @pytest.fixture
@@ -212,7 +282,7 @@ def test_one_sentence_is_one_call(
 def test_threads_open_the_decoder_once(graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
     opened, together = [], threading.Barrier(4)
 
-    def slowly(path: Path) -> object:
+    def slowly(path: Path, **_: object) -> object:
         time.sleep(0.05)
         opened.append(path)
         return object()
