@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 @click.option(
     "--backbone",
     default="efficientnet_lite0",
-    help="Backbone: efficientnet_lite0, efficientnet_lite2, resnet50, vgg16, vit_b_16, colours, timm:NAME or "
-    "clip:NAME_OR_FOLDER; for recordings logmel80[:SECONDS] or "
+    help="Backbone: efficientnet_lite0, efficientnet_lite2, resnet50, vgg16, vit_b_16, colours, timm:NAME, "
+    "clip:NAME_OR_FOLDER or objects:NAME[,top=N][,score=S]; for recordings logmel80[:SECONDS] or "
     "whisper:NAME_OR_FOLDER[,layer=N][,seconds=N][,stride=N][,context=N].",
 )
 @click.option("--layer", type=click.Choice(["pool", "grid"]), help="One vector (pool), or one for each region or "
               "frame (grid).  [default: pool; grid for recordings]")  # fmt: skip
+@click.option("--crops", type=click.Choice(["1", "5"]), default="1",
+              help="Vectors of an image with --layer pool: 1, or 5, also of each quarter of it.")  # fmt: skip
 @click.option("--weights", type=PATH, help="File with the backbone's weights, instead of a download.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16",
               help="Precision of the stored features.")  # fmt: skip
@@ -64,6 +66,7 @@ def features_command(
     check: Path | None,
     backbone: str,
     layer: str | None,
+    crops: str,
     weights: Path | None,
     dtype: str,
     batch_size: int,
@@ -128,6 +131,7 @@ def features_command(
         precision=precision,
         shard=share,
         keep_shards=keep_shards,
+        crops=int(crops),
         progress=not quiet,
     )
     if not quiet:

@@ -12,6 +12,13 @@ from mmt.io.terminal import print_note
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
+CROPS = (1, 5)
+"""Crops of an image: the whole, or the whole and its quarters."""
+
+
+_OPTIONAL = {"precision": "float32", "crops": 1}
+"""Fields that are written only if they are something else."""
+
 
 @dataclass(frozen=True)
 class FeatureSignature:
@@ -23,10 +30,11 @@ class FeatureSignature:
         transform: the transform of the pixels, e.g. ``resize256-crop224-bicubic-mean...-std...``.
         weights: SHA-256 (hex) of the names, types, shapes and bytes of the backbone's tensors, so that equal
             weights have equal checksums, whatever file they come from.
-        num_regions: R, 1 for ``pool``.
+        num_regions: R, ``crops`` for ``pool``.
         dim: D, the width of one vector.
         precision: in which the backbone computed: ``float32`` or ``bfloat16``. It is written only if it is not
             ``float32``, so that earlier versions read all other signatures.
+        crops: of an image, each with a vector: 1, or 5 (``--crops``). It is written only if it is not 1.
     """
 
     backbone: str
@@ -36,12 +44,14 @@ class FeatureSignature:
     num_regions: int
     dim: int
     precision: str = "float32"
+    crops: int = 1
 
     def __str__(self) -> str:
         pixels = self.transform.split("-mean")[0]
         rounded = "" if self.precision == "float32" else f", {self.precision}"
+        crops = "" if self.crops == 1 else f", {self.crops} crops"
         return (
-            f"{self.backbone}/{self.layer} ({self.num_regions} x {self.dim}, {pixels}, "
+            f"{self.backbone}/{self.layer} ({self.num_regions} x {self.dim}, {pixels}{crops}, "
             f"weights {self.weights[:8]}{rounded})"
         )
 
@@ -53,26 +63,29 @@ class FeatureSignature:
     def to_dict(self) -> dict[str, Any]:
         """The signature as JSON-ready values."""
         values = asdict(self)
-        if self.precision == "float32":
-            del values["precision"]
+        for name, default in _OPTIONAL.items():
+            if values[name] == default:
+                del values[name]
         return values
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> FeatureSignature:
         """Reads ``to_dict``'s values. Raises MMTError if a field is missing, unknown or of the wrong type."""
-        expected = {field.name: (int if field.name in ("num_regions", "dim") else str) for field in fields(cls)}
-        raw = {"precision": "float32", **raw}
+        numbers = ("num_regions", "dim", "crops")
+        expected = {field.name: (int if field.name in numbers else str) for field in fields(cls)}
+        raw = {**_OPTIONAL, **raw}
         wrong = set(raw) ^ set(expected) or {k for k, t in expected.items() if type(raw[k]) is not t}
         if wrong:
             raise MMTError(
                 f"feature signature: expected the fields {', '.join(expected)}; "
                 f"missing, unknown or of the wrong type: {', '.join(sorted(wrong))}."
             )
-        if raw["precision"] not in PRECISIONS:
-            raise MMTError(
-                f"feature signature: precision must be one of {', '.join(PRECISIONS)}, but is "
-                f"'{raw['precision']}' instead."
-            )
+        for name, known in (("precision", PRECISIONS), ("crops", CROPS)):
+            if raw[name] not in known:
+                raise MMTError(
+                    f"feature signature: {name} must be one of {', '.join(map(str, known))}, but is "
+                    f"'{raw[name]}' instead."
+                )
         return cls(**raw)
 
     def in_float32(self) -> FeatureSignature:
@@ -120,11 +133,12 @@ class FeatureSignature:
                 "they differ a little."
             )
         elif names:
+            crops = "" if self.crops == 1 else f" --crops {self.crops}"
             detail = "; ".join(f"{n} {getattr(self, n)} became {getattr(other, n)}" for n in names)
             raise MMTError(
                 f"{where}: expected features made by {self}, found {other}. They differ in {detail}. "
                 f"Use the same features, or make them with mmt features --backbone {self.backbone} "
-                f"--layer {self.layer}."
+                f"--layer {self.layer}{crops}."
             )
 
 

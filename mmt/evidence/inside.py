@@ -20,6 +20,7 @@ from mmt.data.tokenizer import EOS
 from mmt.errors import MMTError, local_path
 from mmt.features.backbone import Box, as_tensor, boxes_between, region_boxes
 from mmt.features.decoding import decode_image
+from mmt.features.resize import ResizeCrop
 from mmt.inference.loaded import LoadedModel
 from mmt.inference.runtime_model import ImageFile, ImageInput
 from mmt.model.fusion import fusion_places
@@ -267,8 +268,8 @@ def image_importance(
     """The map over the image that a model allows: of its regions, else of patches of the picture, else None.
 
     Regions (``region_importance``, occlusion) where the features have several; patches (``patch_importance``)
-    where they have one and the picture is at hand; None otherwise, and for a text-only model, one with
-    several sets of features, or a sentence without image.
+    where they have one, of a square of the picture, which is at hand; None otherwise, and for a text-only model,
+    one with several sets of features, or a sentence without image.
 
     Args:
         target: the translation, as text or as ids without bos and eos.
@@ -291,7 +292,9 @@ def image_importance(
             return regions
         height, width, _ = decode_image(local_path(picture) if isinstance(picture, str) else picture).shape
         return replace(regions, boxes=region_boxes(signature, width, height))
-    return None if picture is None else patch_importance(loaded, source, target, picture)
+    if picture is None or ResizeCrop.of(loaded.backbones[0].signature.transform) is None:  # no square to cut
+        return None
+    return patch_importance(loaded, source, target, picture)
 
 
 # --- of one sentence --------------------------------------------------------------------------------------

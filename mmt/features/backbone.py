@@ -20,11 +20,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode, v2
 
-from mmt.data.feature_signature import PRECISIONS, FeatureSignature, Precision
+from mmt.data.feature_signature import CROPS, PRECISIONS, FeatureSignature, Precision
 from mmt.errors import MMTError
 from mmt.features.decoding import Pixels, decode_image
 from mmt.features.images import IMAGE_SUFFIXES
-from mmt.features.resize import ResizeCrop
+from mmt.features.resize import ResizeCrop, parts_of
 
 Layer = Literal["pool", "grid"]
 LAYERS: tuple[Layer, ...] = ("pool", "grid")
@@ -126,6 +126,7 @@ class Backbone(nn.Module):
     things = "images"
     notes: Counter[str]
     _dtype = torch.float32
+    _crops = 1
     _side: int
 
     def __init__(
@@ -161,7 +162,7 @@ class Backbone(nn.Module):
         return super().train(False)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """(N, 3, C, C) uint8 -> (N, 3, C, C) float32, channels last, as the weights expect it."""
+        """(N, 3, H, W) uint8 -> (N, 3, H, W) float32, channels last, as the weights expect it."""
         floats = images.to(self.get_buffer("mean").device).to(
             torch.float32, memory_format=torch.channels_last, copy=True
         )
@@ -171,8 +172,12 @@ class Backbone(nn.Module):
         return floats
 
     def features(self, images: Tensor) -> Tensor:
-        """The network alone: (N, 3, C, C) normalised float32 -> (N, R, D) float32."""
-        return self._regions(self.network, images.to(self._dtype)).float()
+        """The network alone: (N, 3, K * C, C) normalised float32, K crops of an image -> (N, R, D) float32."""
+        if self._crops == 1:
+            return self._regions(self.network, images.to(self._dtype)).float()
+        crops = images.unflatten(2, (self._crops, -1)).transpose(1, 2).flatten(0, 1)  # (N * K, 3, C, C)
+        found = self._regions(self.network, crops.to(self._dtype)).float()  # (N * K, 1, D)
+        return found.unflatten(0, (-1, self._crops)).flatten(1, 2)
 
     def in_precision(self, precision: Precision) -> Backbone:
         """This backbone, or a copy whose network computes in bfloat16; its signature says so.
@@ -195,8 +200,34 @@ class Backbone(nn.Module):
         rounded.signature = replace(self.signature, precision=precision)
         return rounded
 
+    def in_crops(self, crops: int) -> Backbone:
+        """This backbone, or a copy that makes one vector of each of so many crops of an image: R is ``crops``.
+
+        Five are the whole image and its quarters. Each quarter goes through the transform as an image of its own
+        would, so the network sees what is small twice as large. ``Backbone.transform`` is that of one crop.
+
+        Raises:
+            MMTError: another number of crops, or a backbone that does not give one vector of a square of pixels.
+        """
+        if crops == self.signature.crops:
+            return self
+        if self.signature.crops != 1 or crops not in CROPS:
+            known = ", ".join(map(str, CROPS))
+            raise MMTError(f"{self.signature}: cannot make {crops} crops. Expected one of {known}, chosen once.")
+        if self.signature.layer != "pool" or ResizeCrop.of(self.signature.transform) is None:
+            raise MMTError(
+                f"{self.signature}: crops are for networks that make one vector of a square of pixels. "
+                "Use --layer pool and a classifier, CLIP or colours as backbone, or leave --crops out."
+            )
+        several = copy.copy(self)  # with the same network
+        several._crops = crops
+        several.signature = replace(self.signature, crops=crops, num_regions=crops)
+        return several
+
     def read(self, source: Path | bytes | Image.Image) -> Tensor:
-        """Decodes and transforms a file, its bytes, or an opened image -> (3, C, C) uint8, for ``stack``.
+        """Decodes and transforms a file, its bytes, or an opened image -> (3, K * C, C) uint8, for ``stack``.
+
+        K crops stand one below the other.
 
         torchvision decodes 8-bit JPEGs to the same pixels as PIL, twice as fast. In reduced precision, large JPEGs
         are decoded at a fraction of their size.
@@ -204,12 +235,15 @@ class Backbone(nn.Module):
         Raises:
             ImageError: (an MMTError) naming the file, see ``mmt.features.decoding.decode_image``.
         """
-        smallest_side = None if self._dtype == torch.float32 else 2 * self._side
-        picture: Tensor = self.transform(as_tensor(decode_image(source, _decode_jpeg, smallest_side)))
-        return picture
+        across = 1 if self._crops == 1 else 2  # crops of a row
+        smallest_side = None if self._dtype == torch.float32 else 2 * self._side * across
+        pixels = as_tensor(decode_image(source, _decode_jpeg, smallest_side))
+        parts = parts_of(self._crops, *pixels.shape[1:])
+        pictures: list[Tensor] = [self.transform(pixels[:, rows, columns]) for rows, columns in parts]
+        return torch.cat([picture.permute(1, 2, 0) for picture in pictures]).permute(2, 0, 1)
 
     def stack(self, read: Sequence[Tensor]) -> Tensor:
-        """Batches at least one result of ``read`` -> (N, 3, C, C) uint8, for ``forward``."""
+        """Batches at least one result of ``read`` -> (N, 3, K * C, C) uint8, for ``forward``."""
         # resized images are channels last in memory: stacked like this, nothing is reordered
         return torch.stack([picture.permute(1, 2, 0) for picture in read]).permute(0, 3, 1, 2)
 
@@ -217,7 +251,7 @@ class Backbone(nn.Module):
         """Computes features.
 
         Args:
-            images: (N, 3, C, C) uint8, from ``stack``.
+            images: (N, 3, K * C, C) uint8, from ``stack``.
         Returns:
             (N, R, D) float32.
         """

@@ -31,7 +31,7 @@ class Engine(Protocol):
     batch: int
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, C, C, 3) after the transform -> (N, R, D); N is 1 to ``batch``. Threads may call it side by side."""
+        """(N, K * C, C, 3) after the transform -> (N, R, D); N is 1 to ``batch``. Several threads may call it."""
 
 
 class OnnxEngine:

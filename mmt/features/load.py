@@ -6,14 +6,16 @@ from pathlib import Path
 
 from mmt.data.feature_signature import FeatureSignature
 from mmt.errors import MMTError, nearest
-from mmt.features import colours, speech, vision, whisper
+from mmt.features import colours, objects, speech, vision, whisper
 from mmt.features.backbone import LAYERS, Backbone, BackboneLoader
 from mmt.features.images import IMAGE_SUFFIXES
 from mmt.io import runtime
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 
-BACKBONES: dict[str, BackboneLoader] = vision.BACKBONES | colours.BACKBONES | speech.BACKBONES | whisper.BACKBONES
+BACKBONES: dict[str, BackboneLoader] = (
+    vision.BACKBONES | colours.BACKBONES | objects.BACKBONES | speech.BACKBONES | whisper.BACKBONES
+)
 """By name; a key with a colon stands for all names that begin as it does up to the colon."""
 
 
@@ -33,6 +35,8 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
     clip:NAME_OR_FOLDER  Hugging Face hub, or the folder      projected image embedding / patch tokens
     colours              none: histograms of colours          of the whole and its middle, 384 / of 7 x 7
                                                               cells, 192
+    objects:NAME         torchvision's detector (download)    highest score of each class / the best objects, one
+                                                              row each; ``,top=``, ``,score=``
     logmel80             none: log-mel frames of recordings   mean and deviation over time, 160 / frames, 80
     logmel80:SECONDS     the same with another limit than     the same
                          10 s
@@ -66,7 +70,7 @@ def load_backbones(signature: FeatureSignature) -> list[Backbone]:
     """
     backbones = []
     for one in signature.in_float32().sets:
-        backbone = load_backbone(one.backbone, one.layer)
+        backbone = load_backbone(one.backbone, one.layer).in_crops(one.crops)
         one.check(backbone.signature, "this machine's backbone")
         backbones.append(backbone)
     return backbones

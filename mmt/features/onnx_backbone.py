@@ -1,7 +1,7 @@
 """Features of image files without torch: a backbone as an ONNX graph, which ``mmt.features.onnx_export`` writes.
 
-A graph takes ``pixels``, (N, C, C, 3) uint8 after the transform, and gives ``features``, (N, R, D) float32. Its
-metadata has the signature of these features as JSON.
+A graph takes ``pixels``, (N, K * C, C, 3) uint8 after the transform, K crops of an image one below the other, and
+gives ``features``, (N, R, D) float32. Its metadata has the signature of these features as JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mmt.data.feature_signature import FeatureSignature
 from mmt.errors import MMTError
 from mmt.features.decoding import Pixels, decode_image
 from mmt.features.images import read_ahead
-from mmt.features.resize import KERNELS, ResizeCrop
+from mmt.features.resize import KERNELS, ResizeCrop, parts_of
 from mmt.io.onnx import open_session
 from mmt.io.processes import in_threads
 from mmt.io.text_files import parse_json
@@ -66,12 +66,14 @@ class OnnxBackbone:
         self._transform = pixels
 
     def read(self, source: Path | bytes | Image) -> Pixels:
-        """Decodes and transforms a file, its bytes, or an opened image -> (C, C, 3) uint8.
+        """Decodes and transforms a file, its bytes, or an opened image -> (K * C, C, 3) uint8.
 
         Raises:
             ImageError: (an MMTError) naming the file, see ``mmt.features.decoding.decode_image``.
         """
-        return self._transform(decode_image(source))
+        pixels = decode_image(source)
+        parts = parts_of(self.signature.crops, *pixels.shape[:2])
+        return np.concatenate([self._transform(pixels[part]) for part in parts])
 
     def features(self, images: Sequence[Path | bytes | Image]) -> NDArray[np.float32]:
         """(N, R, D), in ``images``'s order.

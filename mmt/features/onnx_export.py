@@ -71,13 +71,13 @@ class _Graph(nn.Module):
             self.register_buffer(name, backbone.get_buffer(name).clone())
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(N, C, C, 3) uint8 -> (N, R, D) float32."""
+        """(N, K * C, C, 3) uint8 -> (N, R, D) float32."""
         images = (pixels.float() - self.get_buffer("mean")) / self.get_buffer("std")
         return self.backbone.features(images.permute(0, 3, 1, 2))
 
 
 def _traced(backbone: Backbone, crop: int) -> Any:
-    some = torch.zeros(2, crop, crop, 3, dtype=torch.uint8)
+    some = torch.zeros(2, backbone.signature.crops * crop, crop, 3, dtype=torch.uint8)
     with torch.no_grad(), _without_fused_attention(), quiet():
         try:
             graph = torch.export.export(_Graph(backbone), (some,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -48,6 +49,14 @@ class ResizeCrop:
             return self.crop, self.crop
         longer = int(self.resize * max(height, width) / min(height, width))
         return (longer, self.resize) if width <= height else (self.resize, longer)
+
+
+def parts_of(crops: int, height: int, width: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of an image's crops: of one, the whole; of five, then its quarters, row by row."""
+    whole = [(slice(0, height), slice(0, width))]
+    halves = (((size + 1) // 2, size) for size in (height, width))  # of an odd size, both have the middle one
+    rows, columns = ((slice(0, half), slice(size - half, size)) for half, size in halves)
+    return whole if crops == 1 else whole + list(itertools.product(rows, columns))
 
 
 def resized(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixels:

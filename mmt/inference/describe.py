@@ -136,6 +136,7 @@ def _features(path: Path) -> Description:
         "kind": "feature store",
         "backbone": store.signature.backbone,
         "layer": store.signature.layer,
+        "crops": store.signature.crops if store.signature.crops > 1 else None,
         "images": len(store.ids),
         "left out": len(store.left_out) or None,
         "vectors of an image": f"{store.signature.num_regions} of {store.signature.dim}",

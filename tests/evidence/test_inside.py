@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -371,6 +371,9 @@ def test_the_map_that_applies_is_chosen(tokenizer: Tokenizer, pool: FeatureStore
     found = image_importance(with_backbone(tokenizer, "gated"), *text, str(tmp_path / "a.png"))
     assert found is not None
     assert (found.method, found.values.shape[1]) == ("patches", 49)
+    unlike = with_backbone(tokenizer, "gated")
+    unlike.backbones[0].signature = replace(unlike.backbones[0].signature, transform="detector's own, 320x320")
+    assert image_importance(unlike, *text, str(tmp_path / "a.png")) is None  # no square to cut into patches
     assert image_importance(regions, *text, None) is None
     stored = translator(tokenizer, "gated", pool, 1)
     assert image_importance(stored, *text, "0.png") is None  # one region, and no picture

@@ -36,15 +36,15 @@ SHOWN = [name or None for name in IMAGES]
 
 @pytest.fixture(scope="module")
 def folder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``model``, random, on Lite0's vector and a tiny ``clip``'s grid; ``exported`` by the command; and inputs."""
+    """A random ``model`` on Lite0's five crops and a tiny ``clip``'s grid; ``exported`` by the command; inputs."""
     folder = tmp_path_factory.mktemp("images")
     (folder / "photos").mkdir()
     picture(0, 500, 200).save(folder / "photos" / "wide.jpg")
     picture(1, 300, 300).convert("L").save(folder / "photos" / "grey.png")
     picture(2, 8, 6).save(folder / "photos" / "tiny.png")
     clip = load_backbone(f"clip:{save_tiny_clip(folder / 'clip')}", "grid")
-    signature = JoinedSignature.of([load_backbone().signature, clip.signature])
-    random_model(folder / "model", world, signature, ((1, 1280), (16, 32)))
+    signature = JoinedSignature.of([load_backbone().in_crops(5).signature, clip.signature])
+    random_model(folder / "model", world, signature, ((5, 1280), (16, 32)))
     command = ["export", "--model", str(folder / "model"), "--out", str(folder / "exported")]
     result = CliRunner().invoke(main, [*command, "--precision", "float32"])
     assert result.exit_code == 0, result.output
