@@ -93,9 +93,14 @@ def make_dataset(folder: Path, sizes: dict[str, int]) -> Path:
     return folder
 
 
-def make_features(folder: Path, ids: list[str], *, regions: int = 1, backbone: str = "tiny") -> FeatureStore:
+def make_features(
+    folder: Path, ids: list[str], *, regions: int = 1, backbone: str = "tiny", padded: bool = False
+) -> FeatureStore:
+    """``padded``: the last region of every second image is missing."""
     signature = FeatureSignature(backbone, "pool", "none", "ab" * 32, regions, DIM)
     values = np.random.default_rng(0).normal(size=(len(ids), regions, DIM)).astype(np.float32)
+    if padded:
+        values[::2, -1] = np.nan
     with FeatureWriter(folder, signature, "float32") as writer:
         writer.append(ids, values)
         return writer.finish()

@@ -148,7 +148,9 @@ def best_candidates(log_p: Tensor, scores: Tensor, width: int) -> tuple[Tensor, 
 def select_candidates(
     log_p: Tensor, scores: Tensor, width: int, block: int, num_blocks: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The best continuations of each sentence; an exported model's are those of ``mmt.inference.onnx_search``.
+    """The best continuations of each sentence.
+
+    Exported models do the same in ONNX operators: ``mmt.inference.onnx_search._CANDIDATES``.
 
     The best tokens lie in those blocks of the vocabulary whose maxima are highest, so only these are sorted.
 

@@ -24,9 +24,8 @@ class SearchGraph:
 
     def __init__(self, session: Any) -> None:
         self.session = session
-        self._inputs = {one.name: one.shape for one in session.get_inputs()}
+        self._inputs = tuple((one.name, tuple(one.shape)) for one in session.get_inputs())
         self._outputs = [one.name for one in session.get_outputs()]
-        self._begin = lru_cache(64)(self._first_state)
 
     def run(
         self, encoded: dict[str, Any], limits: Sequence[int], options: SearchOptions, first_tokens: IntArray
@@ -44,7 +43,7 @@ class SearchGraph:
             "beams": _number(beams, 1),
             "min_length": _number(options.min_length),
         }
-        state = {"first_tokens": _value(first_tokens), **self._begin(len(limits))}
+        state = {"first_tokens": _value(first_tokens), **_first_state(len(limits), self._inputs)}
         finished = _Finished(limits, options)
         written = np.zeros((len(limits), 1, 0), np.int64)  # (N, B, L)
         while True:
@@ -70,21 +69,6 @@ class SearchGraph:
                 state |= {name: _value(one.numpy()[stay]) for name, one in kept.items()}
                 encoded = {name: _value(one.numpy()[stay]) for name, one in encoded.items()}
 
-    def _first_state(self, num: int) -> dict[str, Any]:
-        """One beam at first: the others would equal it."""
-        zeros = np.zeros((num, 1), np.float32)
-        arrays: dict[str, FloatArray] = {
-            "first_scores": zeros,
-            "first_unseen": zeros[:, :, None],
-            "first_ends_before": zeros,
-        }
-        # In graphs of earlier versions, in place of first_unseen.
-        arrays |= {"first_mask": np.zeros((num, 1, 0), np.float32), "first_own": own_mask(1)}
-        for name, shape in self._inputs.items():
-            if name.startswith("first_past_"):
-                arrays[name] = np.zeros((num, shape[1], 0, shape[3]), np.float32)
-        return {name: _value(array) for name, array in arrays.items() if name in self._inputs}
-
 
 def _value(array: FloatArray | IntArray) -> Any:
     from onnxruntime import OrtValue  # an optional package, imported when the graph was opened
@@ -99,6 +83,27 @@ def _number(number: int, axes: int = 0) -> Any:
 
 
 @lru_cache(64)
+def _first_state(num: int, inputs: tuple[tuple[str, tuple[Any, ...]], ...]) -> dict[str, Any]:
+    """The state before the first step, for a graph with these inputs (name and shape).
+
+    It has one beam: the others would equal it. A function of the module, as a cached method would keep its session
+    in memory.
+    """
+    zeros = np.zeros((num, 1), np.float32)
+    arrays: dict[str, FloatArray] = {
+        "first_scores": zeros,
+        "first_unseen": zeros[:, :, None],
+        "first_ends_before": zeros,
+    }
+    # In graphs of earlier versions, in place of first_unseen.
+    arrays |= {"first_mask": np.zeros((num, 1, 0), np.float32), "first_own": own_mask(1)}
+    for name, shape in inputs:
+        if name.startswith("first_past_"):
+            arrays[name] = np.zeros((num, shape[1], 0, shape[3]), np.float32)
+    return {name: _value(arrays[name]) for name, _ in inputs if name in arrays}
+
+
+@lru_cache(64)
 def _own_beams(beams: int) -> Any:
     return _value(own_mask(beams))
 
@@ -108,7 +113,7 @@ class _Finished:
 
     rows: the sentences in the batch. live: whether they are unfinished. num_steps: so far.
 
-    Lists and loops, as there are few sentences: with one, each call of NumPy takes longer than they do.
+    Lists and loops: with one sentence, each call of NumPy takes longer than they do.
     """
 
     def __init__(self, limits: Sequence[int], options: SearchOptions) -> None:
@@ -122,7 +127,7 @@ class _Finished:
         return sum(self._live)
 
     def least_live(self) -> int:
-        """With so many or fewer unfinished sentences, the batch continues without the others."""
+        """The batch is compacted when this many sentences or fewer are unfinished."""
         return int(COMPACT_BELOW * len(self._rows))
 
     def counts(self) -> IntArray:

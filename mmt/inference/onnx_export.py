@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from fairseq2.models.transformer import StandardMultiheadAttention
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import embedding
@@ -50,6 +51,7 @@ from mmt.inference.own_graphs import EXPORTED, write_made_from
 from mmt.io import runtime
 from mmt.io.atomic import made_beside, make_folder, only_writer, replacing_folder, write_whole
 from mmt.io.text_files import file_checksum
+from mmt.model.attention import Attention
 from mmt.model.card import CARD, ModelCard, read_card
 from mmt.model.config import is_base
 from mmt.model.folder import load_model
@@ -244,7 +246,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _check_parts(model: MMTModel) -> None:
-    """Raises MMTError for parts whose control flow depends on lengths, which a graph cannot express."""
+    """Raises MMTError for parts that a graph cannot express, or in whose place it would compute another."""
     config = model.config
     if config.text_encoder != "transformer":
         raise MMTError(f"text_encoder '{config.text_encoder}' cannot be exported. Only 'transformer' can.")
@@ -252,6 +254,25 @@ def _check_parts(model: MMTModel) -> None:
         raise MMTError(f"image_encoder '{config.image_encoder}' cannot be exported. Only 'linear' can.")
     if StepDecoder(model).has_foreign_parts:
         raise MMTError(f"fusion '{config.fusion}' has its own attention in the decoder and cannot be exported.")
+    layers: Any = model.text.encoder.layers
+    for number, layer in enumerate(layers):
+        if not _is_standard(layer.self_attn):
+            raise MMTError(
+                f"layer {number} of the text encoder has its own self-attention and cannot be exported. Only "
+                "fairseq2's StandardMultiheadAttention with mmt's Attention can, without norms, positions or "
+                "grouped queries."
+            )
+
+
+def _is_standard(attention: Any) -> bool:
+    """Whether ``ExportedSelfAttention`` computes the same: plain attention to all of a sentence's positions."""
+    return (
+        type(attention) is StandardMultiheadAttention
+        and type(attention.sdpa) is Attention
+        and not attention.sdpa.causal
+        and attention.num_key_value_heads == attention.num_heads
+        and all(getattr(attention, name) is None for name in ("q_norm", "k_norm", "v_norm", "pos_encoder"))
+    )
 
 
 class _Encoder(nn.Module):
@@ -363,7 +384,7 @@ def _graphs(model: MMTModel, ids: NDArray[np.int64] | None) -> Iterator[tuple[st
         "position": None,
         "unseen": {0: n, 1: b, 2: free},
         "past": [{0: n, 2: p}] * len(past),
-        # keys and values (N, H, any, K), lengths (N), who has an image and whose adapters act (N, 1, 1)
+        # keys and values (N, H, any, K), lengths (N), who has an image and whose adapters are active (N, 1, 1)
         "seen": [
             {0: n} | {axis: lengths[size] for axis, size in enumerate(one.shape) if size != other.size(axis)}
             for one, other in zip(seen, longer, strict=True)

@@ -53,7 +53,8 @@ PRECISIONS: tuple[ExportPrecision, ...] = ("float32", "int8")
 def block_of(vocab_size: int) -> int:
     """Size of the vocabulary's blocks in an exported decoder: the largest that divides it and leaves 100 blocks.
 
-    See ``mmt.inference.beam.select_candidates``. The widest beam of an exported model follows from it.
+    See ``mmt.inference.beam.select_candidates``. Part of the file format: exported folders do not store it, and
+    their widest beam follows from it.
     """
     return max(
         size for size in range(1, 129) if vocab_size % size == 0 and (vocab_size >= 100 * size or size == 1)
@@ -405,6 +406,5 @@ def _session(folder: Path, name: str, precision: ExportPrecision) -> Any:
         if there:
             raise MMTError(f"{folder}: exported in {' and '.join(there)}, not in {precision}. Export it again.")
         raise MMTError(f"{folder}: no exported model. mmt export --model {folder} --out OUT writes one.")
-    # One operator for a sum and the norm after it is slower than both. Encoders of all versions have had it, and
-    # the last digits of their states would be others without it.
+    # Disabled in decoders: slower. Enabled in encoders: disabling it would change old results.
     return open_session(path, disabled=() if name == ENCODER else ["SkipLayerNormFusion"])  # a batch on one core

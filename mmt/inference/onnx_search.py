@@ -4,8 +4,8 @@ With one sentence, about 40 % of the time is the search between two steps in Pyt
 the search graph many steps are one call; ``mmt.inference.loop_search`` runs it. Starting an operator takes about
 as long as most of these operators do, so a step has as few as possible.
 
-Legend: N sentences, B beams, P positions in the KV cache, Q = P + B, W candidates, T steps of
-a call, V vocabulary.
+Legend: N sentences, B beams, P positions in the KV cache, Q = P + B, W candidates, T steps of a call,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper, parser
 
 from mmt.data.tokenizer import BOS, EOS, PAD
+from mmt.inference.onnx_runtime import LOG_P
 
 # The best continuations: ``mmt.inference.beam.select_candidates`` in operators, without pad and bos. As these may
-# raise the maxima of two blocks of each beam, 2 B more blocks are sorted than there are candidates.
+# raise the maxima of two blocks of each beam, 2 B more blocks are sorted than there are candidates. A block is a
+# part of the vocabulary in one beam.
 _CANDIDATES = """
 candidates (float[N,B,V] log_p, float[N,B] scores, int64[W] ranks) => (int64[N,W] token) {
   beams = Shape <start=1> (scores)
@@ -33,30 +35,30 @@ candidates (float[N,B,V] log_p, float[N,B] scores, int64[W] ranks) => (int64[N,W
   num_sorted = Add (width, two_beams)
   scores_3 = Unsqueeze (scores, two)
   log_p_4 = Reshape (log_p, shape_4)
-  largest = ReduceMax <keepdims=0> (log_p_4, three)
-  totals = Add (largest, scores_3)
-  of_block = Flatten (totals)
-  found, where = TopK (of_block, num_sorted)
+  block_log_p = ReduceMax <keepdims=0> (log_p_4, three)
+  block_scores = Add (block_log_p, scores_3)
+  flat_block_scores = Flatten (block_scores)
+  best_block_scores, best_blocks = TopK (flat_block_scores, num_sorted)
   blocks = Reshape (log_p, shape_3)
-  where_3 = Unsqueeze (where, two)
-  inside = GatherND <batch_dims=1> (blocks, where_3)
-  of_beam = Div (where, num_blocks)
-  of_vocab = Mod (where, num_blocks)
-  before = GatherElements <axis=1> (scores, of_beam)
-  before_3 = Unsqueeze (before, two)
-  masked = Gather (mask, of_vocab)
-  allowed = Add (inside, masked)
-  total = Add (allowed, before_3)
-  flat = Flatten (total)
-  score, place = TopK (flat, width)
-  rank = Div (place, block)
-  beam = GatherElements <axis=1> (of_beam, rank)
-  number = GatherElements <axis=1> (of_vocab, rank)
-  first = Mul (number, block)
-  offset = Mod (place, block)
-  token = Add (first, offset)
-  end = Gather <axis=2> (log_p, eos)
-  ends = Add (end, scores)
+  best_blocks_3 = Unsqueeze (best_blocks, two)
+  best_log_p = GatherND <batch_dims=1> (blocks, best_blocks_3)
+  beam_of_block = Div (best_blocks, num_blocks)
+  part_of_block = Mod (best_blocks, num_blocks)
+  score_before = GatherElements <axis=1> (scores, beam_of_block)
+  score_before_3 = Unsqueeze (score_before, two)
+  block_mask = Gather (mask, part_of_block)
+  allowed_log_p = Add (best_log_p, block_mask)
+  total = Add (allowed_log_p, score_before_3)
+  flat_total = Flatten (total)
+  score, index = TopK (flat_total, width)
+  block_rank = Div (index, block)
+  beam = GatherElements <axis=1> (beam_of_block, block_rank)
+  part = GatherElements <axis=1> (part_of_block, block_rank)
+  first_of_part = Mul (part, block)
+  offset = Mod (index, block)
+  token = Add (first_of_part, offset)
+  eos_log_p = Gather <axis=2> (log_p, eos)
+  ends = Add (eos_log_p, scores)
 }"""
 
 # What precedes the decoder's step in the loop. ``iter`` is the number of the step in this call.
@@ -70,17 +72,17 @@ before (int64 iter) => (int64[1] position) {
 _AFTER = """
 after (int64[N,W] token) => (bool go_on) {
   is_eos = Equal (token, eos)
-  onward_score = Where (is_eos, never, score)
-  next_scores, onward = TopK (onward_score, beams)
-  parents = GatherElements <axis=1> (beam, onward)
-  next_tokens = GatherElements <axis=1> (token, onward)
+  continued_score = Where (is_eos, never, score)
+  next_scores, continued = TopK (continued_score, beams)
+  parents = GatherElements <axis=1> (beam, continued)
+  next_tokens = GatherElements <axis=1> (token, continued)
   parents_3 = Unsqueeze (parents, two)
-  of_parents = GatherND <batch_dims=1> (unseen, parents_3)
-  next_unseen = Concat <axis=2> (of_parents, own)
+  parents_unseen = GatherND <batch_dims=1> (unseen, parents_3)
+  next_unseen = Concat <axis=2> (parents_unseen, own)
   next_ends = Identity (ends)
-  ended = Cast <to=1> (is_eos)
-  counted_now = Gather (counted, iter)
-  num_ended = MatMul (ended, counted_now)
+  ends_here = Cast <to=1> (is_eos)
+  counted_here = Gather (counted, iter)
+  num_ended = MatMul (ends_here, counted_here)
   next_count = Add (count, num_ended)
   is_live = Less (next_count, all_beams)
   live = Cast <to=1> (is_live)
@@ -148,7 +150,7 @@ def add_candidates(decoder: Path, block: int, vocabulary: NDArray[np.int64] | No
     """
     model = onnx.load(decoder, load_external_data=False)
     graph = model.graph
-    num, beams, vocab_size = next(one for one in graph.output if one.name == "log_p").type.tensor_type.shape.dim
+    num, beams, vocab_size = next(one for one in graph.output if one.name == LOG_P).type.tensor_type.shape.dim
     mask = np.zeros(vocab_size.dim_value, np.float32)
     mask[[PAD, BOS]] = -np.inf
     constants: dict[str, NDArray[Any]] = {
@@ -165,19 +167,19 @@ def add_candidates(decoder: Path, block: int, vocabulary: NDArray[np.int64] | No
     chosen = ("score", "beam", "token", "ends")
     if vocabulary is not None:
         constants["ids"] = vocabulary
-        nodes[[node.output[0] for node in nodes].index("token")].output[0] = "number_of_token"
-        nodes.append(helper.make_node("Gather", ["ids", "number_of_token"], ["token"]))
-    _rename(nodes, {"log_p", "scores", "ranks", *chosen}, "candidates")
+        nodes[[node.output[0] for node in nodes].index("token")].output[0] = "token_index"
+        nodes.append(helper.make_node("Gather", ["ids", "token_index"], ["token"]))
+    _rename(nodes, {LOG_P, "scores", "ranks", *chosen}, "candidates")
     graph.node.extend(nodes)
     graph.initializer.extend(
         numpy_helper.from_array(value, f"candidates/{name}") for name, value in constants.items()
     )
     shape = [num.dim_param, beams.dim_param]
     graph.input.extend([_value("scores", shape), _value("ranks", ["W"])])
-    later = list(graph.output)
+    decoder_outputs = list(graph.output)
     del graph.output[:]
     graph.output.extend(_value(name, shape if name == "ends" else [shape[0], "W"]) for name in chosen)
-    graph.output.extend(later)
+    graph.output.extend(decoder_outputs)
     onnx.save(model, decoder)
 
 
@@ -185,14 +187,14 @@ def write_search(decoder: Path, out: Path) -> None:
     """Writes the search graph ``out`` of a decoder's graph, which has its weights in its own file."""
     model = onnx.load(decoder)
     graph = model.graph
-    outer = {one.name for one in (*graph.input, *graph.output)} | {""}
-    _rename(graph.node, outer, "decoder")
+    kept = {one.name for one in (*graph.input, *graph.output)} | {""}
+    _rename(graph.node, kept, "decoder")
     for tensor in graph.initializer:
         tensor.name = f"decoder/{tensor.name}"
     inputs = {one.name: one for one in graph.input}
     past = [name for name in inputs if name.startswith("past_")]
     carried = [*_CARRIED, *past]
-    later = [
+    carried_on = [
         *(f"next_{name.removesuffix('_before')}" for name in _CARRIED),
         *(f"later_{number}" for number in range(len(past))),
     ]
@@ -210,12 +212,12 @@ def write_search(decoder: Path, out: Path) -> None:
                 _value("go_on_before", [], "bool"),
                 *(copy.copy(inputs[name]) if name in inputs else _value(name) for name in carried),
             ],
-            [_value("go_on", [], "bool"), *map(_value, [*later, *_COLLECTED])],
+            [_value("go_on", [], "bool"), *map(_value, [*carried_on, *_COLLECTED])],
         ),
     )
     for name in past:
         inputs[name].name = f"first_{name}"
-    searches = helper.make_graph(
+    search_graph = helper.make_graph(
         [*once, loop],
         "search",
         [
@@ -231,14 +233,14 @@ def write_search(decoder: Path, out: Path) -> None:
             *(numpy_helper.from_array(value, name) for name, value in _CONSTANTS.items()),
         ],
     )
-    onnx.save(helper.make_model(searches, opset_imports=model.opset_import, ir_version=model.ir_version), out)
+    onnx.save(helper.make_model(search_graph, opset_imports=model.opset_import, ir_version=model.ir_version), out)
 
 
-def _rename(nodes: Iterable[Any], outer: set[str], prefix: str) -> None:
-    """Gives all names but those in ``outer`` a prefix, as others may have them, too."""
+def _rename(nodes: Iterable[Any], kept: set[str], prefix: str) -> None:
+    """Gives all names but those in ``kept`` a prefix, as others may have them, too."""
     for node in nodes:
         for names in (node.input, node.output):
-            names[:] = [name if name in outer else f"{prefix}/{name}" for name in names]
+            names[:] = [name if name in kept else f"{prefix}/{name}" for name in names]
 
 
 def _value(name: str, shape: Sequence[int | str] | None = None, kind: str = "") -> Any:

@@ -31,7 +31,7 @@ class CrossAttention(Protocol):
     """A decoder layer's attention to the encoder, whose keys and values all beams of a sentence share."""
 
     def cached(self, memory: Memory) -> Any:
-        """What is computed once a sentence: keys, values and mask."""
+        """What is computed once a sentence: keys, values and padding."""
 
     def select(self, cached: Any, sentences: Tensor) -> Any:
         """The same for some of the sentences (M)."""
@@ -41,11 +41,14 @@ class CrossAttention(Protocol):
 
 
 class CrossKV(NamedTuple):
-    """k, v: (N, H, M, K); mask: (N, 1, 1, M), or None without padding; in a graph (N) lengths, int32."""
+    """Keys and values (N, H, M, K), and which of them are padding.
+
+    padding: a mask, (N, 1, 1, M), or None without padding; while a graph is exported, the lengths (N), int32.
+    """
 
     k: Tensor
     v: Tensor
-    mask: Tensor | None
+    padding: Tensor | None
 
     def select(self, sentences: Tensor) -> CrossKV:
         return CrossKV(*(None if part is None else part[sentences] for part in self))  # type: ignore[arg-type]
@@ -66,7 +69,7 @@ class StandardCross:
         return cached.select(sentences)
 
     def project(self, states: Tensor, lens: Lens, active: Tensor | None) -> CrossKV:
-        """(N, M, D) states, and how many of each row are real, to keys, values and mask."""
+        """(N, M, D) states, and how many of each row are real (at least 1), to keys, values and padding."""
         num, width = states.shape[:2]
         if torch.compiler.is_exporting():
             kv = self._kv(states, active).unflatten(2, (2 * self._decoder.num_heads, -1)).transpose(1, 2)

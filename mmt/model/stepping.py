@@ -6,6 +6,9 @@ Legend: N sentences, B beams, T steps so far, P positions in the KV cache, M pos
 K width of a head, D model width, V vocabulary, L layers.
 
 A mask is added to attention scores: 0 where a query may attend, -inf elsewhere.
+
+While a graph is exported, states have three axes, (N, B, any) instead of (N * B, any), and ``active`` is
+(N, 1, 1) instead of (N * B, 1).
 """
 
 from __future__ import annotations
@@ -185,7 +188,7 @@ class StepDecoder:
 
 
 def _affine(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """states W + b. A graph takes states of three axes, for which it needs no operators that change the shape."""
+    """states W + b. In a graph, states have three axes, and a product of them needs no Reshape."""
     if torch.compiler.is_exporting():
         return states @ weight + bias
     return torch.addmm(bias, states, weight)
@@ -311,7 +314,7 @@ class _Layer:
     ) -> Tensor:
         """
         Args:
-            states: (N * B, D); while a graph is exported (N, B, D), and ``active`` (N, 1, 1).
+            states: (N * B, D).
             self_attend: the attention to this step and those before.
             cross_kv: what ``cross.cached`` returned.
             active: (N * B, 1) bool, the rows in which adapters and LoRA are active; None: in none.

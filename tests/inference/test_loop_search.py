@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import helper, numpy_helper, parser
+from torch.nn.functional import scaled_dot_product_attention
 
 from mmt.data.feature_store import FeatureStore
 from mmt.data.tokenizer import BOS, EOS, PAD
@@ -34,6 +38,7 @@ from mmt.inference.search import (
 from mmt.inference.translator import SentenceBatch
 from mmt.io.onnx import open_session
 from mmt.model.card import read_card
+from mmt.model.onnx_attention import exported_attend
 
 V = 40
 DECODER = """
@@ -172,7 +177,11 @@ def test_where_few_tokens_are_possible(table: FloatArray, searches: Counting, be
 
 
 def test_graphs_of_an_earlier_version_are_read() -> None:
-    """One that ``write_search`` wrote of ``DECODER`` when the mask had two inputs."""
+    """One in which the mask has two inputs.
+
+    The code of commit 8d5d8ae wrote it: the fixture ``searches`` of this file as it was there, whose file ``many``
+    was copied.
+    """
     path = Path(__file__).parent / "earlier_search.onnx"
     (table,) = [
         numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer if one.name == "decoder/table"
@@ -219,6 +228,70 @@ def test_attention_is_one_operator(exported_gated: Path) -> None:
         operators = [node.op_type for node in nodes]
         assert operators.count("MultiHeadAttention") == count
         assert "Softmax" not in operators
+
+
+class Attending(torch.nn.Module):
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lens: torch.Tensor) -> torch.Tensor:
+        return exported_attend(q, k, v, lens, 1)
+
+
+def test_padding_is_masked_whatever_the_scores_are(tmp_path: Path) -> None:
+    """Those of the real keys are about -40,000, less than what ONNX Runtime adds to masked scores by default."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 5, 4, generator=generator) for _ in "qkv")
+    q, k, lens = q - 200, k + 200, torch.tensor([5, 3], dtype=torch.int32)
+    k[1, 3:] = 0
+    traced = torch.export.export(Attending(), (q, k, v, lens))
+    torch.onnx.export(traced, opset_version=20, dynamo=True, verbose=False).save(tmp_path / "attend.onnx")
+    session = open_session(tmp_path / "attend.onnx")
+    inputs = zip((one.name for one in session.get_inputs()), (q, k, v, lens), strict=True)
+    (found,) = session.run(None, {name: one.numpy() for name, one in inputs})
+    for row, length in enumerate(lens.tolist()):
+        expected = scaled_dot_product_attention(q[row], k[row, :length], v[row, :length])
+        assert found[row] == pytest.approx(expected.numpy(), abs=0.05)  # scores of 80,000 have few digits left
+
+
+def test_a_sum_and_the_norm_after_it_are_one_operator_in_the_encoder_alone(
+    exported_gated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime accepts unknown names of optimizers to disable, so the graphs that it runs are looked at."""
+    of_session, written = onnxruntime.SessionOptions, []
+
+    def options() -> Any:
+        made = of_session()
+        written.append(tmp_path / str(len(written)))
+        made.optimized_model_filepath = str(written[-1])
+        return made
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", options)
+    graphs = Graphs(exported_gated / "graphs", read_card(exported_gated / "graphs"))
+    _ = graphs.decoder
+    assert [b"SkipLayerNormalization" in path.read_bytes() for path in written] == [True, False, False]
+
+
+def test_the_target_embedding_is_not_rounded(exported_gated: Path) -> None:
+    """A step reads few of its rows."""
+    graph = onnx.load(exported_gated / "graphs" / "decoder.int8.onnx").graph
+    types = {one.name: one.data_type for one in graph.initializer}
+    (gather,) = [node for node in graph.node if node.op_type == "Gather" and node.input[1] == "tokens"]
+    assert types[gather.input[0]] == onnx.TensorProto.FLOAT
+    assert onnx.TensorProto.INT8 in types.values()
+
+
+def test_a_search_graph_is_freed_when_it_is_dropped(searches: Counting) -> None:
+    """Not when the collector of cycles runs next: its session may have 64 MiB."""
+    graph, seen = (
+        SearchGraph(searches),
+        onnxruntime.OrtValue.ortvalue_from_numpy(np.ones((1, 1, 1, 1), np.float32)),
+    )
+    graph.run({"seen_0": seen}, [5], SearchOptions(2), np.array([[BOS]]))
+    gc.disable()
+    try:
+        freed = weakref.ref(graph)
+        del graph
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 OPTIONS = [SearchOptions(1), SearchOptions(5), SearchOptions(3, length_penalty=0.6, min_length=4)]

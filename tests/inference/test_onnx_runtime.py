@@ -13,20 +13,27 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
+from fairseq2.models.transformer import IdentityBias, NaiveSDPA, StandardMultiheadAttention
+from fairseq2.nn import RotaryEncoder, StandardLayerNorm
 
 from mmt.cli.main import main
 from mmt.data.tokenizer import BOS, EOS
 from mmt.errors import MMTError
+from mmt.inference import onnx_export
 from mmt.inference.onnx_export import export_model
 from mmt.inference.onnx_runtime import ExportedTranslator, Graphs
 from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
 from mmt.inference.translator import SentenceBatch, Translation
+from mmt.model.attention import Attention
 from mmt.model.card import read_card
+from mmt.model.folder import load_model
 from mmt.model.fusion import FUSIONS, DoubleAttention, LateFusion
 from tests.inference.exports import WEIGHTS, saved
 from tests.worlds import NOUNS, ONE_LAYER, VERBS, make_features
@@ -45,9 +52,9 @@ SHARED = {"none": "text_only", "gated": "gated"}
 
 @pytest.fixture(scope="module")
 def regions(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of images with several regions."""
+    """A store of images with several regions, of which every second image lacks the last."""
     folder = tmp_path_factory.mktemp("regions") / "features"
-    make_features(folder, [f"{number}.png" for number in range(len(SENTENCES))], regions=REGIONS)
+    make_features(folder, [f"{number}.png" for number in range(len(SENTENCES))], regions=REGIONS, padded=True)
     return folder
 
 
@@ -108,11 +115,21 @@ def check_rows_without_image(folder: Path, regions: int) -> None:
     assert not np.array_equal(mixed.ends[0], text.ends[0])
 
 
+def check_updates_stay_apart(folder: Path) -> None:
+    """In the encoder's self-attention, LoRA's updates of q, k and v: joined, they would share a range in int8."""
+    graph = onnx.load(folder / "encoder.float32.onnx").graph
+    sources = {output: node for node in graph.node for output in node.output}
+    attentions = [node for node in graph.node if node.op_type == "MultiHeadAttention"]
+    assert len(attentions) == 2
+    for node in attentions:
+        assert {sources[name].op_type for name in node.input[:3]} == {"Where"}  # each has an update of its own
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_the_exported_model_says_what_the_model_says(
     fusion: str, world: Path, regions: Path, one_region: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Late fusion has one region and one head: its keys, (N, 1, 1, K), have the axes of a mask, (N, 1, 1, any).
+    """Late fusion has one head, and one region: its keys have the axes (N, 1, 1, K).
 
     The hybrid fusion, where the image is everywhere, has several layers, adapters and LoRA.
     """
@@ -147,6 +164,7 @@ def test_the_exported_model_says_what_the_model_says(
         rounded = scores(translated(ExportedTranslator.from_dir(out, features, "int8"), images))
         assert rounded != scores(ours)
         assert rounded == pytest.approx(scores(theirs), abs=0.3)
+        check_updates_stay_apart(out)
     if fusion == "none":  # as of models of many languages
         whole.tokenizer.prompt = exported.tokenizer.prompt = (EOS, 300)
         assert said(translated(exported, None)) == said(translated(whole, None)) != expected
@@ -268,6 +286,36 @@ def test_parts_that_no_graph_can_hold_are_refused(
     monkeypatch.setitem(FUSIONS, "own", OwnFusion)
     with pytest.raises(MMTError, match="'own' has its own attention"):
         export_model(saved(tmp_path / "own", world, regions, "own"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"__class__": type("Own", (StandardMultiheadAttention,), {})},
+        {"sdpa": NaiveSDPA(IdentityBias())},
+        {"sdpa": Attention(causal=True)},
+        {"num_key_value_heads": 1},
+        *({name: StandardLayerNorm(8, bias=False)} for name in ("q_norm", "k_norm", "v_norm")),
+        {"pos_encoder": RotaryEncoder(8, 99)},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_an_encoder_with_its_own_self_attention_is_refused(
+    changes: dict[str, Any], world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The export would compute plain attention in its place."""
+
+    def changed(folder: Path) -> Any:
+        model, *others = load_model(folder)
+        layers: Any = model.text.encoder.layers
+        for name, value in changes.items():
+            setattr(layers[-1].self_attn, name, value)
+        return model, *others
+
+    monkeypatch.setattr(onnx_export, "load_model", changed)
+    with pytest.raises(MMTError, match="layer 0 of the text encoder has its own self-attention"):
+        export_model(saved(tmp_path / "model", world, None, "none", **ONE_LAYER), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
