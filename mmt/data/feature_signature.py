@@ -158,7 +158,7 @@ class JoinedSignature(FeatureSignature):
             for name in ("backbone", "layer", "transform", "weights")
         }
         num_regions, dim = sum(one.num_regions for one in sets), max(one.dim for one in sets)
-        return cls(**names, num_regions=num_regions, dim=dim, parts=tuple(sets))
+        return cls(**names, num_regions=num_regions, dim=dim, crops=1, parts=tuple(sets))
 
     @property
     def sets(self) -> tuple[FeatureSignature, ...]:

@@ -175,9 +175,9 @@ class Backbone(nn.Module):
         """The network alone: (N, 3, K * C, C) normalised float32, K crops of an image -> (N, R, D) float32."""
         if self._crops == 1:
             return self._regions(self.network, images.to(self._dtype)).float()
-        crops = images.unflatten(2, (self._crops, -1)).transpose(1, 2).flatten(0, 1)  # (N * K, 3, C, C)
+        crops = torch.unflatten(images, 2, (self._crops, -1)).transpose(1, 2).flatten(0, 1)  # (N * K, 3, C, C)
         found = self._regions(self.network, crops.to(self._dtype)).float()  # (N * K, 1, D)
-        return found.unflatten(0, (-1, self._crops)).flatten(1, 2)
+        return torch.unflatten(found, 0, (-1, self._crops)).flatten(1, 2)
 
     def in_precision(self, precision: Precision) -> Backbone:
         """This backbone, or a copy whose network computes in bfloat16; its signature says so.

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from mmt.data.feature_store import FeatureStore
 from mmt.errors import MMTError
@@ -58,8 +59,10 @@ class Found(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        assert all(image.ndim == 3 and image.min() >= 0 and image.max() <= 1 for image in images)
-        return [{"labels": self.labels, "scores": self.scores} for _ in images]
+        (image,) = images  # a batch would be padded to its largest image
+        assert image.ndim == 3
+        assert 0 <= float(image.min()) <= float(image.max()) <= 1
+        return [{"labels": self.labels, "scores": self.scores}]
 
 
 def finding(backbone: Backbone, labels: list[int], scores: list[float]) -> Backbone:
@@ -85,8 +88,8 @@ def test_each_object_is_a_row_with_its_score_at_its_class(pair: tuple[Backbone, 
 
 def test_rows_after_the_last_object_are_no_regions(pair: tuple[Backbone, Backbone], tmp_path: Path) -> None:
     grid, pool = pair
-    one = compute_features([picture()], finding(grid, [2], [0.5]))[0]
-    np.testing.assert_array_equal(one, [[0, 0, 0.5, 0, 0], [np.nan] * 5, [np.nan] * 5])
+    two = compute_features([picture(), picture(1, 9, 9)], finding(grid, [2], [0.5]))
+    np.testing.assert_array_equal(two, [[[0, 0, 0.5, 0, 0], [np.nan] * 5, [np.nan] * 5]] * 2)
     nothing = compute_features([picture()], finding(grid, [], []))[0]
     np.testing.assert_array_equal(nothing, [[0] * 5, [np.nan] * 5, [np.nan] * 5])
     np.testing.assert_array_equal(compute_features([picture()], finding(pool, [], []))[0], np.zeros((1, 5)))
@@ -157,7 +160,20 @@ def test_coco_has_91_numbers_and_torchvision_downloads(monkeypatch: pytest.Monke
     assert [options for _, options in asked] == [{"progress": True, "check_hash": True}]
 
 
-def test_batch_norms_have_the_epsilon_of_torchvisions_own_weights() -> None:
+def test_batch_norms_have_the_epsilon_of_torchvisions_own_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tiny(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.transform = nn.BatchNorm2d(1), GeneralizedRCNNTransform(8, 9, [0.0] * 3, [1.0] * 3)
+
+    torch.save(Tiny().state_dict(), tmp_path / "w.pth")
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "get_model", lambda *_, **__: Tiny())
+        for name, epsilon in (("fasterrcnn_resnet50_fpn", 0.0), ("fasterrcnn_resnet50_fpn_v2", 1e-5)):
+            backbone: Any = load_backbone(f"objects:{name}", weights=tmp_path / "w.pth")
+            assert (backbone.network.norm.eps, backbone.signature.transform) == (epsilon, "detector's own, 8-9")
     builders = {name: models.get_model_builder(name) for name in DETECTORS}
     assert {n for n, one in builders.items() if "overwrite_eps(" in inspect.getsource(one)} == EPSILON_0
 
