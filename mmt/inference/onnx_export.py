@@ -339,7 +339,7 @@ class _Decoder(nn.Module):
             states = layer(states, self_attend, cross_kv[number], active)
         logits = decoder.project(decoder.normed(states))
         if logits.dim() == 2:
-            logits = logits.unflatten(0, tokens.shape)
+            logits = logits.unflatten(0, tokens.shape)  # type: ignore[no-untyped-call]
         return [*later, torch.log_softmax(logits, dim=2)]
 
 

@@ -72,8 +72,9 @@ class StandardCross:
         """(N, M, D) states, and how many of each row are real (at least 1), to keys, values and padding."""
         num, width = states.shape[:2]
         if torch.compiler.is_exporting():
-            kv = self._kv(states, active).unflatten(2, (2 * self._decoder.num_heads, -1)).transpose(1, 2)
-            k, v = kv.chunk(2, dim=1)
+            kv = self._kv(states, active)
+            kv = kv.unflatten(2, (2 * self._decoder.num_heads, -1))  # type: ignore[no-untyped-call]
+            k, v = kv.transpose(1, 2).chunk(2, dim=1)
             return CrossKV(k, v, on_device(lens, states.device).to(torch.int32))
         kv = self._kv(states.flatten(0, 1).to(self._decoder.dtype), active_rows(active, width))
         k, v = self._decoder.split_heads(kv, num, 2)
@@ -90,7 +91,9 @@ class StandardCross:
     def __call__(self, states: Tensor, cached: CrossKV, active: Tensor | None) -> Tensor:
         q = self._q(states, active)
         if torch.compiler.is_exporting():
-            return self._out(exported_attend(q, *cached, self._decoder.num_heads), active)
+            k, v, lens = cached
+            assert lens is not None  # noqa: S101  # project() gives them while a graph is exported
+            return self._out(exported_attend(q, k, v, lens, self._decoder.num_heads), active)
         q = self._decoder.split_heads(q, cached.k.size(0))[0]
         return self._out(attend(q, *cached), active)
 
