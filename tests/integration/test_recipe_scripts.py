@@ -11,32 +11,50 @@ import pytest
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-def small_model(folder: Path, *names: str) -> subprocess.CompletedProcess[str]:
-    """What the script does with these files of Multi30K's text; every command only prints its arguments."""
+def run(script: str, folder: Path, command: str = 'echo "$@"') -> subprocess.CompletedProcess[str]:
+    """What the script does with ``folder / "multi30k"``; every command only prints its arguments, or does this."""
     for name in ("mmt", "python"):
         (folder / "bin").mkdir(exist_ok=True)
-        (folder / "bin" / name).write_text('#!/bin/sh\necho "$@"\n')
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{command}\n")
         (folder / "bin" / name).chmod(0o755)
-    for name in names:
-        (folder / "multi30k" / "tok" / name).touch()
+    (folder / "multi30k" / "tok").mkdir(parents=True, exist_ok=True)
     return subprocess.run(
-        [RECIPES / "small_model.sh", folder / "out"],
+        [RECIPES / script, folder / "out"],
         env=os.environ | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "MULTI30K": str(folder / "multi30k")},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
+def commands(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The commands that printed their arguments."""
+    return [line for line in done.stdout.splitlines() if line.split()[0] in ("prepare", "train", "evaluate", "-m")]
+
+
+@pytest.mark.parametrize("script", ["speedrun.sh", "back_translation.sh", "small_model.sh"])
+def test_a_script_resumes_at_the_step_that_failed(tmp_path: Path, script: str) -> None:
+    (tmp_path / "multi30k" / "tok").mkdir(parents=True)
+    (tmp_path / "multi30k" / "tok" / "val.en").touch()
+    failed = run(script, tmp_path, 'case "$*" in *translated*) exit 7;; esac; echo "$@"')
+    resumed = run(script, tmp_path)
+    assert (failed.returncode, resumed.returncode) == (7, 0), resumed.stderr
+    assert commands(resumed)[0].startswith("prepare translated")
+    once = commands(failed) + commands(resumed)
+    assert len(once) == len(set(once)) > 5
+    assert commands(run(script, tmp_path)) == []  # all is done
+    assert all(Path(word).is_file() for line in once for word in line.split() if word.endswith(".yaml"))
+
+
 @pytest.mark.parametrize("name", ["val.en", "val.en.gz"])
 def test_the_small_model_is_timed_on_plain_or_compressed_sentences(tmp_path: Path, name: str) -> None:
     (tmp_path / "multi30k" / "tok").mkdir(parents=True)
-    done = small_model(tmp_path, name)
+    (tmp_path / "multi30k" / "tok" / name).touch()
+    done = run("small_model.sh", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"/tok/{name} --precision") == 3
 
 
 def test_the_small_model_without_sentences_is_refused_before_the_first_step(tmp_path: Path) -> None:
-    (tmp_path / "multi30k" / "tok").mkdir(parents=True)
-    done = small_model(tmp_path)
+    done = run("small_model.sh", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "val.en: expected this file or" in done.stderr
