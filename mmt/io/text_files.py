@@ -49,14 +49,12 @@ def decode_lines(stream: LineStream, name: str, *, remedy: str = _CONVERT) -> It
                 f"{name}: line {number} is over {MAX_LINE:,} bytes. Expected text, one sentence a line."
             )
         if number == 1:
+            if raw.startswith(_GZIP):  # never UTF-8; files are unpacked before this
+                raise MMTError(f"{name}: is compressed with gzip. Unpack it first, for example with zcat.")
             _check_first(raw, name, remedy)
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            if number == 1 and raw.startswith(_GZIP):  # files are unpacked before this
-                raise MMTError(
-                    f"{name}: is compressed with gzip. Unpack it first, for example with zcat."
-                ) from None
             raise MMTError(
                 f"{name}: line {number}, byte {error.start + 1}: expected UTF-8 text, found "
                 f"0x{raw[error.start]:02x} ({error.reason}). {remedy}"

@@ -108,9 +108,10 @@ def test_packed_input_is_unpacked_whatever_its_name(tmp_path: Path, kind: str) -
         lines_of(tmp_path / f"plain{ending}.gz")
 
 
-def test_packed_standard_input_is_refused_with_the_remedy(tmp_path: Path, world: Path) -> None:
+@pytest.mark.parametrize("mtime", [0, 0x0D0D0D0D, 0x0A0A0A0A])  # the header has the time: no byte, CR or LF
+def test_packed_standard_input_is_refused_with_the_remedy(tmp_path: Path, world: Path, mtime: int) -> None:
     command = ["translate", "--model", str(tiny_folder(tmp_path / "model", world))]
-    result = CliRunner().invoke(main, command, input=gzip.compress(b"A dog.\n"))
+    result = CliRunner().invoke(main, command, input=gzip.compress(b"A dog.\n", mtime=mtime))
     assert (result.exit_code, "compressed with gzip. Unpack it first, for example with zcat" in result.stderr) == (
         2,
         True,
