@@ -211,6 +211,10 @@ def _read(path: Path) -> dict[str, Any]:
     missing = [name for name in needed if not isinstance(record, dict) or name not in record]
     if not missing and not all(isinstance(record[name], dict) for name in ("training", "scores", "versions")):
         missing = ["training, scores and versions as tables"]
+    if not missing and "members" in record["training"]:
+        raise MMTError(
+            f"{path}: cannot be reproduced: an ensemble of several models. Reproduce each from its own result."
+        )
     if not missing:
         missing = [name for name in ("config", "data_checksum") if name not in record["training"]]
     if missing:
