@@ -15,7 +15,6 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 CROPS = (1, 5)
 """Crops of an image: the whole, or the whole and its quarters."""
 
-
 _OPTIONAL = {"precision": "float32", "crops": 1}
 """Fields that are written only if they are something else."""
 
