@@ -45,6 +45,7 @@ _END = " .!?…\"'”“»"
               help="Use this one of the five descriptions; repeatable.  [default: all five]")  # fmt: skip
 @images_option
 @click.option("--no-images", is_flag=True, help="Use the text alone.")
+@click.option("--only-images", is_flag=True, help="Keep only descriptions whose image exists.")
 @click.option("--moses", is_flag=True,
               help="Lowercase, normalise punctuation and tokenise, as Multi30K's tok/ is.")  # fmt: skip
 @click.option(
@@ -57,13 +58,14 @@ def main(
     chosen: tuple[int, ...],
     images: tuple[Path, ...],
     no_images: bool,
+    only_images: bool,
     moses: bool,
     full_stop: bool,
 ) -> None:
     """Prepare the descriptions of Multi30K's training images as the dataset OUT, without translations."""
     write_alone(out)
-    if no_images and images:
-        raise MMTError("--no-images contradicts --images. Leave one out.")
+    if no_images and (images or only_images):
+        raise MMTError(f"--no-images contradicts --{'images' if images else 'only-images'}. Leave one out.")
     folders = None
     if not no_images:
         folders = ImageFolders(images or [find_layout(multi30k)[2]])
@@ -72,7 +74,16 @@ def main(
                 raise MMTError(f"--images: no folder {folder}. Give the image folders, or --no-images.")
     numbers = sorted(set(chosen)) or _ALL
     print_splits(
-        prepare(out, multi30k, language, descriptions=numbers, images=folders, moses=moses, full_stop=full_stop)
+        prepare(
+            out,
+            multi30k,
+            language,
+            descriptions=numbers,
+            images=folders,
+            only_images=only_images,
+            moses=moses,
+            full_stop=full_stop,
+        )
     )
     click.echo(f"written to {out}")
 
@@ -84,6 +95,7 @@ def prepare(
     *,
     descriptions: Sequence[int] = _ALL,
     images: ImageFolders | None = None,
+    only_images: bool = False,
     moses: bool = False,
     full_stop: bool = False,
 ) -> DatasetInfo:
@@ -92,6 +104,7 @@ def prepare(
     Args:
         descriptions: which of the five, from 1.
         images: None writes no image.
+        only_images: leave out descriptions without one.
         moses: lowercase, normalise punctuation and tokenise, without Moses' escapes.
         full_stop: end a description with a full stop where no punctuation ends it.
     Returns:
@@ -116,7 +129,9 @@ def prepare(
         for line, name in enumerate(names):
             for number, plain, tokens in zip(descriptions, texts, tokenized, strict=True):
                 key = _key(tokens[line])
-                if name in held_out:
+                if only_images and name not in there:
+                    left_out["without an image"] += 1
+                elif name in held_out:
                     left_out["whose image belongs to validation or test"] += 1
                 elif key in known:
                     left_out["equal to a sentence of task 1"] += 1

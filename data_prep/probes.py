@@ -3,7 +3,8 @@
     python -m data_prep.probes data/multi30k_en_de data/multi30k_en_de_colour --probe colour
 
 Every split is masked, training and test alike. The columns ``masked`` (the words, in order) and ``unmasked`` (the
-sentence as it was) are added; sentences without such a word stay as they are.
+sentence as it was) are added; sentences without such a word stay as they are, or are left out by
+``--only-masked``.
 """
 
 from __future__ import annotations
@@ -37,16 +38,33 @@ from mmt.metrics.masked_words import can_be_scored, check_scorable
 @click.option("--seed", type=int, default=1, help="Random seed of the choice among more than K nouns.")
 @click.option("--only-images", is_flag=True, help="Keep only sentences that have an image.")
 @click.option("--no-images", is_flag=True, help="Keep only sentences that have no image.")
+@click.option("--only-masked", is_flag=True, help="Keep only sentences with a masked word.")
 @click.option("--also-plain", is_flag=True, help="Keep each masked sentence unmasked, too.")
 def main(
-    data: Path, out: Path, kind: str, k: int, seed: int, only_images: bool, no_images: bool, also_plain: bool
+    data: Path,
+    out: Path,
+    kind: str,
+    k: int,
+    seed: int,
+    only_images: bool,
+    no_images: bool,
+    only_masked: bool,
+    also_plain: bool,
 ) -> None:
     """Mask words in the English sources of the prepared dataset DATA, and write the dataset OUT."""
     if only_images and no_images:
         raise MMTError("--only-images and --no-images: expected one of them, or neither for all sentences.")
     write_alone(out)
     probe = Probe(kind, k if kind in ("noun", "progressive") else 0, seed)
-    info = prepare(data, out, probe, only_images=only_images, no_images=no_images, also_plain=also_plain)
+    info = prepare(
+        data,
+        out,
+        probe,
+        only_images=only_images,
+        no_images=no_images,
+        only_masked=only_masked,
+        also_plain=also_plain,
+    )
     print_splits(info)
     if not can_be_scored(kind, info.target_lang):
         click.echo(
@@ -68,6 +86,7 @@ def prepare(
     *,
     only_images: bool = False,
     no_images: bool = False,
+    only_masked: bool = False,
     also_plain: bool = False,
 ) -> DatasetInfo:
     """Masks every split of ``data`` into the new dataset ``out``.
@@ -75,6 +94,7 @@ def prepare(
     Args:
         only_images: leave out sentences without an image.
         no_images: leave out sentences with an image, for a text-only model that has never read them.
+        only_masked: leave out sentences without a word to mask.
         also_plain: keep each masked sentence as it was, too, so that a model learns to translate both. Its id ends
             in ``-plain``.
     Raises:
@@ -94,7 +114,8 @@ def prepare(
         for row in tqdm(read_split(data, split), split, unit=" sentences", disable=None):
             if not (no_images if row["has_image"] else only_images):
                 source, words = probe.mask(row["source"], row["id"])
-                rows.append({**row, "source": source, "masked": words, "unmasked": row["source"]})
+                if words or not only_masked:
+                    rows.append({**row, "source": source, "masked": words, "unmasked": row["source"]})
                 if words and also_plain:
                     rows.append({**row, "id": f"{row['id']}-plain", "masked": [], "unmasked": row["source"]})
         if rows:  # a split without any such sentence is left out

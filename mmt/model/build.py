@@ -28,6 +28,7 @@ from fairseq2.nn import (
 from torch import nn
 
 from mmt.data.tokenizer import PAD
+from mmt.errors import MMTError
 from mmt.model.adapters import AdaptedDecoderLayer, AdaptedEncoderLayer, add_adapters, has_adapters
 from mmt.model.attention import Attention, with_fast_dropout
 from mmt.model.config import MMTConfig
@@ -58,7 +59,7 @@ def build_model(config: MMTConfig, gangs: Gangs | None = None) -> MMTModel:
     Args:
         gangs: fairseq2's, of the processes that train the model; None is one process alone.
     Raises:
-        MMTError: there is no such fusion.
+        MMTError: there is no such fusion, or sets of features that cannot be merged.
     """
     make = _Parts(config, gangs)
     kind = find_fusion(config.fusion)
@@ -68,7 +69,13 @@ def build_model(config: MMTConfig, gangs: Gangs | None = None) -> MMTModel:
     image = None
     if kind is not None or "contrastive" in config.heads:
         projections = [make.projection(dim) for _, dim in config.image_sets]
-        image = ImageEncoder(projections, config.image_sets, pooled=kind is None or kind.pooled)
+        image = ImageEncoder(
+            projections,
+            config.image_sets,
+            pooled=kind is None or kind.pooled,
+            merged=_merged(config),
+            normalised=config.normalise_features,
+        )
     fusion = None if kind is None else kind(config)
     decoder = make.decoder(StandardMultiheadAttention if kind is None else kind.cross_attention)
     sizes = TextSizes(
@@ -94,6 +101,20 @@ def build_model(config: MMTConfig, gangs: Gangs | None = None) -> MMTModel:
     model = MMTModel(config, text, image, fusion, heads)
     with_fast_dropout(model)
     return model
+
+
+def _merged(config: MMTConfig) -> bool:
+    """Whether the sets of features become one. Raises MMTError if their regions are not the same."""
+    if not config.merge_sets:
+        return False
+    nums = [num for num, _ in config.image_sets]
+    if len(set(nums)) > 1 or config.image_encoder == "frames":
+        raise MMTError(
+            "merge_sets: expected sets of image features with the same number of regions, found "
+            f"{', '.join(map(str, nums))} with image_encoder '{config.image_encoder}'. Make them with the same "
+            "--layer, of backbones with the same grid, or leave merge_sets out."
+        )
+    return True
 
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}

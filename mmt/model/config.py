@@ -105,6 +105,15 @@ class ModelSizes:
     """How the image's features come to the model's width: each by itself, by one linear layer
     or by two (``mlp``); or, of a recording, with ``mmt.model.image_encoder.FrameEncoder``."""
 
+    normalise_features: bool = False
+    """Whether each region's features have mean 0 and variance 1 before ``image_encoder``: sets of features whose
+    numbers differ in size then count alike."""
+
+    merge_sets: bool = False
+    """Whether several sets with the same number of regions are one: a region is the sum of what ``image_encoder``
+    makes of it in each set. With grids of the same image, a fusion that attends finds a place by one set, and
+    reads there what the other set says. False: their regions stand side by side."""
+
     num_frame_layers: Layers = 2
     """Transformer layers of ``image_encoder: frames``; 0 leaves its convolutions alone."""
 

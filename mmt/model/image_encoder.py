@@ -11,7 +11,7 @@ import torch
 from fairseq2.models.transformer import TransformerEncoder
 from fairseq2.nn import SinusoidalPositionEncoder
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import layer_norm, relu
 
 from mmt.model.attention import layout_of
 from mmt.model.fusion import mean_region
@@ -30,12 +30,23 @@ class ImageEncoder(nn.Module):
         projections: of each set, a linear layer, ``two_layers`` or a ``FrameEncoder``.
         sets: regions and width of each set.
         pooled: whether each set becomes one region, the mean of its real ones.
+        merged: whether the sets, which have the same number of regions, become one, the sum of their projections.
+        normalised: whether features have mean 0 and variance 1 before their projection.
     """
 
-    def __init__(self, projections: Sequence[nn.Module], sets: Sequence[tuple[int, int]], *, pooled: bool) -> None:
+    def __init__(
+        self,
+        projections: Sequence[nn.Module],
+        sets: Sequence[tuple[int, int]],
+        *,
+        pooled: bool,
+        merged: bool = False,
+        normalised: bool = False,
+    ) -> None:
         super().__init__()
         self.projections = nn.ModuleList(projections)
         self.sets, self.pooled = tuple(sets), pooled
+        self._merged, self._normalised = merged, normalised
 
     def forward(self, image: Tensor, image_pad: Tensor | None) -> tuple[Tensor, Tensor]:
         """
@@ -44,12 +55,15 @@ class ImageEncoder(nn.Module):
                 the widest.
             image_pad: (N, R) bool, True where there is no region; None if every region is real.
         Returns:
-            (N, R, D) projected regions of all sets, one a set if ``pooled``, and their (N, R) padding.
+            (N, R, D) projected regions of all sets, one a set if ``pooled``, and their (N, R) padding. If
+            ``merged``, R is of one set, and a region is real if it is in every set.
         """
         parts, pads = [], []
         for (features, pad), projection in zip(
             split_sets(image, image_pad, self.sets), self.projections, strict=True
         ):
+            if self._normalised:
+                features = layer_norm(features, features.shape[-1:])
             if isinstance(projection, FrameEncoder):
                 states, pad = projection(features, pad)
                 if self.pooled:
@@ -60,6 +74,8 @@ class ImageEncoder(nn.Module):
                 states = projection(features)
             parts.append(states)
             pads.append(pad)
+        if self._merged:
+            return torch.stack(parts).sum(0), torch.stack(pads).any(0)
         return torch.cat(parts, 1), torch.cat(pads, 1)
 
 

@@ -185,6 +185,18 @@ def test_no_images_leaves_out_the_sentences_with_one(kennel: Path, tmp_path: Pat
     assert info.splits["test"].sentences == sum(not row["has_image"] for row in rows("test"))
 
 
+def test_only_masked_leaves_out_the_sentences_without_a_word_to_mask(kennel: Path, tmp_path: Path) -> None:
+    mixed = [{**row, "source": "A dog."} if n % 2 else row for n, row in enumerate(rows("test"))]
+    write_dataset(tmp_path / "mixed", DatasetInfo("dogs", "en", "de", str(tmp_path)), {"test": mixed})
+    masking.prepare(tmp_path / "mixed", tmp_path / "all", Probe("colour"), also_plain=True)
+    masking.prepare(tmp_path / "mixed", tmp_path / "some", Probe("colour"), also_plain=True, only_masked=True)
+    every = list(read_split(tmp_path / "all", "test"))
+    plain_of_masked = {f"{row['id']}-plain" for row in every if row["masked"]}
+    kept = [row for row in every if row["masked"] or row["id"] in plain_of_masked]
+    assert list(read_split(tmp_path / "some", "test")) == kept
+    assert 0 < len(kept) < len(every)
+
+
 def test_masked_sentences_are_kept_unmasked_too_where_that_is_wanted(kennel: Path, tmp_path: Path) -> None:
     masking.prepare(kennel / "plain", tmp_path / "masked", Probe("colour"))
     masking.prepare(kennel / "plain", tmp_path / "both", Probe("colour"), also_plain=True)

@@ -50,6 +50,12 @@ def _replace(multi30k: Path, number: int, line: int, text: str) -> None:
     _write(path, lines)
 
 
+def test_only_images_leaves_out_what_has_none(multi30k: Path, tmp_path: Path) -> None:
+    prepare(tmp_path / "out", multi30k, "de", images=ImageFolders([multi30k / "images"]), only_images=True)
+    assert {(row["image"], row["has_image"]) for row in read_split(tmp_path / "out", "train")} == {("b.jpg", True)}
+    assert len(read_split(tmp_path / "out", "train")) == 5
+
+
 def test_each_description_comes_with_its_image(multi30k: Path, tmp_path: Path) -> None:
     prepare(tmp_path / "out", multi30k, "de", images=ImageFolders([multi30k / "images"]))
     info = read_info(tmp_path / "out")
@@ -108,6 +114,7 @@ def test_what_does_not_fit_is_refused(multi30k: Path, tmp_path: Path, capsys: py
     arguments = [str(tmp_path / "out"), "--multi30k", str(multi30k), "--language", "de"]
     for more, said in [
         (["--no-images", "--images", str(tmp_path)], "--no-images contradicts --images"),
+        (["--no-images", "--only-images"], "--no-images contradicts --only-images"),
         (["--images", str(tmp_path / "none")], "--images: no folder"),
         (["--images", str(multi30k / "raw")], "none of the 3 images is there"),
     ]:

@@ -58,11 +58,16 @@ def folder(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def random_model(
-    folder: Path, world: Path, signature: FeatureSignature, image_sets: tuple[tuple[int, int], ...]
+    folder: Path,
+    world: Path,
+    signature: FeatureSignature,
+    image_sets: tuple[tuple[int, int], ...],
+    fusion: str = "gated",
+    **changes: object,
 ) -> Path:
     """A model folder whose translations the image changes."""
     tokenizer = Tokenizer(world / "tokenizer.model")
-    model = tiny_model(tokenizer.vocab_size, "gated", image_sets=image_sets, **ONE_LAYER)
+    model = tiny_model(tokenizer.vocab_size, fusion, **{"image_sets": image_sets, **ONE_LAYER, **changes})
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if not name.startswith("text.") and weight.ndim == 2:
@@ -136,6 +141,27 @@ def test_exported_files_name_no_files_of_the_machine_that_made_them(folder: Path
     graphs = {path.name: path.read_bytes() for path in (folder / "exported").glob("*.onnx")}
     assert len(graphs) == 5
     assert [name for name, data in graphs.items() if b".py" in data or b"site-packages" in data] == []
+
+
+def test_merged_sets_of_normalised_features_are_exported(folder: Path, world: Path, tmp_path: Path) -> None:
+    """Two grids of the same image, of numbers of other sizes, one of which has no weights."""
+    grids = JoinedSignature.of(
+        [load_backbone(name, "grid").signature for name in ("efficientnet_lite0", "colours")]
+    )
+    settings = {"merge_sets": True, "normalise_features": True}
+    model = random_model(tmp_path / "model", world, grids, ((49, 1280), (49, 192)), "selective", **settings)
+    command = ["export", "--precision", "float32", "--model", str(model), "--out", str(tmp_path / "graphs")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    whole, exported = (mmt.Translator.from_dir(tmp_path / name) for name in ("model", "graphs"))
+    images = [name and folder / "photos" / name for name in SHOWN]
+    targets = ["Hund sieht Katze."] * len(LINES)
+    ours, theirs, blind = (
+        [one.log_prob for one in score_pairs(translator, LINES, targets, seen)]
+        for translator, seen in ((exported, images), (whole, images), (whole, None))
+    )
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert [abs(one - other) > 1e-2 for one, other in zip(theirs, blind, strict=True)] == [bool(x) for x in IMAGES]
 
 
 def test_missing_and_unreadable_images_are_refused_or_skipped(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmt.data.batch import Example, collate
+from mmt.errors import MMTError
 from mmt.model.build import build_model
 from mmt.model.config import MMTConfig
 from mmt.model.fusion import FUSIONS
@@ -171,3 +172,43 @@ def test_two_layers_by_their_formula() -> None:
     torch.testing.assert_close(states[:, 0], expected)
     model.train()
     assert not torch.equal(model.image(features, pad)[0], states)  # dropout
+
+
+# --- several sets of the same regions ----------------------------------------------------------------------
+
+
+def test_merged_sets_are_the_projection_of_both_at_each_place() -> None:
+    """The sum over the sets is one linear layer of both sets' features of a region, side by side."""
+    model = tiny_model(V, "selective", merge_sets=True, image_sets=((3, DIM), (3, DIM - 2)))
+    features, pad = torch.randn(2, 6, DIM), torch.zeros(2, 6, dtype=torch.bool)
+    pad[1, 4] = True  # the second place, in the second set alone
+    features[1, 4] = torch.nan
+    first, second = model.image.projections
+    with torch.no_grad():
+        states, padding = model.image(features, pad)
+        both = torch.cat([features[:, :3], features[:, 3:, : DIM - 2]], 2)
+        expected = both @ torch.cat([first.weight, second.weight], 1).T + first.bias + second.bias
+    assert padding.tolist() == [[False] * 3, [False, True, False]]
+    torch.testing.assert_close(states[~padding], expected[~padding])
+
+
+def test_normalised_features_have_mean_0_and_variance_1_in_each_region() -> None:
+    """So a set of small numbers counts as much as one of large numbers."""
+    model = tiny_model(V, "selective", normalise_features=True, image_sets=((2, DIM), (1, DIM - 2)))
+    plain = tiny_model(V, "selective", image_sets=((2, DIM), (1, DIM - 2)))
+    plain.load_state_dict(model.state_dict())
+    features = torch.randn(2, 3, DIM)
+    by_hand = torch.zeros_like(features)
+    for regions, dim in ((slice(0, 2), DIM), (slice(2, 3), DIM - 2)):
+        part = features[:, regions, :dim]
+        by_hand[:, regions, :dim] = (part - part.mean(2, keepdim=True)) / part.std(2, unbiased=False, keepdim=True)
+    with torch.no_grad():
+        expected, _ = plain.image(by_hand, None)
+        torch.testing.assert_close(model.image(features, None)[0], expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.image(1000 * features - 7, None)[0], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("sets", "kind"), [(((3, DIM), (2, DIM)), "linear"), (((8, BINS), (8, BINS)), "frames")])
+def test_sets_that_have_other_regions_cannot_be_merged(sets: tuple[tuple[int, int], ...], kind: str) -> None:
+    with pytest.raises(MMTError, match=r"merge_sets: expected sets .* the same number of regions"):
+        tiny_model(V, "selective", merge_sets=True, image_sets=sets, image_encoder=kind)
