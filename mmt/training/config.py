@@ -229,7 +229,8 @@ class RegimeSection:
 
     score: Literal["bleu", "exact", "loss", "accuracy", "mae", "recall"] | None = None
     """The validation score that decides which checkpoint is best. Null follows the objectives: BLEU if the model
-    translates, else the first that applies of accuracy, mean absolute error and recall."""
+    translates, else the first that applies of accuracy, mean absolute error and recall. In a model that
+    translates, ``loss`` chooses the checkpoint, and BLEU then compares it with averages of the weights."""
 
     patience: Count | None = 10
     """Early stopping: validations without a better score before training stops. Null never stops early."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from eval import ceiling
+from eval import attending, ceiling
 from eval.probe_groups import group_scores, read_groups
 from mmt.data.dataset import DatasetInfo, write_dataset
 from mmt.data.feature_signature import FeatureSignature
@@ -126,9 +126,54 @@ def test_a_second_feature_set_hides_nothing_of_the_first(colours: Path) -> None:
         assert found.features.mean() > 0.95
 
 
+def test_attention_reads_the_colour_of_the_thing_that_the_sentence_names(tmp_path: Path) -> None:
+    """The regions' mean has four things and four colours; only a place says which belong together."""
+    things, colours = ["hat", "coat", "dog", "car"], ["red", "blue", "green"]
+    generator = np.random.default_rng(3)
+    contexts, images, answers, grids, painted = [], [], [], [], []
+    for number in range(700):
+        thing, paint = generator.integers(4), generator.integers(3, size=4)
+        contexts.append((("a", "[MASK_C]", things[thing]), 1))
+        images.append(f"{number}.png")
+        answers.append(colours[paint[thing]])
+        shown = generator.permutation(4)
+        grids.append(np.eye(4)[shown])
+        painted.append(np.eye(3)[paint[shown]] / 100)  # a set of small numbers
+    for name, values in (("things", grids), ("paint", painted)):
+        array = np.asarray(values, np.float32)
+        signature = FeatureSignature(name, "grid", "n", "ab" * 32, 4, array.shape[2])
+        with FeatureWriter(tmp_path / name, signature, "float32") as writer:
+            writer.append(images, array)
+            writer.finish()
+    store = open_features([tmp_path / "things", tmp_path / "paint"])
+    assert attending.regions(store, images[:2]).shape == (2, 4, 7)
+    train, test = (contexts[:600], images[:600], answers[:600]), (contexts[600:], images[600:])
+    guesses, blind = (attending.read(train, test, seen, epochs=30) for seen in (store, None))
+    seen, chance = (
+        np.mean([a == b for a, b in zip(some, answers[600:], strict=True)]) for some in (guesses, blind)
+    )
+    assert seen > 0.9
+    assert chance < 0.5
+    once, again = (attending.read(train, test, store, epochs=1) for _ in range(2))
+    assert once == again
+
+
+def test_the_attention_reader_is_trained_on_other_datasets_too(colours: Path) -> None:
+    arguments: list[object] = [colours / "data", "test", "--images", colours / "features", "--reader=attention"]
+    result = CliRunner().invoke(ceiling.main, [str(one) for one in [*arguments, "--also", colours / "data"]])
+    assert result.exit_code == 0, result.output
+    assert "sentence" in result.output
+    assert "300 masked words in training" in result.output
+    write_dataset(colours / "plain", DatasetInfo("p", "en", "de", "images"), {"train": [dict.fromkeys(
+        ("id", "image", "source", "target"), "x") | {"has_image": True}]})  # fmt: skip
+    result = CliRunner().invoke(ceiling.main, [str(one) for one in [*arguments, "--also", colours / "plain"]])
+    assert result.exit_code == 2
+    assert "expected the probe of" in result.output
+
+
 def test_what_has_no_ceiling_is_refused(colours: Path) -> None:
     items = ceiling.read_items(colours / "data", "test", "[MASK_C]")
-    assert items[1] == ceiling.Item("blue", "test-1.png", "sky")
+    assert items[1] == ceiling.Item("blue", "test-1.png", "sky", ("a", "[MASK_C]", "sky"), 1)
     with FeatureWriter(colours / "few", FeatureSignature("t", "pool", "n", "ab" * 32, 1, 2), "float32") as writer:
         writer.append(["test-0.png"], np.zeros((1, 1, 2), np.float32))
         store = writer.finish()
