@@ -110,8 +110,11 @@ def prepare(
     Returns:
         What was written. ``id`` of a row is ``IMAGE#NUMBER``, NUMBER from 1.
     Raises:
-        MMTError: a folder or file is missing, files are not parallel, or nothing is left.
+        MMTError: a folder or file is missing, files are not parallel, or nothing is left; ``only_images`` without
+            ``images``.
     """
+    if only_images and images is None:
+        raise MMTError("only_images: expected image folders, found none. Give images, or leave only_images out.")
     raw, image_splits, _ = find_layout(multi30k)
     pairs = read_raw(raw, image_splits, source=language, target=language, wanted=list(SPLITS))
     names = pairs["train"].images

@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # From Multi30K's text and photographs to a model that restores masked colours from the image, and its evaluation:
 #     MULTI30K=FOLDER bash recipes/colours.sh OUT
-# FOLDER has tok/, raw/, image_splits/, captions_en/ and images/, and may have images_more/. Some training images must be
-# missing: their sentences train the base. The same command resumes wherever it was interrupted. Further settings of the
+# FOLDER has tok/, raw/, image_splits/, captions_en/ and images/, and may have images_more/, whose images are scored apart
+# from those of images/. Some images of train and of val must be missing, as in Multi30K's part of Flickr8k: their sentences
+# train the base and choose its weights. The same command resumes wherever it was interrupted. Further settings of the
 # trainings are in TRAIN, such as TRAIN="--config precision=bfloat16".
 set -euo pipefail
 . "$(dirname "$0")/steps.sh"
 
-photos=(--images "$MULTI30K/images")
-if [ -d "$MULTI30K/images_more" ]; then photos+=(--images "$MULTI30K/images_more"); fi
+photos=(--images "$MULTI30K/images") groups=()
+if [ -d "$MULTI30K/images_more" ]; then
+    photos+=(--images "$MULTI30K/images_more")
+    groups=(--group "squashed=$MULTI30K/images")
+fi
 stores=(--images features/multi30k_lite0_grid --images features/multi30k_colours_grid)
 models=()
 for seed in 1 2 3; do models+=(--model "runs/best_en_de_colour.$seed/model"); done
@@ -21,7 +25,7 @@ train() { # RUN RECIPE SETTING...
 }
 score() { # SPLIT
     mmt evaluate probes data/colours "$1" "best_en_de_colour.$1" "${stores[@]}" "${models[@]}" \
-        --text-only runs/best_en_de_colour_base/model --group "squashed=$MULTI30K/images"
+        --text-only runs/best_en_de_colour_base/model "${groups[@]}"
 }
 
 step data mmt prepare multi30k data/multi30k_en_de_images --raw "$MULTI30K/tok" --multi30k "$MULTI30K" "${photos[@]}"
@@ -35,6 +39,7 @@ step train_base train best_en_de_colour_base best_en_de_colour_base
 step translate mmt prepare translated data/captions_images_de data/captions_images --model runs/best_en_de_colour_base/model \
     --runtime onnx --precision int8 --no-copies --no-loops --max-ratio 2 --min-log-prob -0.9
 step masked_captions mmt prepare probes data/captions_images_de data/colours_captions --probe colour --only-masked
-for seed in 1 2 3; do step "train_$seed" train "best_en_de_colour.$seed" best_en_de_colour --config "seed=$seed"; done
+for seed in 1 2 3; do step "train_$seed" train "best_en_de_colour.$seed" best_en_de_colour \
+    --config "seed=$seed" --config model.text=mmt:runs/best_en_de_colour_base/model; done
 for split in val test_2016_flickr; do step "score_$split" score "$split"; done
 seconds data masked text captions lite0 colours train_base translate masked_captions train_1 train_2 train_3

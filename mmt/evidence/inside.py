@@ -202,8 +202,15 @@ def region_importance(
         target: the translation, as text or as ids without bos and eos.
         image: as ``LoadedModel.features_of`` takes it.
     Raises:
-        MMTError: a text-only model, an unreadable or unknown image, a sentence longer than the model's positions.
+        MMTError: a text-only model, an unreadable or unknown image, a sentence longer than the model's positions;
+            ``gradient`` of a model with ``normalise_features``.
     """
+    if method == "gradient" and loaded.model.config.normalise_features:
+        # What does not change when the features are multiplied has a gradient at right angles to them.
+        raise MMTError(
+            "region_importance: with normalise_features, gradient times features is 0 for every region. Use "
+            "method='occlusion'."
+        )
     batch = _one(loaded, source, target, image)
     values = (occlusion if method == "occlusion" else gradient)(loaded.model, batch)
     return RegionMap(
@@ -302,8 +309,11 @@ def image_importance(
 
 @torch.inference_mode()
 def occlusion(model: MMTModel, batch: Batch) -> Tensor:
-    """(T, R) log-probability of each target token of the batch's one sentence, minus that without the region."""
-    num_regions = _image(batch).size(1)
+    """(T, R) log-probability of each target token of the batch's one sentence, minus that without the region.
+
+    With ``merge_sets``, R is of one set, as padding in one set takes a region out of all.
+    """
+    num_regions = model.config.image_sets[0][0] if model.config.merge_sets else _image(batch).size(1)
     drops = []
     for first in range(0, num_regions, VARIANTS):
         left_out = range(first, min(first + VARIANTS, num_regions))
@@ -315,7 +325,10 @@ def occlusion(model: MMTModel, batch: Batch) -> Tensor:
 
 
 def gradient(model: MMTModel, batch: Batch) -> Tensor:
-    """(T, R) gradient of each target token's log-probability times the image's features, for one sentence."""
+    """(T, R) gradient of each target token's log-probability times the image's features, for one sentence.
+
+    With ``merge_sets``, R is of one set, and a region's value is the sum over the sets.
+    """
     rows = []
     targets = batch.labels[0]
     for first in range(0, len(targets), VARIANTS):
@@ -327,7 +340,10 @@ def gradient(model: MMTModel, batch: Batch) -> Tensor:
         total = _log_p(model, states, targets[first : places.stop]).sum()
         (slope,) = torch.autograd.grad(total, image)
         rows.append((slope * image.detach()).sum(-1))  # (K, R)
-    return torch.cat(rows)
+    values = torch.cat(rows)
+    if model.config.merge_sets:
+        return torch.stack(values.split([num for num, _ in model.config.image_sets], 1)).sum(0)
+    return values
 
 
 def _drops(model: MMTModel, batch: Batch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import torch
@@ -105,16 +106,19 @@ def build_model(config: MMTConfig, gangs: Gangs | None = None) -> MMTModel:
 
 def _merged(config: MMTConfig) -> bool:
     """Whether the sets of features become one. Raises MMTError if their regions are not the same."""
-    if not config.merge_sets:
-        return False
-    nums = [num for num, _ in config.image_sets]
-    if len(set(nums)) > 1 or config.image_encoder == "frames":
+    if config.merge_sets:
+        check_mergeable([num for num, _ in config.image_sets])
+    return config.merge_sets
+
+
+def check_mergeable(nums: Sequence[int]) -> None:
+    """Raises MMTError if sets of so many regions each are not of the same regions."""
+    if len(set(nums)) > 1:
         raise MMTError(
-            "merge_sets: expected sets of image features with the same number of regions, found "
-            f"{', '.join(map(str, nums))} with image_encoder '{config.image_encoder}'. Make them with the same "
-            "--layer, of backbones with the same grid, or leave merge_sets out."
+            "model.merge_sets: expected sets of image features with the same number of regions, found "
+            f"{' and '.join(map(str, nums))}. Make them with the same --layer, of backbones with the same grid, "
+            "or leave model.merge_sets out."
         )
-    return True
 
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}

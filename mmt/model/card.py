@@ -112,6 +112,8 @@ def _checked(card: ModelCard) -> ModelCard:
     )
     if not all(isinstance(t, dict) for t in tables) or not all(isinstance(t, str) for t in texts):
         raise ValueError("a value is of the wrong kind")
+    if not all(type(card.config.get(name, False)) is bool for name in ("merge_sets", "normalise_features")):
+        raise ValueError("merge_sets or normalise_features is neither true nor false")
     if card.text and not {"name", "family", "sha256"} <= set(card.text):
         raise ValueError(f"text is {card.text}")
     beam_size, penalty = card.decoding.get("beam_size", 1), card.decoding.get("length_penalty", 1.0)

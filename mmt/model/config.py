@@ -106,13 +106,13 @@ class ModelSizes:
     or by two (``mlp``); or, of a recording, with ``mmt.model.image_encoder.FrameEncoder``."""
 
     normalise_features: bool = False
-    """Whether each region's features have mean 0 and variance 1 before ``image_encoder``: sets of features whose
-    numbers differ in size then count alike."""
+    """Whether each region's features have mean 0 and variance 1 before ``image_encoder``, as layer normalisation
+    without weights makes them: sets of features whose numbers differ in size then count alike."""
 
     merge_sets: bool = False
-    """Whether several sets with the same number of regions are one: a region is the sum of what ``image_encoder``
-    makes of it in each set. With grids of the same image, a fusion that attends finds a place by one set, and
-    reads there what the other set says. False: their regions stand side by side."""
+    """Whether several sets with the same number of regions are one: region r is the sum of what ``image_encoder``
+    makes of region r of each set. With grids of the same image, a fusion that attends finds a place by one set,
+    and reads there what the other set says. False: their regions stand side by side."""
 
     num_frame_layers: Layers = 2
     """Transformer layers of ``image_encoder: frames``; 0 leaves its convolutions alone."""
@@ -134,6 +134,11 @@ class ModelSizes:
 
 DROPOUT_SETTINGS = ("dropout_p", "layer_drop_p", "word_dropout_p")
 """Which matter in training alone: a run may differ in them from the model that it starts from."""
+
+IMAGE_SETTINGS = (
+    "image_encoder", "normalise_features", "merge_sets", "num_frame_layers", "num_frame_masks", "frame_warp",
+)  # fmt: skip
+"""Of the image encoder, which a text-only model does not have."""
 
 ADAPTER_SETTINGS = ("adapter_dim", "lora_rank", "lora_alpha", "lora_targets", "lora_places", "lora_dropout_p")
 """In which a run may differ from the model that it starts from."""

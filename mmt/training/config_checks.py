@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mmt.errors import MMTError
 from mmt.model.config import DROPOUT_SETTINGS, lora_parts
 from mmt.model.fusion import find_fusion, fusion_places
@@ -210,6 +212,7 @@ def _check_model(config: TrainConfig, objectives: Objectives, where: str) -> Non
             f"{where}: model.fusion '{model.fusion}' gives the encoder regions without order, which an LSTM "
             "cannot read. Set another fusion, or text_encoder: transformer."
         )
+    _check_sets(config, objectives, where)
     _check_adapters(config, where)
     _check_dropout(config, where)
     needs_text = {"contrastive", "imagination", "masked"} & set(objectives.weights)
@@ -237,6 +240,26 @@ def _check_dropout(config: TrainConfig, where: str) -> None:
     if model.word_dropout_p and not model.reads_text:
         raise MMTError(
             f"{where}: model.word_dropout_p hides pieces of the text, and model.reads_text is false. Leave it out."
+        )
+
+
+def _check_sets(config: TrainConfig, objectives: Objectives, where: str) -> None:
+    model, features = config.model, config.images.features
+    for name in ("merge_sets", "normalise_features"):
+        if getattr(model, name) and model.fusion == "none" and "contrastive" not in objectives.heads:
+            raise MMTError(
+                f"{where}: model.{name} is of image features, and with model.fusion 'none' the model reads none. "
+                "Set model.fusion, e.g. selective, or leave it out."
+            )
+    if model.merge_sets and (features is None or isinstance(features, Path) or len(features) < 2):
+        raise MMTError(
+            f"{where}: model.merge_sets: expected several stores in images.features, found {features or 'none'}. "
+            "Name them as a list, or leave model.merge_sets out."
+        )
+    if model.merge_sets and model.image_encoder == "frames":
+        raise MMTError(
+            f"{where}: model.merge_sets: model.image_encoder 'frames' shortens each set by itself. Use linear or "
+            "mlp, or leave model.merge_sets out."
         )
 
 

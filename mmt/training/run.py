@@ -24,7 +24,7 @@ from mmt.data.vocabulary import pieces_of_file
 from mmt.errors import MMTError
 from mmt.io.processes import rank
 from mmt.io.terminal import console, counted
-from mmt.model.build import build_empty_model, build_model
+from mmt.model.build import build_empty_model, build_model, check_mergeable
 from mmt.model.card import ModelCard
 from mmt.model.config import MMTConfig
 from mmt.model.folder import load_model
@@ -285,4 +285,7 @@ def _open_features(config: TrainConfig) -> FeatureStore | None:
     folders = config.images.features
     if folders is None:
         raise MMTError("images.features is missing.")
-    return open_features([folders] if isinstance(folders, Path) else folders)
+    store = open_features([folders] if isinstance(folders, Path) else folders)
+    if config.model.merge_sets:
+        check_mergeable([one.num_regions for one in store.signature.sets])
+    return store

@@ -22,7 +22,7 @@ from mmt.errors import MMTError, nearest
 from mmt.io.processes import num_processes, rank
 from mmt.io.terminal import console
 from mmt.model.card import ModelCard, read_card
-from mmt.model.config import ADAPTER_SETTINGS, DROPOUT_SETTINGS, MMTConfig, ModelSizes
+from mmt.model.config import ADAPTER_SETTINGS, DROPOUT_SETTINGS, IMAGE_SETTINGS, MMTConfig, ModelSizes
 from mmt.model.pretrained.base import Base
 from mmt.training.config import BesideSection, TrainConfig
 from mmt.training.multilingual import first_of_each_pair, has_several_pairs, read_datasets
@@ -200,8 +200,11 @@ def check_start(config: TrainConfig, infos: Sequence[DatasetInfo], base: Base | 
         raise MMTError(
             f"start.model: {folder} has a pretrained text model. Set model.text: mmt:{folder}, and no start.model."
         )
+    free = {"fusion", "text", *DROPOUT_SETTINGS, *ADAPTER_SETTINGS}
+    if card.config.get("fusion", "none") == "none" and "contrastive" not in card.config.get("heads", ()):
+        free |= {*IMAGE_SETTINGS}
     for size in fields(ModelSizes):
-        if size.name not in ("fusion", "text", *DROPOUT_SETTINGS, *ADAPTER_SETTINGS):
+        if size.name not in free:
             ours, theirs = getattr(config.model, size.name), card.config.get(size.name, size.default)
             if ours != theirs:
                 raise MMTError(

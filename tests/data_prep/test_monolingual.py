@@ -54,6 +54,8 @@ def test_only_images_leaves_out_what_has_none(multi30k: Path, tmp_path: Path) ->
     prepare(tmp_path / "out", multi30k, "de", images=ImageFolders([multi30k / "images"]), only_images=True)
     assert {(row["image"], row["has_image"]) for row in read_split(tmp_path / "out", "train")} == {("b.jpg", True)}
     assert len(read_split(tmp_path / "out", "train")) == 5
+    with pytest.raises(MMTError, match="only_images: expected image folders"):
+        prepare(tmp_path / "again", multi30k, "de", only_images=True)
 
 
 def test_each_description_comes_with_its_image(multi30k: Path, tmp_path: Path) -> None:

@@ -244,6 +244,32 @@ def test_what_another_region_says_too_is_not_missed(name: str) -> None:
 
 
 @pytest.mark.parametrize("method", [occlusion, gradient])
+def test_merged_sets_have_one_value_for_a_region(method: object) -> None:
+    """That of one set whose features are both sets' side by side, and whose projection is both sets'."""
+    assert callable(method)
+    merged = tiny_model(V, "selective", merge_sets=True, image_sets=((R, DIM), (R, DIM)))
+    joined = tiny_model(V, "selective", image_sets=((R, 2 * DIM),))
+    weights = merged.state_dict()
+    first, second = (weights.pop(f"image.projections.{number}.weight") for number in (0, 1))
+    first_bias, second_bias = (weights.pop(f"image.projections.{number}.bias") for number in (0, 1))
+    weights["image.projections.0.weight"] = torch.cat([first, second], 1)
+    weights["image.projections.0.bias"] = first_bias + second_bias
+    joined.load_state_dict(weights)
+    both = features(), features().flip(0)
+    found = method(merged, sentence(torch.cat(both)))
+    torch.testing.assert_close(found, method(joined, sentence(torch.cat(both, 1))), rtol=1e-3, atol=1e-5)
+    assert found.any()
+
+
+def test_the_gradient_of_normalised_features_is_refused(tokenizer: Tokenizer, grid: FeatureStore) -> None:
+    model = translator(tokenizer, "selective", grid)
+    model.model = tiny_model(tokenizer.vocab_size, "selective", normalise_features=True, image_sets=((R, DIM),))
+    assert region_importance(model, SOURCES[0], "Hund", "0.png").values.any()
+    with pytest.raises(MMTError, match="method='occlusion'"):
+        region_importance(model, SOURCES[0], "Hund", "0.png", "gradient")
+
+
+@pytest.mark.parametrize("method", [occlusion, gradient])
 def test_the_region_that_matters_matters_most(method: object) -> None:
     """Every token attends to region 2 alone, by hand-made weights."""
     assert callable(method)

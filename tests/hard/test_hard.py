@@ -471,6 +471,8 @@ def test_weights_that_are_no_numbers_are_refused(world: Path, tmp_path: Path, va
         {"config": {"num_heads": 0}},
         {"config": {"heads": [3]}},
         {"config": {"image_sets": [[5, 6]]}},
+        {"config": {"merge_sets": "no"}},
+        {"config": {"normalise_features": 1}},
         {"config": {"heads": ["classification"], "num_labels": 3}},
         {"decoding": {"beam_size": 10**9}},
         {"decoding": {"length_penalty": "x"}},

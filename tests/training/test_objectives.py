@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 from data_prep.probes import prepare
 from mmt.data.batch import Batch, Example, collate
 from mmt.data.dataset import DatasetInfo, read_info, read_split, write_dataset
+from mmt.data.feature_signature import FeatureSignature
 from mmt.data.feature_store import FeatureStore
 from mmt.data.masking import Probe, check_masked_alike
 from mmt.data.reader import BatchReader
 from mmt.data.tokenizer import EOS, PAD, UNK
 from mmt.errors import MMTError
+from mmt.features.writer import FeatureWriter
 from mmt.model.card import read_card
 from mmt.model.folder import load_model
 from mmt.model.fusion import FUSIONS
@@ -413,11 +415,37 @@ def test_imagination_needs_no_image_afterwards(world: Path, tmp_path: Path) -> N
         (["images.dropout_p=1.5"], "expected at most 1, found 1.5"),
         (["beside=[{data: x, task: retrieving}]"], "'translation' or 'retrieval'"),
         (["objectives.imagination=1", "model.fusion=none", "images.features=null"], "images.features is missing"),
+        (["model.merge_sets=true", "model.fusion=none", "images.features=null"], "'none' the model reads none"),
+        (["model.normalise_features=true", "model.fusion=none", "images.features=null"], "the model reads none"),
+        (["model.merge_sets=true"], "expected several stores in images.features, found y"),
+        (["model.merge_sets=true", "images.features=[y,z]", "model.image_encoder=frames"], "shortens each set"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(changes: list[str], message: str) -> None:
     with pytest.raises(MMTError, match=message):
         read_config(None, ["data.path=x", "model.fusion=gated", "images.features=y", *changes])
+
+
+def test_a_text_model_starts_one_with_any_image_encoder(world: Path, text_run: Path, tmp_path: Path) -> None:
+    """The text model's card has that encoder's defaults, and no encoder."""
+    normalised = (f"start.model={text_run / 'model'}", "model.normalise_features=true", "regime.num_steps=3")
+    train(tmp_path / "run", config(world, *normalised))
+    assert read_card(tmp_path / "run" / "model").config["normalise_features"] is True
+    again = (f"start.model={tmp_path / 'run' / 'model'}", "regime.num_steps=3")
+    with pytest.raises(MMTError, match=r"has normalise_features True, model\.normalise_features is False"):
+        train(tmp_path / "again", config(world, *again))
+
+
+def test_sets_of_other_regions_are_refused_before_the_run_begins(world: Path, tmp_path: Path) -> None:
+    signature = FeatureSignature("tiny", "grid", "none", "ab" * 32, 3, 4)
+    with FeatureWriter(tmp_path / "grid", signature, "float32") as writer:
+        ids = FeatureStore.open(world / "features").ids
+        writer.append(list(ids), np.zeros((len(ids), 3, 4), np.float32))
+        writer.finish()
+    sets = f"images.features=[{world / 'features'},{tmp_path / 'grid'}]"
+    with pytest.raises(MMTError, match=r"model\.merge_sets: .* the same number of regions, found \d and 3"):
+        train(tmp_path / "run", config(world, sets, "model.merge_sets=true", fusion="selective"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_start_that_does_not_fit_is_refused(world: Path, text_run: Path, tmp_path: Path) -> None:
