@@ -12,7 +12,8 @@ network alone and by the pipeline, which other processes disturb least. Memory i
 own that makes features of N and of 4 N images.
 
 With ``--earlier``, the whole pipeline is measured against that of another checkout of this repository, in
-processes of their own that take turns: in float32 and in bfloat16, by the clock and in processor time.
+processes of their own that take turns: in float32 and in bfloat16 (``--precision`` for one of them, as on a CPU
+without bfloat16), by the clock and in processor time.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ import click
 
 from mmt.cli.command import Command
 from mmt.cli.options import PATH
+from mmt.errors import MMTError
 from mmt.features.images import find_images
 from mmt.io.processes import in_threads
 from mmt.io.runtime import keep_freed_memory, peak_memory
@@ -140,14 +143,23 @@ for line in sys.stdin:
 
 
 def compare(
-    folder: Path, earlier: Path, backbone: str, runtime: str, num_images: int, repeats: int, batch_size: int
+    folder: Path,
+    earlier: Path,
+    backbone: str,
+    runtime: str,
+    precisions: Sequence[str],
+    num_images: int,
+    repeats: int,
+    batch_size: int,
 ) -> dict[str, Any]:
-    """Images/s of this code and of an earlier checkout's, turn by turn; a dictionary for JSON."""
-    ways = {
-        "earlier": (earlier, {}),
-        "float32": (Path.cwd(), {"runtime": runtime}),
-        "bfloat16": (Path.cwd(), {"runtime": runtime, "precision": "bfloat16"}),
-    }
+    """Images/s of this code and of an earlier checkout's, turn by turn; a dictionary for JSON.
+
+    Raises:
+        MMTError: one of the processes ended early; its own message is above.
+    """
+    ways: dict[str, tuple[Path, dict[str, str]]] = {"earlier": (earlier, {})}
+    for precision in precisions:
+        ways[precision] = Path.cwd(), {"runtime": runtime, "precision": precision}
     arguments = json.dumps([str(folder.absolute()), backbone, num_images, batch_size])
     with ExitStack() as stack:
         workers = {
@@ -169,7 +181,10 @@ def compare(
             assert worker.stdin is not None  # noqa: S101 (a pipe)
             assert worker.stdout is not None  # noqa: S101 (a pipe)
             print(json.dumps(ways[name][1]), file=worker.stdin, flush=True)
-            wall, processor = json.loads(worker.stdout.readline())
+            answer = worker.stdout.readline()
+            if not answer:
+                raise MMTError(f"features of '{name}': the process ended without a result, see above.")
+            wall, processor = json.loads(answer)
             return wall, processor
 
         for name in ways:  # the first pass pays for memory and code
@@ -181,7 +196,7 @@ def compare(
     result: dict[str, Any] = {"images": num_images, "runtime": runtime, "threads": os.environ["OMP_NUM_THREADS"]}
     for name in ways:
         result[name] = statistics.median(one[name][0] for one in turns)
-    for name in ("float32", "bfloat16"):
+    for name in precisions:
         for place, what in enumerate(("ratios", "processor_ratios")):
             ratios = sorted(one[name][place] / one["earlier"][place] for one in turns)
             result[f"{name}_{what}"] = [round(ratio, 3) for ratio in ratios]
@@ -200,6 +215,8 @@ def compare(
 @click.option("--memory/--no-memory", default=True, help="Measure memory at N and 4 N images.")
 @click.option("--earlier", type=PATH, help="Measure against this checkout of the repository.")
 @click.option("--runtime", default="openvino", help="With --earlier: the runtime of this code.")
+@click.option("--precision", "precisions", type=click.Choice(["float32", "bfloat16"]), multiple=True,
+              default=["float32", "bfloat16"], help="With --earlier: this code's precision.")  # fmt: skip
 @click.option("--only-memory", is_flag=True, hidden=True)
 def main(
     folder: Path,
@@ -211,6 +228,7 @@ def main(
     memory: bool,
     earlier: Path | None,
     runtime: str,
+    precisions: tuple[str, ...],
     only_memory: bool,
 ) -> None:
     cores = sorted(os.sched_getaffinity(0))
@@ -222,7 +240,7 @@ def main(
         _run_for_memory(folder, backbone, num_images, batch_size)
         return
     if earlier is not None:
-        print(json.dumps(compare(folder, earlier, backbone, runtime, num_images, repeats, batch_size)))
+        print(json.dumps(compare(folder, earlier, backbone, runtime, precisions, num_images, repeats, batch_size)))
         return
     result = measure_speed(folder, backbone, num_images, repeats, batch_size)
     if memory:
