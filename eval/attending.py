@@ -8,7 +8,7 @@ classifier of the regions' mean cannot.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mmt.data.feature_store import FeatureStore
 
-WIDTH, BATCH, EPOCHS, RATE = 128, 128, 4, 1e-3
+WIDTH, BATCH, UPDATES, RATE = 128, 128, 700, 1e-3
 BEFORE, AFTER, LONGEST = 3, 3, 30  # words that are read: before the masked one, after it, and of the sentence
 FEWEST = 5  # times that a word occurs in training to have a vector of its own
 
@@ -106,7 +106,7 @@ def read(
     test: tuple[Sequence[Context], Sequence[str]],
     store: FeatureStore | None,
     *,
-    epochs: int = EPOCHS,
+    updates: int = UPDATES,
     seed: int = 1,
 ) -> list[str]:
     """Trains on masked words and answers others.
@@ -125,18 +125,18 @@ def read(
     def seen(some: Sequence[str]) -> Tensor | None:
         return None if store is None else regions(store, some)
 
-    def batches(order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        return (order[start : start + BATCH] for start in range(0, len(order), BATCH))
+    def batches(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        return [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = AttentionReader(len(words.numbers) + 1, len(classes), dim)
         optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.05)
-        draw, done, steps = np.random.default_rng(seed), 0, epochs * -(-len(answers) // BATCH)
-        with tqdm(total=steps, desc="attention", unit=" batches", disable=None) as progress:
-            for _ in range(epochs):
-                for batch in batches(draw.permutation(len(answers))):
-                    optimizer.param_groups[0]["lr"] = RATE * (1 - done / steps)
+        draw, done = np.random.default_rng(seed), 0
+        with tqdm(total=updates, desc="attention", unit=" batches", disable=None) as progress:
+            while done < updates:
+                for batch in batches(draw.permutation(len(answers)))[: updates - done]:
+                    optimizer.param_groups[0]["lr"] = RATE * (1 - done / updates)
                     scores = network(inputs[batch], seen([images[place] for place in batch]))
                     optimizer.zero_grad()
                     cross_entropy(scores, labels[batch], label_smoothing=0.1).backward()

@@ -148,13 +148,13 @@ def test_attention_reads_the_colour_of_the_thing_that_the_sentence_names(tmp_pat
     store = open_features([tmp_path / "things", tmp_path / "paint"])
     assert attending.regions(store, images[:2]).shape == (2, 4, 7)
     train, test = (contexts[:600], images[:600], answers[:600]), (contexts[600:], images[600:])
-    guesses, blind = (attending.read(train, test, seen, epochs=30) for seen in (store, None))
+    guesses, blind = (attending.read(train, test, seen, updates=150) for seen in (store, None))
     seen, chance = (
         np.mean([a == b for a, b in zip(some, answers[600:], strict=True)]) for some in (guesses, blind)
     )
     assert seen > 0.9
     assert chance < 0.5
-    once, again = (attending.read(train, test, store, epochs=1) for _ in range(2))
+    once, again = (attending.read(train, test, store, updates=5) for _ in range(2))
     assert once == again
 
 
