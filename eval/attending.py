@@ -42,7 +42,7 @@ class AttentionReader(nn.Module):
 
     def forward(self, words: Tensor, features: Tensor | None) -> Tensor:
         """(N, BEFORE + AFTER + LONGEST) and (N, R, D), NaN where there is no region -> (N, classes)."""
-        before, after, whole = words.split((BEFORE, AFTER, LONGEST), 1)
+        before, after, whole = torch.split(words, [BEFORE, AFTER, LONGEST], 1)
         text = self.before(before).mean(1) + self.whole(whole).mean(1)
         text = text + torch.stack(
             [embed(one) for embed, one in zip(self.after, after.unbind(1), strict=True)]
@@ -55,7 +55,8 @@ class AttentionReader(nn.Module):
             shares = scores.masked_fill(gone, torch.finfo(scores.dtype).min).softmax(1)
             found = (shares.unsqueeze(1) @ self.value(features)).squeeze(1)
         both = torch.cat([self.dropout(text), self.dropout(found)], 1)
-        return self.output(self.dropout(relu(self.hidden(both))))
+        scored: Tensor = self.output(self.dropout(relu(self.hidden(both))))
+        return scored
 
 
 class Words:
@@ -139,7 +140,7 @@ def read(
                     optimizer.param_groups[0]["lr"] = RATE * (1 - done / updates)
                     scores = network(inputs[batch], seen([images[place] for place in batch]))
                     optimizer.zero_grad()
-                    cross_entropy(scores, labels[batch], label_smoothing=0.1).backward()
+                    cross_entropy(scores, labels[batch], label_smoothing=0.1).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     done += 1
                     progress.update()

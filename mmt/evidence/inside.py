@@ -342,7 +342,7 @@ def gradient(model: MMTModel, batch: Batch) -> Tensor:
         rows.append((slope * image.detach()).sum(-1))  # (K, R)
     values = torch.cat(rows)
     if model.config.merge_sets:
-        return torch.stack(values.split([num for num, _ in model.config.image_sets], 1)).sum(0)
+        return torch.stack(torch.split(values, [num for num, _ in model.config.image_sets], 1)).sum(0)
     return values
 
 
