@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy, layer_norm, relu
 from tqdm import tqdm
 
 from mmt.data.feature_store import FeatureStore
+from mmt.model.image_encoder import split_sets
 
 WIDTH, BATCH, UPDATES, RATE = 128, 128, 700, 1e-3
 BEFORE, AFTER, LONGEST = 3, 3, 30  # words that are read: before the masked one, after it, and of the sentence
@@ -91,12 +92,9 @@ def regions(store: FeatureStore, images: Sequence[str]) -> Tensor:
     Otherwise the sets' regions are side by side in R, and narrower ones have zeros behind them.
     """
     features = torch.from_numpy(store.get(images))
-    parts, first = [], 0
-    for one in store.signature.sets:
-        part = features[:, first : first + one.num_regions, : one.dim]
-        parts.append(layer_norm(part, (one.dim,)))
-        first += one.num_regions
-    if len({one.num_regions for one in store.signature.sets}) == 1:
+    sets = [(one.num_regions, one.dim) for one in store.signature.sets]
+    parts = [layer_norm(part, part.shape[-1:]) for part, _ in split_sets(features, None, sets)]
+    if len({num for num, _ in sets}) == 1:
         return torch.cat(parts, 2)
     width = max(part.size(2) for part in parts)
     return torch.cat([nn.functional.pad(part, (0, width - part.size(2))) for part in parts], 1)

@@ -29,7 +29,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from eval import attending
 from eval.probe_groups import Members, read_groups
 from mmt.cli.command import Command
 from mmt.cli.options import PATH, threads_option
@@ -109,6 +108,8 @@ def answer(
 
     blind = None
     if reader == "attention":
+        from eval import attending  # loads torch, which the linear reader does without
+
         taught = [(i.sentence, i.place) for i in known], [i.image for i in known], [i.word for i in known]
         asked = [(i.sentence, i.place) for i in test], [i.image for i in test]
         guesses, blind = (attending.read(taught, asked, seen) for seen in (store, None))
