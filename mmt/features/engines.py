@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,7 +81,10 @@ class OpenVinoEngine:
             model = core.read_model(graph)
             sides = list(model.input(0).partial_shape)[1:]
             model.reshape([batch, *(side.get_length() for side in sides)])
-            self._compiled: Any = core.compile_model(model, "CPU", settings)
+            # OpenVINO gives the thread that compiles a signal stack, and frees it with the model. After two models the
+            # thread can be left with one that is freed, and its next signal is a segmentation fault. This thread ends.
+            with ThreadPoolExecutor(1) as compiling:
+                self._compiled: Any = compiling.submit(core.compile_model, model, "CPU", settings).result()
             computes_in = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         except Exception as error:  # its errors are RuntimeErrors of many lines
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,6 +62,22 @@ def test_float32_is_torchs_in_every_batch_and_thread(name: str, backbone: Backbo
     before = kept.copy()
     engine(batches[7])
     np.testing.assert_array_equal(kept, before)  # not a buffer that the next call fills
+
+
+def test_a_signal_after_models_are_gone_stops_the_work(graph: Path) -> None:
+    """In the runtime that is chosen after OpenVINO was measured, too."""
+    pytest.importorskip("openvino")
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from mmt.features.engines import OpenVinoEngine; from mmt.io.signals import Stopped, stopping_at_once\n"
+        "one, two = (OpenVinoEngine(Path(sys.argv[1]), batch, 'float32', 1) for batch in (1, 4))\n"
+        "del one; del two\n"
+        "try:\n"
+        "    with stopping_at_once(): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "except Stopped: print('stopped')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, graph], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
 
 
 def test_bfloat16_is_near(backbone: Backbone, graph: Path) -> None:
