@@ -48,7 +48,8 @@ check: lint fast
 
 test: lint
 	@# The tests start many processes, each of which would compile mmt anew without the files of bytecode.
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@# If one of the two workers crashes, the run ends; with a new one in its place, pytest-xdist waits forever.
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
 docs: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs

@@ -81,8 +81,8 @@ class OpenVinoEngine:
             model = core.read_model(graph)
             sides = list(model.input(0).partial_shape)[1:]
             model.reshape([batch, *(side.get_length() for side in sides)])
-            # OpenVINO gives the thread that compiles a signal stack, and frees it with the model. After two models the
-            # thread can be left with one that is freed, and its next signal is a segmentation fault. This thread ends.
+            # OpenVINO gives the thread that compiles a signal stack, and frees it with the model. After two models
+            # the thread can have one that is freed: its next signal is a segmentation fault. So this thread ends.
             with ThreadPoolExecutor(1) as compiling:
                 self._compiled: Any = compiling.submit(core.compile_model, model, "CPU", settings).result()
             computes_in = self._compiled.get_property("INFERENCE_PRECISION_HINT")
