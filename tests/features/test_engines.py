@@ -18,6 +18,7 @@ from mmt.features.backbone import Backbone
 from mmt.features.engines import Engine, OnnxEngine, OpenVinoEngine
 from mmt.features.onnx_export import export_backbone
 from tests.features.tiny import tiny_backbone
+from tests.worlds import usual_signals
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,10 @@ def test_a_signal_after_models_are_gone_stops_the_work(graph: Path) -> None:
         "    with stopping_at_once(): os.kill(os.getpid(), signal.SIGTERM)\n"
         "except Stopped: print('stopped')"
     )
-    done = subprocess.run([sys.executable, "-c", code, graph], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, graph],
+        capture_output=True, text=True, check=False, preexec_fn=usual_signals,
+    )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
 
 
