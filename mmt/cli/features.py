@@ -43,6 +43,8 @@ if TYPE_CHECKING:
               "frame (grid).  [default: pool; grid for recordings]")  # fmt: skip
 @click.option("--crops", type=click.Choice(["1", "5"]), default="1",
               help="Vectors of an image with --layer pool: 1, or 5, also of each quarter of it.")  # fmt: skip
+@click.option("--squash", is_flag=True,
+              help="Squash the whole image into the network's square, instead of cropping it.")  # fmt: skip
 @click.option("--weights", type=PATH, help="File with the backbone's weights, instead of a download.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16",
               help="Precision of the stored features.")  # fmt: skip
@@ -67,6 +69,7 @@ def features_command(
     backbone: str,
     layer: str | None,
     crops: str,
+    squash: bool,
     weights: Path | None,
     dtype: str,
     batch_size: int,
@@ -132,6 +135,7 @@ def features_command(
         shard=share,
         keep_shards=keep_shards,
         crops=int(crops),
+        squash=squash,
         progress=not quiet,
     )
     if not quiet:

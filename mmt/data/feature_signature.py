@@ -133,11 +133,12 @@ class FeatureSignature:
             )
         elif names:
             crops = "" if self.crops == 1 else f" --crops {self.crops}"
+            squash = " --squash" if self.transform.startswith("squash") else ""
             detail = "; ".join(f"{n} {getattr(self, n)} became {getattr(other, n)}" for n in names)
             raise MMTError(
                 f"{where}: expected features made by {self}, found {other}. They differ in {detail}. "
                 f"Use the same features, or make them with mmt features --backbone {self.backbone} "
-                f"--layer {self.layer}{crops}."
+                f"--layer {self.layer}{squash}{crops}."
             )
 
 

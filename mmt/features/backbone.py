@@ -128,6 +128,7 @@ class Backbone(nn.Module):
     _dtype = torch.float32
     _crops = 1
     _side: int
+    _fitting: Transform | None = None
 
     def __init__(
         self,
@@ -141,6 +142,7 @@ class Backbone(nn.Module):
         """Use ``load_backbone``. ``regions`` maps the network and normalised images to (N, R, D)."""
         super().__init__()
         self.notes = Counter()
+        self._fitting = transform
         self.transform = transform.pipeline()
         self._regions = regions
         self._side = transform.resize or transform.crop
@@ -223,6 +225,27 @@ class Backbone(nn.Module):
         several._crops = crops
         several.signature = replace(self.signature, crops=crops, num_regions=crops)
         return several
+
+    def squashed(self) -> Backbone:
+        """This backbone, or a copy that sees the whole image, squashed to the network's square, not its middle.
+
+        Raises:
+            MMTError: it does not read a square of pixels.
+        """
+        fitting = self._fitting
+        if fitting is None:
+            raise MMTError(
+                f"{self.signature}: only a network that reads a square of pixels can see an image squashed. "
+                "Leave --squash out."
+            )
+        if not fitting.resize:
+            return self
+        whole = copy.copy(self)  # with the same network
+        whole._modules = dict(self._modules)  # its transform is one of them
+        whole._fitting = squash = replace(fitting, resize=0)
+        whole.transform, whole._side = squash.pipeline(), squash.crop
+        whole.signature = replace(self.signature, transform=str(squash))
+        return whole
 
     def read(self, source: Path | bytes | Image.Image) -> Tensor:
         """Decodes and transforms a file, its bytes, or an opened image -> (3, K * C, C) uint8, for ``stack``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -49,6 +50,12 @@ class OnnxEngine:
         return features
 
 
+def allocator_in_place() -> str:
+    """What LD_PRELOAD puts in place of the C library's memory allocator, such as tcmalloc; empty if nothing."""
+    preloaded = os.environ.get("LD_PRELOAD", "")
+    return preloaded if "malloc" in preloaded else ""
+
+
 class OpenVinoEngine:
     """OpenVINO. Batches are filled up to one size, for which it compiles the graph."""
 
@@ -59,8 +66,14 @@ class OpenVinoEngine:
         Args:
             streams: calls at a time, each on one core.
         Raises:
-            MMTError: OpenVINO is missing, or cannot run the graph, or not in this precision on this CPU.
+            MMTError: OpenVINO is missing, or cannot run the graph, or not in this precision on this CPU, or not
+                with this memory allocator.
         """
+        if other := allocator_in_place():  # "free(): invalid pointer" ends the process
+            raise MMTError(
+                f"OpenVINO would crash with the memory allocator in LD_PRELOAD ({other}). Unset LD_PRELOAD, or "
+                "use --runtime auto."
+            )
         self.batch = batch
         self._local = threading.local()
         try:

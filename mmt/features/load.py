@@ -9,6 +9,7 @@ from mmt.errors import MMTError, nearest
 from mmt.features import colours, objects, speech, vision, whisper
 from mmt.features.backbone import LAYERS, Backbone, BackboneLoader
 from mmt.features.images import IMAGE_SUFFIXES
+from mmt.features.resize import ResizeCrop
 from mmt.io import runtime
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
@@ -70,7 +71,10 @@ def load_backbones(signature: FeatureSignature) -> list[Backbone]:
     """
     backbones = []
     for one in signature.in_float32().sets:
-        backbone = load_backbone(one.backbone, one.layer).in_crops(one.crops)
+        backbone = load_backbone(one.backbone, one.layer)
+        if (pixels := ResizeCrop.of(one.transform)) and not pixels.resize:
+            backbone = backbone.squashed()
+        backbone = backbone.in_crops(one.crops)
         one.check(backbone.signature, "this machine's backbone")
         backbones.append(backbone)
     return backbones

@@ -178,6 +178,34 @@ def test_a_runtime_that_is_missing_or_wrong_is_no_candidate(
         pass
 
 
+def test_openvino_is_no_candidate_beside_another_memory_allocator(
+    backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process would end without an error of ours. What is chosen then does not change the usual choice."""
+    pytest.importorskip("openvino")
+    found: list[set[str]] = []
+    plain = runtime_choice.measure
+
+    def recorded(*args: object) -> object:
+        found.append({name for name, _ in plain(*args)})  # type: ignore[arg-type]
+        return {("openvino", 1): 1.0} if "openvino" in found[-1] else {("onnx", 4): 1.0}
+
+    monkeypatch.setattr(runtime_choice, "measure", recorded)
+    assert chosen(backbone) == "openvino"
+    monkeypatch.setenv("LD_PRELOAD", "/lib/libtcmalloc_minimal.so.4")
+    assert chosen(backbone) == "onnx"
+    assert found == [{"torch", "onnx", "openvino"}, {"torch", "onnx"}]
+    with (
+        pytest.raises(MMTError, match=r"LD_PRELOAD \(/lib/libtcmalloc_minimal\.so\.4\)\. Unset LD_PRELOAD"),
+        opened_engine(backbone, "openvino", "float32", 1, 1),
+    ):
+        pass
+    for other in ("/lib/libother.so", ""):
+        monkeypatch.setenv("LD_PRELOAD", other)
+        assert chosen(backbone) == "openvino"
+    assert len(found) == 2
+
+
 @pytest.mark.parametrize("wrong", [np.nan, 1e9])
 def test_bfloat16_is_compared_with_torch(
     wrong: float, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
