@@ -36,7 +36,7 @@ step captions mmt prepare monolingual data/captions_images --multi30k "$MULTI30K
 step lite0 mmt features --images data/multi30k_en_de_images --layer grid --out features/multi30k_lite0_grid
 step colours mmt features --images data/multi30k_en_de_images --backbone colours --layer grid --out features/multi30k_colours_grid
 step train_base train best_en_de_colour_base best_en_de_colour_base
-step graphs mmt export --model runs/best_en_de_colour_base/model # int8, too, whatever it loses
+step int8_base int8 best_en_de_colour_base
 step translate mmt prepare translated data/captions_images_de data/captions_images --model runs/best_en_de_colour_base/model \
     --runtime onnx --precision int8 --no-copies --no-loops --max-ratio 2 --min-log-prob -0.9
 step masked_captions mmt prepare probes data/captions_images_de data/colours_captions --probe colour --only-masked

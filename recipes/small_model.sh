@@ -14,7 +14,6 @@ english=$MULTI30K/tok/val.en.gz
 train() { # NAME
     # shellcheck disable=SC2086  # several words
     mmt train "runs/$1" --config-file "$recipes/configs/$1.yaml" ${TRAIN:-}
-    mmt export --model "runs/$1/model" # int8, too, whatever it loses: it is timed
 }
 score() { # NAME SPLIT
     mmt evaluate result "runs/$1/model" data/multi30k_en_de_tok "$2" "$1.$2"
@@ -33,6 +32,7 @@ for split in val test_2016_flickr; do
     step "score_teacher_$split" score teacher_en_de "$split"
     step "score_small_$split" score small_en_de "$split"
 done
+for name in teacher_en_de small_en_de; do step "int8_$name" int8 "$name"; done
 step speed_float32 speed speed_float32 float32 float32
 step speed_int8 speed speed_int8 float32 int8
 step speed_int8_both speed speed_int8_both int8 int8

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--crops", type=click.Choice(["1", "5"]), default="1",
               help="Vectors of an image with --layer pool: 1, or 5, also of each quarter of it.")  # fmt: skip
 @click.option("--squash", is_flag=True,
-              help="Squash the whole image into the network's square, instead of cropping it.")  # fmt: skip
+              help="Squash the whole image into a square, instead of cutting its margins off.")  # fmt: skip
 @click.option("--weights", type=PATH, help="File with the backbone's weights, instead of a download.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16",
               help="Precision of the stored features.")  # fmt: skip

@@ -227,7 +227,7 @@ class Backbone(nn.Module):
         return several
 
     def squashed(self) -> Backbone:
-        """This backbone, or a copy that sees the whole image, squashed to the network's square, not its middle.
+        """This backbone if it squashes images already; else a copy that sees whole images, squashed to a square.
 
         Raises:
             MMTError: it does not read a square of pixels.

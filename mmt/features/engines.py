@@ -50,8 +50,8 @@ class OnnxEngine:
         return features
 
 
-def allocator_in_place() -> str:
-    """What LD_PRELOAD puts in place of the C library's memory allocator, such as tcmalloc; empty if nothing."""
+def replaced_allocator() -> str:
+    """What LD_PRELOAD names in place of the C library's memory allocator, such as tcmalloc; empty if nothing."""
     preloaded = os.environ.get("LD_PRELOAD", "")
     return preloaded if "malloc" in preloaded else ""
 
@@ -69,10 +69,10 @@ class OpenVinoEngine:
             MMTError: OpenVINO is missing, or cannot run the graph, or not in this precision on this CPU, or not
                 with this memory allocator.
         """
-        if other := allocator_in_place():  # "free(): invalid pointer" ends the process
+        if other := replaced_allocator():  # "free(): invalid pointer" ends the process
             raise MMTError(
-                f"OpenVINO would crash with the memory allocator in LD_PRELOAD ({other}). Unset LD_PRELOAD, or "
-                "use --runtime auto."
+                f"OpenVINO would crash with the memory allocator in LD_PRELOAD ({other}). Unset "
+                "LD_PRELOAD for this command."
             )
         self.batch = batch
         self._local = threading.local()

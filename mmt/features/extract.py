@@ -165,7 +165,7 @@ def extract_folder(
     crops: int = 1,
     squash: bool = False,
 ) -> ExtractReport:
-    """All of ``mmt features``: see ``find_sources``, ``load_backbone``, its methods, ``extract_features``."""
+    """All of ``mmt features``: see ``find_sources``, ``load_backbone``, ``Backbone``, ``extract_features``."""
     image_paths = kept("images", lambda: find_sources(source, media_suffixes(backbone)))
     loaded = kept("backbone", lambda: load_backbone(backbone, layer, weights))
     loaded = (loaded.squashed() if squash else loaded).in_crops(crops)

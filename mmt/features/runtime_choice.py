@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from mmt.data.feature_signature import Precision
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone
-from mmt.features.engines import Engine, OnnxEngine, OpenVinoEngine, allocator_in_place
+from mmt.features.engines import Engine, OnnxEngine, OpenVinoEngine, replaced_allocator
 from mmt.features.onnx_export import export_backbone
 from mmt.features.resize import ResizeCrop
 from mmt.features.runtimes import TORCH, Computed, Runtime, RuntimeChoice
@@ -113,7 +113,7 @@ def _engine(name: Runtime, batch: int, graph: Path, precision: Precision, thread
 
 
 def _folder(backbone: Backbone) -> Path:
-    key = [_FORMAT, _cpu(), allocator_in_place(), backbone.signature.to_dict(), *_versions()]
+    key = [_FORMAT, _cpu(), bool(replaced_allocator()), backbone.signature.to_dict(), *_versions()]
     return cache_folder("features") / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
 
 

@@ -65,7 +65,10 @@ def check_same(folder: Path, existing: tuple[FeatureSignature, str], wanted: tup
             f"{folder}: holds features of precision {existing[0].precision}, but {wanted[0].precision} was "
             f"requested. Use --precision {existing[0].precision}, or name another folder."
         )
-    existing[0].check(wanted[0], f"{folder} (made earlier)")
+    try:
+        existing[0].check(wanted[0], f"{folder} (made earlier)")
+    except MMTError as error:
+        raise MMTError(f"{error} Or name another folder.") from None
     if existing[1] != wanted[1]:
         raise MMTError(
             f"{folder}: holds {existing[1]}, but {wanted[1]} was requested. "

@@ -10,7 +10,7 @@ from PIL import Image
 from mmt.cli.main import main
 from mmt.errors import MMTError
 from mmt.features.backbone import region_boxes
-from mmt.features.extract import compute_features
+from mmt.features.extract import compute_features, extract_features
 from mmt.features.load import load_backbone, load_backbones
 from mmt.features.onnx_backbone import OnnxBackbone
 from mmt.features.onnx_export import export_backbone
@@ -65,6 +65,13 @@ def test_other_features_are_refused_with_the_command_that_makes_them() -> None:
         squashed.check(cropped, "features")
     with pytest.raises(MMTError, match=r"--backbone tiny --layer pool\."):
         cropped.check(squashed, "features")
+
+
+def test_a_store_of_cropped_images_gets_no_squashed_ones(tmp_path: Path) -> None:
+    images = make_folder(tmp_path / "images", 2)
+    extract_features(images, tiny_backbone(), tmp_path / "store", progress=False)
+    with pytest.raises(MMTError, match=r"transform resize40-crop32-.* became squash32-.*Or name another folder\."):
+        extract_features(images, tiny_backbone().squashed(), tmp_path / "store", progress=False)
 
 
 def test_recordings_have_no_margins() -> None:

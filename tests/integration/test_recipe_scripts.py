@@ -27,7 +27,8 @@ def run(script: str, folder: Path, command: str = 'echo "$@"') -> subprocess.Com
 
 def commands(done: subprocess.CompletedProcess[str]) -> list[str]:
     """The commands that printed their arguments."""
-    return [line for line in done.stdout.splitlines() if line.split()[0] in ("prepare", "train", "evaluate", "-m")]
+    kinds = ("prepare", "train", "export", "evaluate", "-m")
+    return [line for line in done.stdout.splitlines() if line.split()[0] in kinds]
 
 
 @pytest.mark.parametrize("script", ["speedrun.sh", "small_model.sh", "colours.sh"])
