@@ -1,4 +1,4 @@
-"""BLEU of the sentences that have their image and of the others: the mean over seeds of each system.
+"""Scores translations with BLEU, apart for sentences with an image and without: the mean over each system's seeds.
 
     python -m eval.bleu_by_image data/multi30k_en_de_images test_2016_flickr OUT \\
         --system text=none1.de --system text=none2.de --system gated=gated1.de --system gated=gated2.de
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
@@ -35,8 +36,9 @@ from mmt.metrics.significance import FEWEST_SENTENCES, Spread
 from mmt.metrics.translation import SacrebleuMetric, metrics_for, normalized
 
 RESAMPLES = 1000
-INTERVAL = f"95 %, paired bootstrap over sentences (percentile, {RESAMPLES:,} resamples), of the means over seeds"
-_ORDER = 4  # of BLEU's n-grams
+INTERVAL = (
+    f"95 %, paired bootstrap over sentences (percentile, {RESAMPLES:,} resamples), of the means over these seeds"
+)
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -53,16 +55,19 @@ _ORDER = 4  # of BLEU's n-grams
 )
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Random seed of the bootstrap.")
 def main(data: Path, split: str, out: Path, named_files: tuple[str, ...], seed: int) -> None:
-    """BLEU of SPLIT's sentences with an image and without, of several systems; write the result into OUT.
+    """Score systems' translations of SPLIT of the dataset DATA, apart for sentences with an image and without.
 
-    The first system is the one that the others are compared with.
+    The first system is the one that the others are compared with. The result goes into OUT.
     """
     systems: dict[str, list[Path]] = {}
     for text in named_files:
         name, sign, file = text.partition("=")
         if not (name and sign and file):
             raise MMTError(f"--system {text}: expected NAME=FILE, such as gated=translations.de.")
-        systems.setdefault(name, []).append(local_path(file))
+        path = local_path(file)
+        if path in systems.setdefault(name, []):
+            raise MMTError(f"--system {text}: given twice. Each file is one seed of {name}.")
+        systems[name].append(path)
     write_alone_in(out)
     print_result(evaluate(data, split, out, systems, seed))
 
@@ -73,37 +78,41 @@ def evaluate(
     """Scores and writes.
 
     Args:
-        data: prepared with images.
+        data: prepared with images; some sentences have none.
         systems: by name, a file of translations for each seed.
         seed: of the bootstrap.
     Returns:
-        What ``OUT/result.json`` holds. ``groups`` has, for all sentences, those with an image and those without,
-        the number of sentences and each system's BLEU: mean over seeds, sample standard deviation (None for one
-        seed) and each seed's value. Of every system after the first there is also its mean minus the first's, with
-        an interval (None of fewer than 30 sentences). BLEU is sacreBLEU's; of tokenised text, the papers' variant.
+        What ``OUT/result.json`` holds. ``groups`` has all sentences, those with an image in ``data``, and those
+        without. Each has its number of sentences; each system's BLEU, which is the mean over seeds, the sample
+        standard deviation (None for one seed) and each seed's value; and of each further system its mean minus
+        the first's, with an interval (None for fewer than 30 sentences). BLEU is sacreBLEU's; of tokenised text,
+        the papers' variant.
     Raises:
-        MMTError: data in which all or no sentences have an image, a file of another number of lines, or one that
-            cannot be read; no BLEU for the language.
+        MMTError: all or no sentences have an image; a blank reference; a file that cannot be read, has another
+            number of lines, or is tokenised where the references are not, or the other way round; no BLEU of the
+            language.
     """
     info, rows = read_info(data), read_split(data, split)
+    where = f"{data} {split}"
     with_image = np.array(rows["has_image"], bool)
-    if with_image.all() or not with_image.any():
+    if not with_image.any():
+        raise MMTError(f"{where}: expected sentences with an image, found none. Prepare the data with its images.")
+    if with_image.all():
         raise MMTError(
-            f"{data} {split}: expected sentences with an image and without, found {with_image.sum():,} of "
-            f"{len(rows):,} with one. Prepare it with --images, and without --only-images."
+            f"{where}: found an image for each sentence. Score them with mmt score, as they are one group."
         )
     references: list[str] = list(rows["target"])
-    metrics, reasons = metrics_for(
-        references,
-        target_lang=info.target_lang,
-        tokenized=looks_tokenized(references) or False,
-        only=("bleu", "bleu_lc_tok"),
-    )
-    metric = next(iter(metrics.values()), None)
-    if not isinstance(metric, SacrebleuMetric) or not isinstance(metric.metric, BLEU):
-        raise MMTError(f"{data} {split}: no BLEU of this text: {next(iter(reasons.values()))}.")
+    blank = next((number for number, line in enumerate(references, 1) if not line.strip()), None)
+    if blank is not None:
+        raise MMTError(f"{where}: row {blank:,} has a blank reference. Prepare the data without it.")
+    tokenized = looks_tokenized(references) is True
+    key = "bleu_lc_tok" if tokenized else "bleu"
+    metrics, reasons = metrics_for(references, target_lang=info.target_lang, tokenized=tokenized, only=(key,))
+    metric = metrics.get(key)
+    if not isinstance(metric, SacrebleuMetric):
+        raise MMTError(f"{where}: no BLEU of this text: {reasons[key]}.")
     counts = {
-        name: np.stack([_counts(metric, _read(path, name, len(rows), f"{data} {split}")) for path in paths])
+        name: np.stack([_counts(metric, _read(path, name, len(rows), tokenized, where)) for path in paths])
         for name, paths in systems.items()
     }
     make_folder(out)
@@ -117,37 +126,51 @@ def evaluate(
         "interval": INTERVAL,
         "seed": seed,
         "systems": {name: [file_checksum(path) for path in paths] for name, paths in systems.items()},
-        "groups": {name: _score(counts, chosen, seed) for name, chosen in groups.items()},
+        "groups": {name: _score(metric, counts, chosen, seed) for name, chosen in groups.items()},
         "versions": versions("numpy", "sacrebleu"),
     }
     write_whole(out / "result.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return result
 
 
-def _read(path: Path, name: str, num_rows: int, where: str) -> list[str]:
+def _read(path: Path, name: str, num_rows: int, tokenized: bool, where: str) -> list[str]:
     lines = read_texts(path, TRANSLATIONS)
     if len(lines) != num_rows:
         raise MMTError(
             f"--system {name}={path}: expected {num_rows:,} lines, one for each sentence of {where}, but it has "
             f"{len(lines):,}. Translate this split."
         )
+    if looks_tokenized(lines) is not None and looks_tokenized(lines) != tokenized:
+        kinds = ("tokenised text", "raw text") if tokenized else ("raw text", "tokenised text")
+        raise MMTError(
+            f"--system {name}={path}: expected {kinds[0]}, as the references of {where} are, found {kinds[1]}. "
+            "Translate this split with a model of such text."
+        )
     return lines
 
 
 def _counts(metric: SacrebleuMetric, lines: Sequence[str]) -> NDArray[np.int64]:
-    """Of each sentence what BLEU adds up: (sentences, 2 + 2 * 4), the lengths, then right and all n-grams."""
+    """What corpus BLEU sums, (sentences, 2 + 2 * 4).
+
+    The length of the translation and of the reference; of n = 1 to 4 the matched n-grams, then all of them.
+    """
     pairs = zip(metric.prepare(normalized(lines)), metric.prepare(metric.references), strict=True)
     found = (metric.metric.corpus_score([line], [[reference]]) for line, reference in pairs)
     return np.array([[one.sys_len, one.ref_len, *one.counts, *one.totals] for one in found], np.int64)
 
 
-def _bleu(sums: NDArray[np.int64]) -> float:
+def _bleu(metric: SacrebleuMetric, sums: NDArray[np.int64]) -> float:
+    """BLEU of (2 + 2 * 4,), ``_counts`` summed over sentences."""
     length, reference, *ngrams = sums.tolist()
-    right, total = ngrams[:_ORDER], ngrams[_ORDER:]
-    return float(BLEU.compute_bleu(right, total, length, reference, max_ngram_order=_ORDER).score)
+    matched, total = ngrams[: len(ngrams) // 2], ngrams[len(ngrams) // 2 :]
+    bleu: Any = metric.metric
+    found = BLEU.compute_bleu(matched, total, length, reference, bleu.smooth_method, bleu.smooth_value)
+    return float(found.score)
 
 
-def _score(counts: Mapping[str, NDArray[np.int64]], chosen: NDArray[np.bool_], seed: int) -> dict[str, Any]:
+def _score(
+    metric: SacrebleuMetric, counts: Mapping[str, NDArray[np.int64]], chosen: NDArray[np.bool_], seed: int
+) -> dict[str, Any]:
     """The scores of one group of sentences.
 
     Args:
@@ -156,28 +179,35 @@ def _score(counts: Mapping[str, NDArray[np.int64]], chosen: NDArray[np.bool_], s
     """
     size = int(chosen.sum())
     of_group = {name: of_seeds[:, chosen] for name, of_seeds in counts.items()}
-    spreads = {name: Spread.of([_bleu(one) for one in of.sum(1)]) for name, of in of_group.items()}
-    scores: dict[str, Any] = {
+    spreads = {
+        name: Spread.of([_bleu(metric, sums) for sums in of_seeds.sum(1)]) for name, of_seeds in of_group.items()
+    }
+    intervals = _intervals(metric, of_group, seed) if len(counts) > 1 and size >= FEWEST_SENTENCES else {}
+    first, *others = counts
+    return {
         "sentences": size,
         "bleu": {name: spread.to_dict() for name, spread in spreads.items()},
-        "minus_first": {},
+        "minus_first": {
+            name: {"mean": spreads[name].mean - spreads[first].mean, "interval": intervals.get(name)}
+            for name in others
+        },
     }
+
+
+def _intervals(
+    metric: SacrebleuMetric, counts: Mapping[str, NDArray[np.int64]], seed: int
+) -> dict[str, tuple[float, float]]:
+    """The interval of each further system's mean minus the first's; ``counts`` as in ``_score``, of a group."""
     first, *others = counts
-    if not others:
-        return scores
-    # (resamples, sentences): how often each is drawn
-    draws = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), RESAMPLES)
-    resampled = {
-        name: np.array([[_bleu(sums) for sums in draws @ seeds] for seeds in of_seeds]).mean(0)
-        for name, of_seeds in of_group.items()
-    }
-    for name in others:
-        low, high = np.percentile(resampled[name] - resampled[first], [2.5, 97.5]).tolist()
-        scores["minus_first"][name] = {
-            "mean": spreads[name].mean - spreads[first].mean,
-            "interval": (low, high) if size >= FEWEST_SENTENCES else None,
-        }
-    return scores
+    size = counts[first].shape[1]
+    generator, uniform = np.random.default_rng(seed), np.full(size, 1 / size)
+    means: dict[str, list[float]] = {name: [] for name in counts}
+    for _ in range(RESAMPLES):
+        draw = generator.multinomial(size, uniform)  # (sentences,): how often each is drawn
+        for name, of_seeds in counts.items():
+            means[name].append(fmean(_bleu(metric, sums) for sums in draw @ of_seeds))
+    ends = {name: np.percentile(np.subtract(means[name], means[first]), [2.5, 97.5]).tolist() for name in others}
+    return {name: (low, high) for name, (low, high) in ends.items()}
 
 
 def print_result(result: Mapping[str, Any]) -> None:
@@ -185,14 +215,18 @@ def print_result(result: Mapping[str, Any]) -> None:
     first, *others = result["systems"]
     rows = []
     for name, scores in result["groups"].items():
-        of_systems = [Spread(one["mean"], one["std"]).text() for one in scores["bleu"].values()]
+        figures = [Spread(one["mean"], one["std"]).text() for one in scores["bleu"].values()]
         differences = [_difference(scores["minus_first"][other]) for other in others]
-        rows.append([name, f"{scores['sentences']:,}", *of_systems, *differences])
+        rows.append([name, f"{scores['sentences']:,}", *figures, *differences])
     columns = ["sentences", "number", *result["systems"], *(f"{other} minus {first}" for other in others)]
     print_table(columns, rows, title=f"{result['data']} {result['split']}, {result['metric']}")
-    seeds = any(len(files) > 1 for files in result["systems"].values())
-    spread = " ± is the standard deviation over seeds." if seeds else ""
-    console().print(f"Intervals: {result['interval']}.{spread}")
+    notes = []
+    if others:
+        notes.append(f"Intervals: {result['interval']}.")
+    if any(len(files) > 1 for files in result["systems"].values()):
+        notes.append("± is the standard deviation over seeds.")
+    if notes:
+        console().print(" ".join(notes))
 
 
 def _difference(one: Mapping[str, Any]) -> str:
@@ -201,4 +235,4 @@ def _difference(one: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m eval.bleu_by_image")

@@ -93,6 +93,45 @@ def test_the_interval_is_that_of_resampled_lines(world: World, monkeypatch: pyte
     assert found == pytest.approx(np.percentile(np.subtract(means[1], means[0]), [2.5, 97.5]))
 
 
+def test_a_group_without_a_common_fourgram_is_smoothed_as_its_signature_says(world: World) -> None:
+    lines = list(world.references)
+    lines[0], lines[3] = "Der Hund und die Frau.", world.references[3].split()[0]
+    (world.folder / "odd.de").write_text("".join(f"{line}\n" for line in lines))
+    world.write("two", [number in {0, 3} for number in range(120)])
+    result = bleu_by_image.evaluate(
+        world.folder / "two", "test", world.folder / "out", {"text": [world.folder / "odd.de"]}
+    )
+    group = result["groups"]["with image"]
+    alone = corpus_scores([lines[0], lines[3]], [world.references[0], world.references[3]], target_lang="de")
+    assert 0 < group["bleu"]["text"]["mean"] == pytest.approx(alone["bleu"].value)
+    assert result["signature"].split("|norm")[0] == alone["bleu"].signature.split("|norm")[0]
+
+
+def test_a_small_group_has_no_interval(world: World) -> None:
+    world.write("few", [number < 20 for number in range(120)])
+    systems = {name: world.files(name) for name in ("text", "gated")}
+    groups = bleu_by_image.evaluate(world.folder / "few", "test", world.folder / "out", systems)["groups"]
+    assert groups["with image"]["minus_first"]["gated"]["interval"] is None
+    assert groups["without image"]["minus_first"]["gated"]["interval"] is not None
+
+
+def test_tokenised_text_gets_the_papers_bleu(world: World) -> None:
+    world.references = [line.replace(".", " .").lower() for line in world.references]
+    world.write("tokens", world.has_image)
+    lines = [line.replace(".", " .").lower() for line in world.lines["gated1"]]
+    (world.folder / "tokens.de").write_text("".join(f"{line}\n" for line in lines))
+    result = bleu_by_image.evaluate(
+        world.folder / "tokens", "test", world.folder / "out", {"gated": [world.folder / "tokens.de"]}
+    )
+    expected = corpus_scores(lines, world.references, target_lang="de", tokenized=True)["bleu_lc_tok"]
+    assert result["groups"]["all"]["bleu"]["gated"]["mean"] == pytest.approx(expected.value)
+    assert (result["metric"], result["signature"]) == (expected.name, expected.signature)
+    with pytest.raises(MMTError, match=r"gated=.*gated1\.de: expected tokenised text, as .* found raw text"):
+        bleu_by_image.evaluate(
+            world.folder / "tokens", "test", world.folder / "out", {"gated": world.files("gated")}
+        )
+
+
 def test_a_system_and_itself_do_not_differ(world: World) -> None:
     systems = {"one": world.files("text"), "other": world.files("text")[::-1]}
     groups = bleu_by_image.evaluate(world.folder / "data", "test", world.folder / "out", systems)["groups"]
@@ -106,22 +145,46 @@ def test_the_command_prints_a_table(world: World) -> None:
     arguments = [str(world.folder / "data"), "test", str(world.folder / "out"), *systems]
     result = CliRunner().invoke(bleu_by_image.main, arguments, env={"COLUMNS": "100"})
     assert result.exit_code == 0, result.output
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.output.splitlines() if "│" in line]
-    assert [row[:2] for row in rows] == [["all", "120"], ["with image", "40"], ["without image", "80"]]
-    assert all("±" in row[2] and " to +" in row[4] for row in rows)
+    lines = [line.split("│")[1:-1] for line in result.output.splitlines() if "│" in line]
+    groups = json.loads((world.folder / "out" / "result.json").read_text())["groups"]
+    for cells, (name, scores) in zip(lines, groups.items(), strict=True):
+        texts = [f"{one['mean']:.1f} ± {one['std']:.1f}" for one in scores["bleu"].values()]
+        difference = scores["minus_first"]["gated"]
+        low, high = difference["interval"]
+        expected = [
+            name,
+            str(scores["sentences"]),
+            *texts,
+            f"{difference['mean']:+.1f} ({low:+.1f} to {high:+.1f})",
+        ]
+        assert [cell.strip() for cell in cells] == expected
+    one = CliRunner().invoke(bleu_by_image.main, [*arguments[:3], systems[0]])
+    assert (one.exit_code, "Intervals" in one.output, "±" in one.output) == (0, False, False)
 
 
 def test_bad_input_is_refused_before_anything_is_written(world: World) -> None:
     short = world.folder / "short.de"
     short.write_text("Hund.\n")
     world.write("seen", [True] * 120)
-    for data, systems, message in (
-        ("data", {"text": [short]}, r"text=.*short\.de: expected 120 lines, one for each sentence of .*has 1\."),
-        ("seen", {"text": world.files("text")}, "found 120 of 120 with one"),
+    world.write("unseen", [False] * 120)
+    world.references[6] = " "
+    world.write("blank", world.has_image)
+    for data, path, message in (
+        ("data", short, r"text=.*short\.de: expected 120 lines, one for each sentence of .*has 1\."),
+        ("seen", world.files("text")[0], "an image for each sentence. Score them with mmt score"),
+        ("unseen", world.files("text")[0], "sentences with an image, found none"),
+        ("blank", world.files("text")[0], "row 7 has a blank reference"),
     ):
         with pytest.raises(MMTError, match=message):
-            bleu_by_image.evaluate(world.folder / data, "test", world.folder / "out", systems)
-    for text in ("gated", "=x.de", "gated="):
-        refused = CliRunner().invoke(bleu_by_image.main, [str(world.folder), "test", "out", "--system", text])
-        assert isinstance(refused.exception, MMTError) or "expected NAME=FILE" in refused.output
+            bleu_by_image.evaluate(world.folder / data, "test", world.folder / "out", {"text": [path]})
+    arguments, file = [str(world.folder / "data"), "test", str(world.folder / "out")], world.files("text")[0]
+    for texts, told in (
+        (["gated"], "expected NAME=FILE"),
+        (["=x.de"], "expected NAME=FILE"),
+        (["gated="], "expected NAME=FILE"),
+        ([f"text={file}"] * 2, "given twice"),
+    ):
+        refused = CliRunner().invoke(bleu_by_image.main, [*arguments, *(f"--system={text}" for text in texts)])
+        assert refused.exit_code == 2
+        assert told in refused.output
     assert not (world.folder / "out").exists()
