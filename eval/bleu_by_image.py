@@ -98,9 +98,7 @@ def evaluate(
     if not with_image.any():
         raise MMTError(f"{where}: expected sentences with an image, found none. Prepare the data with its images.")
     if with_image.all():
-        raise MMTError(
-            f"{where}: found an image for each sentence. Score them with mmt score, as they are one group."
-        )
+        raise MMTError(f"{where}: found an image for each sentence. Score them with mmt score.")
     references: list[str] = list(rows["target"])
     blank = next((number for number, line in enumerate(references, 1) if not line.strip()), None)
     if blank is not None:
