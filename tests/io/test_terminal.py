@@ -157,7 +157,7 @@ def test_every_command_that_runs_a_model_takes_threads() -> None:
     given = [
         (f"{module.__name__} {leaf.name}", {name for option in leaf.params for name in option.opts})
         for module, leaf in COMMANDS
-        if not module.__name__.startswith((*BENCHMARKS, "eval.vqa"))
+        if not module.__name__.startswith((*BENCHMARKS, "eval.vqa", "eval.bleu_by_image"))
     ]
     without = [where for where, names in given if names & runs_a_model and "--threads" not in names]
     assert without == ["mmt.cli.main export"]  # which computes nothing
