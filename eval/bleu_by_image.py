@@ -20,13 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 
+from eval.system_files import files_by_system, read_system, system_option
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import PATH
 from mmt.data.dataset import read_info, read_split
-from mmt.data.inputs import read_texts
-from mmt.errors import MMTError, local_path
+from mmt.errors import MMTError
 from mmt.io.atomic import make_folder, write_whole
-from mmt.io.formats import TRANSLATIONS
 from mmt.io.tables import print_table
 from mmt.io.terminal import console
 from mmt.io.text_files import file_checksum
@@ -45,29 +44,17 @@ INTERVAL = (
 @click.argument("data", type=PATH)
 @click.argument("split")
 @click.argument("out", type=PATH)
-@click.option(
-    "--system",
-    "named_files",
-    multiple=True,
-    required=True,
-    metavar="NAME=FILE",
-    help="File of translations; repeat it with the same NAME for seeds, with others for other systems.",
-)
+@system_option("File of translations")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Random seed of the bootstrap.")
 def main(data: Path, split: str, out: Path, named_files: tuple[str, ...], seed: int) -> None:
     """Score systems' translations of SPLIT of the dataset DATA, apart for sentences with an image and without.
 
     The first system is the one that the others are compared with. The result goes into OUT.
     """
-    systems: dict[str, list[Path]] = {}
-    for text in named_files:
-        name, sign, file = text.partition("=")
-        if not (name and sign and file):
-            raise MMTError(f"--system {text}: expected NAME=FILE, such as gated=translations.de.")
-        path = local_path(file)
-        if path in systems.setdefault(name, []):
-            raise MMTError(f"--system {text}: given twice. Each file is one seed of {name}.")
-        systems[name].append(path)
+    systems = files_by_system(named_files, "NAME=FILE, such as gated=translations.de")
+    for name, paths in systems.items():
+        if twice := next((path for path in paths if paths.count(path) > 1), None):
+            raise MMTError(f"--system {name}={twice}: given twice. Each file is one seed of {name}.")
     write_alone_in(out)
     print_result(evaluate(data, split, out, systems, seed))
 
@@ -132,13 +119,8 @@ def evaluate(
 
 
 def _read(path: Path, name: str, num_rows: int, tokenized: bool, where: str) -> list[str]:
-    lines = read_texts(path, TRANSLATIONS)
-    if len(lines) != num_rows:
-        raise MMTError(
-            f"--system {name}={path}: expected {num_rows:,} lines, one for each sentence of {where}, but it has "
-            f"{len(lines):,}. Translate this split."
-        )
-    if looks_tokenized(lines) is not None and looks_tokenized(lines) != tokenized:
+    lines = read_system(path, name, num_rows, f"one for each sentence of {where}", "Translate this split.")
+    if looks_tokenized(lines) not in (None, tokenized):
         kinds = ("tokenised text", "raw text") if tokenized else ("raw text", "tokenised text")
         raise MMTError(
             f"--system {name}={path}: expected {kinds[0]}, as the references of {where} are, found {kinds[1]}. "

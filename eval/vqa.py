@@ -20,13 +20,12 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from eval.system_files import files_by_system, read_system, system_option
 from mmt.cli.command import Command, write_alone_in
 from mmt.cli.options import PATH
 from mmt.data.dataset import read_info, read_split
-from mmt.data.inputs import read_texts
-from mmt.errors import MMTError, local_path
+from mmt.errors import MMTError
 from mmt.io.atomic import make_folder, write_whole
-from mmt.io.formats import TRANSLATIONS
 from mmt.io.tables import print_table
 from mmt.io.terminal import console, counted
 from mmt.io.versions import versions
@@ -45,28 +44,14 @@ RESAMPLES = 2000
 @click.argument("data", type=PATH)
 @click.argument("split")
 @click.argument("out", type=PATH)
-@click.option(
-    "--system",
-    "named_files",
-    multiple=True,
-    required=True,
-    metavar="NAME=FILE",
-    help="File of answers, one a line; repeat it with the same NAME for seeds, with others for other systems.",
-)
+@system_option("File of answers, one a line")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Random seed of the bootstrap.")
 def main(data: Path, split: str, out: Path, named_files: tuple[str, ...], seed: int) -> None:
     """Score systems' answers to the questions of SPLIT of the dataset DATA; write the result into OUT.
 
     The first system is the one that the others are compared with.
     """
-    systems: dict[str, list[Path]] = {}
-    for text in named_files:
-        name, sign, file = text.partition("=")
-        if not (name and sign and file) or name in PRIORS:
-            raise MMTError(
-                f"--system {text}: expected NAME=FILE, such as gated=answers.txt, with a NAME of its own."
-            )
-        systems.setdefault(name, []).append(local_path(file))
+    systems = files_by_system(named_files, "NAME=FILE, such as gated=answers.txt, with a NAME of its own", PRIORS)
     write_alone_in(out)
     print_result(evaluate(data, split, out, systems, seed))
 
@@ -164,13 +149,9 @@ def _answers(
         PRIORS[1]: [[prior.by_question(row["source"], row["kind"]) for row in rows]],
     }
     for name, paths in systems.items():
-        answers[name] = [[unescape(line) for line in read_texts(path, TRANSLATIONS)] for path in paths]
-        for path, lines in zip(paths, answers[name], strict=True):
-            if len(lines) != len(rows):
-                raise MMTError(
-                    f"--system {name}={path}: expected {len(rows):,} lines, one for each question of {where}, but "
-                    f"it has {len(lines):,}. Answer this split."
-                )
+        expected = f"one for each question of {where}"
+        files = [read_system(path, name, len(rows), expected, "Answer this split.") for path in paths]
+        answers[name] = [[unescape(line) for line in lines] for lines in files]
     return answers
 
 

@@ -37,8 +37,7 @@ step lite0 mmt features --images data/multi30k_en_de_images --layer grid --out f
 step colours mmt features --images data/multi30k_en_de_images --backbone colours --layer grid --out features/multi30k_colours_grid
 step train_base train best_en_de_colour_base best_en_de_colour_base
 step int8_base int8 best_en_de_colour_base
-step translate mmt prepare translated data/captions_images_de data/captions_images --model runs/best_en_de_colour_base/model \
-    --runtime onnx --precision int8 --no-copies --no-loops --max-ratio 2 --min-log-prob -0.9
+step translate translated captions_images runs/best_en_de_colour_base/model captions_images_de
 step masked_captions mmt prepare probes data/captions_images_de data/colours_captions --probe colour --only-masked
 for seed in 1 2 3; do step "train_$seed" train "best_en_de_colour.$seed" best_en_de_colour \
     --config "seed=$seed" --config model.text=mmt:runs/best_en_de_colour_base/model; done

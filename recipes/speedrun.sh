@@ -9,12 +9,6 @@ set -euo pipefail
 captions() { # LANGUAGE
     mmt prepare monolingual "data/captions_$1_tok" --multi30k "$MULTI30K" --language "$1" --no-images --moses --full-stop
 }
-translated() { # DATA MODEL OUT OPTION...
-    local data=$1 model=$2 out=$3
-    shift 3
-    mmt prepare translated "data/$out" "data/$data" --model "$model" "$@" \
-        --runtime onnx --precision int8 --no-copies --no-loops --max-ratio 2 --min-log-prob -0.9
-}
 
 step data_en_de task1 data/multi30k_en_de_tok en de
 step data_de_en task1 data/multi30k_de_en_tok de en

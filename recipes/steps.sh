@@ -21,6 +21,12 @@ task1() { # OUT SOURCE TARGET
 int8() { # RUN: exports its model, int8 included, where the training has not kept int8 (it lost over 0.1 BLEU)
     [ -e "runs/$1/model/exported/decoder.int8.onnx" ] || mmt export --model "runs/$1/model"
 }
+translated() { # DATA MODEL OUT OPTION...: after int8
+    local data=$1 model=$2 out=$3
+    shift 3
+    mmt prepare translated "data/$out" "data/$data" --model "$model" "$@" \
+        --runtime onnx --precision int8 --no-copies --no-loops --max-ratio 2 --min-log-prob -0.9
+}
 seconds() { # NAME...: of each step
     (cd done && grep . "$@")
 }
