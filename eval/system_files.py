@@ -34,14 +34,17 @@ def files_by_system(
         expected: of the error, such as ``NAME=FILE, such as gated=answers.txt``.
         reserved: names that no system may have.
     Raises:
-        MMTError: a value is not NAME=FILE, its name is reserved, or its file is a URL.
+        MMTError: a value is not NAME=FILE, its name is reserved, its file is a URL, or a system has a file twice.
     """
     systems: dict[str, list[Path]] = {}
     for text in named_files:
         name, sign, file = text.partition("=")
         if not (name and sign and file) or name in reserved:
             raise MMTError(f"--system {text}: expected {expected}.")
-        systems.setdefault(name, []).append(local_path(file))
+        path, seeds = local_path(file), systems.setdefault(name, [])
+        if path in seeds:
+            raise MMTError(f"--system {text}: given twice. Each file is one seed of {name}.")
+        seeds.append(path)
     return systems
 
 

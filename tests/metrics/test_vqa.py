@@ -248,3 +248,11 @@ def test_a_system_without_name_and_file_is_refused(given: str, data: Path, tmp_p
     result = CliRunner().invoke(main, [str(data), "test", str(tmp_path), "--system", given])
     assert result.exit_code == 2
     assert "expected NAME=FILE" in result.output
+
+
+def test_a_file_given_twice_for_one_system_is_refused(data: Path, tmp_path: Path) -> None:
+    file = answers_file(tmp_path / "right.txt", *RIGHT)
+    given = ["--system", f"gated={file}", "--system", f"gated={file}"]
+    result = CliRunner().invoke(main, [str(data), "test", str(tmp_path / "out"), *given])
+    assert result.exit_code == 2
+    assert "given twice" in result.output
