@@ -8,21 +8,12 @@
 set -euo pipefail
 . "$(dirname "$0")/steps.sh"
 
-photos=(--images "$MULTI30K/images") groups=()
-if [ -d "$MULTI30K/images_more" ]; then
-    photos+=(--images "$MULTI30K/images_more")
-    groups=(--group "squashed=$MULTI30K/images")
-fi
+groups=()
+[ ! -d "$MULTI30K/images_more" ] || groups=(--group "squashed=$MULTI30K/images")
 stores=(--images features/multi30k_lite0_grid --images features/multi30k_colours_grid)
 models=()
 for seed in 1 2 3; do models+=(--model "runs/best_en_de_colour.$seed/model"); done
 
-train() { # RUN RECIPE SETTING...
-    local run=$1 recipe=$2
-    shift 2
-    # shellcheck disable=SC2086  # several words
-    mmt train "runs/$run" --config-file "$recipes/configs/$recipe.yaml" "$@" ${TRAIN:-}
-}
 score() { # SPLIT
     mmt evaluate probes data/colours "$1" "best_en_de_colour.$1" "${stores[@]}" "${models[@]}" \
         --text-only runs/best_en_de_colour_base/model "${groups[@]}"

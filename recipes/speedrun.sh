@@ -13,12 +13,12 @@ captions() { # LANGUAGE
 step data_en_de task1 data/multi30k_en_de_tok en de
 step data_de_en task1 data/multi30k_de_en_tok de en
 for language in en de; do step "captions_$language" captions "$language"; done
-step train_en_de_1 mmt train runs/best_en_de_none --config-file "$recipes/configs/best_en_de_none.yaml"
-step train_en_de_2 mmt train runs/best_en_de_none.2 --config-file "$recipes/configs/best_en_de_none.yaml" --config seed=2
-step train_de_en mmt train runs/best_de_en_none --config-file "$recipes/configs/best_de_en_none.yaml"
-for run in best_en_de_none best_en_de_none.2 best_de_en_none; do step "int8_$run" int8 "$run"; done
-step teach translated captions_en_tok runs/best_en_de_none/model+runs/best_en_de_none.2/model captions_en_de_taught
+step train_en_de_1 train base_en_de base_en_de
+step train_en_de_2 train base_en_de.2 base_en_de --config seed=2
+step train_de_en train best_de_en_none best_de_en_none
+for run in base_en_de base_en_de.2 best_de_en_none; do step "int8_$run" int8 "$run"; done
+step teach translated captions_en_tok runs/base_en_de/model+runs/base_en_de.2/model captions_en_de_taught
 step translate_back translated captions_de_tok runs/best_de_en_none/model captions_en_de_tok --back --tag "<bt>"
-step train_bt mmt train runs/best_en_de_bt --config-file "$recipes/configs/best_en_de_bt.yaml"
+step train_bt train best_en_de_bt best_en_de_bt
 step score_bt mmt evaluate result runs/best_en_de_bt/model data/multi30k_en_de_tok test_2016_flickr best_en_de_bt
 seconds data_en_de data_de_en captions_en captions_de train_en_de_1 train_en_de_2 train_de_en teach translate_back train_bt

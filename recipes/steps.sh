@@ -1,9 +1,13 @@
-# Sourced by the scripts beside it: steps that run once, in the folder OUT, from Multi30K's files in $MULTI30K.
+# Sourced by the scripts beside it: steps that run once, in the folder OUT, from Multi30K's files in $MULTI30K. Further settings of
+# all trainings are in TRAIN, such as TRAIN="--config precision=float32".
 recipes=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 usage="MULTI30K=FOLDER bash recipes/$(basename "$0") OUT"
 MULTI30K=$(realpath "${MULTI30K:?the folder of Multi30K: $usage}")
 mkdir -p "${1:?the folder to write: $usage}"
 cd "$1"
+
+photos=(--images "$MULTI30K/images")
+[ ! -d "$MULTI30K/images_more" ] || photos+=(--images "$MULTI30K/images_more")
 
 step() { # NAME COMMAND...: runs it once, and notes the seconds that the last attempt took
     local name=$1 begun=$SECONDS
@@ -14,6 +18,12 @@ step() { # NAME COMMAND...: runs it once, and notes the seconds that the last at
         mkdir -p done
         echo "$((SECONDS - begun))" >"done/$name"
     fi
+}
+train() { # RUN RECIPE SETTING...
+    local run=$1 recipe=$2
+    shift 2
+    # shellcheck disable=SC2086  # several words
+    mmt train "runs/$run" --config-file "$recipes/configs/$recipe.yaml" "$@" ${TRAIN:-}
 }
 task1() { # OUT SOURCE TARGET
     mmt prepare multi30k "$1" --raw "$MULTI30K/tok" --no-images --source "$2" --target "$3"
