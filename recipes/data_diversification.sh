@@ -3,15 +3,15 @@
 # test_2016_flickr:
 #     MULTI30K=FOLDER bash recipes/data_diversification.sh OUT
 # FOLDER has tok/, raw/, image_splits/ and images/, and may have images_more/. An en-de and a de-en model translate the training
-# text, and both models learn from these translations, too (Nguyen et al. 2020, https://arxiv.org/abs/1911.01986). The same command
-# resumes wherever it was interrupted. Further settings of the trainings are in TRAIN, such as TRAIN="--config precision=float32".
+# text, and text-only models learn from these translations, too (Nguyen et al. 2020, https://arxiv.org/abs/1911.01986). Each of them
+# is then trained further with gated fusion. The same command resumes wherever it was interrupted.
 set -euo pipefail
 . "$(dirname "$0")/steps.sh"
 
-score() { # NAME SEED OPTION...
-    local name=$1 seed=$2
-    shift 2
-    mmt evaluate result "runs/$name.$seed/model" data/multi30k_en_de_images test_2016_flickr "$name.$seed" "$@"
+score() { # NAME SEED DATA OPTION...
+    local name=$1 seed=$2 data=$3
+    shift 3
+    mmt evaluate result "runs/$name.$seed/model" "data/$data" test_2016_flickr "$name.$seed" "$@"
 }
 
 step data_en_de task1 data/multi30k_en_de_tok en de
@@ -25,8 +25,9 @@ step forward translated multi30k_en_de_images runs/base_en_de/model task1_forwar
 step back translated multi30k_en_de_images runs/best_de_en_none/model task1_back --split train --back
 for seed in 1 2 3; do
     step "train_none_$seed" train "best_en_de_none.$seed" best_en_de_none --config "seed=$seed"
-    step "score_none_$seed" score best_en_de_none "$seed"
-    step "train_gated_$seed" train "best_en_de_gated.$seed" best_en_de_gated --config "seed=$seed"
-    step "score_gated_$seed" score best_en_de_gated "$seed" --images features/multi30k_lite0
+    step "score_none_$seed" score best_en_de_none "$seed" multi30k_en_de_tok
+    step "train_gated_$seed" train "best_en_de_gated.$seed" best_en_de_gated --config "seed=$seed" \
+        --config "start.model=runs/best_en_de_none.$seed/model"
+    step "score_gated_$seed" score best_en_de_gated "$seed" multi30k_en_de_images --images features/multi30k_lite0
 done
 seconds data_en_de data_de_en data lite0_pool train_en_de_1 train_de_en forward back train_{none,gated}_{1,2,3}

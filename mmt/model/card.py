@@ -53,7 +53,7 @@ class ModelCard:
             )
 
     def refuse_writing(self) -> None:
-        """Raises MMTError if this model has not learnt to write."""
+        """Raises MMTError if this model has not learned to write."""
         if not self.config.get("writes", True):
             heads = ", ".join(self.config["heads"])
             raise MMTError(

@@ -180,14 +180,14 @@ class MMTConfig(ModelSizes):
     """Whether the output projection has a bias: -inf at ids that are no words."""
 
     heads: tuple[str, ...] = ()
-    """What is learnt and has weights of its own: ``contrastive``, ``imagination``, ``classification``,
+    """What is learned and has weights of its own: ``contrastive``, ``imagination``, ``classification``,
     ``regression``."""
 
     num_labels: int = 0
     """Classes of the head ``classification``."""
 
     writes: bool = True
-    """Whether it has learnt to translate, or to answer in words."""
+    """Whether it has learned to translate, or to answer in words."""
 
     image_sets: tuple[tuple[int, int], ...] = ()
     """Regions and width of each set of image features; none for a model that was trained without."""
