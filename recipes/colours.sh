@@ -28,9 +28,9 @@ step lite0 mmt features --images data/multi30k_en_de_images --layer grid --out f
 step colours mmt features --images data/multi30k_en_de_images --backbone colours --layer grid --out features/multi30k_colours_grid
 step train_base train best_en_de_colour_base best_en_de_colour_base
 step int8_base int8 best_en_de_colour_base
-step translate translated captions_images runs/best_en_de_colour_base/model captions_images_de
+step translate_captions translated captions_images runs/best_en_de_colour_base/model captions_images_de
 step masked_captions mmt prepare probes data/captions_images_de data/colours_captions --probe colour --only-masked
 for seed in 1 2 3; do step "train_$seed" train "best_en_de_colour.$seed" best_en_de_colour \
     --config "seed=$seed" --config model.text=mmt:runs/best_en_de_colour_base/model; done
 for split in val test_2016_flickr; do step "score_$split" score "$split"; done
-seconds data masked text captions lite0 colours train_base translate masked_captions train_1 train_2 train_3
+seconds data masked text captions lite0 colours train_base translate_captions masked_captions train_1 train_2 train_3

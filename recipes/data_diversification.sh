@@ -5,6 +5,7 @@
 # FOLDER has tok/, raw/, image_splits/ and images/, and may have images_more/. An en-de and a de-en model translate the training
 # text, and text-only models learn from these translations, too (Nguyen et al. 2020, https://arxiv.org/abs/1911.01986). Each of them
 # is then trained further with gated fusion. The same command resumes wherever it was interrupted.
+# Further settings of the trainings are in TRAIN, such as TRAIN="--config precision=float32".
 set -euo pipefail
 . "$(dirname "$0")/steps.sh"
 
@@ -18,7 +19,7 @@ step data_en_de task1 data/multi30k_en_de_tok en de
 step data_de_en task1 data/multi30k_de_en_tok de en
 step data mmt prepare multi30k data/multi30k_en_de_images --raw "$MULTI30K/tok" --multi30k "$MULTI30K" "${photos[@]}"
 step lite0_pool mmt features --images data/multi30k_en_de_images --out features/multi30k_lite0
-step train_en_de_1 train base_en_de base_en_de
+step train_base_1 train base_en_de base_en_de
 step train_de_en train best_de_en_none best_de_en_none
 for run in base_en_de best_de_en_none; do step "int8_$run" int8 "$run"; done
 step forward translated multi30k_en_de_images runs/base_en_de/model task1_forward --split train
@@ -30,4 +31,4 @@ for seed in 1 2 3; do
         --config "start.model=runs/best_en_de_none.$seed/model"
     step "score_gated_$seed" score best_en_de_gated "$seed" multi30k_en_de_images --images features/multi30k_lite0
 done
-seconds data_en_de data_de_en data lite0_pool train_en_de_1 train_de_en forward back train_{none,gated}_{1,2,3}
+seconds data_en_de data_de_en data lite0_pool train_base_1 train_de_en forward back train_{none,gated}_{1,2,3}

@@ -21,7 +21,7 @@ speed() { # NAME PRECISION OTHER_PRECISION
 
 step data_en_de task1 data/multi30k_en_de_tok en de
 step train_teacher train teacher_en_de teacher_en_de
-step translate mmt prepare translated data/multi30k_en_de_distilled data/multi30k_en_de_tok --split train \
+step translate_train mmt prepare translated data/multi30k_en_de_distilled data/multi30k_en_de_tok --split train \
     --model runs/teacher_en_de/model
 step train_small train small_en_de small_en_de
 for split in val test_2016_flickr; do
@@ -32,4 +32,4 @@ for name in teacher_en_de small_en_de; do step "int8_$name" int8 "$name"; done
 step speed_float32 speed speed_float32 float32 float32
 step speed_int8 speed speed_int8 float32 int8
 step speed_int8_both speed speed_int8_both int8 int8
-seconds data_en_de train_teacher translate train_small
+seconds data_en_de train_teacher translate_train train_small
