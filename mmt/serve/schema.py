@@ -28,7 +28,9 @@ class Sentence(_Body):
 class Settings(_Body):
     """How to translate."""
 
-    model: Annotated[str | None, Field(description="A name from /health. Default: the first model that translates.")] = None
+    model: Annotated[
+        str | None, Field(description="A name from /health. Default: the first model that translates.")
+    ] = None
     n_best: Annotated[
         int, Field(ge=1, le=MAX_BEAM, description="Translations of each sentence, at most the beam size.")
     ] = 1
