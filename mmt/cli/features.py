@@ -45,6 +45,8 @@ if TYPE_CHECKING:
               help="Vectors of an image with --layer pool: 1, or 5, also of each quarter of it.")  # fmt: skip
 @click.option("--squash", is_flag=True,
               help="Squash the whole image into a square, instead of cutting its margins off.")  # fmt: skip
+@click.option("--image-size", type=click.IntRange(min=16), help="Side of the square that the network reads, in "
+              "pixels; a larger one gives --layer grid more regions.  [default: the backbone's own]")  # fmt: skip
 @click.option("--weights", type=PATH, help="File with the backbone's weights, instead of a download.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16",
               help="Precision of the stored features.")  # fmt: skip
@@ -70,6 +72,7 @@ def features_command(
     layer: str | None,
     crops: str,
     squash: bool,
+    image_size: int | None,
     weights: Path | None,
     dtype: str,
     batch_size: int,
@@ -136,6 +139,7 @@ def features_command(
         keep_shards=keep_shards,
         crops=int(crops),
         squash=squash,
+        image_size=image_size,
         progress=not quiet,
     )
     if not quiet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -134,12 +135,20 @@ class FeatureSignature:
         elif names:
             crops = "" if self.crops == 1 else f" --crops {self.crops}"
             squash = " --squash" if self.transform.startswith("squash") else ""
+            side, other_side = (_side(one.transform) for one in (self, other))
+            size = f" --image-size {side}" if side and other_side not in (None, side) else ""
             detail = "; ".join(f"{n} {getattr(self, n)} became {getattr(other, n)}" for n in names)
             raise MMTError(
                 f"{where}: expected features made by {self}, found {other}. They differ in {detail}. "
                 f"Use the same features, or make them with mmt features --backbone {self.backbone} "
-                f"--layer {self.layer}{squash}{crops}."
+                f"--layer {self.layer}{squash}{size}{crops}."
             )
+
+
+def _side(transform: str) -> str | None:
+    """Pixels of the side of the square that a network reads; None if it does not read one."""
+    found = re.match(r"(?:resize\d+-crop|squash)(\d+)-", transform)
+    return found[1] if found else None
 
 
 @dataclass(frozen=True)

@@ -238,14 +238,48 @@ class Backbone(nn.Module):
                 f"{self.signature}: only a network that reads a square of pixels can see an image squashed. "
                 "Leave --squash out."
             )
-        if not fitting.resize:
+        return self._fitted(replace(fitting, resize=0)) if fitting.resize else self
+
+    def at_size(self, side: int) -> Backbone:
+        """This backbone if it reads squares of this side already; else a copy that resizes images to them.
+
+        A network reads things of the size that it was trained on best. But a grid of a larger square has more
+        regions, of smaller parts of the image.
+
+        Args:
+            side: in pixels.
+        Raises:
+            MMTError: it does not read a square of pixels, or not one of this size.
+        """
+        fitting = self._fitting
+        if fitting is None:
+            raise MMTError(
+                f"{self.signature}: only a network that reads a square of pixels has an image size. "
+                "Leave --image-size out."
+            )
+        if side == fitting.crop:
             return self
-        whole = copy.copy(self)  # with the same network
-        whole._modules = dict(self._modules)  # its transform is one of them
-        whole._fitting = squash = replace(fitting, resize=0)
-        whole.transform, whole._side = squash.pipeline(), squash.crop
-        whole.signature = replace(self.signature, transform=str(squash))
-        return whole
+        resized = self._fitted(replace(fitting, resize=round(fitting.resize * side / fitting.crop), crop=side))
+        try:
+            with torch.inference_mode():
+                found = resized(torch.zeros(1, 3, self._crops * side, side, dtype=torch.uint8))
+        except (RuntimeError, AssertionError, ValueError) as error:  # each network refuses in its own way
+            reason = str(error).strip().partition("\n")[0]
+            raise MMTError(
+                f"{self.signature}: cannot read images of {side} x {side} pixels ({reason}). Expected "
+                f"--image-size {fitting.crop}, its own, or another one that fits."
+            ) from None
+        resized.signature = replace(resized.signature, num_regions=found.size(1))
+        return resized
+
+    def _fitted(self, fitting: Transform) -> Backbone:
+        """A copy with the same network and another transform."""
+        other = copy.copy(self)
+        other._modules = dict(self._modules)  # its transform is one of them
+        other._fitting = fitting
+        other.transform, other._side = fitting.pipeline(), fitting.resize or fitting.crop
+        other.signature = replace(self.signature, transform=str(fitting))
+        return other
 
     def read(self, source: Path | bytes | Image.Image) -> Tensor:
         """Decodes and transforms a file, its bytes, or an opened image -> (3, K * C, C) uint8, for ``stack``.

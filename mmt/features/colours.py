@@ -15,7 +15,7 @@ from torchvision.transforms import InterpolationMode
 from mmt.errors import MMTError
 from mmt.features.backbone import Backbone, BackboneLoader, Layer, Transform
 
-_SIDE, _CELLS = 112, 7  # pixels of a side, and cells of the grid's side
+_SIDE, _CELL = 112, 16  # pixels of a side: of the image, and of a cell of the grid
 _HUES, _SHADES = 12, 4  # bins of the hue; of the saturation and of the value each
 _GREY = 1e-6  # smallest difference between the channels of a pixel with a hue
 
@@ -26,7 +26,7 @@ class ColourHistogram(nn.Module):
     A pixel counts in the two nearest bins of each of the three, the more the nearer: so a pixel that is a little
     darker changes the histogram a little. The square roots make sure that a bin with few pixels counts, too
     (their Euclidean distance is Hellinger's). ``pool``: of the whole image, and of its middle, half as wide and
-    high, (N, 1, 2 * 192). ``grid``: of each of 7 x 7 cells, (N, 49, 192).
+    high, (N, 1, 2 * 192). ``grid``: of each cell of 16 x 16 pixels, (N, 49, 192) of 112 x 112.
     """
 
     def __init__(self, layer: Layer) -> None:
@@ -37,7 +37,10 @@ class ColourHistogram(nn.Module):
         self.register_buffer("shades", torch.arange(_SHADES) / (_SHADES - 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, C, C) in [0, 1] -> (N, R, D)."""
+        """(N, 3, C, C) in [0, 1] -> (N, R, D). Raises ValueError if C is no multiple of 16."""
+        side = images.size(2)
+        if side % _CELL:
+            raise ValueError(f"expected a multiple of {_CELL}")
         hue, saturation, value = _hsv(images)
         hues, shades = self.get_buffer("hues"), self.get_buffer("shades")
         around = (hue[..., None] - hues).abs()
@@ -49,7 +52,7 @@ class ColourHistogram(nn.Module):
         by_shade = (by_saturation[..., :, None] * by_value[..., None, :]).flatten(3)  # (N, C, C, 16)
         if self._layer == "grid":
             return _histogram(_in_cells(by_hue), _in_cells(by_shade))
-        middle = slice(_SIDE // 4, _SIDE - _SIDE // 4)
+        middle = slice(side // 4, side - side // 4)
         parts = [
             _histogram(*(part.flatten(1, 2).unsqueeze(1) for part in pair))
             for pair in ((by_hue, by_shade), (by_hue[:, middle, middle], by_shade[:, middle, middle]))
@@ -73,9 +76,8 @@ def _hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _in_cells(pixels: Tensor) -> Tensor:
-    """(N, C, C, K) -> (N, 49, C * C / 49, K), row by row."""
-    side = _SIDE // _CELLS
-    rows = torch.unflatten(torch.unflatten(pixels, 2, (_CELLS, side)), 1, (_CELLS, side))
+    """(N, C, C, K) -> (N, R, 256, K), row by row."""
+    rows = torch.unflatten(torch.unflatten(pixels, 2, (-1, _CELL)), 1, (-1, _CELL))
     return rows.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 

@@ -164,11 +164,13 @@ def extract_folder(
     keep_shards: bool = False,
     crops: int = 1,
     squash: bool = False,
+    image_size: int | None = None,
 ) -> ExtractReport:
     """All of ``mmt features``: see ``find_sources``, ``load_backbone``, ``Backbone``, ``extract_features``."""
     image_paths = kept("images", lambda: find_sources(source, media_suffixes(backbone)))
     loaded = kept("backbone", lambda: load_backbone(backbone, layer, weights))
-    loaded = (loaded.squashed() if squash else loaded).in_crops(crops)
+    loaded = loaded.squashed() if squash else loaded
+    loaded = (loaded.at_size(image_size) if image_size is not None else loaded).in_crops(crops)
     how = (dtype, batch_size, num_workers, progress, device, shard, runtime, precision, keep_shards)
     report = extract_features(image_paths, loaded, out, *how)
     paths = {i: path for i in report.left_out if isinstance(path := image_paths[i], Path)}

@@ -72,8 +72,8 @@ def load_backbones(signature: FeatureSignature) -> list[Backbone]:
     backbones = []
     for one in signature.in_float32().sets:
         backbone = load_backbone(one.backbone, one.layer)
-        if (pixels := ResizeCrop.of(one.transform)) and not pixels.resize:
-            backbone = backbone.squashed()
+        if pixels := ResizeCrop.of(one.transform):
+            backbone = (backbone if pixels.resize else backbone.squashed()).at_size(pixels.crop)
         backbone = backbone.in_crops(one.crops)
         one.check(backbone.signature, "this machine's backbone")
         backbones.append(backbone)
