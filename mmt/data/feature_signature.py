@@ -135,8 +135,9 @@ class FeatureSignature:
         elif names:
             crops = "" if self.crops == 1 else f" --crops {self.crops}"
             squash = " --squash" if self.transform.startswith("squash") else ""
-            side, other_side = (_side(one.transform) for one in (self, other))
-            size = f" --image-size {side}" if side and other_side not in (None, side) else ""
+            # a signature does not say whether the size is the backbone's own, which it may name as well
+            side = _side(self.transform) if {"backbone", "transform"} & set(names) else None
+            size = "" if side is None else f" --image-size {side}"
             detail = "; ".join(f"{n} {getattr(self, n)} became {getattr(other, n)}" for n in names)
             raise MMTError(
                 f"{where}: expected features made by {self}, found {other}. They differ in {detail}. "

@@ -243,8 +243,8 @@ class Backbone(nn.Module):
     def at_size(self, side: int) -> Backbone:
         """This backbone if it reads squares of this side already; else a copy that resizes images to them.
 
-        A network reads things of the size that it was trained on best. But a grid of a larger square has more
-        regions, of smaller parts of the image.
+        A larger square gives a grid more regions, of smaller parts of the image. But a network works best on
+        things of the size that it was trained on.
 
         Args:
             side: in pixels.

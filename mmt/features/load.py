@@ -24,7 +24,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE, layer: str | None = None, weight
     """Loads a backbone with trained weights, never with random ones.
 
     ==================== ==================================== ===========================================
-    name                 weights                              ``pool`` / ``grid``
+    name                 weights                              ``pool`` / ``grid``, at its own image size
     ==================== ==================================== ===========================================
     efficientnet_lite0   package efficientnet-lite0-pytorch-  mean of / last feature map, 1280, 7 x 7
                          model (no download)
@@ -73,7 +73,9 @@ def load_backbones(signature: FeatureSignature) -> list[Backbone]:
     for one in signature.in_float32().sets:
         backbone = load_backbone(one.backbone, one.layer)
         if pixels := ResizeCrop.of(one.transform):
-            backbone = (backbone if pixels.resize else backbone.squashed()).at_size(pixels.crop)
+            backbone = backbone if pixels.resize else backbone.squashed()
+            if backbone.signature.weights == one.weights:  # another network is refused below, whatever it can read
+                backbone = backbone.at_size(pixels.crop)
         backbone = backbone.in_crops(one.crops)
         one.check(backbone.signature, "this machine's backbone")
         backbones.append(backbone)

@@ -116,8 +116,8 @@ def check_mergeable(nums: Sequence[int]) -> None:
     if len(set(nums)) > 1:
         raise MMTError(
             "model.merge_sets: expected sets of image features with the same number of regions, found "
-            f"{' and '.join(map(str, nums))}. Make them with the same --layer, of backbones with the same grid, "
-            "or leave model.merge_sets out."
+            f"{' and '.join(map(str, nums))}. Make them with the same --layer and with values of --image-size "
+            "that give the same grid, or leave model.merge_sets out."
         )
 
 

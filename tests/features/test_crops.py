@@ -111,6 +111,7 @@ def test_a_quarter_has_enough_pixels_in_bfloat16() -> None:
 
     assert size_of(tiny_backbone().in_precision("bfloat16")) == 80  # resized to 40
     assert size_of(tiny_backbone().in_precision("bfloat16").in_crops(5)) == 80
+    assert size_of(tiny_backbone().at_size(48).in_precision("bfloat16")) == 160  # resized to 60
 
 
 def test_crops_need_one_vector_of_a_square() -> None:

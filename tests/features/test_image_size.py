@@ -1,5 +1,7 @@
 """``--image-size``: the network reads a larger or smaller square, and the signature says so."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,29 +84,59 @@ def test_smaller_cells_of_colours_say_more_precisely_where_they_are() -> None:
     )
 
 
-@pytest.mark.parametrize("crops", [1, 5])
-def test_a_model_finds_its_backbone(crops: int) -> None:
-    wanted = load_backbone().at_size(288).in_crops(crops)
-    assert wanted.signature.transform.startswith("resize329-crop288-bicubic-")
-    (found,) = load_backbones(wanted.signature)
-    np.testing.assert_array_equal(compute_features(SOME, found), compute_features(SOME, wanted))
+@pytest.mark.parametrize(
+    ("wanted", "transform"),
+    [
+        (lambda: load_backbone().at_size(288), "resize329-crop288-bicubic-"),
+        (lambda: load_backbone().at_size(288).in_crops(5), "resize329-crop288-bicubic-"),
+        (lambda: load_backbone(layer="grid").squashed().at_size(288), "squash288-bicubic-"),
+        (lambda: load_backbone("colours", "grid").at_size(224), "squash224-bilinear-"),
+    ],
+)
+def test_a_model_finds_its_backbone(wanted: Callable[[], Backbone], transform: str) -> None:
+    backbone = wanted()
+    assert backbone.signature.transform.startswith(transform)
+    (found,) = load_backbones(backbone.signature)
+    np.testing.assert_array_equal(compute_features(SOME, found), compute_features(SOME, backbone))
 
 
-@pytest.mark.parametrize("crops", [1, 5])
-def test_the_graph_gives_the_same_features(crops: int, tmp_path: Path) -> None:
-    enlarged = tiny_backbone().at_size(48).in_crops(crops)
+def test_another_network_is_refused_as_such() -> None:
+    """Not for its size, although it could not read images of this one."""
+    other = replace(
+        load_backbone("colours", "grid").signature, weights="ab" * 32, transform="squash100-bilinear-mean0-std1"
+    )
+    with pytest.raises(
+        MMTError, match=r"this machine's backbone: expected .* They differ in transform .*; weights "
+    ):
+        load_backbones(other)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: tiny_backbone().at_size(48),
+        lambda: tiny_backbone().at_size(48).in_crops(5),
+        lambda: means_of_cells(32).at_size(48),
+        lambda: load_backbone("colours", "grid").at_size(224),
+    ],
+)
+def test_the_graph_gives_the_same_features(made: Callable[[], Backbone], tmp_path: Path) -> None:
+    enlarged = made()
     export_backbone(enlarged, tmp_path / "enlarged.onnx")
     exported = OnnxBackbone(tmp_path / "enlarged.onnx", threads=1)
     assert exported.signature == enlarged.signature
-    np.testing.assert_allclose(exported.features(SOME), compute_features(SOME, enlarged), atol=1e-4)
+    np.testing.assert_allclose(exported.features(SOME), compute_features(SOME, enlarged), atol=1e-3)
 
 
 def test_other_features_are_refused_with_the_command_that_makes_them() -> None:
+    """Which names the size even if only the backbone differs."""
     own, enlarged = (backbone.signature for backbone in (tiny_backbone(), tiny_backbone().at_size(48)))
     with pytest.raises(MMTError, match=r"--backbone tiny --layer pool --image-size 48\."):
         enlarged.check(own, "features")
     with pytest.raises(MMTError, match=r"--backbone tiny --layer pool --image-size 32\."):
         own.check(enlarged, "features")
+    with pytest.raises(MMTError, match=r"--backbone tiny --layer pool --image-size 48\."):
+        enlarged.check(replace(enlarged, backbone="other"), "features")
 
 
 def test_a_store_gets_no_images_of_another_size(tmp_path: Path) -> None:
@@ -132,3 +164,7 @@ def test_the_command_enlarges(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [*command, "--runtime", "torch", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "efficientnet_lite0/grid (100 x 1280, resize366-crop320-bicubic" in result.output
+    squashed = [*command, "--squash", "--runtime", "torch", "--out", str(tmp_path / "squashed")]
+    result = CliRunner().invoke(main, squashed)
+    assert result.exit_code == 0, result.output
+    assert "efficientnet_lite0/grid (100 x 1280, squash320-bicubic" in result.output

@@ -61,9 +61,9 @@ def test_the_graph_gives_the_same_features(tmp_path: Path) -> None:
 
 def test_other_features_are_refused_with_the_command_that_makes_them() -> None:
     cropped, squashed = (backbone.signature for backbone in (tiny_backbone(), tiny_backbone().squashed()))
-    with pytest.raises(MMTError, match=r"--backbone tiny --layer pool --squash\."):
+    with pytest.raises(MMTError, match=r"--backbone tiny --layer pool --squash --image-size 32\."):
         squashed.check(cropped, "features")
-    with pytest.raises(MMTError, match=r"--backbone tiny --layer pool\."):
+    with pytest.raises(MMTError, match=r"--backbone tiny --layer pool --image-size 32\."):
         cropped.check(squashed, "features")
 
 
