@@ -90,10 +90,10 @@ def overflow(page: Page) -> int:
 
 
 def hidden_sideways(page: Page) -> list[str]:
-    """Boxes of which a reader sees a part only until they scroll to the side; a menu shows its labels when opened."""
+    """Boxes of which a reader sees a part only until they scroll to the side. A menu shows its labels when opened."""
     boxes: list[str] = page.evaluate(
-        """[...document.querySelectorAll('main *')].filter(box => !box.closest('svg, select') && box.clientWidth > 0
-            && !['inline', 'contents'].includes(getComputedStyle(box).display)
+        """[...document.querySelectorAll('main *')].filter(box => !box.closest('svg, select')
+            && box.clientWidth > 0 && !['inline', 'contents'].includes(getComputedStyle(box).display)
             && box.scrollWidth > box.clientWidth + 1).map(box => `${box.tagName} ${box.className}`)"""
     )
     return boxes
