@@ -90,7 +90,7 @@ def overflow(page: Page) -> int:
 
 
 def hidden_sideways(page: Page) -> list[str]:
-    """Boxes of which a reader sees a part only until they scroll to the side. A menu shows its labels when opened."""
+    """Boxes of which a reader sees a part only until they scroll to the side. Menus show their labels opened."""
     boxes: list[str] = page.evaluate(
         """[...document.querySelectorAll('main *')].filter(box => !box.closest('svg, select')
             && box.clientWidth > 0 && !['inline', 'contents'].includes(getComputedStyle(box).display)
