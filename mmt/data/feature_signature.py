@@ -16,6 +16,10 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 CROPS = (1, 5)
 """Crops of an image: the whole, or the whole and its quarters."""
 
+SQUARE = re.compile(r"(?:resize(\d+)-crop|squash)(\d+)-([a-z]+)")
+"""Matches the transform of a network that reads a square of pixels. Groups: the length to which the shorter side
+is resized (None if the image is squashed), the square's side, and the interpolation."""
+
 _OPTIONAL = {"precision": "float32", "crops": 1}
 """Fields that are written only if they are something else."""
 
@@ -134,22 +138,16 @@ class FeatureSignature:
             )
         elif names:
             crops = "" if self.crops == 1 else f" --crops {self.crops}"
-            squash = " --squash" if self.transform.startswith("squash") else ""
-            # a signature does not say whether the size is the backbone's own, which it may name as well
-            side = _side(self.transform) if {"backbone", "transform"} & set(names) else None
-            size = "" if side is None else f" --image-size {side}"
+            square = SQUARE.match(self.transform)
+            squash = " --squash" if square and not square[1] else ""
+            # a signature does not say whether the size is the backbone's own, which may be named, too
+            size = f" --image-size {square[2]}" if square and {"backbone", "transform"} & set(names) else ""
             detail = "; ".join(f"{n} {getattr(self, n)} became {getattr(other, n)}" for n in names)
             raise MMTError(
                 f"{where}: expected features made by {self}, found {other}. They differ in {detail}. "
                 f"Use the same features, or make them with mmt features --backbone {self.backbone} "
                 f"--layer {self.layer}{squash}{size}{crops}."
             )
-
-
-def _side(transform: str) -> str | None:
-    """Pixels of the side of the square that a network reads; None if it does not read one."""
-    found = re.match(r"(?:resize\d+-crop|squash)(\d+)-", transform)
-    return found[1] if found else None
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmt.data.feature_signature import SQUARE
 from mmt.features.decoding import Pixels
 
 KERNELS = ("bilinear", "bicubic")
@@ -36,7 +36,7 @@ class ResizeCrop:
     @classmethod
     def of(cls, transform: str) -> ResizeCrop | None:
         """Of a feature signature's transform; None where that is of another kind."""
-        found = re.match(r"(?:resize(\d+)-crop|squash)(\d+)-([a-z]+)", transform)
+        found = SQUARE.match(transform)
         return cls(int(found[1] or 0), int(found[2]), found[3]) if found else None
 
     def __call__(self, pixels: Pixels) -> Pixels:
