@@ -108,21 +108,30 @@ def choose_length_penalty(
 ) -> dict[float, float]:
     """Compares the length penalties 0.6, 0.8, ..., 1.6 on the validation split.
 
+    While the smallest or the largest of them is the best, the next one beyond it follows, from 0 to 3.
+
     Args:
         model: with its final weights, in evaluation mode.
         score: see ``mmt.training.tasks.score_of``.
     Returns:
         The score of each length penalty, the best first; of equals, that nearest to 1.
     """
-    scores = {}
-    for tenths in (10, 8, 12, 6, 14, 16):
+    scores: dict[int, float] = {}  # by tenths
+    waiting = [10, 8, 12, 6, 14, 16]
+    while waiting:
+        tenths = waiting.pop(0)
         reading = track(
             batches, f"validating: length penalty {tenths / 10}", console=console(err=True), transient=True
         )
-        scores[tenths / 10] = validation_score(
+        scores[tenths] = validation_score(
             model, reading, tokenizer, score=score, beam_size=beam_size, length_penalty=tenths / 10
         )
-    return dict(sorted(scores.items(), key=lambda one: -one[1]))
+        if not waiting:
+            best = max(scores, key=lambda tried: scores[tried])
+            beyond = {min(scores): best - 2, max(scores): best + 2}.get(best)
+            if beyond is not None and 0 <= beyond <= 30:
+                waiting.append(beyond)
+    return {tenths / 10: scores[tenths] for tenths in sorted(scores, key=lambda tried: -scores[tried])}
 
 
 def _best_step(output: Path, steps: list[int], keep_last: int) -> int:

@@ -119,6 +119,29 @@ def test_the_length_penalty_that_scores_best_is_chosen(monkeypatch: pytest.Monke
     assert list(found) == [1.2, 1.6, 0.8, 1.0, 0.6, 1.4]
 
 
+@pytest.mark.parametrize(
+    ("peak", "tried"),
+    [
+        (1.0, [0.6, 0.8, 1.0, 1.2, 1.4, 1.6]),
+        (1.6, [0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8]),
+        (2.0, [0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2]),
+        (9.0, [0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0]),
+        (0.35, [0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6]),
+        (-9.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6]),
+    ],
+)
+def test_length_penalties_beyond_the_usual_follow_while_the_last_one_is_the_best(
+    peak: float, tried: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(*_: object, length_penalty: float, **__: object) -> float:
+        return -abs(length_penalty - peak)
+
+    monkeypatch.setattr("mmt.training.selection.validation_score", score)
+    found = choose_length_penalty(tiny_model(30), [], None, score="bleu", beam_size=2)  # type: ignore[arg-type]
+    assert sorted(found) == tried
+    assert next(iter(found)) == min(tried, key=lambda one: abs(one - peak))
+
+
 def test_a_run_decodes_with_the_length_penalty_of_its_validation(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
