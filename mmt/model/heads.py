@@ -31,12 +31,12 @@ class ContrastiveHead(nn.Module):
         return self.log_scale.clamp(max=_MAX_LOG_SCALE).exp()
 
     def embed_text(self, text: Tensor) -> Tensor:
-        """(N, D) sentences to (N, D) vectors of length 1."""
-        return normalize(self.text(text), dim=1)
+        """(N, D) sentences to (N, D) vectors of length 1, in float32: in bfloat16 their length is inexact."""
+        return normalize(self.text(text).float(), dim=1)
 
     def embed_image(self, image: Tensor) -> Tensor:
-        """(N, D) images to (N, D) vectors of length 1."""
-        return normalize(self.image(image), dim=1)
+        """(N, D) images to (N, D) vectors of length 1, in float32."""
+        return normalize(self.image(image).float(), dim=1)
 
 
 class ImaginationHead(nn.Module):

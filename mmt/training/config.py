@@ -254,8 +254,8 @@ class DecodingSection:
     beam_size: Annotated[int, Interval(ge=1, le=1000)] = 5
     """Hypotheses of each sentence that the search keeps; 1 is greedy search."""
     length_penalty: Annotated[float, Interval(ge=-100, le=100)] | Literal["val"] = 1.0
-    """``val`` chooses among 0.6, 0.8, ..., 1.6, and beyond while the last one is the best, by the score of the finished
-    model on the validation split."""
+    """``val`` chooses among 0.6, 0.8, ..., 1.6, and beyond while the last one is the best, by the score of the
+    finished model on the validation split."""
     export: bool = True
     """Ends the training by exporting the finished model into its folder, as ``mmt export`` does, so that it starts
     without torch and translates faster, with the same output. Takes about 20 s, and as much space as the weights

@@ -88,6 +88,16 @@ def test_a_batch_without_images_leaves_recall_alone() -> None:
     assert head_scores([head_outputs(model, whole), head_outputs(model, text_only)])["recall"] == scores["recall"]
 
 
+def test_a_run_in_bfloat16_has_all_scores() -> None:
+    """Whose numbers NumPy does not have."""
+    model = tiny_model(V, "gated", heads=("contrastive", "classification", "regression"), num_labels=2)
+    exact = head_scores([head_outputs(model, batch(6))])
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = head_scores([head_outputs(model, batch(6))])
+    assert rounded.keys() == exact.keys() == set(SCORES)
+    assert rounded["mae"] == pytest.approx(exact["mae"], abs=0.02)
+
+
 def test_tasks_beside_are_tasks() -> None:
     assert set(BESIDE) == {"translation", "retrieval"}
     assert set(BESIDE.values()) <= set(TASKS.values())
