@@ -160,8 +160,8 @@ class StartSection:
     """Initialise from a trained model instead of random weights."""
 
     model: Folder | None = None
-    """Its folder. The run takes its tokenizer and all weights that both models have; sizes and languages must
-    agree."""
+    """Its folder. The run takes its tokenizer and all weights that both models have, or with another fusion those
+    of the text model; sizes and languages must agree."""
 
     freeze_text: bool = False
     """Trains only the weights that the text model does not have, so that text without an image is translated as

@@ -264,7 +264,7 @@ class Run:
         self._load_base(model)
         if start.model is None or self.start is None:
             return model
-        same_fusion = self.start.config["fusion"] == self.config.model.fusion != "none"
+        same_fusion = self.start.config["fusion"] == self.config.model.fusion
         if same_fusion and self.features is not None and self.start.features is not None:
             self.start.features.check(self.features.signature, f"images.features, to go on from {start.model}")
         own = model.state_dict()

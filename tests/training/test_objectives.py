@@ -380,12 +380,25 @@ def test_frozen_text_stays_what_it_was(world: Path, text_run: Path, tmp_path: Pa
     assert not torch.equal(*moved)
 
 
+STILL = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.num_steps=3")
+"""A learning rate of next to nothing: what comes out is what went in."""
+
+
 def test_a_start_with_the_same_image_is_taken_whole(world: Path, text_run: Path, tmp_path: Path) -> None:
-    """With a learning rate of next to nothing, what comes out is what went in."""
-    still = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.num_steps=3")
     train(tmp_path / "gated", config(world, f"start.model={text_run / 'model'}", "regime.num_steps=3"))
-    train(tmp_path / "run", config(world, f"start.model={tmp_path / 'gated' / 'model'}", *still))
+    train(tmp_path / "run", config(world, f"start.model={tmp_path / 'gated' / 'model'}", *STILL))
     before, after = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("gated", "run"))
+    assert_same_weights(dict(before), dict(after))
+
+
+def test_a_start_for_retrieval_is_taken_whole(world: Path, tmp_path: Path) -> None:
+    """It has images, and no fusion."""
+    learned = ("objectives.translation=0", "objectives.contrastive=1", "model.num_decoder_layers=0")
+    retrieval = (*learned, f"images.features={world / 'features'}", "regime.num_steps=3")
+    train(tmp_path / "first", config(world, *retrieval, fusion="none"))
+    begin = f"start.model={tmp_path / 'first' / 'model'}"
+    train(tmp_path / "run", config(world, *retrieval, begin, *STILL, fusion="none"))
+    before, after = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("first", "run"))
     assert_same_weights(dict(before), dict(after))
 
 
