@@ -31,7 +31,9 @@ def commands(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stdout.splitlines() if line.split()[0] in kinds]
 
 
-@pytest.mark.parametrize("script", ["speedrun.sh", "small_model.sh", "colours.sh", "data_diversification.sh"])
+@pytest.mark.parametrize(
+    "script", ["speedrun.sh", "small_model.sh", "colours.sh", "data_diversification.sh", "french.sh"]
+)
 def test_a_script_resumes_at_the_step_that_failed(tmp_path: Path, script: str) -> None:
     (tmp_path / "multi30k" / "tok").mkdir(parents=True)
     (tmp_path / "multi30k" / "tok" / "val.en").touch()
