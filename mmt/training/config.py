@@ -161,7 +161,7 @@ class StartSection:
 
     model: Folder | None = None
     """Its folder. The run takes its tokenizer and all weights that both models have, or with another fusion those
-    of the text model; sizes and languages must agree."""
+    of the text model alone (with ``model.text``, none); sizes and languages must agree."""
 
     freeze_text: bool = False
     """Trains only the weights that the text model does not have, so that text without an image is translated as
@@ -254,8 +254,8 @@ class DecodingSection:
     beam_size: Annotated[int, Interval(ge=1, le=1000)] = 5
     """Hypotheses of each sentence that the search keeps; 1 is greedy search."""
     length_penalty: Annotated[float, Interval(ge=-100, le=100)] | Literal["val"] = 1.0
-    """``val`` chooses among 0.6, 0.8, ..., 1.6, and beyond while the last one is the best, by the score of the
-    finished model on the validation split."""
+    """``val`` chooses among 0.6, 0.8, ..., 1.6 by the score of the finished model on the validation split. While
+    the smallest or largest one tried is the best, the next one follows, from 0 to 3."""
     export: bool = True
     """Ends the training by exporting the finished model into its folder, as ``mmt export`` does, so that it starts
     without torch and translates faster, with the same output. Takes about 20 s, and as much space as the weights

@@ -381,7 +381,7 @@ def test_frozen_text_stays_what_it_was(world: Path, text_run: Path, tmp_path: Pa
 
 
 STILL = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.num_steps=3")
-"""A learning rate of next to nothing: what comes out is what went in."""
+"""A learning rate so small that no weight changes."""
 
 
 def test_a_start_with_the_same_image_is_taken_whole(world: Path, text_run: Path, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_batch_without_images_leaves_recall_alone() -> None:
 
 
 def test_a_run_in_bfloat16_has_all_scores() -> None:
-    """Whose numbers NumPy does not have."""
+    """NumPy has no bfloat16."""
     model = tiny_model(V, "gated", heads=("contrastive", "classification", "regression"), num_labels=2)
     exact = head_scores([head_outputs(model, batch(6))])
     with torch.autocast("cpu", torch.bfloat16):
