@@ -126,12 +126,11 @@ def choose_length_penalty(
         scores[tenths] = validation_score(
             model, reading, tokenizer, score=score, beam_size=beam_size, length_penalty=tenths / 10
         )
-        if not waiting:
-            best = max(scores, key=lambda tried: scores[tried])
-            beyond = {min(scores): best - 2, max(scores): best + 2}.get(best)
-            if beyond is not None and 0 <= beyond <= 30:
-                waiting.append(beyond)
-    return {tenths / 10: scores[tenths] for tenths in sorted(scores, key=lambda tried: -scores[tried])}
+        ranked = sorted(scores, key=lambda tried: -scores[tried])
+        best, smallest, largest = ranked[0], min(scores), max(scores)
+        if not waiting and best in (smallest, largest) and 0 < best < 30:
+            waiting.append(best - 2 if best == smallest else best + 2)
+    return {tenths / 10: scores[tenths] for tenths in ranked}
 
 
 def _best_step(output: Path, steps: list[int], keep_last: int) -> int:
