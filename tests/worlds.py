@@ -208,6 +208,10 @@ SETTINGS = [
 ]
 
 
+STILL = ("optimizer.lr=1e-30", "optimizer.start_lr=0")
+"""A learning rate so small that no weight changes."""
+
+
 def settings(world: Path, *more: str, fusion: str = "gated") -> list[str]:
     images = [f"images.features={world / 'features'}"] if fusion != "none" else []
     every = [f"data.path={world / 'data'}", f"model.fusion={fusion}", *images, *SETTINGS, *more]

@@ -37,7 +37,7 @@ from mmt.training.objectives import (
     regression,
 )
 from mmt.training.recipe import train
-from tests.worlds import DIM, assert_same_weights, config, make_features, reports, tiny_model, weights
+from tests.worlds import DIM, STILL, assert_same_weights, config, make_features, reports, tiny_model, weights
 
 V = 30
 KINDS = [name for name in FUSIONS if name != "none"]
@@ -380,13 +380,12 @@ def test_frozen_text_stays_what_it_was(world: Path, text_run: Path, tmp_path: Pa
     assert not torch.equal(*moved)
 
 
-STILL = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.num_steps=3")
-"""A learning rate so small that no weight changes."""
-
-
 def test_a_start_with_the_same_image_is_taken_whole(world: Path, text_run: Path, tmp_path: Path) -> None:
     train(tmp_path / "gated", config(world, f"start.model={text_run / 'model'}", "regime.num_steps=3"))
-    train(tmp_path / "run", config(world, f"start.model={tmp_path / 'gated' / 'model'}", *STILL))
+    train(
+        tmp_path / "run",
+        config(world, f"start.model={tmp_path / 'gated' / 'model'}", *STILL, "regime.num_steps=3"),
+    )
     before, after = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("gated", "run"))
     assert_same_weights(dict(before), dict(after))
 

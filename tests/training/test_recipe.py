@@ -28,6 +28,7 @@ from mmt.training.recipe import train
 from mmt.training.units import TrainingUnit
 from tests import warm
 from tests.worlds import (
+    STILL,
     assert_same_weights,
     config,
     make_features,
@@ -289,7 +290,7 @@ def test_an_unknown_key_of_the_stack_is_named(world: Path, tmp_path: Path) -> No
 
 def test_patience_counts_a_runs_last_validation_too(world: Path, tmp_path: Path) -> None:
     """A resumed run with more updates stops where it would have if it had had them from the start."""
-    nothing = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.patience=2", "regime.score=loss")
+    nothing = (*STILL, "regime.patience=2", "regime.score=loss")
     train(tmp_path / "run", config(world, *nothing, "regime.num_steps=6", fusion="none"))
     train(tmp_path / "run", config(world, *nothing, "regime.num_steps=30", fusion="none"))
     assert checkpoint_steps(tmp_path / "run")[-1] == 9
@@ -304,8 +305,8 @@ def test_a_damaged_report_is_named(world: Path, tmp_path: Path) -> None:
 
 
 def test_early_stopping_ends_the_run_with_a_model(world: Path, tmp_path: Path) -> None:
-    """With a learning rate of next to nothing, no validation is better than the first."""
-    changes = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.patience=2", "regime.score=loss")
+    """Where no weight changes, no validation is better than the first."""
+    changes = (*STILL, "regime.patience=2", "regime.score=loss")
     train(tmp_path / "run", config(world, *changes, fusion="none"))
     assert read_card(tmp_path / "run" / "model").training["updates"] == 9
     before = (tmp_path / "run" / "model" / "mmt.json").read_bytes()

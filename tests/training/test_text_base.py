@@ -39,7 +39,7 @@ from mmt.training.config_file import dump_config, read_config
 from mmt.training.recipe import train
 from mmt.training.run import Run
 from tests.hub_server import HubServer
-from tests.worlds import assert_same_weights, base_folder, config, settings, weights
+from tests.worlds import STILL, assert_same_weights, base_folder, config, settings, weights
 
 SENTENCES = ["A dog sees the cat.", "A boat finds the ball."]
 
@@ -322,9 +322,8 @@ def test_a_folder_on_a_base_is_no_base(run: Path) -> None:
 
 
 def test_a_start_on_the_same_base_gives_its_fusion(run: Path, base: Path, world: Path, tmp_path: Path) -> None:
-    """With a learning rate of next to nothing, what comes out is what went in."""
-    still = ("optimizer.lr=1e-30", "optimizer.start_lr=0", "regime.num_steps=3")
-    train(tmp_path / "run", config(world, *on(base, f"start.model={run / 'model'}", *still)))
+    start = f"start.model={run / 'model'}"
+    train(tmp_path / "run", config(world, *on(base, start, *STILL, "regime.num_steps=3")))
     assert_same_weights(load_file(tmp_path / "run/model" / WEIGHTS), load_file(run / "model" / WEIGHTS))
 
 
