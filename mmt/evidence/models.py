@@ -23,7 +23,7 @@ from mmt.evidence.systems import Progress
 from mmt.features.backbone import Backbone
 from mmt.features.extract import compute_features, extract_features
 from mmt.features.load import load_backbones
-from mmt.inference.ensemble import members_of, read_joint_card
+from mmt.inference.ensemble import languages_for, members_of, read_joint_card
 from mmt.inference.onnx_runtime import ExportedTranslator
 from mmt.inference.open import Runtime, open_translator
 from mmt.inference.own_graphs import FolderTranslator
@@ -198,9 +198,7 @@ def open_systems(
 
 def _opened(folder: Path, info: DatasetInfo, runtime: Runtime | None, threads: int | None) -> ModelSystem:
     """A model; one that has several languages translates between the dataset's."""
-    first = members_of(folder)[0]
-    several = is_base(first) or len(read_card(first).training.get("pairs", ())) > 1
-    source_lang, target_lang = (info.source_lang, info.target_lang) if several else (None, None)
+    source_lang, target_lang = languages_for(folder, info)
     translator = open_translator(
         folder, runtime=runtime, threads=threads, source_lang=source_lang, target_lang=target_lang
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ from mmt.io.hub import hub_model, is_hub_name
 from mmt.io.text_files import file_checksum
 from mmt.model.card import CARD, ModelCard, read_card
 from mmt.model.config import is_base
+
+if TYPE_CHECKING:
+    from mmt.data.dataset import DatasetInfo
 
 Models: TypeAlias = str | Path | Sequence[str | Path]
 """A model folder, an exported model, the name of a model that comes with mmt, ``hub:OWNER/NAME``, or
@@ -84,6 +87,13 @@ def read_joint_card(models: Models) -> ModelCard:
     """
     cards = [ModelCard({}, "", "") if is_base(folder) else read_card(folder) for folder in members_of(models)]
     return cards[0] if len(cards) == 1 else joint_card(cards)
+
+
+def languages_for(models: Models, info: DatasetInfo) -> tuple[str, str] | tuple[None, None]:
+    """The dataset's source and target language for models that have several; None for models of one pair."""
+    first = members_of(models)[0]
+    several = is_base(first) or read_card(first).has_several_pairs
+    return (info.source_lang, info.target_lang) if several else (None, None)
 
 
 def identity_of(models: Models) -> str:

@@ -61,6 +61,11 @@ class ModelCard:
                 "scores, mmt retrieve for retrieval."
             )
 
+    @property
+    def has_several_pairs(self) -> bool:
+        """Whether it translates several language pairs, so that somebody has to name one."""
+        return len(self.training.get("pairs", ())) > 1
+
     def check_languages(self, languages: tuple[str, str], model: object, data: object) -> None:
         """Raises MMTError unless ``data`` is in the languages, (source, target), that ``model`` translates."""
         pairs = self.training.get("pairs") or [f"{self.source_lang}-{self.target_lang}"]
@@ -176,7 +181,7 @@ def load_tokenizer(folder: Path, card: ModelCard) -> Tokenizer:
     """
     check_files(folder, card, (*TOKENIZER_FILES, PIECES, VOCABULARY))
     tokenizer = open_tokenizer(folder)
-    if tokenizer.languages and len(card.training.get("pairs", ())) < 2:  # else the user names them
+    if tokenizer.languages and not card.has_several_pairs:  # else the user names them
         tokenizer = tokenizer.for_languages(card.source_lang, card.target_lang)
     tokenizer.training = read_pieces(folder, tokenizer.vocab_size)
     return tokenizer

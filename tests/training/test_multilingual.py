@@ -13,13 +13,14 @@ from fairseq2.gang import create_fake_gangs
 from PIL import Image
 
 from mmt.data.batch import Example
-from mmt.data.dataset import DatasetInfo, write_dataset
+from mmt.data.dataset import DatasetInfo, read_split, write_dataset
 from mmt.data.pretrained_tokenizer import open_tokenizer
 from mmt.data.reader import BatchReader
 from mmt.data.sampling import EpochSampling, sampling_shares, temperature_counts
 from mmt.data.tagged_tokenizer import TaggedTokenizer, language_tag, write_languages
 from mmt.data.tokenizer import TOKENIZER, Tokenizer, train_tokenizer
 from mmt.errors import MMTError
+from mmt.experiments.reproduce import write_result
 from mmt.inference.torch_runtime import Translator
 from mmt.model.card import read_card
 from mmt.training.config import TrainConfig
@@ -136,6 +137,21 @@ def test_the_card_and_the_reports_have_every_pair(trained: Path) -> None:
     scores = [last[f"bleu_{pair}"] for pair in ("en-de", "de-en", "en-fr")]
     assert last["BLEU"] == pytest.approx(np.mean(scores))
     assert len({round(score, 6) for score in scores}) == 3
+
+
+def test_each_pair_is_scored_by_itself(trained: Path, many: Path, tmp_path: Path) -> None:
+    results = {}
+    for pair in PAIRS:
+        results[pair] = write_result(trained / "model", many / pair, "val", tmp_path / pair, [many / "features"])
+        assert (tmp_path / pair / f"val.hyp.{pair[-2:]}").is_file()
+    assert {pair: result["languages"].replace("-", "_") for pair, result in results.items()} == {
+        p: p for p in PAIRS
+    }
+    assert len({result["hypotheses_sha256"] for result in results.values()}) == 3
+    splits = {"val": list(read_split(many / "en_fr", "val"))}
+    write_dataset(tmp_path / "fr_en", DatasetInfo("tiny", "fr", "en", str(many / "images")), splits)
+    with pytest.raises(MMTError, match="fr_en: expected en-de or de-en or en-fr"):
+        write_result(trained / "model", tmp_path / "fr_en", "val", tmp_path / "none", [many / "features"])
 
 
 def test_an_interrupted_run_resumes_exactly(many: Path, tmp_path: Path) -> None:
