@@ -104,7 +104,7 @@ def choose(
 
 @torch.inference_mode()
 def choose_length_penalty(
-    model: MMTModel, batches: list[Batch], tokenizer: Tokenizer, *, score: str, beam_size: int
+    model: MMTModel, batches: list[Batch], tokenizer: Tokenizer, *, score: str, beam_size: int, at_1: float
 ) -> dict[float, float]:
     """Compares the length penalties 0.6, 0.8, ..., 1.6 on the validation split.
 
@@ -113,11 +113,12 @@ def choose_length_penalty(
     Args:
         model: with its final weights, in evaluation mode.
         score: see ``mmt.training.tasks.score_of``.
+        at_1: the score with 1.0, which ``choose`` has.
     Returns:
         The score of each length penalty, the best first; of equals, that nearest to 1.
     """
-    scores: dict[int, float] = {}  # by tenths
-    waiting = [10, 8, 12, 6, 14, 16]
+    scores = {10: at_1}  # by tenths
+    waiting = [8, 12, 6, 14, 16]
     while waiting:
         tenths = waiting.pop(0)
         reading = track(
@@ -188,7 +189,9 @@ def export_best(run: Run) -> None:
     best = scores[winner]
     if searches:
         model.load_state_dict(weights)
-        penalties = choose_length_penalty(model, batches, run.tokenizer, score=score, beam_size=decoding.beam_size)
+        penalties = choose_length_penalty(
+            model, batches, run.tokenizer, score=score, beam_size=decoding.beam_size, at_1=best
+        )
         length_penalty = next(iter(penalties))
         best = penalties[length_penalty]
         listed = ", ".join(f"{penalty} {penalties[penalty]:.2f}" for penalty in sorted(penalties))

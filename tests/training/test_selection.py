@@ -114,8 +114,8 @@ def test_the_length_penalty_that_scores_best_is_chosen(monkeypatch: pytest.Monke
         return {0.8: 30.0, 1.2: 31.0, 1.6: 31.0}.get(length_penalty, 20.0)
 
     monkeypatch.setattr("mmt.training.selection.validation_score", score)
-    found = choose_length_penalty(tiny_model(30), [], None, score="bleu", beam_size=2)  # type: ignore[arg-type]
-    assert sorted(tried) == [0.6, 0.8, 1.0, 1.2, 1.4, 1.6]
+    found = choose_length_penalty(tiny_model(30), [], None, score="bleu", beam_size=2, at_1=20)  # type: ignore[arg-type]
+    assert sorted(tried) == [0.6, 0.8, 1.2, 1.4, 1.6]
     assert list(found) == [1.2, 1.6, 0.8, 1.0, 0.6, 1.4]
 
 
@@ -137,7 +137,8 @@ def test_length_penalties_beyond_the_usual_follow_while_the_last_one_is_the_best
         return -abs(length_penalty - peak)
 
     monkeypatch.setattr("mmt.training.selection.validation_score", score)
-    found = choose_length_penalty(tiny_model(30), [], None, score="bleu", beam_size=2)  # type: ignore[arg-type]
+    at_1 = score(length_penalty=1.0)
+    found = choose_length_penalty(tiny_model(30), [], None, score="bleu", beam_size=2, at_1=at_1)  # type: ignore[arg-type]
     assert sorted(found) == tried
     assert next(iter(found)) == min(tried, key=lambda one: abs(one - peak))
 
