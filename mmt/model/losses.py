@@ -350,40 +350,46 @@ class _RDropLoss(torch.autograd.Function):
             grad_weight = torch.zeros_like(weight_as)
             grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
             num_rows = _num_rows(len(weight))
+            share = alpha / 4
             for first in range(0, len(targets), num_rows):
                 chunk = slice(first, first + num_rows)
-                ids, w = targets[chunk].unsqueeze(1), of_tokens[chunk].unsqueeze(1)
-                logs = []
-                for one, exact in zip(rounded, both, strict=True):
-                    logits = (one[chunk] @ weight_rounded.T).float()  # (C, V)
+                products = [
+                    one[chunk] @ weight_rounded.T for one in rounded
+                ]  # (C, V) logits, then their gradients
+                for (here, p_part), (_, q_part) in zip(*(_in_cache(one, first) for one in products), strict=True):
+                    ids, w = targets[here].unsqueeze(1), of_tokens[here].unsqueeze(1)
+                    p_logits, q_logits = p_part.float(), q_part.float()
                     if bias is not None:
-                        logits += bias
-                    log_p = torch.log_softmax(logits, dim=1)
-                    nll = -log_p.gather(1, ids)
-                    # mean over V of -log p = log of the sum - mean logit
-                    mean = (exact[chunk] @ words.mean_weight + words.mean_bias).unsqueeze(1)
-                    smooth = logits.gather(1, ids) + nll - mean
-                    sums[0] += (w * ((1.0 - smoothing) * nll + smoothing * smooth)).sum() / 2
-                    sums[1] += nll.sum() / 2
-                    logs.append(log_p)
-                p, q = (one.exp() for one in logs)
-                gain = logs[0].sub_(logs[1])
-                if words.none is not None:  # -inf - -inf is 0 here, not nan
-                    gain.masked_fill_(words.none, 0)
-                p_to_q, q_to_p = ((one.unsqueeze(1) @ gain.unsqueeze(2))[:, 0] for one in (p, q))  # (C, 1)
-                q_to_p.neg_()
-                sums[2] += (p_to_q + q_to_p).sum() / 2
-                # The gradients of the logits, apart from what label smoothing takes from every word.
-                share = alpha / 4
-                of_p = (gain * share).add_(share - share * p_to_q + w / 2).mul_(p).sub_(q, alpha=share)
-                of_q = gain.mul_(-share).add_(share - share * q_to_p + w / 2).mul_(q).sub_(p, alpha=share)
-                for place, of_logits in enumerate((of_p, of_q)):
-                    of_logits.scatter_add_(1, ids, w * ((smoothing - 1.0) / 2))
-                    if grad_bias is not None:
-                        grad_bias += of_logits.sum(dim=0)
-                    of_logits = of_logits.to(kind)
-                    grads[place][chunk] = of_logits @ weight_rounded
-                    grad_weight += of_logits.T @ rounded[place][chunk]
+                        p_logits += bias
+                        q_logits += bias
+                    log_sums, probabilities = [], []
+                    for logits, exact in zip((p_logits, q_logits), both, strict=True):
+                        probability = torch.softmax(logits, dim=1)
+                        log_sum, nll = _row_losses(logits, probability, ids)
+                        # mean over V of -log p = log of the sum - mean logit
+                        smooth = log_sum - exact[here] @ words.mean_weight - words.mean_bias
+                        sums[0] += (w[:, 0] * ((1.0 - smoothing) * nll + smoothing * smooth)).sum() / 2
+                        sums[1] += nll.sum() / 2
+                        log_sums.append(log_sum.unsqueeze(1))
+                        probabilities.append(probability)
+                    p, q = probabilities
+                    gain = (p_logits - q_logits).sub_(log_sums[0] - log_sums[1])  # log p - log q
+                    if words.none is not None:  # -inf - -inf is 0 here, not nan
+                        gain.masked_fill_(words.none, 0)
+                    p_to_q, q_to_p = ((one.unsqueeze(1) @ gain.unsqueeze(2))[:, 0] for one in (p, q))  # (C, 1)
+                    q_to_p.neg_()
+                    sums[2] += (p_to_q + q_to_p).sum() / 2
+                    # The gradients of the logits, apart from what label smoothing takes from every word.
+                    of_p = (gain * share).add_(share - share * p_to_q + w / 2).mul_(p).sub_(q, alpha=share)
+                    of_q = gain.mul_(-share).add_(share - share * q_to_p + w / 2).mul_(q).sub_(p, alpha=share)
+                    for part, of_logits in ((p_part, of_p), (q_part, of_q)):
+                        of_logits.scatter_add_(1, ids, w * ((smoothing - 1.0) / 2))
+                        if grad_bias is not None:
+                            grad_bias += of_logits.sum(dim=0)
+                        part.copy_(of_logits)
+                for product, one, grad in zip(products, rounded, grads, strict=True):
+                    grad[chunk] = product @ weight_rounded
+                    _add_product(grad_weight, product.T, one[chunk])
             half = smoothing / 2  # of each pass
             for one, grad in zip(both, grads, strict=True):
                 grad -= (of_tokens * half).outer(words.mean_weight)
