@@ -10,6 +10,7 @@ Needs opencv-python-headless below version 5, which is not a dependency of mmt.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import click
@@ -21,9 +22,8 @@ from mmt.cli.options import PATH
 from mmt.data.feature_signature import FeatureSignature
 from mmt.errors import MMTError
 from mmt.features.decoding import Pixels, decode_image
-from mmt.features.images import find_images
+from mmt.features.images import ImageError, find_images
 from mmt.features.writer import FeatureWriter
-from mmt.io.text_files import file_checksum
 
 try:
     import cv2
@@ -33,7 +33,7 @@ except ModuleNotFoundError:
 CLASSES = 91  # COCO's; 0 is the background
 SIDE = 300  # of the square of pixels that the network reads
 TOP = 8  # objects of an image, with --layer grid
-SCORE = 0.3  # of an object, at least
+SCORE = 0.3  # objects have a score above this
 BATCH = 64  # images that a kill loses at most
 
 
@@ -68,7 +68,12 @@ def pool(objects: NDArray[np.float32]) -> NDArray[np.float32]:
 @click.argument("graph", type=PATH)
 @click.argument("config", type=PATH)
 @click.argument("out", type=PATH)
-@click.option("--layer", type=click.Choice(["pool", "grid"]), default="pool", help="As of mmt features.")
+@click.option(
+    "--layer",
+    type=click.Choice(["pool", "grid"]),
+    default="pool",
+    help="pool: the highest score of each class; grid: the best 8 objects.",
+)
 def main(images: Path, graph: Path, config: Path, out: Path, layer: str) -> None:
     """Write the objects in IMAGES, a prepared dataset or a folder, to OUT."""
     try:
@@ -77,17 +82,23 @@ def main(images: Path, graph: Path, config: Path, out: Path, layer: str) -> None
         reason = " ".join(str(error).split())
         raise MMTError(f"{graph}, {config}: expected a detector that OpenCV reads; it says: {reason}") from None
     rows_of, num_regions = (grid, TOP) if layer == "grid" else (pool, 1)
-    signature = FeatureSignature(
-        f"opencv:{graph.stem}", layer, f"squash{SIDE}", file_checksum(graph), num_regions, CLASSES
-    )
+    weights = hashlib.sha256(graph.read_bytes() + config.read_bytes()).hexdigest()
+    signature = FeatureSignature(f"opencv:{config.stem}", layer, f"squash{SIDE}", weights, num_regions, CLASSES)
     with FeatureWriter(out, signature, "float16") as writer:
         left = [item for item in find_images(images).items() if item[0] not in writer]
         for start in range(0, len(left), BATCH):
-            batch = left[start : start + BATCH]
-            rows = [rows_of(detect(network, decode_image(path))) for _, path in batch]
-            writer.append([image_id for image_id, _ in batch], np.stack(rows))
+            rows, unreadable = {}, {}
+            for image_id, path in left[start : start + BATCH]:
+                try:
+                    rows[image_id] = rows_of(detect(network, decode_image(path)))
+                except ImageError as error:
+                    unreadable[image_id] = error.reason
+            found = np.stack(list(rows.values())) if rows else np.empty((0, num_regions, CLASSES), np.float32)
+            writer.append(list(rows), found, unreadable)
         store = writer.finish()
-    click.echo(f"{out}: {len(store):,} images, {store.signature}")
+    click.echo(f"{out}: {len(store.ids):,} images, {store.signature}")
+    for image_id, reason in store.left_out.items():
+        click.echo(f"left out: {image_id} ({reason})", err=True)
 
 
 if __name__ == "__main__":

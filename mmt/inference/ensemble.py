@@ -89,10 +89,9 @@ def read_joint_card(models: Models) -> ModelCard:
     return cards[0] if len(cards) == 1 else joint_card(cards)
 
 
-def languages_for(models: Models, info: DatasetInfo) -> tuple[str, str] | tuple[None, None]:
+def languages_for(models: Models, info: DatasetInfo) -> tuple[str | None, str | None]:
     """The dataset's source and target language for models that have several; None for models of one pair."""
-    first = members_of(models)[0]
-    several = is_base(first) or read_card(first).has_several_pairs
+    several = any(is_base(one) or read_card(one).has_several_pairs for one in members_of(models))
     return (info.source_lang, info.target_lang) if several else (None, None)
 
 

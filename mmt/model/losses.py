@@ -353,9 +353,8 @@ class _RDropLoss(torch.autograd.Function):
             share = alpha / 4
             for first in range(0, len(targets), num_rows):
                 chunk = slice(first, first + num_rows)
-                products = [
-                    one[chunk] @ weight_rounded.T for one in rounded
-                ]  # (C, V) logits, then their gradients
+                # (C, V) logits, and then their gradients
+                products = [one[chunk] @ weight_rounded.T for one in rounded]
                 for (here, p_part), (_, q_part) in zip(*(_in_cache(one, first) for one in products), strict=True):
                     ids, w = targets[here].unsqueeze(1), of_tokens[here].unsqueeze(1)
                     p_logits, q_logits = p_part.float(), q_part.float()

@@ -113,7 +113,7 @@ def choose_length_penalty(
     Args:
         model: with its final weights, in evaluation mode.
         score: see ``mmt.training.tasks.score_of``.
-        at_1: the score with 1.0, which ``choose`` has.
+        at_1: the score with length penalty 1.0, from ``choose``.
     Returns:
         The score of each length penalty, the best first; of equals, that nearest to 1.
     """

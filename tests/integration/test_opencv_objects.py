@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from mmt.data.feature_store import FeatureStore
 from tests.features.pictures import make_folder
 
-FOUND = [(18, 0.5), (1, 0.9), (18, 0.8), (44, 0.2)]  # classes and scores; the last one is too low
+FOUND = [(18, 0.5), (1, 0.9), (18, 0.8), *[(44, 0.4)] * 6, (5, 0.2)]  # classes and scores; the last one is too low
 
 
 class Network:
@@ -48,9 +48,10 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("recipes.opencv_objects")
 
 
-def write(script: ModuleType, folder: Path, layer: str) -> Any:
-    make_folder(folder / "photos", 3)
-    (folder / "graph.pb").write_bytes(b"weights")
+def write(script: ModuleType, folder: Path, layer: str, num_images: int = 3) -> Any:
+    make_folder(folder / "photos", num_images)
+    for name in ("graph.pb", "graph.pbtxt"):
+        (folder / name).write_bytes(b"weights")
     arguments = [folder / "photos", folder / "graph.pb", folder / "graph.pbtxt", folder / layer, "--layer", layer]
     return CliRunner().invoke(script.main, [str(argument) for argument in arguments])
 
@@ -62,11 +63,22 @@ def test_rows_are_those_of_mmts_own_detectors(script: ModuleType, tmp_path: Path
     grid, pool = (FeatureStore.open(tmp_path / layer) for layer in ("grid", "pool"))
     nothing, found = grid.get([grid.ids[0], grid.ids[1]])
     assert (np.isnan(nothing).all(axis=1).sum(), np.nansum(nothing)) == (7, 0)
-    assert [(row.argmax(), round(float(row.max()), 1)) for row in found[:3]] == [(1, 0.9), (18, 0.8), (18, 0.5)]
-    assert np.isnan(found[3:]).all()
+    best = [(1, 0.9), (18, 0.8), (18, 0.5), *[(44, 0.4)] * 5]
+    assert [(row.argmax(), round(float(row.max()), 1)) for row in found] == best
     nothing, found = pool.get([pool.ids[0], pool.ids[1]])
     assert not nothing.any()
-    assert {k: round(float(found[0, k]), 1) for k in found[0].nonzero()[0]} == {1: 0.9, 18: 0.8}
+    assert {k: round(float(found[0, k]), 1) for k in found[0].nonzero()[0]} == {1: 0.9, 18: 0.8, 44: 0.4}
+
+
+def test_a_second_run_adds_new_images_and_names_those_that_cannot_be_read(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    assert write(script, tmp_path, "pool").exit_code == 0
+    make_folder(tmp_path / "photos", 4)
+    (tmp_path / "photos" / "bad.jpg").write_bytes(b"no image")
+    done = write(script, tmp_path, "pool", num_images=4)
+    assert (done.exit_code, "left out: bad.jpg (" in done.output) == (0, True)
+    assert FeatureStore.open(tmp_path / "pool").ids == [f"{number:03}.jpg" for number in range(4)]
 
 
 def test_a_file_that_is_no_detector_is_refused(script: ModuleType, tmp_path: Path) -> None:

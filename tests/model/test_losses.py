@@ -253,18 +253,22 @@ def test_under_autocast_the_products_of_two_passes_are_rounded() -> None:
         assert float((got - wanted).abs().max()) < 0.03 * float(wanted.abs().max())
 
 
+@pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("kind", ["label_smoothed", "r_drop"])
-def test_parts_that_stay_in_the_cache_change_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_that_stay_in_the_cache_change_nothing(
+    kind: str, autocast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     states, others, weight = (torch.randn(rows, 8, requires_grad=True) for rows in (600, 600, 50))
     bias = torch.randn(50).index_fill(0, torch.tensor([2, 49]), -torch.inf).requires_grad_()
     targets, weights = torch.randint(3, 49, (600,)), torch.rand(600)
 
     def losses() -> list[torch.Tensor]:
-        if kind == "r_drop":
-            found = r_drop_loss(states, others, weight, targets, 0.1, 3.0, bias, weights)
-        else:
-            found = label_smoothed_nll(states + others, weight, targets, 0.1, bias, weights)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            if kind == "r_drop":
+                found = r_drop_loss(states, others, weight, targets, 0.1, 3.0, bias, weights)
+            else:
+                found = label_smoothed_nll(states + others, weight, targets, 0.1, bias, weights)
         return [*found, *torch.autograd.grad(found[0], (states, others, weight, bias))]
 
     expected = losses()

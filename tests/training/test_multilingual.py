@@ -144,9 +144,7 @@ def test_each_pair_is_scored_by_itself(trained: Path, many: Path, tmp_path: Path
     for pair in PAIRS:
         results[pair] = write_result(trained / "model", many / pair, "val", tmp_path / pair, [many / "features"])
         assert (tmp_path / pair / f"val.hyp.{pair[-2:]}").is_file()
-    assert {pair: result["languages"].replace("-", "_") for pair, result in results.items()} == {
-        p: p for p in PAIRS
-    }
+    assert [results[pair]["languages"] for pair in PAIRS] == ["en-de", "de-en", "en-fr"]
     assert len({result["hypotheses_sha256"] for result in results.values()}) == 3
     splits = {"val": list(read_split(many / "en_fr", "val"))}
     write_dataset(tmp_path / "fr_en", DatasetInfo("tiny", "fr", "en", str(many / "images")), splits)
@@ -187,6 +185,10 @@ def test_a_pair_is_fine_tuned_from_the_model_of_all(trained: Path, many: Path, t
     assert (model / "tokenizer.json").is_file()
     card = read_card(model)
     assert (card.source_lang, card.target_lang) == ("en", "fr")
+    both = Path(f"{model}+{trained / 'model'}")  # the second one has to be told the languages
+    assert (
+        write_result(both, many / "en_fr", "val", tmp_path / "both", [many / "features"])["languages"] == "en-fr"
+    )
 
 
 @pytest.mark.parametrize(
