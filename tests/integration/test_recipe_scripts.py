@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 from pathlib import Path
@@ -13,9 +14,9 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 def run(script: str, folder: Path, command: str = 'echo "$@"') -> subprocess.CompletedProcess[str]:
     """What the script does with ``folder / "multi30k"``; every command only prints its arguments, or does this."""
-    for name in ("mmt", "python"):
+    for name, does in (("mmt", command), ("python", command), ("sacremoses", "cat")):
         (folder / "bin").mkdir(exist_ok=True)
-        (folder / "bin" / name).write_text(f"#!/bin/sh\n{command}\n")
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
         (folder / "bin" / name).chmod(0o755)
     (folder / "multi30k" / "tok").mkdir(parents=True, exist_ok=True)
     return subprocess.run(
@@ -32,15 +33,27 @@ def commands(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "script", ["speedrun.sh", "small_model.sh", "colours.sh", "data_diversification.sh", "french.sh"]
+    ("script", "fails"),
+    [
+        ("speedrun.sh", "prepare translated"),
+        ("small_model.sh", "prepare translated"),
+        ("colours.sh", "prepare translated"),
+        ("data_diversification.sh", "prepare translated"),
+        ("french.sh", "prepare translated"),
+        ("many.sh", "train runs/multi30k_many_fr"),
+    ],
 )
-def test_a_script_resumes_at_the_step_that_failed(tmp_path: Path, script: str) -> None:
-    (tmp_path / "multi30k" / "tok").mkdir(parents=True)
-    (tmp_path / "multi30k" / "tok" / "val.en").touch()
-    failed = run(script, tmp_path, 'case "$*" in *translated*) exit 7;; esac; echo "$@"')
+def test_a_script_resumes_at_the_step_that_failed(tmp_path: Path, script: str, fails: str) -> None:
+    for name in ("tok/train.en", "tok/val.en", "tok/test_2016_flickr.en"):
+        (tmp_path / "multi30k" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "multi30k" / name).write_text("a dog .\n")
+    for name in ("train", "val", "test_2016_flickr"):
+        (tmp_path / "multi30k" / "raw").mkdir(exist_ok=True)
+        (tmp_path / "multi30k" / "raw" / f"{name}.cs.gz").write_bytes(gzip.compress(b"Pes.\n"))
+    failed = run(script, tmp_path, f'case "$*" in *"{fails}"*) exit 7;; esac; echo "$@"')
     resumed = run(script, tmp_path)
     assert (failed.returncode, resumed.returncode) == (7, 0), resumed.stderr
-    assert commands(resumed)[0].startswith("prepare translated")
+    assert commands(resumed)[0].startswith(fails)
     once = commands(failed) + commands(resumed)
     assert len(once) == len(set(once)) > 5
     assert commands(run(script, tmp_path)) == []  # all is done
