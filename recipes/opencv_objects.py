@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -25,11 +26,6 @@ from mmt.features.decoding import Pixels, decode_image
 from mmt.features.images import ImageError, find_images
 from mmt.features.writer import FeatureWriter
 
-try:
-    import cv2
-except ModuleNotFoundError:
-    raise SystemExit("error: cv2 is missing. pip install 'opencv-python-headless<5'") from None
-
 CLASSES = 91  # COCO's; 0 is the background
 SIDE = 300  # of the square of pixels that the network reads
 TOP = 8  # objects of an image, with --layer grid
@@ -37,8 +33,10 @@ SCORE = 0.3  # objects have a score above this
 BATCH = 64  # images that a kill loses at most
 
 
-def detect(network: cv2.dnn.Net, pixels: Pixels) -> NDArray[np.float32]:
+def detect(network: Any, pixels: Pixels) -> NDArray[np.float32]:
     """(H, W, 3) RGB -> (objects, 2): the number of the class and the score, best first."""
+    import cv2
+
     network.setInput(cv2.dnn.blobFromImage(pixels, size=(SIDE, SIDE)))
     found = network.forward()[0, 0, :, 1:3]
     found = found[found[:, 1] > SCORE]
@@ -76,6 +74,11 @@ def pool(objects: NDArray[np.float32]) -> NDArray[np.float32]:
 )
 def main(images: Path, graph: Path, config: Path, out: Path, layer: str) -> None:
     """Write the objects in IMAGES, a prepared dataset or a folder, to OUT."""
+    try:
+        import cv2
+    except ModuleNotFoundError:
+        raise MMTError("cv2 is missing. Install it: pip install 'opencv-python-headless<5'") from None
+
     try:
         network = cv2.dnn.readNetFromTensorflow(str(graph), str(config))
     except cv2.error as error:
