@@ -16,7 +16,8 @@ from torch import Tensor
 _ROWS = 512
 _LOGITS = 1 << 26  # of a large vocabulary at once, 256 MiB; there are up to six such matrices
 
-_IN_CACHE = 1 << 19  # logits between the products: softmax and the rest pass over them several times
+IN_CACHE = 1 << 19
+"""Logits between the products that stay in a CPU's cache: softmax and the rest pass over them several times."""
 
 
 def _num_rows(vocab_size: int) -> int:
@@ -26,7 +27,7 @@ def _num_rows(vocab_size: int) -> int:
 
 def _in_cache(rows: Tensor, first: int) -> Iterator[tuple[slice, Tensor]]:
     """Parts of (C, V) rows that stay in a CPU's cache, each with its place; rows[0] is at ``first``."""
-    step = max(_IN_CACHE // rows.size(1), 1) if rows.device.type == "cpu" else len(rows)
+    step = max(IN_CACHE // rows.size(1), 1) if rows.device.type == "cpu" else len(rows)
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
         yield slice(first + start, first + start + len(part)), part

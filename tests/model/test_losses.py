@@ -272,5 +272,5 @@ def test_parts_that_stay_in_the_cache_change_nothing(
         return [*found, *torch.autograd.grad(found[0], (states, others, weight, bias))]
 
     expected = losses()
-    monkeypatch.setattr("mmt.model.losses._IN_CACHE", 7 * 50)
+    monkeypatch.setattr("mmt.model.losses.IN_CACHE", 7 * 50)
     torch.testing.assert_close(losses(), expected, rtol=1e-4, atol=1e-3)
