@@ -111,6 +111,15 @@ class Reading:
             card.refuse_images("images")
         return card
 
+    def languages(self, model: Path, source: str | None, target: str | None) -> tuple[str | None, str | None]:
+        """The languages to translate between: what is None is the dataset's, for a model of several pairs."""
+        from mmt.inference.ensemble import have_several_pairs  # as above
+
+        if self.data is None or not have_several_pairs(model):
+            return source, target
+        info = read_info(self.data)
+        return source or info.source_lang, target or info.target_lang or None
+
     def open_stores(self) -> FeatureStore | None:
         """The feature stores among ``images``, as one; None if there is none."""
         from mmt.data.feature_store import open_features  # loads NumPy, which no help text needs
@@ -164,7 +173,8 @@ READS_SENTENCES = collected(
                  help="Sentences: text, .tsv (source, image), .csv or .jsonl, also .gz; - is standard input."),
     click.option("--format", "kind", type=click.Choice(["text", "tsv", "csv", "jsonl"]),
                  help="Format of the input.  [default: by its name]"),
-    click.option("--data", type=PATH, help="Prepared dataset to read instead of --input, with its images."),
+    click.option("--data", type=PATH,
+                 help="Prepared dataset to read instead of --input, with its images and languages."),
     split_option,
     images_option,
     missing_images_option("use the text alone"),

@@ -50,8 +50,9 @@ _READS_PAIRS = collected(
     "reading",
     click.option("--source", "input_file", type=PATH,
                  help="Sentences: text, .tsv (source, image), .csv or .jsonl."),
-    click.option("--data", type=PATH, help="Prepared dataset to read instead of --source, with its images and, "
-                 "without --target, its translations."),
+    click.option("--data", type=PATH,
+                 help="Prepared dataset to read instead of --source, with its images, languages and, without "
+                 "--target, its translations."),
     split_option,
     images_option,
     missing_images_option("score as text"),
@@ -127,6 +128,7 @@ def score_pairs_command(
     if n_best is None and (old_weight or keep is not None):
         raise MMTError("--old-weight and --keep are for reranking: give --n-best FILE.")
     card = reading.read_card(model)
+    source_lang, target_lang = reading.languages(model, source_lang, target_lang)
     if also_blank and card.features is None:
         raise MMTError(f"--also-blank: {model} was trained on text only (fusion: none), it scores without images.")
     path = file_or_stdout(output)

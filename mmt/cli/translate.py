@@ -122,6 +122,7 @@ def translate_command(
     if share is None and engine is None:
         write_alone(*map(file_or_stdout, dict.fromkeys(outputs)))
     card, store = reading.read_card(model), reading.open_stores()
+    source_lang, target_lang = reading.languages(model, source_lang, target_lang)
     lines = reading.open(card)
     if ran_on_engine(engine, *dict.fromkeys(outputs), threads=threads, quiet=quiet):
         return

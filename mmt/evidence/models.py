@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmt.data.dataset import DatasetInfo, image_folder, read_info
+from mmt.data.dataset import image_folder, read_info
 from mmt.data.feature_signature import FeatureSignature
 from mmt.data.feature_store import FeatureStore, open_features, side_by_side
 from mmt.data.image_names import Names, files_below
@@ -32,8 +32,7 @@ from mmt.inference.scoring import score_pairs
 from mmt.inference.torch_runtime import Translator
 from mmt.inference.translator import BaseTranslator
 from mmt.io.text_files import file_checksum
-from mmt.model.card import ModelCard, read_card
-from mmt.model.config import is_base
+from mmt.model.card import ModelCard
 
 
 @dataclass(frozen=True)
@@ -178,13 +177,13 @@ def open_systems(
         MMTError: a model of other languages or masks, or seeds of one system that differ in more than their seed.
     """
     info = read_info(data)
-    for folders in models.values():
+    languages = {}
+    for folders in models.values():  # before the first one is opened, which takes a while
         check_seeds(folders)
-        for folder in (member for one in folders for member in members_of(one)):
-            if not is_base(folder):
-                _check_languages(read_card(folder), folder, info, data, source_only)
+        languages |= {folder: languages_for(folder, info, data, source_only=source_only) for folder in folders}
     opened = {
-        name: [_opened(folder, info, runtime, threads) for folder in folders] for name, folders in models.items()
+        name: [_opened(folder, languages[folder], runtime, threads) for folder in folders]
+        for name, folders in models.items()
     }
     if info.probe:
         probe = read_probe(info.probe, str(data))
@@ -196,9 +195,10 @@ def open_systems(
         yield _with_features(opened, stores, {name: folder / name for name in images}, Path(temporary))
 
 
-def _opened(folder: Path, info: DatasetInfo, runtime: Runtime | None, threads: int | None) -> ModelSystem:
-    """A model; one that has several languages translates between the dataset's."""
-    source_lang, target_lang = languages_for(folder, info)
+def _opened(
+    folder: Path, languages: tuple[str | None, str | None], runtime: Runtime | None, threads: int | None
+) -> ModelSystem:
+    source_lang, target_lang = languages
     translator = open_translator(
         folder, runtime=runtime, threads=threads, source_lang=source_lang, target_lang=target_lang
     )
@@ -222,13 +222,6 @@ def check_seeds(folders: Sequence[Path]) -> None:
         if seed in seeds:
             raise MMTError(f"{folder}: a model with seed {seed} was given before. Give each seed once.")
         seeds.add(seed)
-
-
-def _check_languages(card: ModelCard, folder: Path, info: DatasetInfo, data: Path, source_only: bool) -> None:
-    if not source_only:
-        card.check_languages((info.source_lang, info.target_lang), folder, data)
-    elif card.source_lang != info.source_lang and "mul" not in (card.source_lang, info.source_lang):
-        raise MMTError(f"{data}: expected '{card.source_lang}', which {folder} reads, found '{info.source_lang}'.")
 
 
 def _with_features(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmt.data.dataset import read_info, read_split
 from mmt.data.inputs import Images, open_data
 from mmt.errors import MMTError
-from mmt.inference.ensemble import languages_for, members_of
+from mmt.inference.ensemble import languages_for
 from mmt.inference.files import FileTranslator, write_output
 from mmt.inference.torch_runtime import Translator
 from mmt.io.atomic import make_folder, write_whole
@@ -22,8 +22,6 @@ from mmt.io.text_files import parse_json
 from mmt.io.versions import versions
 from mmt.metrics.moses import looks_tokenized
 from mmt.metrics.translation import corpus_scores, metrics_for
-from mmt.model.card import read_card
-from mmt.model.config import is_base
 from mmt.training.config import TrainConfig
 from mmt.training.config_checks import check_values
 from mmt.training.config_file import validated
@@ -48,10 +46,7 @@ def write_result(model: Path, data: Path, split: str, out: Path, images: Sequenc
         MMTError: the model, the data or the features are missing, or do not fit each other.
     """
     info = read_info(data)
-    for member in members_of(model):
-        if not is_base(member):
-            read_card(member).check_languages((info.source_lang, info.target_lang), member, data)
-    source_lang, target_lang = languages_for(model, info)
+    source_lang, target_lang = languages_for(model, info, data)
     translator = Translator.from_dir(model, images or None, source_lang=source_lang, target_lang=target_lang)
     card = translator.card
     references = list(read_split(data, split)["target"])

@@ -39,12 +39,11 @@ def describe(path: Path) -> Description:
 def _model(path: Path) -> Description:
     card = read_card(path)
     config, training = card.config, card.training
-    pairs = training.get("pairs") or [f"{card.source_lang}-{card.target_lang}".strip("-")]
     exported = is_exported(path)
     scores = {name: value for name, value in training.items() if name.startswith("validation_")}
     return {
         "kind": "exported model" if exported else "model",
-        "languages": ", ".join(pairs),
+        "languages": ", ".join(pair.strip("-") for pair in card.pairs),
         "fusion": config.get("fusion"),
         "uses images": card.features is not None,
         "features": None if card.features is None else str(card.features),

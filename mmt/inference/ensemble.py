@@ -89,10 +89,37 @@ def read_joint_card(models: Models) -> ModelCard:
     return cards[0] if len(cards) == 1 else joint_card(cards)
 
 
-def languages_for(models: Models, info: DatasetInfo) -> tuple[str | None, str | None]:
-    """The dataset's source and target language for models that have several; None for models of one pair."""
-    several = any(is_base(one) or read_card(one).has_several_pairs for one in members_of(models))
-    return (info.source_lang, info.target_lang) if several else (None, None)
+def languages_for(
+    models: Models, info: DatasetInfo, data: Path, *, source_only: bool = False
+) -> tuple[str | None, str | None]:
+    """The dataset's source and target language for models that have several; None for models of one pair.
+
+    Args:
+        data: the dataset's folder, for messages.
+        source_only: the models need not write the dataset's target language, only read its source language.
+    Raises:
+        MMTError: the dataset is in other languages than those that a member translates.
+    """
+    languages = (info.source_lang, info.target_lang)
+    several = False
+    for member in members_of(models):
+        if is_base(member):
+            several = True
+            continue
+        card = read_card(member)
+        several = several or card.has_several_pairs
+        if not source_only:
+            card.check_languages(languages, member, data)
+        elif card.source_lang != info.source_lang and "mul" not in (card.source_lang, info.source_lang):
+            raise MMTError(
+                f"{data}: expected '{card.source_lang}', which {member} reads, found '{info.source_lang}'."
+            )
+    return languages if several else (None, None)
+
+
+def have_several_pairs(models: Models) -> bool:
+    """Whether one of the models was trained by mmt on several language pairs."""
+    return any(not is_base(one) and read_card(one).has_several_pairs for one in members_of(models))
 
 
 def identity_of(models: Models) -> str:

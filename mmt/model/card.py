@@ -62,19 +62,23 @@ class ModelCard:
             )
 
     @property
+    def pairs(self) -> list[str]:
+        """The language pairs that it translates, such as ``en-de``."""
+        return self.training.get("pairs") or [f"{self.source_lang}-{self.target_lang}"]
+
+    @property
     def has_several_pairs(self) -> bool:
         """Whether it translates several language pairs, so that somebody has to name one."""
-        return len(self.training.get("pairs", ())) > 1
+        return len(self.pairs) > 1
 
     def check_languages(self, languages: tuple[str, str], model: object, data: object) -> None:
         """Raises MMTError unless ``data`` is in the languages, (source, target), that ``model`` translates."""
-        pairs = self.training.get("pairs") or [f"{self.source_lang}-{self.target_lang}"]
-        if "-".join(languages) not in pairs:
+        if "-".join(languages) not in self.pairs:
             untold = " Say the target language when you prepare the data, even without translations: mmt prepare "
             untold += "table --target-lang CODE --no-target."
             raise MMTError(
-                f"{data}: expected {' or '.join(pairs)}, what {model} translates, found {'-'.join(languages)}."
-                f"{'' if languages[1] else untold}"
+                f"{data}: expected {' or '.join(self.pairs)}, what {model} translates, found "
+                f"{'-'.join(languages)}.{'' if languages[1] else untold}"
             )
 
 

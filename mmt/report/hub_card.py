@@ -40,10 +40,9 @@ def hub_card(
     Raises:
         MMTError: result or evidence lack what they should have.
     """
-    pairs = card.training.get("pairs") or [f"{card.source_lang}-{card.target_lang}"]
     try:
-        parts = _parts(card, pairs, result, evidence)
-        metadata = _metadata(repo, card, pairs, licence, result)
+        parts = _parts(card, result, evidence)
+        metadata = _metadata(repo, card, licence, result)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise MMTError(
             f"{repo}: expected --result with a result.json of mmt evaluate result and --evidence with an "
@@ -83,7 +82,7 @@ def _base_on_hub(card: ModelCard) -> str | None:
 
 
 def _parts(
-    card: ModelCard, pairs: list[str], result: Mapping[str, Any] | None, evidence: Mapping[str, Any] | None
+    card: ModelCard, result: Mapping[str, Any] | None, evidence: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     training = card.training
     facts = {
@@ -98,8 +97,8 @@ def _parts(
         "versions": ", ".join(f"{name} {version}" for name, version in (training.get("versions") or {}).items()),
     }
     return {
-        "languages": ", ".join(_in_words(pair) for pair in pairs),
-        "source_languages": ", ".join(dict.fromkeys(_language(pair.partition("-")[0]) for pair in pairs)),
+        "languages": ", ".join(_in_words(pair) for pair in card.pairs),
+        "source_languages": ", ".join(dict.fromkeys(_language(pair.partition("-")[0]) for pair in card.pairs)),
         "facts": [(key, _cell(value)) for key, value in facts.items() if value not in (None, "", [])],
         "result": result,
         "scores": [] if result is None else [_with_name(one) for one in result["scores"].values()],
@@ -109,7 +108,7 @@ def _parts(
     }
 
 
-def _metadata(repo: str, card: ModelCard, pairs: list[str], licence: str, result: Mapping[str, Any] | None) -> str:
+def _metadata(repo: str, card: ModelCard, licence: str, result: Mapping[str, Any] | None) -> str:
     """The card's YAML: what the hub searches by, and the scores as ``model-index``."""
     from huggingface_hub import EvalResult, ModelCardData  # in the extra hf
 
@@ -135,7 +134,7 @@ def _metadata(repo: str, card: ModelCard, pairs: list[str], licence: str, result
             if key in _METRICS
         ]
     use = _use(card)
-    codes = [code for pair in pairs for code in pair.split("-")[: None if use == "translate" else 1]]
+    codes = [code for pair in card.pairs for code in pair.split("-")[: None if use == "translate" else 1]]
     task = {"predict": "text-classification", "retrieve": "feature-extraction"}.get(use, "translation")
     data = ModelCardData(
         language=list(dict.fromkeys(_subtag(code) for code in codes if code)),

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from fairseq2.gang import create_fake_gangs
 from PIL import Image
 
+from mmt.cli.main import main
 from mmt.data.batch import Example
 from mmt.data.dataset import DatasetInfo, read_split, write_dataset
 from mmt.data.pretrained_tokenizer import open_tokenizer
@@ -150,6 +152,22 @@ def test_each_pair_is_scored_by_itself(trained: Path, many: Path, tmp_path: Path
     write_dataset(tmp_path / "fr_en", DatasetInfo("tiny", "fr", "en", str(many / "images")), splits)
     with pytest.raises(MMTError, match="fr_en: expected en-de or de-en or en-fr"):
         write_result(trained / "model", tmp_path / "fr_en", "val", tmp_path / "none", [many / "features"])
+
+
+def test_commands_take_the_languages_from_the_dataset(trained: Path, many: Path) -> None:
+    def run(command: str, pair: str, *options: str) -> str:
+        images = ["--images", str(many / "features"), "--runtime", "torch"]
+        read = ["--data", str(many / pair), "--split", "val", *images]
+        result = CliRunner().invoke(main, [command, "--model", str(trained / "model"), *read, *options])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    for command in ("translate", "score-pairs"):
+        found = {pair: run(command, pair) for pair in PAIRS}
+        for pair, (source, target) in ((pair, pair.split("_")) for pair in PAIRS):
+            assert found[pair] == run(command, pair, "--source-lang", source, "--target-lang", target)
+        other = run(command, "en_de", "--target-lang", "fr")
+        assert other != found["en_de"]
 
 
 def test_an_interrupted_run_resumes_exactly(many: Path, tmp_path: Path) -> None:
