@@ -177,7 +177,7 @@ def open_systems(
         MMTError: a model of other languages or masks, or seeds of one system that differ in more than their seed.
     """
     info = read_info(data)
-    languages = {}
+    languages: dict[Path, tuple[str | None, str | None]] = {}
     for folders in models.values():  # before the first one is opened, which takes a while
         check_seeds(folders)
         languages |= {folder: languages_for(folder, info, data, source_only=source_only) for folder in folders}
