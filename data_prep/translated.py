@@ -191,7 +191,7 @@ def prepare(
     if out.resolve() == data.resolve():
         raise MMTError(f"{out}: the new dataset needs a folder of its own.")
     filtered = filtered or PairFilter()
-    text = text_column(info, back=back)
+    text = text_column(data, translations, back=back)
     splits = {}
     for split, lines in translations.items():
         rows = read_split(data, split)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from tqdm import tqdm
 
-from mmt.data.dataset import DatasetInfo, image_folder, read_info, read_split
+from mmt.data.dataset import has_translations, image_folder, read_info, read_split
 from mmt.data.inputs import Images, Input, Line
 from mmt.engines.worker import kept
 from mmt.errors import MMTError
@@ -26,7 +26,7 @@ from mmt.io.text_files import file_checksum, parse_json
 
 if TYPE_CHECKING:
     from mmt.inference.files import FileTranslator, Missing
-    from mmt.inference.translator import BaseTranslator, Translation
+    from mmt.inference.translator import BaseTranslator
     from mmt.model.stepping import Precision
 
 PART = 1024
@@ -58,9 +58,9 @@ class Translated:
     log_prob: float
 
 
-def text_column(info: DatasetInfo, *, back: bool) -> str:
-    """The column that is translated: the sources, or with ``back`` the targets, if the dataset has any."""
-    return "target" if back and info.target_lang else "source"
+def text_column(data: Path, splits: Iterable[str], *, back: bool) -> str:
+    """The column that is translated: the sources, or with ``back`` the targets, if the splits have any."""
+    return "target" if back and any(has_translations(data, split) for split in splits) else "source"
 
 
 def translate_dataset(
@@ -81,7 +81,7 @@ def translate_dataset(
             or as ``mmt.inference.files``.
     """
     info = read_info(data)
-    column = text_column(info, back=back)
+    column = text_column(data, splits, back=back)
     text_lang = info.target_lang if column == "target" else info.source_lang
     work = _Work(data, splits, column, decoding)
     _, target_lang = work.languages(text_lang)
@@ -211,20 +211,12 @@ class _Work:
             show_progress=False,
         )
         for _, translations in found:
-            yield Translated(translations[0].text, self._log_prob(translations[0]))
+            yield Translated(translations[0].text, round(translations[0].log_prob, 6))
         self._note(work)
 
     def _note(self, work: FileTranslator) -> None:
         if work.counts.missing_images:
             self.notes.append(f"{counted(len(work.counts.missing_images), 'image')} missing, {work.missing()}")
-
-    def _log_prob(self, translation: Translation) -> float:
-        """Of a target token: the search's score without its length penalty."""
-        penalty = self.decoding.length_penalty
-        if penalty is None:
-            penalty = self.translator.card.decoding.get("length_penalty", 1.0)
-        length = float(len(self.translator.encode(translation.text, target=True)) + 1)
-        return float(round(translation.score * length ** (float(penalty) - 1), 6))
 
 
 _NOT_IN_PLAN = ("model", "threads", "images")

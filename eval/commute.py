@@ -85,7 +85,7 @@ def main(
         available, store = _find(items, data, split, images, missing_images)
     elif images:
         raise MMTError(f"--images {images[0]}: the model was trained on text only (fusion: none). Leave it out.")
-    results = [_judge(path, card, available, store) for path, card in zip(models, cards, strict=True)]
+    results = [_judge(path, card, languages, available, store) for path, card in zip(models, cards, strict=True)]
     compared = mcnemar(*(result.choices.hits for result in results)) if against is not None else None
     _print(models, results, available, compared)
     if output is not None:
@@ -131,9 +131,14 @@ def _find(
     return find_images(items, where.folder, store, missing), store
 
 
-def _judge(path: Path, card: ModelCard, available: FoundImages, store: FeatureStore | None) -> CommuteResult:
+def _judge(
+    path: Path, card: ModelCard, languages: tuple[str, str], available: FoundImages, store: FeatureStore | None
+) -> CommuteResult:
     uses_images = card.features is not None
-    model = LoadedModel.from_dir(path, store if uses_images else None)
+    source_lang, target_lang = languages if card.has_several_pairs else (None, None)
+    model = LoadedModel.from_dir(
+        path, store if uses_images else None, source_lang=source_lang, target_lang=target_lang
+    )
     with progress("choosing", len(available.items) * (4 if uses_images else 2)) as advance:
         return judge(model, available.items, available.images if uses_images else None, progress=advance)
 

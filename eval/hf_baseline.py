@@ -14,6 +14,7 @@ from tqdm import tqdm
 from mmt.cli.command import Command
 from mmt.cli.options import PATH, threads_option
 from mmt.evidence.models import ModelSystem
+from mmt.inference.ensemble import have_several_pairs
 from mmt.inference.hf import HFSystem
 from mmt.inference.open import open_translator
 from mmt.inference.threads import use_threads
@@ -56,7 +57,9 @@ def main(
     sources, references = read_lines(source)[:sentences], read_lines(reference)[:sentences]
     system: HFSystem | ModelSystem
     if (Path(model) / "mmt.json").is_file():
-        system = ModelSystem(Path(model), open_translator(Path(model), threads=threads))
+        given = (source_lang, target_lang) if have_several_pairs(model) else (None, None)
+        opened = open_translator(Path(model), threads=threads, source_lang=given[0], target_lang=given[1])
+        system = ModelSystem(Path(model), opened)
     else:
         system = HFSystem(
             model,

@@ -112,13 +112,27 @@ class Reading:
         return card
 
     def languages(self, model: Path, source: str | None, target: str | None) -> tuple[str | None, str | None]:
-        """The languages to translate between: what is None is the dataset's, for a model of several pairs."""
-        from mmt.inference.ensemble import have_several_pairs  # as above
+        """The languages to translate between: what is None is the dataset's, for a model of several pairs.
 
-        if self.data is None or not have_several_pairs(model):
+        Raises:
+            MMTError: the dataset is in other languages than the model, and none is named; or it has no target
+                language, and none is named for a model of several pairs.
+        """
+        from mmt.inference.ensemble import have_several_pairs, languages_for  # as above
+
+        if self.data is None:
             return source, target
-        info = read_info(self.data)
-        return source or info.source_lang, target or info.target_lang or None
+        info, several = read_info(self.data), have_several_pairs(model)
+        if not (source or target):
+            languages_for(model, info, self.data, source_only=not (several and info.target_lang))
+        if not several:
+            return source, target
+        if not (target or info.target_lang):
+            raise MMTError(
+                f"--data {self.data}: has no target language, and {model} translates into several. Name one: "
+                "--target-lang CODE."
+            )
+        return source or info.source_lang, target or info.target_lang
 
     def open_stores(self) -> FeatureStore | None:
         """The feature stores among ``images``, as one; None if there is none."""

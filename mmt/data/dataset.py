@@ -243,6 +243,12 @@ def read_rows(rows: Dataset, columns: Sequence[str], first: int, end: int) -> di
         return found
 
 
+def has_translations(folder: Path, split: str) -> bool:
+    """Whether a sentence of the split has a translation: a dataset can have a target language without any."""
+    targets = open_split(folder, split)["target"] if read_info(folder).target_lang else ()
+    return any(line.strip() for line in targets)
+
+
 def read_split(folder: Path, split: str) -> Dataset:
     """Memory-maps one split after checking its rows against their checksum (0.13 s for 29,000).
 

@@ -117,6 +117,11 @@ def export_model(
             raw = asdict(card)
             write_tokenizer = open_base(str(folder)).write_tokenizer
         else:
+            if source_lang or target_lang:
+                raise MMTError(
+                    f"{folder}: a model of mmt train is exported with all its languages; a source and a target "
+                    "language are for a pretrained text model. Leave --source-lang and --target-lang out."
+                )
             model, tokenizer, card = load_model(folder)
             raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
             write_tokenizer = partial(copy_tokenizer, tokenizer.path)

@@ -131,6 +131,12 @@ class RuntimeModel(ABC):
         if source is None and target is None:
             return
         source, target = source or self.card.source_lang, target or self.card.target_lang
+        for side, code in (("source", source), ("target", target)):
+            if code == "mul":  # of the card
+                raise MMTError(
+                    f"a model of several language pairs: expected the {side} language, too. On the command line "
+                    f"give --{side}-lang."
+                )
         self.tokenizer = self.tokenizer.for_languages(source, target)
         self.card = replace(self.card, source_lang=source, target_lang=target)
 

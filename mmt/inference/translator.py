@@ -43,6 +43,8 @@ class Translation:
     """One translation: its text, its length-normalised log-probability, and whether an image was used.
 
     ``score`` is the mean over the parts where a long line was translated in parts, and 0 for an empty line.
+    ``log_prob``: the mean log-probability of a target token, eos included, without length normalisation; 0 for an
+    empty line, and where translations of others are reranked.
     ``out_of_domain``: the source is unlike the training text (``mmt.data.domain``), so the translation may be
     unrelated to it.
     """
@@ -51,6 +53,7 @@ class Translation:
     score: float
     with_image: bool
     out_of_domain: bool = False
+    log_prob: float = 0.0
 
 
 class SentenceBatch(NamedTuple):
@@ -226,7 +229,7 @@ class BaseTranslator(RuntimeModel):
         for part in parts:
             source_ids[part.sentence] += part.source
         return [
-            self._join(of_parts, n_best, image is not None, is_out_of_domain(self.tokenizer, ids))
+            self._join(of_parts, options, n_best, image is not None, is_out_of_domain(self.tokenizer, ids))
             for of_parts, image, ids in zip(results, image_features, source_ids, strict=True)
         ]
 
@@ -282,15 +285,31 @@ class BaseTranslator(RuntimeModel):
         return results
 
     def _join(
-        self, parts: list[list[Hypothesis]], n_best: int, with_image: bool, out_of_domain: bool
+        self,
+        parts: list[list[Hypothesis]],
+        options: SearchOptions,
+        n_best: int,
+        with_image: bool,
+        out_of_domain: bool,
     ) -> list[Translation]:
+        def translation(joined: Sequence[Hypothesis]) -> Translation:
+            lengths = [len(one.ids) + 1 for one in joined]
+            log_prob = sum(
+                one.score * length**options.length_penalty for one, length in zip(joined, lengths, strict=True)
+            )
+            return Translation(
+                " ".join(self.tokenizer.decode(one.ids) for one in joined),
+                sum(one.score for one in joined) / len(joined),
+                with_image,
+                out_of_domain,
+                log_prob / sum(lengths),
+            )
+
         if not parts:
             return [Translation("", 0.0, with_image)]
-        about = (with_image, out_of_domain)
         if len(parts) == 1:
-            return [Translation(self.tokenizer.decode(h.ids), h.score, *about) for h in parts[0][:n_best]]
-        text = " ".join(self.tokenizer.decode(part[0].ids) for part in parts)
-        return [Translation(text, sum(part[0].score for part in parts) / len(parts), *about)]
+            return [translation([one]) for one in parts[0][:n_best]]
+        return [translation([part[0] for part in parts])]
 
     def cut(self, sentence: str) -> list[list[int]]:
         """Source ids of the sentence: one list, several for a long sentence, none for an empty one."""

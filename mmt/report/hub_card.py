@@ -97,8 +97,8 @@ def _parts(
         "versions": ", ".join(f"{name} {version}" for name, version in (training.get("versions") or {}).items()),
     }
     return {
-        "languages": ", ".join(_in_words(pair) for pair in card.pairs),
-        "source_languages": ", ".join(dict.fromkeys(_language(pair.partition("-")[0]) for pair in card.pairs)),
+        "languages": ", ".join(_in_words(pair) for pair in _pairs(card)),
+        "source_languages": ", ".join(dict.fromkeys(_language(source) for source, _ in _pairs(card))),
         "facts": [(key, _cell(value)) for key, value in facts.items() if value not in (None, "", [])],
         "result": result,
         "scores": [] if result is None else [_with_name(one) for one in result["scores"].values()],
@@ -134,7 +134,7 @@ def _metadata(repo: str, card: ModelCard, licence: str, result: Mapping[str, Any
             if key in _METRICS
         ]
     use = _use(card)
-    codes = [code for pair in card.pairs for code in pair.split("-")[: None if use == "translate" else 1]]
+    codes = [code for pair in _pairs(card) for code in pair[: None if use == "translate" else 1]]
     task = {"predict": "text-classification", "retrieve": "feature-extraction"}.get(use, "translation")
     data = ModelCardData(
         language=list(dict.fromkeys(_subtag(code) for code in codes if code)),
@@ -176,9 +176,17 @@ def _subtag(code: str) -> str:
         return code
 
 
-def _in_words(pair: str) -> str:
-    """``en-de`` as English to German; in codes without the data of langcodes, which the small install lacks."""
-    source, _, target = pair.partition("-")
+def _pairs(card: ModelCard) -> list[tuple[str, str]]:
+    """Source and target language of each pair. A code may contain a hyphen, such as ``pt-BR``."""
+    if not card.has_several_pairs:
+        return [(card.source_lang, card.target_lang)]
+    both = [pair.partition("-") for pair in card.pairs]
+    return [(source, target) for source, _, target in both]
+
+
+def _in_words(pair: tuple[str, str]) -> str:
+    """(en, de) as English to German; in codes without the data of langcodes, which the small install lacks."""
+    source, target = pair
     return f"{_language(source)} to {_language(target)}"
 
 

@@ -126,7 +126,8 @@ class ObjectivesSection:
 
     r_drop: Weight = 0.0
     """Translates each batch twice with different dropout, and adds this number, alpha, times half the mean of the
-    two KL divergences between them to a target token's loss (R-Drop, Liang et al. 2021). Takes twice the time."""
+    two KL divergences between them to a target token's loss (R-Drop, Liang et al. 2021). Takes almost three times
+    as long."""
 
     classification: Weight = 0.0
     """Predicts the label of a sentence and its image, ``data.label``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmt.errors import MMTError
-from mmt.model.config import DROPOUT_SETTINGS, lora_parts
+from mmt.model.config import DROPOUT_SETTINGS, FUSIONS_WITHOUT_DROPOUT, lora_parts
 from mmt.model.fusion import find_fusion, fusion_places
 from mmt.training.config import TrainConfig
 from mmt.training.tasks import SCORES, TASKS, Objectives
@@ -138,11 +138,28 @@ def _check_r_drop(config: TrainConfig, objectives: Objectives, where: str) -> No
             f"{where}: objectives.r_drop is part of the loss of translations, and none are learned. Set "
             "objectives.translation, or leave r_drop out."
         )
-    if not any(getattr(config.model, name) for name in DROPOUT_SETTINGS):
+    if not _is_random(config):
+        remedy = "Set model.dropout_p, or leave r_drop out."
+        if config.start.freeze_text:
+            remedy = "Set model.lora_dropout_p with model.lora_rank, or model.image_encoder: mlp; or leave it out."
         raise MMTError(
-            f"{where}: objectives.r_drop compares two passes with different dropout, and with model.dropout_p 0 "
-            "they are equal. Set model.dropout_p, or leave r_drop out."
+            f"{where}: objectives.r_drop compares two passes with different dropout, and no part that is trained "
+            f"has any, so that they are equal. {remedy}"
         )
+
+
+def _is_random(config: TrainConfig) -> bool:
+    """Whether two passes of a batch differ in training, by dropout or by a recording's masks."""
+    model = config.model
+    if model.lora_rank and model.lora_dropout_p:
+        return True
+    if model.image_encoder == "frames" and (model.num_frame_masks or model.frame_warp):
+        return True
+    if not config.start.freeze_text:
+        return any(getattr(model, name) for name in DROPOUT_SETTINGS)
+    return bool(model.dropout_p) and (
+        model.image_encoder != "linear" or model.fusion not in FUSIONS_WITHOUT_DROPOUT
+    )
 
 
 def _check_image_use(config: TrainConfig, objectives: Objectives, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from mmt.data.batch import Example, collate
@@ -14,6 +15,7 @@ from mmt.inference.translator import SentenceBatch
 from mmt.io.terminal import console
 from mmt.model.card import read_card
 from mmt.training.run import Run
+from mmt.training.selection import has_references
 from mmt.training.validation import Texts, validation_bleu
 
 
@@ -35,7 +37,8 @@ def export_graphs(run: Run) -> None:
             # Imported here: the exporters take seconds, and a training without them needs none of it.
             from mmt.inference.onnx_export import export_into
 
-            scores = export_into(folder, judge=lambda exported: exported_bleu(run, exported), show_progress=False)
+            judge = partial(exported_bleu, run) if has_references(run) else None
+            scores = export_into(folder, judge=judge, show_progress=False)
         except MMTError as error:
             why = str(error)
         except Exception as error:  # torch.export has one for each operation that it does not know
@@ -45,7 +48,8 @@ def export_graphs(run: Run) -> None:
         out.print(f"graphs: none, {why}. The model translates in torch{remedy}.", soft_wrap=True, markup=False)
         return
     shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
-    out.print(f"graphs: {folder / 'exported'}  (validation BLEU: {shown})", soft_wrap=True, markup=False)
+    bleu = f"validation BLEU: {shown}" if scores else "without translations, their precisions were not compared"
+    out.print(f"graphs: {folder / 'exported'}  ({bleu})", soft_wrap=True, markup=False)
 
 
 def exported_bleu(run: Run, exported: Path) -> dict[str, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmt.data.batch import ROW_COLUMNS, Example, check_images, encode_rows, read_examples
-from mmt.data.dataset import DatasetInfo, open_split, read_info, read_rows, read_split
+from mmt.data.dataset import DatasetInfo, has_translations, open_split, read_info, read_rows, read_split
 from mmt.data.feature_store import FeatureStore
 from mmt.data.labels import with_labels
 from mmt.data.masking import check_masked_alike, read_probe
@@ -118,11 +118,11 @@ def data_folder(config: TrainConfig) -> Path:
     return config.data.path
 
 
-def check_translations(config: TrainConfig, infos: Sequence[DatasetInfo]) -> None:
+def check_translations(config: TrainConfig) -> None:
     """Raises MMTError if a run learns or chooses checkpoints by translations that its dataset lacks."""
-    for folder, info in zip(data_folders(config), infos, strict=True):
+    for folder in data_folders(config):
         objectives = config.objectives
-        if info.target_lang or not Objectives.of(config).writes:
+        if not Objectives.of(config).writes or has_translations(folder, config.data.train_split):
             continue
         if objectives.translation or objectives.faithful:
             raise MMTError(
@@ -133,6 +133,11 @@ def check_translations(config: TrainConfig, infos: Sequence[DatasetInfo]) -> Non
             raise MMTError(
                 f"{folder}: has no translations, so that no validation score can end the training early. Set "
                 "regime.patience: null. The last checkpoint becomes the model."
+            )
+        if config.decoding.length_penalty == "val":
+            raise MMTError(
+                f"{folder}: has no translations to choose the length penalty by. Set decoding.length_penalty to a "
+                "number, such as 1."
             )
 
 

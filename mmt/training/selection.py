@@ -63,7 +63,8 @@ def choose(
         model: of the run, in evaluation mode. It gets the weights of each candidate.
         batches: the validation split.
         score: see ``mmt.training.tasks.score_of``.
-        every: updates between two checkpoints. Others, but for the last, were made because of a signal.
+        every: updates between two checkpoints. Others without a validation score, but for the last, were made
+            because of a signal.
         keep_last: how many checkpoints are averaged.
         moving_average: compares the moving averages in the best and in the last checkpoint, too.
     Returns:
@@ -72,7 +73,11 @@ def choose(
     steps = checkpoint_steps(output)
     if not steps:
         raise MMTError(f"{output}: no checkpoint was written. Remove the folder and train again.")
-    steps = [step for step in steps if step % every == 0 or step == steps[-1]]
+    steps = [
+        step
+        for step in steps
+        if step % every == 0 or step == steps[-1] or checkpoint_score(output, step) is not None
+    ]
     best = _best_step(output, steps, keep_last)
     candidates: dict[str, Callable[[], dict[str, torch.Tensor] | None]] = {
         f"best checkpoint (step {best:,})": partial(load_weights, output, best)
@@ -147,6 +152,11 @@ def _best_step(output: Path, steps: list[int], keep_last: int) -> int:
     return max((step for step in scores if step in kept), key=lambda step: scores[step])
 
 
+def has_references(run: Run) -> bool:
+    """Whether the validation split has translations to compare with."""
+    return bool(run.info.target_lang) and any(one.target for one in run.valid_set)
+
+
 def export_best(run: Run) -> None:
     """Makes the model folder from the checkpoints that score best on the validation split.
 
@@ -155,7 +165,7 @@ def export_best(run: Run) -> None:
     Raises:
         MMTError: there is no checkpoint, or one is damaged.
     """
-    if run.objectives.writes and not run.info.target_lang:
+    if run.objectives.writes and not has_references(run):
         _export_last(run)
         return
     decoding, regime, score = run.config.decoding, run.config.regime, score_of(run.config)

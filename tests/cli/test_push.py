@@ -120,6 +120,15 @@ def test_graphs_of_other_weights_are_not_pushed_and_damaged_ones_refused(
     assert "exported/" not in said
 
 
+def test_a_language_may_have_a_region(hub: HubServer, model: Path) -> None:
+    card = json.loads((model / "mmt.json").read_text())
+    (model / "mmt.json").write_text(json.dumps(card | {"source_lang": "pt-BR"}))
+    status, said = run("push", model, "org/model", "--licence", "mit", "--dry-run")
+    assert status == 0, said
+    assert card_of(said)["language"] == ["pt", "de"]
+    assert "Portuguese (Brazil) to German" in said
+
+
 def test_the_card_says_what_the_model_its_result_and_its_evidence_say(
     hub: HubServer, model: Path, tmp_path: Path
 ) -> None:

@@ -84,7 +84,7 @@ def translated(translator: Translator | ExportedTranslator, images: list[str | N
 
 
 def said(found: Hypotheses) -> list[list[Translation]]:
-    return [[replace(one, score=0) for one in of_sentence] for of_sentence in found]
+    return [[replace(one, score=0, log_prob=0) for one in of_sentence] for of_sentence in found]
 
 
 def scores(found: Hypotheses) -> list[float]:
@@ -279,6 +279,8 @@ def test_parts_that_no_graph_can_hold_are_refused(
     class OwnFusion(LateFusion):
         cross_attention = Own
 
+    with pytest.raises(MMTError, match="exported with all its languages"):
+        export_model(saved(tmp_path / "text", world, None, "none"), tmp_path / "out", source_lang="en")
     with pytest.raises(MMTError, match="'lstm' cannot be exported"):
         export_model(saved(tmp_path / "lstm", world, None, "none", text_encoder="lstm"), tmp_path / "out")
     with pytest.raises(MMTError, match="'frames' cannot be exported"):

@@ -141,6 +141,27 @@ def test_long_lines_are_cut_without_losing_anything(text_only: Path) -> None:
         )
 
 
+def test_the_log_probability_of_a_token_is_without_length_penalty(text_only: Path) -> None:
+    """Of lines in parts, too: of all their tokens together."""
+    translator = Translator.from_dir(text_only)
+    found = {
+        penalty: [one[0] for one in translator.hypotheses(ODD_LINES, beam_size=1, length_penalty=penalty)]
+        for penalty in (0.0, 0.6, 1.0, 1.4)
+    }
+    expected = []
+    for line, mean in zip(ODD_LINES, found[1.0], strict=True):
+        parts = translator.cut(line)
+        given = SentenceBatch(parts, [None] * len(parts), translator.tokenizer.prompt)
+        searched = translator.search_batches([given], SearchOptions(1, 0.0), 1.0)
+        best = [one[0] for one in next(iter(searched))] if parts else []
+        expected.append(sum(one.score for one in best) / max(sum(len(one.ids) + 1 for one in best), 1))
+        if len(parts) < 2:
+            assert mean.log_prob == pytest.approx(mean.score, abs=1e-4)
+    assert any(len(translator.cut(line)) > 1 for line in ODD_LINES)
+    for one in found.values():
+        assert [best.log_prob for best in one] == pytest.approx(expected, abs=1e-4)
+
+
 def test_batch_size_changes_nothing(text_only: Path) -> None:
     translator = Translator.from_dir(text_only)
     lines = [f"A {a} sees the {b}." for a in NOUNS for b in NOUNS]

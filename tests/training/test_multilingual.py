@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from fairseq2.gang import create_fake_gangs
 from PIL import Image
 
+from eval import commute, hf_baseline
 from mmt.cli.main import main
 from mmt.data.batch import Example
 from mmt.data.dataset import DatasetInfo, read_split, write_dataset
@@ -38,6 +39,7 @@ from tests.worlds import (
     make_features,
     reports,
     sentences,
+    tiny_folder,
     weights,
 )
 
@@ -168,6 +170,47 @@ def test_commands_take_the_languages_from_the_dataset(trained: Path, many: Path)
             assert found[pair] == run(command, pair, "--source-lang", source, "--target-lang", target)
         other = run(command, "en_de", "--target-lang", "fr")
         assert other != found["en_de"]
+
+
+@pytest.mark.parametrize("command", ["translate", "score-pairs"])
+def test_commands_refuse_data_in_other_languages(
+    trained: Path, many: Path, world: Path, tmp_path: Path, command: str
+) -> None:
+    splits = {"val": list(read_split(many / "en_fr", "val"))}
+    model = ["--model", str(trained / "model"), "--images", str(many / "features"), "--split", "val"]
+    for pair, said in (("fr-en", "expected en-de or de-en or en-fr"), ("en-", "Name one: --target-lang")):
+        data = tmp_path / pair
+        write_dataset(data, DatasetInfo("tiny", *pair.split("-"), str(many / "images")), splits)
+        result = CliRunner().invoke(main, [command, *model, "--data", str(data)])
+        assert result.exit_code == 2, result.output
+        assert said in result.output
+    one_pair, data = tiny_folder(tmp_path / "one", world), tmp_path / "fr-en"
+    result = CliRunner().invoke(main, [command, "--model", str(one_pair), *model[4:], "--data", str(data)])
+    assert result.exit_code == 2, result.output
+    assert "expected 'en'" in result.output
+
+
+def test_evaluations_take_the_languages_from_the_dataset(trained: Path, many: Path, tmp_path: Path) -> None:
+    model, features = str(trained / "model"), str(many / "features")
+    english, german = zip(*sentences(60, 0)[:4], strict=True)
+    for name, lines in (("src.en", english), ("correct.de", german), ("incorrect.de", german[::-1])):
+        (tmp_path / "en-de").mkdir(exist_ok=True)
+        (tmp_path / "en-de" / name).write_text("".join(f"{line}\n" for line in lines))
+    (tmp_path / "en-de" / "img.order").write_text("train-0.png\n" * 4)
+    found = CliRunner().invoke(commute.main, [model, str(tmp_path / "en-de"), "--images", features])
+    assert found.exit_code == 0, found.output
+    shown = Translator.from_dir(model, features, source_lang="en", target_lang="de")
+    files = ["--source", str(tmp_path / "en-de" / "src.en"), "--reference", str(tmp_path / "en-de" / "correct.de")]
+    languages = ["--source-lang", "en", "--target-lang", "de", "--threads", "1"]
+    out = tmp_path / "out.de"
+    found = CliRunner().invoke(hf_baseline.main, [model, *files, *languages, "--output", str(out)])
+    assert found.exit_code == 0, found.output
+    assert out.read_text().splitlines() == shown.translate(list(english))
+
+
+def test_one_language_of_two_is_too_few(trained: Path) -> None:
+    with pytest.raises(MMTError, match=r"expected the source language, too.* --source-lang"):
+        Translator.from_dir(trained / "model", target_lang="de")
 
 
 def test_an_interrupted_run_resumes_exactly(many: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from mmt.data.batch import Batch
 from mmt.errors import MMTError
 from mmt.model.card import read_card
+from mmt.model.frozen import freeze_text
 from mmt.model.model import MMTModel
 from mmt.training.config_file import read_config
 from mmt.training.forward_pass import Pass
@@ -91,6 +92,37 @@ def test_without_dropout_the_loss_is_the_usual_one() -> None:
     assert "r_drop" not in usual
 
 
+@pytest.mark.parametrize("encoder", ["linear", "mlp"])
+@pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != "none" and "+" not in kind])
+def test_a_frozen_text_model_is_refused_where_nothing_is_drawn(kind: str, encoder: str) -> None:
+    """A frozen text model has no dropout, so that the fusion or the image encoder needs some."""
+    model = tiny_model(V, kind, dropout_p=0.3, image_encoder=encoder)
+    freeze_text(model, saved=True)
+    model.train()
+    found = Objectives(r_drop=5.0).computed(model, batch(IMAGES))
+    settings = ["data.path=x", f"model.fusion={kind}", "images.features=x", f"model.image_encoder={encoder}"]
+    settings += ["objectives.r_drop=5", "start.model=x", "start.freeze_text=true"]
+    if float(found["r_drop"]):
+        read_config(None, settings)
+    else:
+        with pytest.raises(MMTError, match=r"no part that is trained has any.* Set model\.lora_dropout_p"):
+            read_config(None, settings)
+    read_config(None, [*settings, "model.lora_rank=2", "model.lora_dropout_p=0.1"])
+
+
+def test_masks_of_a_recording_are_enough() -> None:
+    settings = [
+        "data.path=x",
+        "model.fusion=gated",
+        "images.features=x",
+        "objectives.r_drop=5",
+        "model.dropout_p=0",
+    ]
+    read_config(None, [*settings, "model.image_encoder=frames"])
+    with pytest.raises(MMTError, match="no part that is trained has any"):
+        read_config(None, [*settings, "model.image_encoder=frames", "model.num_frame_masks=0"])
+
+
 def test_a_run_resumes_exactly_and_reports_the_divergence(world: Path, tmp_path: Path) -> None:
     more = ("objectives.r_drop=5", "model.dropout_p=0.3")
     train(tmp_path / "whole", config(world, *more))
@@ -111,7 +143,7 @@ def test_two_processes_train_together(world: Path, tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     every = ["data.path=x", "model.fusion=none", "objectives.r_drop=5"]
-    with pytest.raises(MMTError, match=r"objectives\.r_drop compares two passes .* with model\.dropout_p 0 they"):
+    with pytest.raises(MMTError, match=r"objectives\.r_drop compares two passes .* Set model\.dropout_p"):
         read_config(None, [*every, "model.dropout_p=0"])
     more = ["model.fusion=gated", "images.features=x", "objectives.translation=0", "objectives.masked=1"]
     with pytest.raises(MMTError, match=r"objectives\.r_drop is part of the loss of translations"):

@@ -27,7 +27,7 @@ def test_the_average_is_the_mean_of_each_tensor() -> None:
     assert average(states[:1])["a"].tolist() == [1.0, 2.0]
 
 
-def write_checkpoint(output: Path, step: int, state: dict[str, torch.Tensor], score: float) -> None:
+def write_checkpoint(output: Path, step: int, state: dict[str, torch.Tensor], score: float | None) -> None:
     folder = output / "checkpoints" / f"step_{step}" / "model" / "pp_00" / "tp_00"
     folder.mkdir(parents=True)
     torch.save(state, folder / "sdp_00.pt")
@@ -103,6 +103,19 @@ def test_an_interruption_does_not_change_the_choice_among_equals(
         length_penalty=1.0,
     )
     assert "best checkpoint (step 2)" in scores
+
+
+def test_a_validated_checkpoint_stays_a_candidate_when_the_interval_changes(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    """Step 3 was validated before a resumption with another interval; step 5 was made because of a signal."""
+    model = tiny_model(tokenizer.vocab_size)
+    for step, value in ((3, 2.0), (4, 1.0), (5, None), (8, 1.0)):
+        write_checkpoint(tmp_path, step, model.state_dict(), value)
+    batches = [collate([Example(tokenizer.encode("A dog sees the cat."), [5])])]
+    about = {"score": "bleu", "keep_last": 3, "beam_size": 1, "length_penalty": 1.0}
+    _, scores = choose(tmp_path, build_model(model.config).eval(), batches, tokenizer, every=4, **about)
+    assert scores.keys() == {"best checkpoint (step 3)", "average of 3 checkpoints (steps 3 to 8)"}
 
 
 def test_the_length_penalty_that_scores_best_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

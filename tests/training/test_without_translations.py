@@ -16,25 +16,29 @@ from tests.worlds import config
 MASKED = ("objectives.translation=0", "objectives.masked=1")
 
 
-@pytest.fixture
-def captions(world: Path, tmp_path: Path) -> Path:
+@pytest.fixture(params=["", "de"])
+def captions(world: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Without a target language, and with one."""
     splits = {
         split: [{**row, "target": ""} for row in read_split(world / "data", split)] for split in ("train", "val")
     }
     images = read_info(world / "data").images
-    write_dataset(tmp_path / "captions", DatasetInfo("captions", "en", "", images), splits)
+    write_dataset(tmp_path / "captions", DatasetInfo("captions", "en", request.param, images), splits)
     return tmp_path / "captions"
 
 
 def test_masked_words_are_learned_and_the_last_checkpoint_is_the_model(
-    captions: Path, world: Path, tmp_path: Path
+    captions: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = (f"data.path={captions}", *MASKED, "regime.patience=null", "regime.num_steps=6")
+    more = (f"data.path={captions}", *MASKED, "regime.patience=null", "regime.num_steps=6", "decoding.export=true")
     model = train(tmp_path / "run", config(world, *more))
     card = read_card(model)
     assert card.training["weights"] == "last checkpoint (step 6)"
     assert "validation_bleu" not in card.training
-    assert card.target_lang == ""
+    assert card.target_lang == read_info(captions).target_lang
+    said = capsys.readouterr().err
+    assert "without translations, their precisions were not compared" in said
+    assert "validation BLEU" not in said
     assert load_weights(tmp_path / "run", 6)
 
 
@@ -52,6 +56,7 @@ def test_a_translation_model_learns_masked_words_and_remains_one(
     [
         (("regime.patience=null",), "has no translations, which objectives.translation and objectives.faithful"),
         (MASKED, r"no validation score can end the training early\. Set regime\.patience: null"),
+        ((*MASKED, "regime.patience=null", "decoding.length_penalty=val"), "to choose the length penalty by"),
     ],
 )
 def test_what_needs_translations_is_refused(
