@@ -126,7 +126,8 @@ class RuntimeModel(ABC):
         """Translates between these languages from now on; None keeps the model's own.
 
         Raises:
-            MMTError: an unknown language, or a model of one pair of languages.
+            MMTError: an unknown language, other languages than those of a model of one pair, or only one of the
+                two for a model of several pairs.
         """
         if source is None and target is None:
             return
@@ -137,6 +138,8 @@ class RuntimeModel(ABC):
                     f"a model of several language pairs: expected the {side} language, too. On the command line "
                     f"give --{side}-lang."
                 )
+        if not self.tokenizer.languages and (source, target) == (self.card.source_lang, self.card.target_lang):
+            return
         self.tokenizer = self.tokenizer.for_languages(source, target)
         self.card = replace(self.card, source_lang=source, target_lang=target)
 

@@ -162,6 +162,14 @@ def test_the_log_probability_of_a_token_is_without_length_penalty(text_only: Pat
         assert [best.log_prob for best in one] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_model_of_one_pair_takes_its_own_languages(text_only: Path) -> None:
+    """So that it can be in an ensemble with a model of several."""
+    named = Translator.from_dir(text_only, source_lang="en", target_lang="de")
+    assert named.translate(["A dog."]) == Translator.from_dir(text_only).translate(["A dog."])
+    with pytest.raises(MMTError, match="of one pair of languages"):
+        Translator.from_dir(text_only, source_lang="de", target_lang="en")
+
+
 def test_batch_size_changes_nothing(text_only: Path) -> None:
     translator = Translator.from_dir(text_only)
     lines = [f"A {a} sees the {b}." for a in NOUNS for b in NOUNS]
