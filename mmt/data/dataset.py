@@ -245,8 +245,11 @@ def read_rows(rows: Dataset, columns: Sequence[str], first: int, end: int) -> di
 
 def has_translations(folder: Path, split: str) -> bool:
     """Whether a sentence of the split has a translation: a dataset can have a target language without any."""
-    targets = open_split(folder, split)["target"] if read_info(folder).target_lang else ()
-    return any(line.strip() for line in targets)
+    if not read_info(folder).target_lang:
+        return False
+    rows = open_split(folder, split)
+    blocks = (read_rows(rows, ["target"], first, first + 1000) for first in range(0, len(rows), 1000))
+    return any(line.strip() for block in blocks for line in block["target"])
 
 
 def read_split(folder: Path, split: str) -> Dataset:

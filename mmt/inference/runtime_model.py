@@ -132,15 +132,18 @@ class RuntimeModel(ABC):
         if source is None and target is None:
             return
         source, target = source or self.card.source_lang, target or self.card.target_lang
-        for side, code in (("source", source), ("target", target)):
-            if code == "mul":  # of the card
-                raise MMTError(
-                    f"a model of several language pairs: expected the {side} language, too. On the command line "
-                    f"give --{side}-lang."
-                )
         if not self.tokenizer.languages and (source, target) == (self.card.source_lang, self.card.target_lang):
             return
-        self.tokenizer = self.tokenizer.for_languages(source, target)
+        try:
+            self.tokenizer = self.tokenizer.for_languages(source, target)
+        except MMTError:
+            if "mul" not in (source, target):
+                raise
+            side = "source" if source == "mul" else "target"  # of the card: the user has named the other one
+            raise MMTError(
+                f"a model of several language pairs: expected the {side} language, too. On the command line give "
+                f"--{side}-lang."
+            ) from None
         self.card = replace(self.card, source_lang=source, target_lang=target)
 
     def notes(self) -> list[str]:

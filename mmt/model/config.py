@@ -135,7 +135,7 @@ class ModelSizes:
 DROPOUT_SETTINGS = ("dropout_p", "layer_drop_p", "word_dropout_p")
 """Which matter in training alone: a run may differ in them from the model that it starts from."""
 
-FUSIONS_WITHOUT_DROPOUT = ("concat", "gated", "selective", "late")
+FUSIONS_WITHOUT_DROPOUT = ("none", "concat", "gated", "selective", "late")
 """Whose own weights have none, only the text model around them."""
 
 IMAGE_SETTINGS = (

@@ -180,8 +180,8 @@ def _pairs(card: ModelCard) -> list[tuple[str, str]]:
     """Source and target language of each pair. A code may contain a hyphen, such as ``pt-BR``."""
     if not card.has_several_pairs:
         return [(card.source_lang, card.target_lang)]
-    both = [pair.partition("-") for pair in card.pairs]
-    return [(source, target) for source, _, target in both]
+    both = [re.split("-(?=[a-z])", pair, maxsplit=1) for pair in card.pairs]  # regions are in capitals
+    return [(source, target) for source, target in both]
 
 
 def _in_words(pair: tuple[str, str]) -> str:

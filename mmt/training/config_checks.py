@@ -140,7 +140,7 @@ def _check_r_drop(config: TrainConfig, objectives: Objectives, where: str) -> No
         )
     if not _is_random(config):
         remedy = "Set model.dropout_p, or leave r_drop out."
-        if config.start.freeze_text:
+        if config.start.freeze_text and config.model.dropout_p:
             remedy = "Set model.lora_dropout_p with model.lora_rank, or model.image_encoder: mlp; or leave it out."
         raise MMTError(
             f"{where}: objectives.r_drop compares two passes with different dropout, and no part that is trained "

@@ -89,7 +89,7 @@ class Run:
         folders = data_folders(config)
         infos = [read_info(folder) for folder in folders]
         data, info = folders[0], joined_info(infos, folders, config.data.train_split, config.data.valid_split)
-        check_translations(config)
+        check_translations(config, infos)
         features = _open_features(config)
         base = base_of(config)
         start = check_start(config, infos, base)

@@ -118,26 +118,29 @@ def data_folder(config: TrainConfig) -> Path:
     return config.data.path
 
 
-def check_translations(config: TrainConfig) -> None:
+def check_translations(config: TrainConfig, infos: Sequence[DatasetInfo]) -> None:
     """Raises MMTError if a run learns or chooses checkpoints by translations that its dataset lacks."""
-    for folder in data_folders(config):
-        objectives = config.objectives
-        if not Objectives.of(config).writes or has_translations(folder, config.data.train_split):
-            continue
-        if objectives.translation or objectives.faithful:
+    folders, objectives = data_folders(config), config.objectives
+    if not Objectives.of(config).writes:
+        return
+    for folder in folders if objectives.translation or objectives.faithful else ():
+        if not has_translations(folder, config.data.train_split):
             raise MMTError(
-                f"{folder}: has no translations, which objectives.translation and objectives.faithful need. Make "
-                "them: mmt translate, then mmt prepare translated. Or set both to 0."
+                f"{folder}: '{config.data.train_split}' has no translations, which objectives.translation and "
+                "objectives.faithful need. Make them with mmt prepare translated, or set both to 0."
             )
+    for folder in (folders[number] for number in first_of_each_pair(infos)):
+        if has_translations(folder, config.data.valid_split):
+            continue
         if config.regime.patience is not None:
             raise MMTError(
-                f"{folder}: has no translations, so that no validation score can end the training early. Set "
-                "regime.patience: null. The last checkpoint becomes the model."
+                f"{folder}: '{config.data.valid_split}' has no translations, so that no validation score can end "
+                "the training early. Set regime.patience: null. The last checkpoint becomes the model."
             )
         if config.decoding.length_penalty == "val":
             raise MMTError(
-                f"{folder}: has no translations to choose the length penalty by. Set decoding.length_penalty to a "
-                "number, such as 1."
+                f"{folder}: '{config.data.valid_split}' has no translations to choose the length penalty by. Set "
+                "decoding.length_penalty to a number, such as 1."
             )
 
 

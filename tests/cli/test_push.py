@@ -127,6 +127,12 @@ def test_a_language_may_have_a_region(hub: HubServer, model: Path) -> None:
     assert status == 0, said
     assert card_of(said)["language"] == ["pt", "de"]
     assert "Portuguese (Brazil) to German" in said
+    card["training"]["pairs"] = ["pt-BR-en", "en-pt-BR", "en-de"]
+    (model / "mmt.json").write_text(json.dumps(card | {"source_lang": "mul", "target_lang": "mul"}))
+    status, said = run("push", model, "org/model", "--licence", "mit", "--dry-run")
+    assert status == 0, said
+    assert card_of(said)["language"] == ["pt", "en", "de"]
+    assert "Portuguese (Brazil) to English, English to Portuguese (Brazil), English to German" in said
 
 
 def test_the_card_says_what_the_model_its_result_and_its_evidence_say(

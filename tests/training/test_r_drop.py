@@ -108,6 +108,8 @@ def test_a_frozen_text_model_is_refused_where_nothing_is_drawn(kind: str, encode
         with pytest.raises(MMTError, match=r"no part that is trained has any.* Set model\.lora_dropout_p"):
             read_config(None, settings)
     read_config(None, [*settings, "model.lora_rank=2", "model.lora_dropout_p=0.1"])
+    with pytest.raises(MMTError, match=r"no part that is trained has any.* Set model\.dropout_p, or"):
+        read_config(None, [*settings, "model.dropout_p=0"])
 
 
 def test_masks_of_a_recording_are_enough() -> None:

@@ -54,7 +54,10 @@ def test_a_translation_model_learns_masked_words_and_remains_one(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("regime.patience=null",), "has no translations, which objectives.translation and objectives.faithful"),
+        (
+            ("regime.patience=null",),
+            "'train' has no translations, which objectives.translation and objectives.faithful",
+        ),
         (MASKED, r"no validation score can end the training early\. Set regime\.patience: null"),
         ((*MASKED, "regime.patience=null", "decoding.length_penalty=val"), "to choose the length penalty by"),
     ],
@@ -65,3 +68,20 @@ def test_what_needs_translations_is_refused(
     with pytest.raises(MMTError, match=said):
         train(tmp_path / "run", config(world, f"data.path={captions}", *more))
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_each_split_counts_for_what_it_is_used_for(captions: Path, world: Path, tmp_path: Path) -> None:
+    """The training split for learning translations, the validation split for choosing checkpoints by them."""
+    for split, more in (("val", MASKED), ("train", ())):  # that has translations
+        rows = {
+            name: list(read_split(world / "data" if name == split else captions, name))
+            for name in ("train", "val")
+        }
+        data = tmp_path / split
+        write_dataset(data, DatasetInfo("tiny", "en", "de", read_info(world / "data").images), rows)
+        settings = config(world, f"data.path={data}", *more, "regime.num_steps=3", "decoding.length_penalty=val")
+        if split == "val":
+            assert "validation_bleu" in read_card(train(tmp_path / "run", settings)).training
+        else:
+            with pytest.raises(MMTError, match=r"'val' has no translations, so that no validation score"):
+                train(tmp_path / "run2", settings)
