@@ -135,7 +135,7 @@ def _judge(
     path: Path, card: ModelCard, languages: tuple[str, str], available: FoundImages, store: FeatureStore | None
 ) -> CommuteResult:
     uses_images = card.features is not None
-    source_lang, target_lang = languages if card.has_several_pairs else (None, None)
+    source_lang, target_lang = languages
     model = LoadedModel.from_dir(
         path, store if uses_images else None, source_lang=source_lang, target_lang=target_lang
     )
